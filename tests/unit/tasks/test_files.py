@@ -1,0 +1,278 @@
+"""Files of every kind are read whole, or refused with the line and the way out."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from workbench.errors import TaskError
+from workbench.tasks.files import MAX_FILE_BYTES, read_rows, read_table
+
+
+@pytest.fixture(autouse=True)
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative names, so that whole messages can be written out."""
+    monkeypatch.chdir(tmp_path)
+
+
+TWO_ROWS: list[dict[str, object]] = [
+    {"text": "good", "label": "yes"},
+    {"text": "bad", "label": "no"},
+]
+
+SAME_ROWS = {
+    "a.csv": "text,label\ngood,yes\nbad,no\n",
+    "a.CSV": "text,label\r\ngood,yes\r\n\r\nbad,no",
+    "a.tsv": "text\tlabel\ngood\tyes\nbad\tno\n",
+    "a.jsonl": '{"text": "good", "label": "yes"}\n\n{"text": "bad", "label": "no"}\n',
+    "a.json": '[{"text": "good", "label": "yes"}, {"text": "bad", "label": "no"}]',
+}
+
+
+@pytest.mark.parametrize("name", SAME_ROWS)
+def test_every_text_format_gives_the_same_rows(name: str) -> None:
+    Path(name).write_bytes(SAME_ROWS[name].encode())
+
+    assert read_rows(Path(name)) == TWO_ROWS
+
+
+def test_parquet_gives_the_same_rows() -> None:
+    pd.DataFrame(TWO_ROWS).to_parquet("a.parquet")
+
+    assert read_rows(Path("a.parquet")) == TWO_ROWS
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column() -> None:
+    Path("a.csv").write_text("\ufefftext,label\ngood,yes\n", encoding="utf-8")
+
+    assert read_rows(Path("a.csv")) == [{"text": "good", "label": "yes"}]
+
+
+def test_csv_cells_stay_as_written() -> None:
+    Path("a.csv").write_text('text,label\nNA,007\nnull,1.0\n"<b>a, ""b""</b>",True\n')
+
+    assert read_rows(Path("a.csv")) == [
+        {"text": "NA", "label": "007"},
+        {"text": "null", "label": "1.0"},
+        {"text": '<b>a, "b"</b>', "label": "True"},
+    ]
+
+
+def test_csv_places_are_lines_even_after_blank_lines_and_cells_of_several_lines() -> None:
+    Path("a.csv").write_text('text,label\n"two\nlines",yes\n\nshort\nlast,no\n')
+
+    table = read_table(Path("a.csv"))
+
+    assert table.unit == "line"
+    assert table.places == [2, 5, 6]
+    assert table.rows[1] == {"text": "short", "label": ""}
+
+
+def test_jsonl_places_are_lines_and_a_line_separator_in_a_text_is_no_line_end() -> None:
+    Path("a.jsonl").write_text('\n{"text": "a\u2028b"}\n\n{"text": "c"}\n', encoding="utf-8")
+
+    table = read_table(Path("a.jsonl"))
+
+    assert table.places == [2, 4]
+    assert table.rows[0] == {"text": "a\u2028b"}
+
+
+def test_parquet_keeps_whole_numbers_whole_beside_gaps() -> None:
+    frame = pd.DataFrame({"label": pd.array([1, None, 3], dtype="Int64"), "text": ["a", "b", None]})
+    frame.to_parquet("a.parquet")
+
+    assert read_rows(Path("a.parquet")) == [
+        {"label": 1, "text": "a"},
+        {"label": None, "text": "b"},
+        {"label": 3, "text": None},
+    ]
+
+
+KNOWN = ".csv, .json, .jsonl, .parquet, .tsv"
+
+BROKEN: dict[str, tuple[str, bytes, str]] = {
+    "empty file": ("a.csv", b"", "a.csv: the file is empty. Add labelled rows."),
+    "header only": (
+        "a.csv",
+        b"text,label\n",
+        "a.csv: the file has only a header. Add labelled rows.",
+    ),
+    "blank lines only": ("a.csv", b"\n\n", "a.csv: the file is empty. Add labelled rows."),
+    "no JSONL rows": ("a.jsonl", b"\n\n", "a.jsonl: the file has no rows. Add labelled rows."),
+    "no JSON rows": ("a.json", b"[]", "a.json: the file has no rows. Add labelled rows."),
+    "unknown suffix": (
+        "a.xlsx",
+        b"PK",
+        f"a.xlsx: unknown file type '.xlsx'. Known: {KNOWN}. Convert the file.",
+    ),
+    "no suffix": ("a", b"x", f"a: unknown file type ''. Known: {KNOWN}. Convert the file."),
+    "Latin-1": (
+        "a.csv",
+        "text,label\ncafé,yes\n".encode("latin-1"),
+        "a.csv: byte 14 is not UTF-8. Save the file as UTF-8 (in Excel: 'CSV UTF-8').",
+    ),
+    "UTF-16": (
+        "a.jsonl",
+        "\ufeff{}".encode("utf-16-le"),
+        "a.jsonl: byte 0 is not UTF-8. Save the file as UTF-8 (in Excel: 'CSV UTF-8').",
+    ),
+    "UTF-16 without mark": (
+        "a.csv",
+        "text,label\na,b\n".encode("utf-16-le"),
+        "a.csv: holds zero bytes, so it is no UTF-8 text. Save it as UTF-8.",
+    ),
+    "too many cells": (
+        "a.csv",
+        b"text,label\na,b\na,b,c\n",
+        "a.csv: line 3 has 3 cells, the header 2. "
+        "Put cells that hold the separator in double quotes.",
+    ),
+    "more cells than the header in every row": (
+        "a.csv",
+        b"text,label\na,b,c\na,b,c\n",
+        "a.csv: line 2 has 3 cells, the header 2. "
+        "Put cells that hold the separator in double quotes.",
+    ),
+    "open quote": (
+        "a.csv",
+        b'text,label\n"a,b\nc,d\n',
+        "a.csv: cannot be split into cells: EOF inside string starting at row 1. "
+        "Look for a cell that opens with a double quote and never closes it.",
+    ),
+    "repeated column": (
+        "a.csv",
+        b"text,label,text\na,b,c\n",
+        "a.csv: the header repeats column text. Give each a name of its own.",
+    ),
+    "semicolons": (
+        "a.csv",
+        b"text;label\na;b\n",
+        "a.csv: the only column is 'text;label', so cells seem to be separated by ';', not by "
+        "','. Save with commas as .csv or with tabs as .tsv.",
+    ),
+    "commas in a .tsv": (
+        "a.tsv",
+        b"text,label\na,b\n",
+        "a.tsv: the only column is 'text,label', so cells seem to be separated by ',', not by "
+        "'\\t'. Save with commas as .csv or with tabs as .tsv.",
+    ),
+    "malformed JSONL": (
+        "a.jsonl",
+        b'{"text": 1}\n{"text": \n[1]\n{}}\n',
+        "a.jsonl, line 2: not valid JSON: Expecting value: line 1 column 10 (char 9).\n"
+        "a.jsonl, line 3: [1] is no JSON object.\n"
+        "a.jsonl, line 4: not valid JSON: Extra data: line 1 column 3 (char 2).\n"
+        'Write one object per line: {"text": "…", "label": "…"}.',
+    ),
+    "many malformed lines": (
+        "a.jsonl",
+        b"1\n" * 7,
+        "".join(f"a.jsonl, line {n}: 1 is no JSON object.\n" for n in range(1, 6))
+        + 'and 2 more of them.\nWrite one object per line: {"text": "…", "label": "…"}.',
+    ),
+    "JSONL in a .json": (
+        "a.json",
+        b'{"text": "a"}\n{"text": "b"}\n',
+        "a.json: not valid JSON: Extra data: line 2 column 1 (char 14). "
+        "One object per line is .jsonl.",
+    ),
+    "JSON mapping": (
+        "a.json",
+        json.dumps({"rows": ["a"] * 20}).encode(),
+        'a.json: {"rows": ["a", "a", "a", "a", "a", "a... is no list. Write a list of objects: '
+        '[{"text": "…", "label": "…"}, …].',
+    ),
+    "JSON list of texts": (
+        "a.json",
+        b'[{"text": "a"}, "b"]',
+        'a.json, row 2: "b" is no JSON object.\nWrite objects: {"text": "…", "label": "…"}.',
+    ),
+    "broken Parquet": (
+        "a.parquet",
+        b"abc",
+        "a.parquet: cannot be read as Parquet: Could not open Parquet input source "
+        "'a.parquet': Parquet file size is 3 bytes, smaller than the minimum file footer "
+        "(8 bytes). Write the file again.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_says_what_is_wrong(name: str, content: bytes, message: str) -> None:
+    Path(name).write_bytes(content)
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path(name))
+
+    assert str(error.value) == message
+
+
+def test_deeply_nested_json_is_refused() -> None:
+    Path("a.jsonl").write_text("[" * 100_000 + "\n")
+
+    with pytest.raises(TaskError, match=r"^a\.jsonl, line 1: not valid JSON: "):
+        read_rows(Path("a.jsonl"))
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("gone.csv"))
+
+    assert str(error.value) == "gone.csv: no such file. Check the path."
+
+
+def test_a_folder_is_refused() -> None:
+    Path("a.csv").mkdir()
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("a.csv"))
+
+    assert str(error.value) == f"a.csv: a folder, not a file. Give one file: {KNOWN}."
+
+
+def test_a_pipe_is_refused_instead_of_waited_for() -> None:
+    os.mkfifo("a.csv")
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("a.csv"))
+
+    assert str(error.value) == (f"a.csv: not a regular file. Copy its content into one: {KNOWN}.")
+
+
+def test_a_path_the_system_refuses_gives_the_system_reason() -> None:
+    path = Path("x" * 300 + ".csv")
+
+    with pytest.raises(TaskError) as error:
+        read_rows(path)
+
+    assert str(error.value) == f"{path}: cannot be read: File name too long."
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_a_file_that_may_not_be_read_gives_the_system_reason(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:  # permissions do not stop a test that runs as root
+        raise PermissionError(13, "Permission denied", str(path))
+
+    Path(name).write_text("text,label")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path(name))
+
+    assert str(error.value) == f"{name}: cannot be read: Permission denied."
+
+
+def test_a_file_above_the_limit_is_refused_unread() -> None:
+    with Path("a.csv").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1_000_000)  # sparse; takes no space
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("a.csv"))
+
+    assert str(error.value) == (
+        "a.csv: the file has 201 MB; at most 200 MB are read. Take a sample of it."
+    )

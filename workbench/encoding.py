@@ -1,0 +1,151 @@
+"""From samples and templates to token ids: which tokens rows share, and which are their own.
+
+The whole prompt is tokenised as one text and split afterwards, so that sharing a prefix never
+changes a token. Soft prompts take the place of the shared part and keep the rows' own tokens:
+with vectors equal to the embeddings of the instruction's tokens they score exactly like it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from workbench.errors import PromptError
+from workbench.models.base import Prefix
+from workbench.tasks.base import Task
+from workbench.templates import Demonstration, PromptTemplate, RenderedPrompt, continue_text
+
+_PROBE = "Example"  # any word: only the place where the sample's own text starts is looked for
+
+
+@dataclass(frozen=True)
+class PromptStart:
+    """The tokens that all rows of a prompt share.
+
+    Attributes:
+        head_ids: Special tokens and what a chat template puts before the instruction.
+        shared_ids: Instruction and demonstrations.
+        demonstrations: The solved examples in it.
+        reasoning: Whether the prompt asks for reasoning.
+    """
+
+    head_ids: tuple[int, ...]
+    shared_ids: tuple[int, ...]
+    demonstrations: tuple[Demonstration, ...] = ()
+    reasoning: bool = False
+
+    @property
+    def prefix(self) -> Prefix:
+        """The shared tokens as a prefix."""
+        return Prefix((self.head_ids + self.shared_ids,))
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """Turns samples of one task into tokens with one template and one tokenizer."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: PromptTemplate
+    task: Task
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chat and not self.tokenizer.chat_template:
+            raise PromptError(
+                "chat: the model's tokenizer has no chat template. Use chat: false, or an "
+                "instruction-tuned model."
+            )
+
+    def render(
+        self,
+        fields: Mapping[str, str],
+        demonstrations: Sequence[Demonstration] = (),
+        *,
+        reasoning: bool = False,
+    ) -> RenderedPrompt:
+        """Return the prompt as text; see `PromptTemplate.render`."""
+        return self.template.render(
+            fields,
+            labels=self.task.labels,
+            demonstrations=demonstrations,
+            reasoning=reasoning,
+            chat=self._chat_text if self.chat else None,
+        )
+
+    def start(
+        self, demonstrations: Sequence[Demonstration] = (), *, reasoning: bool = False
+    ) -> PromptStart:
+        """Return the tokens that every sample's prompt starts with."""
+        probe = self.render(
+            dict.fromkeys(self.task.field_names, _PROBE), demonstrations, reasoning=reasoning
+        )
+        ids, ends = self._tokens(probe.text)
+        num_head = sum(end <= len(probe.head) for end in ends) if probe.head else _zeros(ends)
+        num_start = max(sum(end <= len(probe.head + probe.start) for end in ends), num_head)
+        return PromptStart(
+            ids[:num_head], ids[num_head:num_start], tuple(demonstrations), reasoning
+        )
+
+    def own_ids(self, fields: Mapping[str, str], start: PromptStart) -> tuple[int, ...]:
+        """Return the tokens of a sample's prompt after the shared start.
+
+        Where the sample's text would merge with the last shared token, the text after the shared
+        part is tokenised on its own, so that the shared part is the same for every sample.
+        """
+        text = self.render(fields, start.demonstrations, reasoning=start.reasoning).text
+        shared = start.head_ids + start.shared_ids
+        ids, ends = self._tokens(text)
+        if ids[: len(shared)] == shared and len(ids) > len(shared):
+            return ids[len(shared) :]
+        probe = self.render(
+            dict.fromkeys(self.task.field_names, _PROBE),
+            start.demonstrations,
+            reasoning=start.reasoning,
+        ).text
+        boundary = self._tokens(probe)[1][len(shared) - 1] if shared else 0
+        return self.encode(text[boundary:])
+
+    def choice_ids(self) -> tuple[tuple[int, ...], ...]:
+        """Return the tokens of each label's word as the continuation of a prompt."""
+        tail = self.render(dict.fromkeys(self.task.field_names, _PROBE)).tail
+        return tuple(
+            self.continuation_ids(tail, self.template.word(label)) for label in self.task.labels
+        )
+
+    def continuation_ids(self, context: str, word: str) -> tuple[int, ...]:
+        """Return the tokens that `word` adds to `context`.
+
+        Both are encoded together and split, as in lm-evaluation-harness
+        (`TemplateLM._encode_pair`); the space between them belongs to the word.
+        """
+        alone = self.encode(context)
+        together = self.encode(continue_text(context, word))
+        if together[: len(alone)] == alone and len(together) > len(alone):
+            return together[len(alone) :]
+        return self.encode(continue_text(context, word)[len(context) :])
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text, special tokens not added."""
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _tokens(self, text: str) -> tuple[tuple[int, ...], list[int]]:
+        """Return ids and the end of each token in the text; added special tokens end at 0."""
+        special = not self.chat  # a chat template writes the special tokens itself
+        encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        return tuple(encoded.input_ids), [end for _, end in encoded.offset_mapping]
+
+    def _chat_text(self, messages: list[dict[str, str]]) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return str(text)
+
+
+def _zeros(ends: Sequence[int]) -> int:
+    """Return how many tokens at the start are added special tokens."""
+    count = 0
+    for end in ends:
+        if end != 0:
+            break
+        count += 1
+    return count

@@ -1,0 +1,47 @@
+"""The error tree: everything in it is the user's to fix, everything outside it is our bug.
+
+    WorkbenchError
+    ├── ConfigError   a spec, an experiment file, an option, a command-line value
+    ├── PromptError   a template or a rendered prompt (unknown field, longer than the context)
+    ├── TaskError     labelled data (unreadable file, missing column, leak, one class only)
+    ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
+    └── StoreError    the run store (no space, unreadable record, locked run)
+
+The command line prints the message of a `WorkbenchError` alone and exits with 2; any other
+exception keeps its traceback and exits with 1.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorkbenchError(Exception):
+    """Something the user can fix; the message says where, what, what is allowed, what to do."""
+
+
+class ConfigError(WorkbenchError):
+    """A spec, an experiment file, an option or a command-line value is wrong."""
+
+
+class PromptError(WorkbenchError):
+    """A template or a rendered prompt is wrong."""
+
+
+class TaskError(WorkbenchError):
+    """Labelled data is missing, unreadable or inconsistent."""
+
+
+class ModelError(WorkbenchError):
+    """A base model or an adapter cannot be loaded or used."""
+
+
+class StoreError(WorkbenchError):
+    """The run store cannot be read or written."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: what it is, the closest match, everything known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."

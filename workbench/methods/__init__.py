@@ -1,0 +1,1 @@
+"""Methods: the ways to make one frozen base do a task, one file per method."""

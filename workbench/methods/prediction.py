@@ -1,0 +1,215 @@
+"""From conditioning to answers: the one scorer every method in a comparison goes through."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.extraction import extract_answer
+from workbench.methods.base import FittedMethod, ReasoningPlan
+from workbench.models.base import Conditioning, Generation, GenerationOptions
+from workbench.models.engine import Engine
+from workbench.progress import Progress, ProgressEvent, ignore_progress
+from workbench.tasks.base import Sample
+from workbench.templates import continue_text
+
+_CHUNK = 128  # samples between two progress events
+_ANSWER_TOKENS = 24  # enough for a number or a few words
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method answered to one sample.
+
+    Attributes:
+        sample_id: Of the sample.
+        target: The correct answer, kept beside the answer so that a run can be read alone.
+        answer: Label name or short answer; None when nothing could be read from the output.
+        reason: Why `answer` is None.
+        probabilities: Label name to probability, renormalised over the labels; None for short
+            answers.
+        label_mass: Probability of all labels together before renormalising.
+        text: Generated text, if any.
+        strict_answer: The answer in exactly the form asked for; reasoning and short answers only.
+        lenient_answer: The last thing in the text that can be an answer.
+        is_truncated: Whether generation ended at its upper bound.
+        prompt_tokens: Positions before the first generated token.
+        generated_tokens: Tokens generated.
+    """
+
+    sample_id: str
+    target: str
+    answer: str | None
+    reason: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    label_mass: float | None = None
+    text: str | None = None
+    strict_answer: str | None = None
+    lenient_answer: str | None = None
+    is_truncated: bool | None = None
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+
+
+def predict(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Prediction]:
+    """Return one prediction per sample, in order.
+
+    Labels are scored as continuations; short answers are generated and extracted. A method with a
+    reasoning plan first generates its reasoning.
+
+    Raises:
+        PromptError: a prompt exceeds the context; names the sample.
+    """
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    # Long rows first, so that each chunk holds rows of similar length.
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].num_tokens)
+    predictions: list[Prediction | None] = [None] * len(rows)
+    for begin in range(0, len(order), _CHUNK):
+        part = order[begin : begin + _CHUNK]
+        answered = _predict_chunk(
+            engine, fitted, [samples[i] for i in part], [rows[i] for i in part], should_stop
+        )
+        for index, prediction in zip(part, answered, strict=True):
+            predictions[index] = prediction
+        progress(ProgressEvent("predict", begin + len(part), len(order)))
+    return [prediction for prediction in predictions if prediction is not None]
+
+
+def _predict_chunk(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+    should_stop: Callable[[], bool],
+) -> list[Prediction]:
+    if fitted.reasoning is not None:
+        return _reason(engine, fitted, fitted.reasoning, samples, rows, should_stop)
+    if fitted.encoder.task.labels:
+        return _score_labels(engine, fitted, samples, rows)
+    options = GenerationOptions(
+        max_new_tokens=_ANSWER_TOKENS, stop=(fitted.encoder.template.separator, "\n")
+    )
+    generations = engine.generate(rows, options, should_stop=should_stop)
+    return [
+        _read_short_answer(fitted, sample, generation, generation.text)
+        for sample, generation in zip(samples, generations, strict=True)
+    ]
+
+
+def label_probabilities(logprobs: np.ndarray, log_prior: np.ndarray | None) -> np.ndarray:
+    """Return (C,) probabilities over the labels, calibrated if a prior is given."""
+    values = logprobs if log_prior is None else logprobs - log_prior
+    shifted = np.exp(values - values.max())
+    probabilities: np.ndarray = shifted / shifted.sum()
+    return probabilities
+
+
+def _score_labels(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+) -> list[Prediction]:
+    labels = fitted.encoder.task.labels
+    choices = fitted.encoder.choice_ids()
+    scores = engine.score(rows, [choices] * len(rows))
+    predictions = []
+    for sample, row, score in zip(samples, rows, scores, strict=True):
+        probabilities = label_probabilities(score.logprobs, fitted.log_prior)
+        predictions.append(
+            Prediction(
+                sample_id=sample.id,
+                target=sample.target,
+                answer=labels[int(probabilities.argmax())],
+                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+                label_mass=score.label_mass,
+                prompt_tokens=row.num_tokens,
+            )
+        )
+    return predictions
+
+
+def _reason(
+    engine: Engine,
+    fitted: FittedMethod,
+    plan: ReasoningPlan,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+    should_stop: Callable[[], bool],
+) -> list[Prediction]:
+    """Generate reasoning, then ask for the answer after it (Kojima et al. 2022, section 3)."""
+    encoder = fitted.encoder
+    options = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
+    generations = engine.generate(rows, options, should_stop=should_stop)
+    asking = []
+    for row, generation in zip(rows, generations, strict=True):
+        reasoning = generation.text.split(plan.answer_phrase)[0].rstrip()
+        cue = encoder.encode(continue_text(reasoning, plan.answer_phrase))
+        asking.append(Conditioning(row.prefix, row.token_ids + cue, row.adapter))
+    if not encoder.task.labels:
+        final = GenerationOptions(max_new_tokens=_ANSWER_TOKENS, stop=("\n",))
+        endings = engine.generate(asking, final, should_stop=should_stop)
+        return [
+            _read_short_answer(
+                fitted,
+                sample,
+                generation,
+                f"{generation.text.split(plan.answer_phrase)[0]}{plan.answer_phrase}{ending.text}",
+            )
+            for sample, generation, ending in zip(samples, generations, endings, strict=True)
+        ]
+    words = {label: encoder.template.word(label) for label in encoder.task.labels}
+    choices = [encoder.continuation_ids(plan.answer_phrase, word) for word in words.values()]
+    scores = engine.score(asking, [choices] * len(asking))
+    predictions = []
+    for sample, row, generation, score in zip(samples, rows, generations, scores, strict=True):
+        probabilities = label_probabilities(score.logprobs, None)
+        found = extract_answer(generation.text, plan.answer_phrase, words)
+        predictions.append(
+            Prediction(
+                sample_id=sample.id,
+                target=sample.target,
+                answer=encoder.task.labels[int(probabilities.argmax())],
+                probabilities=dict(zip(encoder.task.labels, probabilities.tolist(), strict=True)),
+                label_mass=score.label_mass,
+                text=generation.text,
+                strict_answer=found.strict,
+                lenient_answer=found.lenient,
+                is_truncated=generation.finish_reason == "length",
+                prompt_tokens=row.num_tokens,
+                generated_tokens=len(generation.token_ids),
+            )
+        )
+    return predictions
+
+
+def _read_short_answer(
+    fitted: FittedMethod, sample: Sample, generation: Generation, text: str
+) -> Prediction:
+    """Return the prediction of a short answer, with both extraction rules counted apart."""
+    plan = fitted.reasoning
+    phrase = plan.answer_phrase if plan else ""
+    numeric = fitted.encoder.task.answers_are_numbers
+    found = extract_answer(text, phrase, {}, numeric=numeric)
+    strict = found.strict
+    if plan is not None:  # the phrase in `text` may be ours, so only the model's own text counts
+        strict = extract_answer(generation.text, phrase, {}, numeric=numeric).strict
+    return Prediction(
+        sample_id=sample.id,
+        target=sample.target,
+        answer=found.lenient,
+        reason=None if found.lenient is not None else "no answer in the output",
+        text=text,
+        strict_answer=strict,
+        lenient_answer=found.lenient,
+        is_truncated=generation.finish_reason == "length",
+        prompt_tokens=generation.prompt_tokens,
+        generated_tokens=len(generation.token_ids),
+    )

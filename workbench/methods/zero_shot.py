@@ -1,0 +1,42 @@
+"""Zero-shot prompting: the instruction alone.
+
+Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, section 2; calibration: Zhao et al.
+2021, https://arxiv.org/abs/2102.09690.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from workbench.methods.base import Family, FitContext, FittedMethod, calibration_prior
+from workbench.options import option
+from workbench.tasks.base import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShot:
+    """Ask with the template's instruction, without examples."""
+
+    family: ClassVar[Family] = "words"
+    summary: ClassVar[str] = "the instruction alone"
+
+    calibrate: bool = option(
+        False, help="Contextual calibration: divide by the label probabilities of empty input."
+    )
+
+    def fit(self, context: FitContext) -> FittedMethod:
+        """Return the prompt; with `calibrate`, measure the labels' prior too."""
+        start = context.encoder.start()
+        fitted = FittedMethod(context.encoder, start, start.prefix)
+        if not (self.calibrate and context.task.labels):
+            return fitted
+        prior = calibration_prior(context.engine, fitted, context.encoder.choice_ids())
+        return replace(fitted, log_prior=prior)
+
+    def restore(self, context: FitContext, folder: Path) -> FittedMethod:
+        """Fit again: it takes one scoring call at most."""
+        return self.fit(context)
+
+    def labelled_examples(self, task: Task) -> int:
+        """Return 0."""
+        return 0

@@ -1,0 +1,351 @@
+"""The engine: the one owner of the one base; it scores and continues rows of any methods.
+
+A method says how the base is to be conditioned for a row (`Conditioning`); the engine runs rows of
+any mixture of methods in one batch, computes the keys and values of each shared prefix once, and
+routes each row through its weight adapter.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from transformers.cache_utils import Cache
+
+from workbench.errors import PromptError
+from workbench.models.adapters import AdapterBank
+from workbench.models.base import (
+    ChoiceScores,
+    Conditioning,
+    Generation,
+    GenerationOptions,
+    Prefix,
+    TextDelta,
+)
+from workbench.models.decoding import decode
+from workbench.models.forward import BaseForward
+from workbench.models.loading import LoadedBase
+from workbench.models.prefix_cache import PrefixCache, PrefixKey
+from workbench.models.rows import (
+    PackedRows,
+    PrefixStates,
+    TokenTree,
+    decoding_cache,
+    pack_rows,
+    prefixed_cache,
+    recording_cache,
+)
+
+_MAX_ROWS = 64
+_MAX_BATCH_TOKENS = 4096  # own tokens of a scoring batch; beyond it larger batches gain nothing
+_MAX_CACHE_BYTES = 1 << 30  # keys and values of a generating batch
+_PREFIX_CACHE_SHARE = 0.06  # of the base's own footprint
+_LOGIT_ROWS = 256  # positions whose logits (V,) are held at once
+
+
+class Engine:
+    """Runs conditioned rows on one frozen base; safe to call from several threads.
+
+    Args:
+        base: The loaded base; nothing else may run it while the engine lives.
+
+    Raises:
+        ModelError: the architecture cannot be run exactly (checked on a short probe).
+    """
+
+    def __init__(self, base: LoadedBase) -> None:
+        self.info = base.info
+        self.tokenizer = base.tokenizer
+        self.forward = BaseForward(base.model)
+        self.adapters = AdapterBank(base.model)
+        self.prefixes = PrefixCache(int(base.info.footprint_bytes * _PREFIX_CACHE_SHARE))
+        self.lock = threading.RLock()
+        self._end_tokens = self.forward.end_tokens(base.tokenizer)
+        self.forward.check_exact()
+
+    # Scoring
+
+    def score(
+        self, rows: Sequence[Conditioning], choices: Sequence[Sequence[Sequence[int]]]
+    ) -> list[ChoiceScores]:
+        """Return the log-probabilities of each row's choices as its continuation.
+
+        Args:
+            rows: How the base is conditioned, one per item.
+            choices: Per row its C choices, each at least one token id.
+
+        Raises:
+            PromptError: a row with its longest choice exceeds the context window.
+            ModelError: an adapter that is not present.
+        """
+        for row, row_choices in zip(rows, choices, strict=True):
+            self._check_length(row, max(len(choice) for choice in row_choices))
+        scores: list[ChoiceScores | None] = [None] * len(rows)
+        sizes = [
+            len(row.token_ids) + sum(len(choice) - 1 for choice in row_choices)
+            for row, row_choices in zip(rows, choices, strict=True)
+        ]
+        with self.lock, torch.inference_mode():
+            states = self._states_of_rows(rows)
+            for batch in _batches(sizes, _MAX_ROWS, _MAX_BATCH_TOKENS):
+                found = self._score_batch(
+                    [rows[i] for i in batch],
+                    [choices[i] for i in batch],
+                    [states[i] for i in batch],
+                )
+                for index, score in zip(batch, found, strict=True):
+                    scores[index] = score
+        return [score for score in scores if score is not None]
+
+    def _score_batch(
+        self,
+        rows: Sequence[Conditioning],
+        choices: Sequence[Sequence[Sequence[int]]],
+        states: Sequence[PrefixStates | None],
+    ) -> list[ChoiceScores]:
+        trees, paths = [], []
+        for row, row_choices in zip(rows, choices, strict=True):
+            tree = TokenTree.chain(row.token_ids)
+            end = len(row.token_ids) - 1
+            paths.append([_choice_path(tree, end, choice) for choice in row_choices])
+            trees.append(tree)
+        hidden = self.run(trees, states, [row.adapter for row in rows]).hidden
+        steps = [
+            (row, node, token)
+            for row, row_paths in enumerate(paths)
+            for path in row_paths
+            for node, token in path
+        ]
+        logprobs, greedy = self._token_logprobs(hidden, steps)
+        results, at = [], 0
+        for row_paths in paths:
+            sums, counts, all_greedy = [], [], []
+            for path in row_paths:
+                end = at + len(path)
+                sums.append(logprobs[at:end].sum())
+                counts.append(len(path))
+                all_greedy.append(greedy[at:end].all())
+                at = end
+            results.append(ChoiceScores(np.array(sums), np.array(counts), np.array(all_greedy)))
+        return results
+
+    def _token_logprobs(
+        self, hidden: torch.Tensor, steps: Sequence[tuple[int, int, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log-probability of each (row, node, next token), and whether it is the top."""
+        places = sorted({(row, node) for row, node, _ in steps})
+        number = {place: index for index, place in enumerate(places)}
+        wanted: dict[int, list[int]] = {}
+        for step, (row, node, _) in enumerate(steps):
+            wanted.setdefault(number[row, node] // _LOGIT_ROWS, []).append(step)
+        logprobs = np.zeros(len(steps))
+        greedy = np.zeros(len(steps), dtype=bool)
+        for block, block_steps in wanted.items():
+            chunk = places[block * _LOGIT_ROWS : (block + 1) * _LOGIT_ROWS]
+            rows, nodes = (
+                torch.tensor(part, device=hidden.device) for part in zip(*chunk, strict=True)
+            )
+            logits = self.forward.logits(hidden[rows, nodes])  # (M, V)
+            normaliser, top = logits.logsumexp(-1), logits.argmax(-1)
+            index = torch.tensor(
+                [number[steps[s][0], steps[s][1]] - block * _LOGIT_ROWS for s in block_steps],
+                device=hidden.device,
+            )
+            tokens = torch.tensor([steps[s][2] for s in block_steps], device=hidden.device)
+            values = logits[index, tokens].double() - normaliser[index].double()
+            logprobs[block_steps] = values.cpu().numpy()
+            greedy[block_steps] = (top[index] == tokens).cpu().numpy()
+        return logprobs, greedy
+
+    # Generation
+
+    def generate(
+        self,
+        rows: Sequence[Conditioning],
+        options: GenerationOptions,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_delta: Callable[[TextDelta], None] = lambda delta: None,
+    ) -> list[Generation]:
+        """Return the continuation of each row, in order; see `stream`."""
+        results: dict[int, Generation] = {}
+        for delta in self.stream(rows, options, should_stop=should_stop):
+            if delta.generation is not None:
+                results[delta.row] = delta.generation
+            on_delta(delta)
+        return [results[index] for index in range(len(rows))]
+
+    def stream(
+        self,
+        rows: Sequence[Conditioning],
+        options: GenerationOptions,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[TextDelta]:
+        """Yield text as it grows, rows of one batch side by side, token by token.
+
+        Closing the iterator, or `should_stop` returning True, ends the work between two tokens.
+        Identical rows sampled in one call get different random generators.
+
+        Raises:
+            PromptError: a row plus `max_new_tokens` exceeds the context window.
+            ModelError: an adapter that is not present.
+        """
+        for row in rows:
+            self._check_length(row, options.max_new_tokens)
+        seen: Counter[tuple[object, ...]] = Counter()
+        seeds = []
+        for row in rows:
+            key = (row.prefix.digest, row.token_ids, row.adapter)
+            seeds.append(options.seed + seen[key])
+            seen[key] += 1
+        sizes = [row.num_tokens + options.max_new_tokens for row in rows]
+        max_tokens = max(1, _MAX_CACHE_BYTES // self.forward.cache_bytes_per_token)
+        for batch in _batches(sizes, _MAX_ROWS, max_tokens):
+            deltas = self._stream_batch(
+                [rows[i] for i in batch], [seeds[i] for i in batch], options, should_stop
+            )
+            for delta in deltas:
+                yield TextDelta(batch[delta.row], delta.text, delta.generation)
+
+    def _stream_batch(
+        self,
+        rows: Sequence[Conditioning],
+        seeds: Sequence[int],
+        options: GenerationOptions,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[TextDelta]:
+        adapters = [row.adapter for row in rows]
+        trees = [TokenTree.chain(row.token_ids) for row in rows]
+        with self.lock:
+            with torch.inference_mode():
+                states = self._states_of_rows(rows)
+                prompt = self.run(trees, states, adapters, keep=True)
+                last = torch.tensor([len(tree) - 1 for tree in trees])
+                logits = self.forward.logits(prompt.hidden[torch.arange(len(rows)), last])
+                cache, valid = decoding_cache(prompt.cache, prompt.packed, options.max_new_tokens)
+
+            def step(
+                tokens: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, left: list[int]
+            ) -> torch.Tensor:
+                with torch.inference_mode(), self.adapters.active([adapters[i] for i in left]):
+                    return self.forward.step(tokens, positions, valid, cache)
+
+            yield from decode(
+                step,
+                cache,
+                valid,
+                logits,
+                tokenizer=self.tokenizer,
+                end_tokens=self._end_tokens,
+                options=options,
+                prompt_tokens=[row.num_tokens for row in rows],
+                seeds=seeds,
+                should_stop=should_stop,
+            )
+
+    # What scoring, generation and training share
+
+    def run(
+        self,
+        trees: Sequence[TokenTree],
+        states: Sequence[PrefixStates | None],
+        adapters: Sequence[str | None],
+        *,
+        keep: bool = False,
+        training: bool = False,
+    ) -> "RowStates":
+        """Run rows after their prefixes; `keep` stores keys and values for decoding.
+
+        Differentiable with respect to the prefix states and the adapters.
+        """
+        lengths = [0 if state is None else state.num_tokens for state in states]
+        packed = pack_rows(trees, lengths, self.forward.device)
+        cache = prefixed_cache(states, self.forward.num_layers, keep=keep)
+        with self.adapters.active(adapters, training=training):
+            return RowStates(self.forward.hidden_states(packed, cache), packed, cache)
+
+    def _states_of_rows(self, rows: Sequence[Conditioning]) -> list[PrefixStates | None]:
+        """Return the keys and values of each row's prefix; each is computed at most once.
+
+        They are stored in the dtype products are computed in, which is as exact as they are.
+        """
+        found: dict[PrefixKey, PrefixStates] = {}
+        states: list[PrefixStates | None] = []
+        for row in rows:
+            if not row.prefix.num_tokens:
+                states.append(None)
+                continue
+            key = (row.prefix.digest, row.adapter, self.adapters.revision(row.adapter))
+            if key not in found:
+                found[key] = self.prefixes.get(key, partial(self._stored_prefix, row))
+            states.append(found[key])
+        return states
+
+    def _stored_prefix(self, row: Conditioning) -> PrefixStates:
+        computed = self.compute_prefix(row.prefix, row.adapter)
+        return computed.to(getattr(torch, self.info.compute_dtype))
+
+    def compute_prefix(
+        self, prefix: Prefix, adapter: str | None, *, training: bool = False
+    ) -> PrefixStates:
+        """Return the prefix's keys and values; differentiable with respect to its vectors."""
+        cache = recording_cache(self.forward.num_layers)
+        with self.adapters.active([adapter], training=training):
+            self.forward.run_pieces(prefix.pieces, cache)
+        return _states_of(cache)
+
+    def _check_length(self, row: Conditioning, new_tokens: int) -> None:
+        if not row.token_ids:
+            raise ValueError("a row needs at least one token of its own")
+        excess = row.num_tokens + new_tokens - self.info.context_length
+        if excess > 0:
+            raise PromptError(
+                f"prompt: {row.num_tokens} tokens (of which {row.prefix.num_tokens} shared prefix) "
+                f"and up to {new_tokens} more exceed the context of {self.info.context_length} "
+                f"tokens of '{self.info.name}' by {excess}. Shorten the text, use fewer "
+                "demonstrations, or use a model with a longer context."
+            )
+
+
+@dataclass(frozen=True)
+class RowStates:
+    """Hidden states (B, T, D) of a batch, how it was packed, and its keys and values if kept."""
+
+    hidden: torch.Tensor
+    packed: PackedRows
+    cache: Cache | None
+
+
+def _states_of(cache: Cache) -> PrefixStates:
+    return PrefixStates(
+        keys=tuple(layer.keys[0] for layer in cache.layers),
+        values=tuple(layer.values[0] for layer in cache.layers),
+    )
+
+
+def _choice_path(tree: TokenTree, end: int, choice: Sequence[int]) -> list[tuple[int, int]]:
+    """Branch a choice off the chain's end; return (node, next token) for each of its tokens."""
+    node = end
+    path = [(node, choice[0])]
+    for token, following in zip(choice[:-1], choice[1:], strict=True):
+        node = tree.extend(node, token)
+        path.append((node, following))
+    return path
+
+
+def _batches(sizes: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[list[int]]:
+    """Yield index lists of rows of similar size; rows times the longest stays within the limits."""
+    batch: list[int] = []
+    longest = 0
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        longest = max(longest, sizes[index])
+        if batch and (len(batch) == max_rows or longest * (len(batch) + 1) > max_tokens):
+            yield batch
+            batch, longest = [], sizes[index]
+        batch.append(index)
+    if batch:
+        yield batch

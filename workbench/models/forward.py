@@ -1,0 +1,148 @@
+"""The forward pass of a causal language model, with masks and positions of our own making.
+
+Hidden states and logits are separate steps: logits (V wide) are only computed where they are
+needed, and always in float32.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from workbench.errors import ModelError
+from workbench.models.rows import PackedRows, TokenTree, pack_rows
+
+_PROBE_TOKENS = (11, 7, 23, 5, 17, 3)  # any ids do; they only compare two ways to the same logits
+_PROBE_TOLERANCE = 0.05  # of the logits' standard deviation; a wrong head is off by far more
+
+
+class BaseForward:
+    """Runs one causal language model; knows its layers, its masks and its output head."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        config = model.config.get_text_config()
+        self.device = model.get_input_embeddings().weight.device
+        self.num_layers = int(config.num_hidden_layers)
+        self._decoder = model.get_decoder()
+        self._window = getattr(config, "sliding_window", None)
+        default = "sliding_attention" if self._window else "full_attention"
+        self._layer_types = set(getattr(config, "layer_types", None) or [default])
+        self._softcap = getattr(config, "final_logit_softcapping", None)
+        self._logit_scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
+            getattr(config, "logits_scaling", None) or 1.0
+        )
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        size = model.get_input_embeddings().weight.element_size()
+        self.cache_bytes_per_token = 2 * self.num_layers * heads * width * size
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of a token's embedding (D)."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    def embed(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Return the embeddings (T, D) as the first layer sees them, in float32."""
+        ids = torch.tensor(list(token_ids), device=self.device)
+        embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
+        return embedded.float()
+
+    def hidden_states(self, packed: PackedRows, cache: Cache | None) -> torch.Tensor:
+        """Return the last layer's states (B, T, D) of the packed rows."""
+        outputs = self._decoder(
+            input_ids=packed.token_ids,
+            attention_mask=self._masks(packed.allowed, packed.distances),
+            position_ids=packed.position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: torch.Tensor = outputs.last_hidden_state
+        return hidden
+
+    def run_pieces(self, pieces: Sequence[tuple[int, ...] | torch.Tensor], cache: Cache) -> None:
+        """Fill `cache` with the keys and values of token ids and vectors in a row."""
+        dtype = self.model.get_input_embeddings().weight.dtype
+        embedded = [
+            piece.to(self.device) if isinstance(piece, torch.Tensor) else self.embed(piece)
+            for piece in pieces
+            if len(piece)
+        ]
+        inputs = torch.cat(embedded)[None].to(dtype)  # (1, P, D)
+        chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
+        self._decoder(
+            inputs_embeds=inputs,
+            attention_mask=self._masks(chain.allowed, chain.distances),
+            position_ids=chain.position_ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    def step(
+        self, tokens: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, cache: Cache
+    ) -> torch.Tensor:
+        """Return logits (B, V) after one more token (B, 1) per row; `valid` is (B, K)."""
+        num_keys = valid.shape[1]
+        columns = torch.arange(num_keys, device=self.device)
+        distances = (num_keys - 1 - columns)[None, None, None, :]
+        outputs = self._decoder(
+            input_ids=tokens,
+            attention_mask=self._masks(valid[:, None, None, :], distances),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return self.logits(outputs.last_hidden_state[:, -1])
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return float32 logits (..., V) of hidden states (..., D)."""
+        head = self.model.get_output_embeddings()
+        bias = getattr(head, "bias", None)
+        logits = torch.nn.functional.linear(
+            hidden.float(), head.weight.float(), None if bias is None else bias.float()
+        )
+        logits = logits * self._logit_scale
+        if self._softcap:
+            logits = torch.tanh(logits / self._softcap) * self._softcap
+        return logits
+
+    def end_tokens(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+        """Return the ids that end a generation."""
+        configured = self.model.generation_config.eos_token_id
+        ids = configured if isinstance(configured, list) else [configured]
+        return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+    def check_exact(self) -> None:
+        """Compare our forward pass with the model's own on a short probe.
+
+        Raises:
+            ModelError: they differ, so scores of this architecture would be wrong.
+        """
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        probe = [token % vocabulary for token in _PROBE_TOKENS]
+        with torch.inference_mode():
+            theirs = self.model(torch.tensor([probe], device=self.device)).logits[0].float()
+            packed = pack_rows([TokenTree.chain(probe)], [0], self.device)
+            ours = self.logits(self.hidden_states(packed, None)[0])
+        gap = (ours - theirs).abs().max() / theirs.std()
+        if not gap < _PROBE_TOLERANCE:
+            raise ModelError(
+                f"model '{self.model.config._name_or_path}': its architecture "
+                f"({self.model.config.model_type}) computes logits in a way the workbench does not "
+                f"know (difference {gap:.2g} standard deviations). Use a Llama-, Gemma-, Qwen-, "
+                "Mistral- or GPT-2-like model."
+            )
+
+    def _masks(
+        self, allowed: torch.Tensor, distances: torch.Tensor
+    ) -> torch.Tensor | Mapping[str, torch.Tensor]:
+        """Return the mask, or one per kind of layer where some see only a sliding window."""
+        if "sliding_attention" not in self._layer_types or self._window is None:
+            return allowed
+        windowed = allowed & (distances < self._window)
+        if len(self._layer_types) == 1:
+            return windowed
+        return {"full_attention": allowed, "sliding_attention": windowed}

@@ -1,0 +1,289 @@
+"""Load one base model in one precision; the only file that knows bitsandbytes.
+
+On a CPU with AVX512-BF16, bitsandbytes repacks every 4-bit weight in place at the first forward
+pass without gradients. Afterwards gradients are wrong or missing and dequantising returns garbage,
+without an error. `load_base` switches that off on every layer, and `packed_layers` lets callers
+check it before each backward pass.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import bitsandbytes as bnb
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from workbench.errors import ConfigError, ModelError, unknown_name
+from workbench.models.base import Precision
+from workbench.models.weights import WeightSource, cache_folder, find_weights
+
+PRECISIONS: tuple[Precision, ...] = ("nf4", "fp4", "int8", "bf16", "fp32")
+ComputeDtype = Literal["float32", "bfloat16", "float16"]
+# bfloat16 rounds more; it has to be clearly faster to be worth it.
+_BFLOAT16_MUST_BE_FASTER_BY = 1.3
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """What is known about a loaded base; stored with every run.
+
+    Attributes:
+        name: As asked for.
+        source: Where the weights came from.
+        identity: Changes when the weights change.
+        precision: Storage of the linear layers.
+        compute_dtype: What their products are computed in.
+        device: "cpu" or "cuda".
+        num_parameters: Parameters of the base (not of adapters).
+        footprint_bytes: Memory of the base's tensors.
+        context_length: Longest input in tokens.
+    """
+
+    name: str
+    source: str
+    identity: str
+    precision: Precision
+    compute_dtype: str
+    device: str
+    num_parameters: int
+    footprint_bytes: int
+    context_length: int
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A frozen base model with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    info: BaseInfo
+
+
+def load_base(
+    name: str,
+    *,
+    precision: str = "nf4",
+    revision: str | None = None,
+    compute_dtype: ComputeDtype | Literal["auto"] = "auto",
+    device: str = "auto",
+) -> LoadedBase:
+    """Return the frozen base model `name` in `precision`, ready for inference and for gradients.
+
+    Args:
+        name: Short name of the catalog, Hub id, or local folder.
+        precision: One of `PRECISIONS`; "nf4" and "fp4" use double quantisation
+            (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314, section 3).
+        revision: Hub revision; None is the default branch.
+        compute_dtype: "auto" measures on a CPU and takes bfloat16 on a GPU that has it.
+        device: "auto" takes a GPU when there is one.
+
+    Raises:
+        ConfigError: unknown precision or base model.
+        ModelError: weights not found, or not a causal language model.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: {unknown_name('precision', precision, PRECISIONS)}")
+    weights = find_weights(name, revision)
+    return load_weights(
+        weights, name=name, precision=precision, compute_dtype=compute_dtype, device=device
+    )
+
+
+def load_weights(
+    weights: WeightSource,
+    *,
+    name: str,
+    precision: Precision,
+    compute_dtype: ComputeDtype | Literal["auto"] = "auto",
+    device: str = "auto",
+) -> LoadedBase:
+    """Return the base whose files are in `weights.folder`; see `load_base`."""
+    target = _device(device)
+    compute = _compute_dtype(compute_dtype, precision, target)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            weights.folder,
+            quantization_config=_quantization(precision, compute),
+            dtype=_storage_dtype(precision, compute, target),
+            device_map={"": target} if target != "cpu" else None,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model '{name}' ({weights.source}): cannot be loaded as a causal language model: "
+            f"{error}"
+        ) from error
+    model.requires_grad_(requires_grad=False)
+    model.eval()
+    _prevent_packing(model)
+    config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
+    info = BaseInfo(
+        name=name,
+        source=weights.source,
+        identity=weights.identity,
+        precision=precision,
+        compute_dtype=str(compute).removeprefix("torch."),
+        device=target,
+        num_parameters=model.num_parameters(),
+        footprint_bytes=footprint_bytes(model),
+        context_length=getattr(config, "max_position_embeddings", None) or 2048,
+    )
+    return LoadedBase(model, tokenizer, info)
+
+
+def _prevent_packing(model: torch.nn.Module) -> None:
+    """Keep 4-bit weights in the layout that has exact gradients (see the module docstring)."""
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def packed_layers(model: torch.nn.Module) -> list[str]:
+    """Return the names of 4-bit layers in bitsandbytes' inference-only layout; should be empty."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, bnb.nn.Linear4bit)
+        and getattr(module.weight.quant_state, "packing_format_for_cpu", False)
+    ]
+
+
+def base_hash(model: torch.nn.Module) -> str:
+    """Return a hash of every weight of the base, adapters left out.
+
+    Equal before and after everything a session does; quantisation states are included.
+    """
+    sha = hashlib.sha256()
+    adapter_parts = ("lora_", "modules_to_save", "original_module")
+    for name, tensor in sorted(model.named_parameters(remove_duplicate=False)):
+        if any(part in name for part in adapter_parts):
+            continue
+        sha.update(name.replace("base_layer.", "").encode())
+        for part in (tensor.data, *_quantisation_tensors(tensor)):
+            sha.update(
+                part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+    return sha.hexdigest()
+
+
+def footprint_bytes(model: torch.nn.Module) -> int:
+    """Return the memory of all parameters, buffers and quantisation states, each counted once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [part for tensor in model.parameters() for part in _quantisation_tensors(tensor)]
+    unique = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
+    return sum(unique.values())
+
+
+def _quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
+    state = getattr(parameter, "quant_state", None)
+    parts = [getattr(parameter, "CB", None), getattr(parameter, "SCB", None)]
+    while state is not None:
+        parts += [state.absmax, state.code, getattr(state, "offset", None)]
+        state = getattr(state, "state2", None)
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda': no usable GPU found. Use device 'cpu' or 'auto'.")
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {unknown_name('device', device, ('auto', 'cpu', 'cuda'))}")
+    return device
+
+
+def _quantization(precision: Precision, compute: torch.dtype) -> BitsAndBytesConfig | None:
+    if precision in ("nf4", "fp4"):
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=precision,
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if precision == "int8" else None
+
+
+def _storage_dtype(precision: Precision, compute: torch.dtype, device: str) -> torch.dtype:
+    """Return the dtype of what is not quantised and of the residual stream.
+
+    On a CPU a quantised base keeps both in float32: embeddings, norms and attention are a small
+    part of the work there, and the log-probabilities of labels do not get rounded to bfloat16.
+    """
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp32" or device == "cpu":
+        return torch.float32
+    return compute
+
+
+def _compute_dtype(wanted: str, precision: Precision, device: str) -> torch.dtype:
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if wanted != "auto":
+        allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        if wanted not in allowed:
+            raise ConfigError(f"compute_dtype: {unknown_name('compute dtype', wanted, allowed)}")
+        return allowed[wanted]
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "int8":
+        return torch.float32
+    return measured_compute_dtype(cache_folder())
+
+
+def measured_compute_dtype(folder: Path) -> torch.dtype:
+    """Return the faster dtype for this CPU's matrix products, measured once and remembered.
+
+    The measurement is stored in `folder`, so that two processes on one machine agree and a
+    repeated comparison finds its finished runs.
+    """
+    path = folder / "compute_dtype.json"
+    machine = f"{_cpu_name()} torch {torch.__version__} threads {torch.get_num_threads()}"
+    known: dict[str, str] = {}
+    if path.is_file():
+        known = json.loads(path.read_text())
+    if machine not in known:
+        slow, fast = (_seconds_per_product(t) for t in (torch.float32, torch.bfloat16))
+        faster = slow / fast >= _BFLOAT16_MUST_BE_FASTER_BY
+        known[machine] = "bfloat16" if faster else "float32"
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(known, indent=2))
+    return torch.bfloat16 if known[machine] == "bfloat16" else torch.float32
+
+
+def _seconds_per_product(dtype: torch.dtype) -> float:
+    """Return the best time of a product of the size of a small model's layer."""
+    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+    best = float("inf")
+    for _ in range(30):
+        start = time.perf_counter()
+        torch.nn.functional.linear(left, right)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

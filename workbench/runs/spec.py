@@ -1,0 +1,194 @@
+"""What is asked for: an experiment file, and one resolved spec for each run made from it.
+
+No deep-learning stack is needed to read, list or compare specs.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from workbench.errors import ConfigError
+from workbench.yaml_files import check_mapping, read_mapping
+
+SCHEMA_VERSION = 1
+
+
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskChoice(_Checked):
+    """Which labelled data: a task of the catalog by `name`, or the user's own files.
+
+    Attributes:
+        name: Of a catalog task; with `train`, the name the files' task gets.
+        train: File with labelled rows (CSV, TSV, JSONL, JSON, Parquet).
+        dev: File for choices; cut off train when absent.
+        test: File to report on; cut off train when absent.
+        kind: "classification" or "short_answer"; for files.
+        text_column: Column of the text; for files, like the three below.
+        text_b_column: Column of a second text.
+        label_column: Column of the label or answer.
+        id_column: Column of ids.
+        limit_train: The most training rows to use.
+        limit_dev: The most dev rows to use.
+        limit_test: The most test rows to use.
+        split_seed: Decides splits and limits; not the runs' seed, so that all seeds share items.
+    """
+
+    name: str | None = None
+    train: Path | None = None
+    dev: Path | None = None
+    test: Path | None = None
+    kind: Literal["classification", "short_answer"] = "classification"
+    text_column: str = "text"
+    text_b_column: str | None = None
+    label_column: str = "label"
+    id_column: str | None = None
+    limit_train: int | None = Field(None, ge=1)
+    limit_dev: int | None = Field(None, ge=1)
+    limit_test: int | None = Field(None, ge=1)
+    split_seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _name_or_files(self) -> "TaskChoice":
+        if self.train is None and (self.dev or self.test):
+            raise ValueError("dev and test files need a train file beside them")
+        if self.train is None and self.name is None:
+            raise ValueError("give the name of a task, or a train file")
+        return self
+
+
+class Experiment(_Checked):
+    """A comparison: one base, one task, one wording, several methods and seeds.
+
+    `methods` maps a row's name to its options. A row whose name is not a method's says which one
+    with the key `method`, so that one method can appear several times.
+    """
+
+    model: str = "smollm2-135m-instruct"
+    revision: str | None = None
+    precision: str = "nf4"
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    task: TaskChoice = TaskChoice(name="support_intents")
+    template: str = "plain"
+    chat: bool = False
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    reference: str = "zero_shot"
+    methods: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {
+            "zero_shot": {},
+            "few_shot": {},
+            "chain_of_thought": {},
+            "prompt_tuning": {},
+            "lora": {},
+        },
+        min_length=1,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        """Accept `task: sst2` and `methods: {lora: null}`."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if isinstance(data.get("task"), str):
+            data["task"] = {"name": data["task"]}
+        methods = data.get("methods")
+        if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
+            methods = dict.fromkeys(methods)
+        if isinstance(methods, dict):
+            data["methods"] = {name: {} if o is None else o for name, o in methods.items()}
+        return data
+
+    def method_of(self, row: str) -> tuple[str, dict[str, Any]]:
+        """Return the method's name and its options for a row of the comparison."""
+        options = dict(self.methods[row])
+        return str(options.pop("method", row)), options
+
+
+def read_experiment(
+    path: Path | None, settings: Sequence[str] = (), changes: Mapping[str, object] | None = None
+) -> Experiment:
+    """Return the experiment of a YAML file, changed by `key=value` settings and by options.
+
+    Args:
+        path: The file; None starts from the defaults.
+        settings: "task.limit_test=50", "methods.lora.rank=16": dotted keys, values read as YAML.
+        changes: Dotted keys to values, applied last; None values are skipped.
+
+    Raises:
+        ConfigError: every problem of the file, the settings and the options at once.
+    """
+    data = {} if path is None else read_mapping(path)
+    where = "experiment" if path is None else str(path)
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(
+                f"--set {setting}: not of the form key=value. Example: --set methods.lora.rank=16"
+            )
+        try:
+            _put(data, key.strip(), yaml.safe_load(text), where=f"--set {setting}")
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
+    for key, value in (changes or {}).items():
+        if value is not None:
+            _put(data, key, value, where=key)
+    return check_mapping(data, Experiment, where=where)
+
+
+def _put(data: dict[str, Any], key: str, value: object, *, where: str) -> None:
+    """Set a dotted key in nested mappings, expanding the short forms on the way."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = data.get(parent)
+        if isinstance(inner, str) and parent == "task":
+            inner = {"name": inner}
+        if isinstance(inner, list) and parent == "methods":
+            inner = dict.fromkeys(inner)
+        inner = {} if inner is None else inner
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{where}: '{parent}' is {inner!r}, which has no keys below it.")
+        data[parent] = inner
+        data = inner
+    data[last] = value
+
+
+class RunSpec(_Checked):
+    """Everything that decides a run's numbers, with defaults filled in.
+
+    Attributes:
+        schema_version: Of this format.
+        base: Name, weights identity, precision, compute dtype and device.
+        task: Name and digest of the data, and the split sizes.
+        template: Name, version and digest of the wording, and whether the chat template is used.
+        method: Method name and all its options.
+        seed: The run's one seed.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    base: dict[str, str]
+    task: dict[str, str | int]
+    template: dict[str, str | int | bool]
+    method: str
+    options: dict[str, Any]
+    seed: int = Field(ge=0)
+
+    @property
+    def digest(self) -> str:
+        """Content hash: the same spec finds the same run."""
+        payload = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(payload.encode()).hexdigest()[:12]
+
+    @property
+    def run_id(self) -> str:
+        """Folder name: says what it is and ends in the digest."""
+        return f"{self.task['name']}_{self.method}_s{self.seed}_{self.digest}"

@@ -1,0 +1,205 @@
+"""The run store: one folder per run, written atomically, readable without a deep-learning stack.
+
+    <root>/<run id>/spec.json         what was asked, resolved
+                    record.json       what happened: status, metrics, cost, environment
+                    predictions.jsonl one line per test item
+                    history.jsonl     training, as it goes
+                    adapter/          learned vectors or weights, in PEFT's format
+                    checkpoint.safetensors, .lock   only while a run is unfinished
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workbench.errors import StoreError
+from workbench.metrics import Estimate
+from workbench.runs.spec import SCHEMA_VERSION, RunSpec
+
+RunStatus = Literal["running", "finished", "failed", "interrupted"]
+_PREDICTIONS = "predictions.jsonl"
+
+
+class RunRecord(BaseModel):
+    """What happened in a run.
+
+    Attributes:
+        schema_version: Of this format.
+        run_id: Folder name.
+        row: Name of the row in the experiment that asked for it first.
+        status: "running" until it ended; a dead process leaves it so, and the run goes on.
+        source: Where the base's weights came from.
+        started: ISO 8601, UTC.
+        finished: Likewise; None while unfinished.
+        metrics: Name to estimate, as fractions.
+        cost: Name to figure; None where not applicable.
+        dropped: Rows left out of the splits, by reason.
+        environment: Versions, processor, threads.
+        error: What went wrong in a failed run.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    row: str
+    status: RunStatus
+    source: str
+    started: str
+    finished: str | None = None
+    metrics: dict[str, Estimate] = {}
+    cost: dict[str, float | int | None] = {}
+    dropped: dict[str, int] = {}
+    environment: dict[str, str | int] = {}
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's folder with its spec and record."""
+
+    folder: Path
+    spec: RunSpec
+    record: RunRecord
+
+    @property
+    def adapter_folder(self) -> Path:
+        """Where the adapter lies, if the method learns one."""
+        return self.folder / "adapter"
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Return one mapping per test item, in the order of the test split."""
+        lines = (self.folder / _PREDICTIONS).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+class RunStore:
+    """Runs below one folder.
+
+    Args:
+        root: The folder; made when needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, spec: RunSpec) -> Path:
+        """Return the folder of a spec's run, whether it exists or not."""
+        return self.root / spec.run_id
+
+    def find(self, run_id: str) -> StoredRun | None:
+        """Return a run by its id, or None if there is none."""
+        folder = self.root / run_id
+        if folder.parent != self.root or not (folder / "record.json").is_file():
+            return None
+        return _read_run(folder)
+
+    def runs(self) -> list[StoredRun]:
+        """Return all runs, oldest first."""
+        folders = (path.parent for path in self.root.glob("*/record.json"))
+        found = [_read_run(folder) for folder in folders]
+        return sorted(found, key=lambda run: run.record.started)
+
+    @contextmanager
+    def working_on(self, spec: RunSpec) -> Iterator[Path]:
+        """Hold a run's folder for the block; its spec is written first.
+
+        Raises:
+            StoreError: another process works on the run, or the folder cannot be written.
+        """
+        folder = self.folder(spec)
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"run {spec.run_id}: another process is working on it. Wait for it, or use "
+                "another folder with --out."
+            ) from error
+        try:
+            write_json(folder / "spec.json", spec.model_dump(mode="json"))
+            yield folder
+        finally:
+            lock.release()
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write a run's record in one step."""
+        write_json(self.root / record.run_id / "record.json", record.model_dump(mode="json"))
+
+    def write_predictions(self, run_id: str, predictions: Iterable[object]) -> None:
+        """Write predictions (dataclass instances), one line each, in one step."""
+        lines = [json.dumps(asdict(p), ensure_ascii=False) for p in predictions]  # type: ignore[call-overload]
+        write_text(self.root / run_id / _PREDICTIONS, "".join(line + "\n" for line in lines))
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run's folder.
+
+        Raises:
+            StoreError: no such run.
+        """
+        run = self.find(run_id)
+        if run is None:
+            raise StoreError(f"run '{run_id}': not found below {self.root}.")
+        shutil.rmtree(run.folder)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write a JSON file in one step; see `write_text`."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: no space left, or no permission.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with scratch.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            scratch.replace(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into messages."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            advice = "No space is left there. Free some, or use another folder with --out; "
+            advice += "finished runs are kept and found again."
+        else:
+            advice = f"{error.strerror}. Use another folder with --out."
+        raise StoreError(f"{path}: cannot be written. {advice}") from error
+
+
+def _read_run(folder: Path) -> StoredRun:
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        return StoredRun(folder, RunSpec(**spec), RunRecord(**record))
+    except (OSError, ValueError, ValidationError) as error:
+        raise StoreError(
+            f"run {folder}: spec.json or record.json cannot be read ({error}). Delete the folder "
+            "to run it again."
+        ) from error

@@ -1,0 +1,1 @@
+"""Tasks: labelled samples in three frozen splits, and where they come from."""

@@ -1,0 +1,290 @@
+"""The tasks by name: one folder with a `task.yaml` under `prompts/` each, and tasks from files."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import workbench
+from workbench.errors import ConfigError, TaskError, unknown_name
+from workbench.tasks.arithmetic import generate_problems
+from workbench.tasks.base import Sample, Task, TaskKind, TaskSource
+from workbench.tasks.files import read_table
+from workbench.tasks.rows import ColumnMapping, Row, listed, samples_from_rows
+from workbench.tasks.splits import check_task, limit, make_splits
+from workbench.tasks.task_file import NAME_PATTERN, SplitNames, TaskFile, shape_rows
+from workbench.yaml_files import read_yaml_model
+
+__all__ = [
+    "SplitLimits",
+    "TaskFile",
+    "build_task",
+    "list_tasks",
+    "load_task",
+    "prompts_folder",
+    "task_from_files",
+]
+
+_FILE_NAME = "task.yaml"
+_DATA_FOLDER = Path(__file__).parent / "data"
+
+
+class SplitLimits(TypedDict, total=False):
+    """The most samples to keep of each split; None or absent keeps all."""
+
+    limit_train: int | None
+    limit_dev: int | None
+    limit_test: int | None
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Samples as the source splits them; None where a split has to be cut off train."""
+
+    train: Sequence[Sample]
+    dev: Sequence[Sample] | None
+    test: Sequence[Sample] | None
+
+
+def prompts_folder() -> Path:
+    """Return the folder of task files and templates: inside a wheel, else beside the package.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    package = Path(workbench.__file__).parent
+    places = (package / "prompts", package.parent / "prompts")
+    for folder in places:
+        if folder.is_dir():
+            return folder
+    raise ConfigError(
+        f"no folder of prompts: looked at {places[0]} and {places[1]}. Install the package again."
+    )
+
+
+def list_tasks() -> list[TaskFile]:
+    """Return the task files by name; rows are not loaded.
+
+    Raises:
+        ConfigError: a task file is wrong.
+    """
+    folder = prompts_folder()
+    return [_read_task_file(folder / name) for name in _task_names(folder)]
+
+
+def load_task(name: str, *, seed: int = 0, **limits: Unpack[SplitLimits]) -> Task:
+    """Return a task of the catalog with its three splits.
+
+    Args:
+        name: One of the names in `list_tasks()`.
+        seed: Decides which rows are cut off train and which a limit keeps; runs that are compared
+            need the same one.
+        **limits: `limit_train`, `limit_dev`, `limit_test`: the most samples to keep.
+
+    Raises:
+        ConfigError: the task is unknown, or its file or a limit is wrong.
+        TaskError: its rows cannot be had or used.
+    """
+    folder = prompts_folder()
+    names = _task_names(folder)
+    if name not in names:
+        raise ConfigError(unknown_name("task", name, names))
+    return build_task(_read_task_file(folder / name), seed=seed, **limits)
+
+
+def build_task(task_file: TaskFile, *, seed: int = 0, **limits: Unpack[SplitLimits]) -> Task:
+    """Return the task that a task file describes; see `load_task`."""
+    source = task_file.source
+    locations = {
+        "embedded": f"workbench/tasks/data/{source.file}",
+        "generated": f"workbench/tasks/arithmetic.py, seed {source.seed}",
+        "hub": source.hub_id if source.config is None else f"{source.hub_id}, {source.config}",
+    }
+    return _assemble(
+        _given_samples(task_file),
+        name=task_file.name,
+        kind=task_file.kind,
+        labels=tuple(task_file.labels),
+        source=TaskSource(
+            kind=source.kind,
+            location=locations[source.kind] or "",
+            licence=task_file.licence,
+            revision=source.revision,
+        ),
+        seed=seed,
+        limits=limits,
+    )
+
+
+def task_from_files(
+    train: Path,
+    *,
+    dev: Path | None = None,
+    test: Path | None = None,
+    mapping: ColumnMapping,
+    kind: TaskKind,
+    name: str | None = None,
+    seed: int = 0,
+    **limits: Unpack[SplitLimits],
+) -> Task:
+    """Return a task from the user's files; dev and test are cut off train where not given.
+
+    Args:
+        train: File with the labelled rows.
+        dev: File for choices.
+        test: File to report on.
+        mapping: Columns to take.
+        kind: "classification" or "short_answer".
+        name: Of the task; made from the name of the train file unless given.
+        seed: Decides which rows are cut off train and which a limit keeps.
+        **limits: `limit_train`, `limit_dev`, `limit_test`: the most samples to keep.
+
+    Raises:
+        ConfigError: the name or a limit is wrong.
+        TaskError: a file cannot be read or used.
+    """
+    paths = {"train": train, "dev": dev, "test": test}
+    given = {split: path for split, path in paths.items() if path is not None}
+    samples: dict[str, list[Sample]] = {}
+    for split, path in given.items():
+        table = read_table(path)
+        prefix = path.stem if len(given) == 1 or path.stem == split else f"{split}-{path.stem}"
+        samples[split] = samples_from_rows(
+            table.rows, mapping, where=str(path), kind=kind, table=table, id_prefix=prefix
+        )
+    found = {sample.target for sample in samples["train"]} if kind == "classification" else ()
+    return _assemble(
+        _Given(samples["train"], samples.get("dev"), samples.get("test")),
+        name=_task_name(name, train),
+        kind=kind,
+        labels=tuple(sorted(found)),
+        source=TaskSource(
+            kind="file",
+            location=", ".join(f"{split} {path}" for split, path in given.items()),
+            licence="not stated",
+        ),
+        seed=seed,
+        limits=limits,
+    )
+
+
+def _assemble(
+    given: _Given,
+    *,
+    name: str,
+    kind: TaskKind,
+    labels: tuple[str, ...],
+    source: TaskSource,
+    seed: int,
+    limits: SplitLimits,
+) -> Task:
+    stratify = kind == "classification"
+    where = f"task '{name}'"
+    train, dev, test, dropped = make_splits(
+        given.train, dev=given.dev, test=given.test, seed=seed, stratify=stratify, where=where
+    )
+    check_task(train, dev, test=test, kind=kind, where=where, dropped=dropped)
+    return Task(
+        name=name,
+        kind=kind,
+        labels=labels,
+        field_names=tuple(train[0].fields),
+        train=tuple(limit(train, limits.get("limit_train"), seed=seed, stratify=stratify)),
+        dev=tuple(limit(dev, limits.get("limit_dev"), seed=seed, stratify=stratify)),
+        test=tuple(limit(test, limits.get("limit_test"), seed=seed, stratify=stratify)),
+        source=source,
+        dropped=dropped,
+    )
+
+
+def _given_samples(task_file: TaskFile) -> _Given:
+    source, names = task_file.source, task_file.splits
+    if source.sizes is not None:
+        sizes = source.sizes
+        problems = generate_problems(sizes.train + sizes.dev + sizes.test, seed=source.seed)
+        held_out = problems[sizes.train :]
+        return _Given(problems[: sizes.train], held_out[: sizes.dev], held_out[sizes.dev :])
+    assert names is not None  # TaskFile requires them of everything that is not generated
+    rows = _split_rows(task_file, names)
+    samples = {
+        split: None if given is None else _samples(task_file, given, split=split)
+        for split, given in rows.items()
+    }
+    return _Given(samples["train"] or (), samples["dev"], samples["test"])
+
+
+def _samples(task_file: TaskFile, rows: Sequence[Row], *, split: str) -> list[Sample]:
+    where = f"task '{task_file.name}', {split}"
+    return samples_from_rows(
+        shape_rows(rows, task_file, where=where),
+        task_file.columns,
+        where=where,
+        kind=task_file.kind,
+        id_prefix=f"{task_file.name}-{split}",
+    )
+
+
+def _split_rows(task_file: TaskFile, names: SplitNames) -> dict[str, Sequence[Row] | None]:
+    wanted = {"train": names.train, "dev": names.dev, "test": names.test}
+    source = task_file.source
+    if source.hub_id is None:
+        groups = _embedded_rows(source.file or "", source.split_column or "", names=wanted)
+        return {split: None if name is None else groups[name] for split, name in wanted.items()}
+    # Takes a second and needs pyarrow; most sessions never load from the Hub.
+    from workbench.tasks.hub import load_hub_rows
+
+    return {
+        split: None
+        if name is None
+        else load_hub_rows(source.hub_id, source.config, split=name, revision=source.revision)
+        for split, name in wanted.items()
+    }
+
+
+def _embedded_rows(
+    file: str, split_column: str, *, names: Mapping[str, str | None]
+) -> dict[str, list[Row]]:
+    path = _DATA_FOLDER / file
+    groups: dict[str, list[Row]] = {name: [] for name in names.values() if name is not None}
+    table = read_table(path)
+    strays = []
+    for place, row in zip(table.places, table.rows, strict=True):
+        group = groups.get(str(row.get(split_column)))
+        if group is None:
+            strays.append(str(place))
+        else:
+            group.append(row)
+    if strays:
+        raise TaskError(
+            f"{path}: '{split_column}' is none of {', '.join(groups)} in "
+            f"{listed(strays, table.unit)}. Correct the rows, or the splits in the task file."
+        )
+    return groups
+
+
+def _task_names(folder: Path) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"*/{_FILE_NAME}"))
+
+
+def _read_task_file(folder: Path) -> TaskFile:
+    path = folder / _FILE_NAME
+    task_file = read_yaml_model(path, TaskFile)
+    if task_file.name != folder.name:
+        raise ConfigError(
+            f"{path}, name: '{task_file.name}' stands in the folder '{folder.name}'. Templates are "
+            "found by the name; make the two equal."
+        )
+    return task_file
+
+
+def _task_name(name: str | None, train: Path) -> str:
+    if name is None:
+        stem = re.sub(r"[^a-z0-9]+", "_", train.stem.lower()).strip("_")
+        return stem if re.match(NAME_PATTERN, stem) else f"task_{stem}".rstrip("_")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(
+            f"task name '{name}': only lower-case letters, digits and '_', and a letter first. "
+            "Choose another name."
+        )
+    return name

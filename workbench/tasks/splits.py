@@ -1,0 +1,291 @@
+"""Three splits without leaks: cut, cleaned of duplicates, checked, and shortened on request.
+
+Stratified means each class in proportion, by largest remainder and at least one row of each class
+where there is room; scikit-learn's `train_test_split` refuses fewer rows than classes and may leave
+a class out.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.errors import ConfigError, TaskError
+from workbench.tasks.base import DroppedRows, Sample, TaskKind
+from workbench.tasks.rows import NUM_NAMED, listed
+
+MIN_TRAIN_ROWS = 2  # rows; one alone has nothing to be told apart from
+
+
+class Splits(NamedTuple):
+    """Disjoint splits, and what was left out to get them."""
+
+    train: list[Sample]
+    dev: list[Sample]
+    test: list[Sample]
+    dropped: DroppedRows
+
+
+def make_splits(
+    train: Sequence[Sample],
+    *,
+    dev: Sequence[Sample] | None = None,
+    test: Sequence[Sample] | None = None,
+    seed: int,
+    stratify: bool,
+    where: str = "train",
+    dev_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+) -> Splits:
+    """Return disjoint splits; dev and test are cut off train where they are not given.
+
+    Texts are compared without regard to case and spacing, all fields of a sample together. Within
+    a split the first of equal rows stays; rows with one text and several targets all go. Across
+    splits test keeps its rows, dev loses to test, train loses to both.
+
+    Args:
+        train: Rows for training, and for what has to be cut off.
+        dev: Rows for choices; None to cut them off.
+        test: Rows to report; None to cut them off.
+        seed: Decides which rows are cut off.
+        stratify: Cut each target in proportion, at least one row of each.
+        where: What to call `train` in messages.
+        dev_fraction: Share of `train` to cut off for dev.
+        test_fraction: Share of `train` to cut off for test.
+
+    Raises:
+        TaskError: two splits share an id, or there are too few rows (of a class) to cut.
+    """
+    _check_ids({"train": train, "dev": dev or (), "test": test or ()})
+    counts: Counter[str] = Counter()
+    kept = {
+        name: _drop_within(samples, name, counts=counts)
+        for name, samples in (("train", train), ("dev", dev), ("test", test))
+        if samples is not None
+    }
+    for loser, winners in (("dev", ["test"]), ("train", ["test", "dev"])):
+        for winner in winners:
+            if loser in kept and winner in kept:
+                reason = f"{loser}: same text as a {winner} row"
+                kept[loser] = _drop_across(kept[loser], kept[winner], reason=reason, counts=counts)
+    fractions = {"test": test_fraction, "dev": dev_fraction}
+    sizes = {name: share for name, share in fractions.items() if name not in kept}
+    kept |= _cut(kept["train"], sizes, seed=seed, stratify=stratify, where=where)
+    return Splits(kept["train"], kept["dev"], kept["test"], DroppedRows(dict(counts)))
+
+
+def limit(
+    samples: Sequence[Sample], num_samples: int | None, *, seed: int, stratify: bool
+) -> list[Sample]:
+    """Return at most `num_samples` of the samples, in their order; None returns all.
+
+    With `stratify` each target keeps its share, and at least one sample if there is room for all.
+
+    Raises:
+        ConfigError: the limit is below 1.
+    """
+    if num_samples is None or num_samples >= len(samples):
+        return list(samples)
+    if num_samples < 1:
+        raise ConfigError(
+            f"limit {num_samples}: a split needs at least 1 sample. Give a number from 1, or no "
+            "limit."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = _choose(samples, num_samples, rng=rng, stratify=stratify, reserve=0)
+    return [samples[index] for index in sorted(chosen)]
+
+
+def check_task(
+    train: Sequence[Sample],
+    dev: Sequence[Sample],
+    *,
+    test: Sequence[Sample],
+    kind: TaskKind,
+    where: str,
+    dropped: DroppedRows | None = None,
+) -> None:
+    """Raise a `TaskError` with everything that makes the splits unusable.
+
+    That is: an empty split, too few rows, and for a classification one class only or a label that
+    train never shows.
+    """
+    problems = []
+    lost = "" if dropped is None or not dropped.total else f" {_dropped_sentence(dropped)}"
+    for name, samples in (("train", train), ("dev", dev), ("test", test)):
+        if not samples:
+            problems.append(f"{where}: {name} has no rows.{lost} Add rows to {name}.")
+    if 0 < len(train) < MIN_TRAIN_ROWS:
+        problems.append(
+            f"{where}: train has {_rows(len(train))}; at least {MIN_TRAIN_ROWS} are needed.{lost} "
+            "Add rows."
+        )
+    if kind == "classification":
+        problems += _label_problems(train, {"dev": dev, "test": test}, where=where)
+    if problems:
+        raise TaskError("\n".join(problems))
+
+
+def _label_problems(
+    train: Sequence[Sample], others: dict[str, Sequence[Sample]], *, where: str
+) -> list[str]:
+    problems = []
+    labels = {sample.target for sample in train}
+    if len(labels) == 1 and len(train) >= MIN_TRAIN_ROWS:
+        problems.append(
+            f"{where}: every train row has the label '{labels.pop()}'; a classification needs at "
+            "least two. Check the label column."
+        )
+        return problems
+    for name, samples in others.items():
+        unseen = Counter(sample.target for sample in samples if sample.target not in labels)
+        if unseen and labels:
+            shown = [f"'{label}' ({_rows(count)})" for label, count in unseen.most_common()]
+            problems.append(
+                f"{where}: {name} has {listed(shown, 'label')}, which train never shows. Labels "
+                f"of train: {_shortened(sorted(labels))}. Correct the spelling, or add train rows."
+            )
+    return problems
+
+
+def _dropped_sentence(dropped: DroppedRows) -> str:
+    return "Dropped: " + ", ".join(f"{n} {reason}" for reason, n in dropped.counts.items()) + "."
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - 4 * NUM_NAMED
+    return ", ".join(names[: 4 * NUM_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _check_ids(splits: dict[str, Sequence[Sample]]) -> None:
+    homes: dict[str, list[str]] = {}
+    for name, samples in splits.items():
+        for sample in samples:
+            homes.setdefault(sample.id, []).append(name)
+    repeated = [f"'{name}' ({' and '.join(where)})" for name, where in homes.items() if where[1:]]
+    if repeated:
+        raise TaskError(
+            f"ids are used more than once: {listed(repeated, 'id')}. Make the ids unique over "
+            "train, dev and test, or leave the id column out."
+        )
+
+
+def _normalised(sample: Sample) -> tuple[str, ...]:
+    return tuple(" ".join(sample.fields[name].casefold().split()) for name in sorted(sample.fields))
+
+
+def _drop_within(samples: Sequence[Sample], split: str, *, counts: Counter[str]) -> list[Sample]:
+    targets: dict[tuple[str, ...], set[str]] = {}
+    for sample in samples:
+        targets.setdefault(_normalised(sample), set()).add(sample.target)
+    kept = []
+    seen: set[tuple[str, ...]] = set()
+    for sample in samples:
+        text = _normalised(sample)
+        if len(targets[text]) > 1:
+            counts[f"{split}: conflicting labels"] += 1
+        elif text in seen:
+            counts[f"{split}: duplicate text"] += 1
+        else:
+            seen.add(text)
+            kept.append(sample)
+    return kept
+
+
+def _drop_across(
+    samples: Sequence[Sample], winners: Sequence[Sample], *, reason: str, counts: Counter[str]
+) -> list[Sample]:
+    taken = {_normalised(sample) for sample in winners}
+    kept = [sample for sample in samples if _normalised(sample) not in taken]
+    if len(kept) < len(samples):
+        counts[reason] += len(samples) - len(kept)
+    return kept
+
+
+def _cut(
+    train: list[Sample], fractions: dict[str, float], *, seed: int, stratify: bool, where: str
+) -> dict[str, list[Sample]]:
+    """Return train without the rows cut off, and what was cut off for each name."""
+    if not fractions or not train:
+        return {name: [] for name in fractions}
+    _check_room(train, sorted(fractions), stratify=stratify, where=where)
+    num_classes = len({sample.target for sample in train}) if stratify else 1
+    rng = np.random.default_rng(seed)
+    rest, cut = list(train), {}
+    for remaining, (name, fraction) in zip(
+        range(len(fractions), 0, -1), fractions.items(), strict=True
+    ):
+        size = max(round(fraction * len(train)), num_classes)
+        chosen = set(_choose(rest, size, rng=rng, stratify=stratify, reserve=remaining))
+        cut[name] = [sample for index, sample in enumerate(rest) if index in chosen]
+        rest = [sample for index, sample in enumerate(rest) if index not in chosen]
+    return {"train": rest} | cut
+
+
+def _check_room(
+    train: Sequence[Sample], names: Sequence[str], *, stratify: bool, where: str
+) -> None:
+    needed = 1 + len(names)  # one row for train and one for each split
+    cut = " and ".join(names)
+    advice = f"Add rows, or give a file for {cut}."
+    if len(train) < needed:
+        raise TaskError(
+            f"{where}: too few rows to cut off {cut}: {len(train)}; at least {needed} are needed. "
+            f"{advice}"
+        )
+    counts = Counter(sample.target for sample in train) if stratify else Counter[str]()
+    rare = [f"'{label}' ({_rows(n)})" for label, n in counts.items() if n < needed]
+    if rare:
+        raise TaskError(
+            f"{where}: too few rows to cut off {cut}: {listed(rare, 'label')}. Each label needs at "
+            f"least {needed}. {advice}"
+        )
+
+
+def _rows(num: int) -> str:
+    return "1 row" if num == 1 else f"{num} rows"
+
+
+def _choose(
+    samples: Sequence[Sample],
+    num_chosen: int,
+    *,
+    rng: np.random.Generator,
+    stratify: bool,
+    reserve: int,
+) -> list[int]:
+    """Return the positions of a random subset that leaves `reserve` samples of each target."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.target if stratify else "", []).append(index)
+    sizes = np.array([len(group) for group in groups.values()])  # (C,)
+    shares = _allocate(sizes, num_chosen, rng=rng, reserve=reserve)
+    return [
+        int(index)
+        for group, share in zip(groups.values(), shares, strict=True)
+        for index in rng.permutation(group)[:share]
+    ]
+
+
+def _allocate(
+    sizes: NDArray[np.int64], num_chosen: int, *, rng: np.random.Generator, reserve: int
+) -> NDArray[np.int64]:
+    """Return how many to take of each class, (C,): largest remainder, ties at random.
+
+    At least one of each class if `num_chosen` allows, never more than `sizes - reserve`.
+    """
+    room = np.maximum(sizes - reserve, 0)
+    num_chosen = min(num_chosen, int(room.sum()))
+    quotas = num_chosen * sizes / sizes.sum()
+    least = np.minimum(room, 1 if num_chosen >= np.count_nonzero(room) else 0)
+    shares: NDArray[np.int64] = np.clip(np.floor(quotas).astype(np.int64), least, room)
+    ties = rng.permutation(len(sizes))
+    while shares.sum() < num_chosen:
+        gaps = np.where(shares < room, quotas - shares, -np.inf)
+        shares[np.lexsort((ties, gaps))[-1]] += 1
+    while shares.sum() > num_chosen:
+        gaps = np.where(shares > least, quotas - shares, np.inf)
+        shares[np.lexsort((ties, gaps))[0]] -= 1
+    return shares

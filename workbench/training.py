@@ -1,0 +1,379 @@
+"""The one optimisation loop; it knows no method by name.
+
+A trained method gives it parameters, a prefix made from them and the adapter in use; it returns
+with the parameters of the best dev evaluation. Loss is taken on answer tokens only, and logits are
+computed only there. Everything random follows from (seed, step), so that a run killed at any moment
+and started again from its checkpoint ends bit-equal on one CPU to one never killed.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from workbench.errors import ModelError
+from workbench.models.base import Prefix
+from workbench.models.engine import Engine
+from workbench.models.loading import packed_layers
+from workbench.models.rows import TokenTree
+from workbench.options import option
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+
+_BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What the loop can be told; trained methods inherit these as their own options."""
+
+    steps: int = option(300, minimum=1, maximum=1_000_000, help="Optimizer steps.")
+    batch_size: int = option(8, minimum=1, maximum=1024, help="Examples per step.")
+    learning_rate: float | None = option(
+        None, minimum=1e-8, maximum=10.0, help="AdamW step size at the peak; null: the method's."
+    )
+    schedule: str = option(
+        "cosine", choices=("constant", "cosine", "linear"), help="Decay after warm-up."
+    )
+    warmup_steps: int = option(10, minimum=0, help="Steps from 0 to the peak learning rate.")
+    weight_decay: float = option(0.0, minimum=0.0, maximum=1.0, help="AdamW weight decay.")
+    clip_norm: float = option(1.0, minimum=0.0, help="Clip the gradient's norm; 0: do not clip.")
+    eval_every: int = option(25, minimum=1, help="Steps between evaluations on dev.")
+    patience: int = option(
+        0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
+    )
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled row: the prompt's own tokens and the answer's tokens."""
+
+    token_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What a method lets the loop train.
+
+    Attributes:
+        parameters: Trained tensors by name, float32.
+        prefix: Returns the prefix made from the parameters; called once per step.
+        adapter: Weight adapter active for the rows, or None.
+    """
+
+    parameters: Mapping[str, torch.nn.Parameter]
+    prefix: Callable[[], Prefix]
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """A dev evaluation; better is a higher accuracy, then a lower loss (nats per answer)."""
+
+    accuracy: float
+    loss: float
+
+    def better_than(self, other: "DevScore | None") -> bool:
+        """Return whether this evaluation should replace `other` as the best."""
+        if other is None:
+            return True
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+@dataclass
+class TrainingState:
+    """Where training stands; everything a checkpoint holds besides tensors."""
+
+    step: int = 0
+    best_step: int = 0
+    best: DevScore | None = None
+    evaluations_since_best: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One training job.
+
+    Attributes:
+        trainable: Parameters and the prefix they make.
+        examples: Labelled rows.
+        options: Steps, batch size and so on; `learning_rate` must be resolved.
+        seed: Of batches and dropout.
+        evaluate: Scores the current parameters on dev.
+        folder: Holds `checkpoint.safetensors` and `history.jsonl`.
+    """
+
+    trainable: Trainable
+    examples: Sequence[Example]
+    options: TrainingOptions
+    seed: int
+    evaluate: Callable[[], DevScore]
+    folder: Path
+
+
+def train(
+    engine: Engine,
+    request: TrainingRequest,
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingState:
+    """Train, leaving the parameters of the best dev evaluation in place.
+
+    Continues from `request.folder` if a checkpoint is there.
+
+    Raises:
+        Interrupted: `should_stop` returned True; a checkpoint was written.
+        ModelError: gradients are missing or not finite, or 4-bit weights were repacked.
+    """
+    loop = _Loop(engine, request)
+    loop.resume()
+    options, state = request.options, loop.state
+    while state.step < options.steps and not loop.out_of_patience():
+        if should_stop():
+            loop.save()
+            raise Interrupted(f"training stopped after step {state.step} of {options.steps}")
+        figures = loop.step()
+        if state.step % options.eval_every == 0 or state.step == options.steps:
+            figures |= loop.evaluate()
+            loop.save()
+        progress(ProgressEvent("train", state.step, options.steps, figures))
+    loop.restore_best()
+    return state
+
+
+class _Loop:
+    """State of one training job."""
+
+    def __init__(self, engine: Engine, request: TrainingRequest) -> None:
+        self.engine, self.request = engine, request
+        self.state = TrainingState()
+        self.parameters = dict(request.trainable.parameters)
+        options = request.options
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()),
+            lr=options.learning_rate or 0.0,
+            weight_decay=options.weight_decay,
+        )
+        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._checkpoint = request.folder / "checkpoint.safetensors"
+        self._history = request.folder / "history.jsonl"
+
+    def step(self) -> dict[str, float]:
+        """Make one optimizer step and return its figures."""
+        options, state = self.request.options, self.state
+        began = time.perf_counter()
+        batch = _batch_at(self.request.examples, options.batch_size, self.request.seed, state.step)
+        rate = learning_rate_at(options, state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.request.seed * 1_000_003 + state.step)
+            loss = self._backward(batch)
+        norm = self._checked_norm()
+        self.optimizer.step()
+        self._parameters_changed()
+        state.step += 1
+        state.seconds += time.perf_counter() - began
+        figures = {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
+        self._record(figures)
+        return figures
+
+    def evaluate(self) -> dict[str, float]:
+        """Score on dev, remember the best parameters, and return the figures."""
+        state, began = self.state, time.perf_counter()
+        score = self.request.evaluate()
+        if score.better_than(state.best):
+            state.best, state.best_step, state.evaluations_since_best = score, state.step, 0
+            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        else:
+            state.evaluations_since_best += 1
+        state.seconds += time.perf_counter() - began
+        figures = {"dev_accuracy": score.accuracy, "dev_loss": score.loss}
+        self._record(figures)
+        return figures
+
+    def out_of_patience(self) -> bool:
+        """Return whether early stopping applies."""
+        patience = self.request.options.patience
+        return patience > 0 and self.state.evaluations_since_best >= patience
+
+    def restore_best(self) -> None:
+        """Put the parameters of the best dev evaluation in place."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.best[name])
+        self._parameters_changed()
+
+    def _backward(self, batch: Sequence[Example]) -> float:
+        packed = packed_layers(self.engine.forward.model)
+        if packed:
+            raise ModelError(
+                f"4-bit weights of {len(packed)} layers were repacked for inference, so gradients "
+                f"would be wrong (first: {packed[0]}). Load the base again with load_base."
+            )
+        trainable = self.request.trainable
+        with self.engine.lock, self.engine.adapters.active([trainable.adapter], training=True):
+            for parameter in self.parameters.values():
+                parameter.requires_grad_()
+            loss = answer_loss(self.engine, trainable.prefix(), trainable.adapter, batch)
+            loss.backward()
+        return float(loss.detach())
+
+    def _checked_norm(self) -> float:
+        """Clip the gradients and return their norm before clipping."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None or not bool(torch.isfinite(parameter.grad).all()):
+                found = "missing" if parameter.grad is None else "not finite"
+                raise ModelError(
+                    f"training step {self.state.step + 1}: the gradient of {name} is {found}. "
+                    "Try a lower learning_rate or precision 'fp32'."
+                )
+        limit = self.request.options.clip_norm or math.inf
+        return float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+
+    def _parameters_changed(self) -> None:
+        if self.request.trainable.adapter is not None:
+            self.engine.adapters.touch(self.request.trainable.adapter)
+
+    def _record(self, figures: Mapping[str, float]) -> None:
+        entry = {"step": float(self.state.step), "seconds": round(self.state.seconds, 3), **figures}
+        self.state.history.append(entry)
+        self.request.folder.mkdir(parents=True, exist_ok=True)
+        with self._history.open("a") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def save(self) -> None:
+        """Write parameters, best parameters, optimizer state and position in one atomic file."""
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            tensors[f"now/{name}"] = parameter.detach()
+            tensors[f"best/{name}"] = self.best[name]
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"adam/{key}/{name}"] = value
+        state = self.state
+        best = None if state.best is None else [state.best.accuracy, state.best.loss]
+        position = {
+            "step": state.step,
+            "best_step": state.best_step,
+            "best": best,
+            "evaluations_since_best": state.evaluations_since_best,
+            "seconds": state.seconds,
+        }
+        scratch = self._checkpoint.with_suffix(".writing")
+        contiguous = {key: value.contiguous() for key, value in tensors.items()}
+        save_file(contiguous, scratch, metadata={"position": json.dumps(position)})
+        os.replace(scratch, self._checkpoint)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one; history after it is dropped."""
+        if not self._checkpoint.is_file():
+            self._history.unlink(missing_ok=True)
+            return
+        with safe_open(self._checkpoint, framework="pt") as stored, torch.no_grad():
+            position = json.loads(stored.metadata()["position"])
+            for name, parameter in self.parameters.items():
+                parameter.copy_(stored.get_tensor(f"now/{name}"))
+                self.best[name] = stored.get_tensor(f"best/{name}").to(parameter.device)
+            adam: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {}
+            for key in stored.keys():  # noqa: SIM118  a safe_open handle is not iterable
+                if key.startswith("adam/"):
+                    _, slot, name = key.split("/", 2)
+                    parameter = self.parameters[name]
+                    adam.setdefault(parameter, {})[slot] = stored.get_tensor(key)
+        self.optimizer.state.update(adam)
+        best = position.pop("best")
+        self.state = TrainingState(
+            **position, best=None if best is None else DevScore(*best), history=[]
+        )
+        self.state.history = self._history_until(self.state.step)
+        self._parameters_changed()
+
+    def _history_until(self, step: int) -> list[dict[str, float]]:
+        entries = []
+        if self._history.is_file():
+            for line in self._history.read_text().splitlines():
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:  # the line that was being written when it was killed
+                    break
+                if entry["step"] <= step:
+                    entries.append(entry)
+        self._history.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        return entries
+
+
+def answer_loss(
+    engine: Engine, prefix: Prefix, adapter: str | None, batch: Sequence[Example]
+) -> torch.Tensor:
+    """Return the mean over examples of the mean negative log-likelihood of the answer's tokens.
+
+    The prefix is run once for the whole batch; gradients of all rows meet in its keys and values.
+    """
+    state = None
+    if prefix.num_tokens:
+        state = engine.compute_prefix(prefix, adapter, training=True)
+    trees = [TokenTree.chain(example.token_ids + example.answer_ids[:-1]) for example in batch]
+    adapters = [adapter] * len(batch)
+    hidden = engine.run(trees, [state] * len(batch), adapters, training=True).hidden
+    rows, places, targets, weights = [], [], [], []
+    for row, example in enumerate(batch):
+        first = len(example.token_ids) - 1
+        for offset, token in enumerate(example.answer_ids):
+            rows.append(row)
+            places.append(first + offset)
+            targets.append(token)
+            weights.append(1.0 / (len(example.answer_ids) * len(batch)))
+    logits = engine.forward.logits(hidden[rows, places])  # (answer tokens, V)
+    losses = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(targets, device=logits.device), reduction="none"
+    )
+    return (losses * torch.tensor(weights, device=losses.device)).sum()
+
+
+def learning_rate_at(options: TrainingOptions, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then the schedule's decay to 0."""
+    peak = options.learning_rate or 0.0
+    if step < options.warmup_steps:
+        return peak * (step + 1) / options.warmup_steps
+    if options.schedule == "constant":
+        return peak
+    left = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
+    if options.schedule == "linear":
+        return peak * (1.0 - left)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * left))
+
+
+def _batch_at(examples: Sequence[Example], size: int, seed: int, step: int) -> list[Example]:
+    """Return the batch of a step; it follows from the arguments alone."""
+    per_epoch = max(1, math.ceil(len(examples) / size))
+    epoch, place = divmod(step, per_epoch)
+    for number, batch in enumerate(_epoch(examples, size, np.random.default_rng([seed, epoch]))):
+        if number == place:
+            return batch
+    raise AssertionError(f"epoch of {len(examples)} examples has no batch {place}")
+
+
+def _epoch(
+    examples: Sequence[Example], size: int, generator: np.random.Generator
+) -> Iterator[list[Example]]:
+    """Yield batches of similar length in random order."""
+    order = generator.permutation(len(examples)).tolist()
+    window = size * _BATCHES_PER_WINDOW
+    batches = []
+    for start in range(0, len(order), window):
+        part = sorted(order[start : start + window], key=lambda i: len(examples[i].token_ids))
+        batches += [part[i : i + size] for i in range(0, len(part), size)]
+    for number in generator.permutation(len(batches)):
+        yield [examples[i] for i in batches[number]]

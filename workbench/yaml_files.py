@@ -1,0 +1,219 @@
+"""YAML files checked against a pydantic model; every problem of a file in one message.
+
+Task files, templates and experiments are read here, so that a typo reads the same everywhere.
+"""
+
+import difflib
+import re
+import reprlib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from workbench.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_FILE_BYTES = 1_000_000  # bytes; ours are a few kB, anything bigger is data in the wrong place
+
+
+def read_yaml_model(path: Path, model: type[Model]) -> Model:
+    """Return the content of a YAML file as an instance of `model`.
+
+    Args:
+        path: The file; UTF-8.
+        model: Pydantic model of the top-level mapping; set `extra="forbid"` on it.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML mapping, repeats a key, or breaks the
+            model; one line per problem, each with the file and the key.
+    """
+    return check_mapping(read_mapping(path), model, where=str(path))
+
+
+def check_mapping(data: Mapping[str, object], model: type[Model], *, where: str) -> Model:
+    """Return a mapping as an instance of `model`; `where` starts each line of an error.
+
+    Raises:
+        ConfigError: the mapping breaks the model; one line per problem.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problems(where, error, model, data=data))) from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return the top-level mapping of a YAML file, not checked against any model.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML mapping, or repeats a key.
+    """
+    text = _read_text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        repeated = [] if node is None else sorted(_duplicate_keys(node))
+        if repeated:
+            raise ConfigError("\n".join(f"{path}, line {line}: {text}" for line, text in repeated))
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(_syntax_problem(path, error)) from error
+    except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar
+        raise ConfigError(f"{path}: not valid YAML: {error}. Put the value in quotes.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply. Write fewer levels.") from error
+    if not isinstance(data, dict):
+        found = "empty" if data is None else f"a {_type_name(data)}"
+        raise ConfigError(
+            f"{path}: the file is {found}, not a mapping. Write one 'key: value' per line."
+        )
+    return data
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(
+                f"{path}: the file has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are "
+                "read. Keep data in files of its own."
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file. Check the path.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: a folder, not a file. Give a YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8."
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _syntax_problem(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return (
+        f"{path}{place}: not valid YAML: {problem}. "
+        "Check the indentation and quote values that hold ':' or '#'."
+    )
+
+
+def _duplicate_keys(root: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Yield line and problem of each repeated key; plain YAML keeps the last in silence."""
+    pending, seen = [root], set[int]()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:  # an alias may point back to a parent
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending.extend(reversed(node.value))
+        elif isinstance(node, yaml.MappingNode):
+            first_lines: dict[str, int] = {}
+            for key, _ in node.value:
+                line = key.start_mark.line + 1
+                name = str(key.value)
+                if name in first_lines:
+                    first = first_lines[name]
+                    problem = (
+                        f"key '{name}' was given on line {first} already. Keep one of the two."
+                    )
+                    yield line, problem
+                first_lines.setdefault(name, line)
+            pending.extend(value for _, value in reversed(node.value))
+
+
+def _problems(
+    where: str, error: ValidationError, model: type[BaseModel], *, data: object
+) -> list[str]:
+    """Return one line per key; the branches of a union complain apart and are joined again."""
+    reasons: dict[str, list[str]] = {}
+    for details in error.errors():
+        location = _real_location(details, data)
+        reason = _reason(details, model, location)
+        key = _key_path(location)
+        if reason not in reasons.setdefault(key, []):
+            reasons[key].append(reason)
+    return [
+        f"{where}, {key}: {' Or: '.join(found)}" if key else f"{where}: {' Or: '.join(found)}"
+        for key, found in reasons.items()
+    ]
+
+
+def _real_location(details: ErrorDetails, data: object) -> tuple[str | int, ...]:
+    """Return the part of the error's location that the file has: without the tags of a union."""
+    location = details["loc"]
+    if details["type"] == "invalid_key":
+        return location[:-1]
+    if location[-1:] == ("[key]",):
+        return location[:-2]
+    here: object = data
+    for depth, part in enumerate(location):
+        known = (
+            here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()
+        )
+        if part not in known:
+            return location if details["type"] == "missing" else location[:depth]
+        here = here[part]  # type: ignore[index]  # `known` is empty for all but dict and list
+    return location
+
+
+def _reason(details: ErrorDetails, model: type[BaseModel], location: tuple[str | int, ...]) -> str:
+    if details["type"] == "missing":
+        return "missing key. Add it."
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        return f"unknown key.{hint} Known: {', '.join(known)}."
+    if details["type"] == "invalid_key" or details["loc"][-1:] == ("[key]",):
+        return f"key {details['input']!r} is no text. Put it in quotes."
+    message = details["msg"]
+    if details["type"] == "value_error":
+        return _sentence(message.removeprefix("Value error, "))
+    expected = re.sub(r"^\w+ should", "should", message)
+    for python_word, yaml_word in (("valid tuple", "list"), ("valid dictionary", "mapping")):
+        expected = expected.replace(python_word, yaml_word)
+    return f"got {reprlib.repr(details['input'])}; {_sentence(expected)}"
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    models = [model]
+    for part in location:
+        inner = [
+            found
+            for candidate in models
+            if part in candidate.model_fields
+            for found in _models_in(candidate.model_fields[str(part)].annotation)
+        ]
+        models = inner or models  # a list position or a mapping's own key names no field
+    return sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _key_path(location: Sequence[str | int]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _type_name(value: object) -> str:
+    return "list" if isinstance(value, list) else f"single value ({reprlib.repr(value)})"
