@@ -1,5 +1,7 @@
-"""Peak memory of a stretch of work: of the GPU where there is one, else of the process."""
+"""Memory of the process: its peak over a stretch of work, and keeping what is freed for reuse."""
 
+import ctypes
+import platform
 import threading
 from types import TracebackType
 
@@ -7,6 +9,23 @@ import psutil
 import torch
 
 _SAMPLING_SECONDS = 0.02
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # parameter numbers of glibc's mallopt
+_KEPT_BYTES = 256 << 20  # grow the heap in steps of this size
+_LARGE_BYTES = 1 << 30  # smaller blocks come from the heap
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse freed tensors' memory instead of returning it to the system at once.
+
+    Without it every large tensor on a CPU is mapped and zeroed anew, which took a quarter of the
+    time of few-shot scoring (benchmarks/RESULTS.md). Does nothing on other systems.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+    libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGE_BYTES - 1)
+    libc.mallopt(_TOP_PAD, _KEPT_BYTES)
 
 
 class PeakMemory:

@@ -4,6 +4,7 @@ A template is data: `{field}` is replaced by the sample's field and nothing else
 Rendering is pure and knows neither samples nor tokenizers.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,12 @@ class PromptTemplate(_Checked):
     separator: Text = "\n\n"
     label_words: dict[str, Text] = {}
     chain_of_thought: ChainOfThought | None = None
+
+    @property
+    def digest(self) -> str:
+        """Content hash of everything that reaches a prompt."""
+        content = self.model_dump_json(exclude={"name", "description"})
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def word(self, label: str) -> str:
         """Return the word that stands for a label; a short answer stands for itself."""

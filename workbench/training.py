@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,16 +76,24 @@ class Trainable:
 
 @dataclass(frozen=True)
 class DevScore:
-    """A dev evaluation; better is a higher accuracy, then a lower loss (nats per answer)."""
+    """A dev evaluation: accuracy and mean loss in nats over `num_items`."""
 
     accuracy: float
     loss: float
+    num_items: int
 
     def better_than(self, other: "DevScore | None") -> bool:
-        """Return whether this evaluation should replace `other` as the best."""
+        """Return whether this evaluation should replace `other` as the best.
+
+        Accuracies closer than one standard error are a tie on so few items; then the lower loss
+        decides (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
+        """
         if other is None:
             return True
-        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        spread = math.sqrt(max(other.accuracy * (1 - other.accuracy), 0.0) / other.num_items)
+        if abs(self.accuracy - other.accuracy) <= spread:
+            return self.loss < other.loss
+        return self.accuracy > other.accuracy
 
 
 @dataclass
@@ -263,7 +271,7 @@ class _Loop:
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"adam/{key}/{name}"] = value
         state = self.state
-        best = None if state.best is None else [state.best.accuracy, state.best.loss]
+        best = None if state.best is None else asdict(state.best)
         position = {
             "step": state.step,
             "best_step": state.best_step,
@@ -295,7 +303,7 @@ class _Loop:
         self.optimizer.state.update(adam)
         best = position.pop("best")
         self.state = TrainingState(
-            **position, best=None if best is None else DevScore(*best), history=[]
+            **position, best=None if best is None else DevScore(**best), history=[]
         )
         self.state.history = self._history_until(self.state.step)
         self._parameters_changed()

@@ -7,7 +7,7 @@ sample into conditioning for the engine; it never calls the model's `generate` i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -126,6 +126,7 @@ class Method(Protocol):
         """Return how many labelled examples the method uses."""
 
 
+@runtime_checkable
 class SupportsSave(Protocol):
     """A method whose result has to be stored."""
 

@@ -18,6 +18,8 @@ from workbench.training import (
     train,
 )
 
+_TINY = 1e-12  # keeps the logarithm of a probability that underflowed finite
+
 
 def fit_by_training(
     context: FitContext,
@@ -74,23 +76,23 @@ def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
 def dev_score(context: FitContext, fitted: FittedMethod) -> DevScore:
     """Return accuracy and mean loss in nats on dev.
 
-    Labels are scored as in the final evaluation. For short answers, "right" means that greedy
+    Labels are scored as in the final evaluation, and the loss is taken over the labels alone. For short answers, "right" means that greedy
     decoding would write exactly the correct answer; no text is generated.
     """
     task = context.task
     rows = [fitted.condition(sample.fields) for sample in task.dev]
     if task.labels:
-        choices = [context.encoder.choice_ids()] * len(rows)
+        scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
         golds = [task.labels.index(sample.target) for sample in task.dev]
-        scores = context.engine.score(rows, choices)
-        right = [int(s.logprobs.argmax()) == gold for s, gold in zip(scores, golds, strict=True)]
+        probabilities = np.stack([score.probabilities for score in scores])  # (N, C)
+        right = probabilities.argmax(axis=1) == golds
+        losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
     else:
         answers = [(short_answer_ids(context, s.fields, s.target),) for s in task.dev]
-        golds = [0] * len(rows)
         scores = context.engine.score(rows, answers)
-        right = [bool(score.is_greedy[0]) for score in scores]
-    losses = [-score.logprobs[gold] for score, gold in zip(scores, golds, strict=True)]
-    return DevScore(accuracy=float(np.mean(right)), loss=float(np.mean(losses)))
+        right = np.array([score.is_greedy[0] for score in scores])
+        losses = np.array([-score.logprobs[0] for score in scores])
+    return DevScore(float(right.mean()), float(losses.mean()), len(rows))
 
 
 def short_answer_ids(

@@ -92,7 +92,7 @@ def _predict_chunk(
     if fitted.reasoning is not None:
         return _reason(engine, fitted, fitted.reasoning, samples, rows, should_stop)
     if fitted.encoder.task.labels:
-        return _score_labels(engine, fitted, samples, rows)
+        return score_labels(engine, fitted, samples, rows)
     options = GenerationOptions(
         max_new_tokens=_ANSWER_TOKENS, stop=(fitted.encoder.template.separator, "\n")
     )
@@ -111,12 +111,13 @@ def label_probabilities(logprobs: np.ndarray, log_prior: np.ndarray | None) -> n
     return probabilities
 
 
-def _score_labels(
+def score_labels(
     engine: Engine,
     fitted: FittedMethod,
     samples: Sequence[Sample],
     rows: Sequence[Conditioning],
 ) -> list[Prediction]:
+    """Return the most probable label of each row."""
     labels = fitted.encoder.task.labels
     choices = fitted.encoder.choice_ids()
     scores = engine.score(rows, [choices] * len(rows))
@@ -144,10 +145,27 @@ def _reason(
     rows: Sequence[Conditioning],
     should_stop: Callable[[], bool],
 ) -> list[Prediction]:
-    """Generate reasoning, then ask for the answer after it (Kojima et al. 2022, section 3)."""
-    encoder = fitted.encoder
     options = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
     generations = engine.generate(rows, options, should_stop=should_stop)
+    return conclude(engine, fitted, samples, rows=rows, generations=generations)
+
+
+def conclude(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    *,
+    rows: Sequence[Conditioning],
+    generations: Sequence[Generation],
+) -> list[Prediction]:
+    """Return the answers that follow generated reasoning (Kojima et al. 2022, section 3).
+
+    Raises:
+        ValueError: the method has no reasoning plan.
+    """
+    plan, encoder = fitted.reasoning, fitted.encoder
+    if plan is None:
+        raise ValueError("only a method with a reasoning plan has something to conclude")
     asking = []
     for row, generation in zip(rows, generations, strict=True):
         reasoning = generation.text.split(plan.answer_phrase)[0].rstrip()
@@ -155,15 +173,13 @@ def _reason(
         asking.append(Conditioning(row.prefix, row.token_ids + cue, row.adapter))
     if not encoder.task.labels:
         final = GenerationOptions(max_new_tokens=_ANSWER_TOKENS, stop=("\n",))
-        endings = engine.generate(asking, final, should_stop=should_stop)
+        endings = engine.generate(asking, final)
+        texts = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
         return [
-            _read_short_answer(
-                fitted,
-                sample,
-                generation,
-                f"{generation.text.split(plan.answer_phrase)[0]}{plan.answer_phrase}{ending.text}",
+            _read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
+            for sample, generation, text, end in zip(
+                samples, generations, texts, endings, strict=True
             )
-            for sample, generation, ending in zip(samples, generations, endings, strict=True)
         ]
     words = {label: encoder.template.word(label) for label in encoder.task.labels}
     choices = [encoder.continuation_ids(plan.answer_phrase, word) for word in words.values()]

@@ -40,7 +40,7 @@ from workbench.models.rows import (
 )
 
 _MAX_ROWS = 64
-_MAX_BATCH_TOKENS = 4096  # own tokens of a scoring batch; beyond it larger batches gain nothing
+_MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
 _MAX_CACHE_BYTES = 1 << 30  # keys and values of a generating batch
 _PREFIX_CACHE_SHARE = 0.06  # of the base's own footprint
 _LOGIT_ROWS = 256  # positions whose logits (V,) are held at once

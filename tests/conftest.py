@@ -1,0 +1,162 @@
+"""Shared fixtures: a tiny real model, a toy task, the real base once per session; no network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from workbench.encoding import PromptEncoder
+from workbench.errors import ModelError
+from workbench.methods.base import FitContext
+from workbench.models.engine import Engine
+from workbench.models.loading import LoadedBase, load_base, load_weights
+from workbench.models.weights import WeightSource
+from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
+from workbench.templates import ChainOfThought, PromptTemplate, WorkedDemonstration
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(socket_disabled):
+    """Every test runs with sockets closed."""
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """Return a folder with a two-layer Llama over bytes, made from a fixed seed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<end>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    chat = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", chat_template=chat
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        config = LlamaConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            initializer_range=0.15,
+            bos_token_id=None,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
+    """Return the tiny model in a precision."""
+    source = WeightSource(folder, "made for tests", "tiny")
+    return load_weights(
+        source, name=str(folder), precision=precision, compute_dtype="float32", device="cpu"
+    )
+
+
+@pytest.fixture
+def tiny_base(tiny_folder) -> LoadedBase:
+    """Return a fresh tiny base in fp32."""
+    return open_tiny(tiny_folder)
+
+
+@pytest.fixture
+def tiny_engine(tiny_base) -> Engine:
+    """Return an engine of its own over the tiny base."""
+    return Engine(tiny_base)
+
+
+@pytest.fixture(scope="session")
+def real_base() -> LoadedBase:
+    """Return SmolLM2-135M-Instruct in NF4 with exact products, once for all tests."""
+    try:
+        return load_base("smollm2-135m-instruct", precision="nf4", compute_dtype="float32")
+    except ModelError as error:
+        pytest.skip(f"the default base model is not installed: {error}")
+
+
+@pytest.fixture(scope="session")
+def real_engine(real_base) -> Engine:
+    """Return the one engine over the real base."""
+    return Engine(real_base)
+
+
+TOY_LABELS = ("good", "bad")
+
+
+def toy_samples(split: str, num: int) -> tuple[Sample, ...]:
+    """Return samples whose label is written in their text: separable by any trained method."""
+    words = {"good": "yes sun", "bad": "no rain"}
+    return tuple(
+        Sample(
+            id=f"{split}-{i}",
+            fields={"text": f"{words[TOY_LABELS[i % 2]]} {i % 7}"},
+            target=TOY_LABELS[i % 2],
+        )
+        for i in range(num)
+    )
+
+
+@pytest.fixture
+def toy_task() -> Task:
+    """Return a separable two-label task."""
+    return Task(
+        name="toy",
+        kind="classification",
+        labels=TOY_LABELS,
+        field_names=("text",),
+        train=toy_samples("train", 24),
+        dev=toy_samples("dev", 8),
+        test=toy_samples("test", 10),
+        source=TaskSource("embedded", "tests", "none"),
+        dropped=DroppedRows({}),
+    )
+
+
+TOY_TEMPLATE = PromptTemplate(
+    name="toy",
+    version=1,
+    instruction="Say {labels}.",
+    input="T: {text}\nA:",
+    separator="\n\n",
+    chain_of_thought=ChainOfThought(
+        input="T: {text}\nR:",
+        trigger="Think.",
+        answer_phrase="So",
+        demonstrations=[
+            WorkedDemonstration(fields={"text": "sun 1"}, rationale="Sun.", answer="good"),
+            WorkedDemonstration(fields={"text": "rain 2"}, rationale="Rain.", answer="bad"),
+        ],
+    ),
+)
+
+
+@pytest.fixture
+def toy_encoder(tiny_base, toy_task) -> PromptEncoder:
+    """Return the toy task's encoder for the tiny model."""
+    return PromptEncoder(tiny_base.tokenizer, TOY_TEMPLATE, toy_task)
+
+
+@pytest.fixture
+def toy_context(tiny_engine, toy_encoder, tmp_path) -> FitContext:
+    """Return what a method needs to fit on the toy task."""
+    return FitContext(tiny_engine, toy_encoder, seed=0, folder=tmp_path / "run")

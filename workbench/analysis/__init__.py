@@ -1,0 +1,1 @@
+"""Analysis: what stored runs say together; reads the run store, never a model."""

