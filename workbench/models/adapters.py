@@ -26,6 +26,7 @@ class AdapterBank:
         self._model = model
         self._peft: PeftModel | None = None
         self._revisions: dict[str, int] = {}
+        self._current: str | None = None  # the adapter of an enclosing `active` block
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,6 +116,9 @@ class AdapterBank:
     def active(self, rows: Sequence[str | None], *, training: bool = False) -> Iterator[None]:
         """Route each row of the batch through its adapter (None: the base) inside the block.
 
+        A block for one adapter may hold further blocks for the same adapter: leaving those changes
+        nothing, so that a backward pass can follow several forward passes.
+
         Raises:
             ModelError: a name that is not present.
         """
@@ -122,7 +126,9 @@ class AdapterBank:
         for name in wanted - {None}:
             if name not in self._revisions:
                 raise ModelError(f"adapter: {unknown_name('adapter', str(name), self.names)}")
-        if self._peft is None or wanted == {None}:
+        if self._current is not None and wanted != {self._current}:
+            raise RuntimeError(f"adapter '{self._current}' is active; rows ask for {wanted}")
+        if self._peft is None or wanted in ({None}, {self._current}):
             yield
             return
         hooks: list[RemovableHandle] = []
@@ -133,6 +139,7 @@ class AdapterBank:
                 (name,) = wanted
                 self._peft.base_model.set_adapter(name)
                 self._set_dropout(training=training)
+                self._current = name
                 yield
             else:
                 hooks = self._route_rows([_BASE if row is None else row for row in rows])
@@ -140,6 +147,7 @@ class AdapterBank:
         finally:
             for hook in hooks:
                 hook.remove()
+            self._current = None
             self._set_dropout(training=False)
             self._switch_off()
 

@@ -1,0 +1,203 @@
+"""What every method of the catalog must do; a new method gets these tests by its catalog line."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import workbench.methods
+from conftest import TOY_LABELS, toy_samples
+from workbench.errors import ConfigError
+from workbench.methods.base import FitContext, SupportsSave
+from workbench.methods.catalog import METHODS, make_method, method_class
+from workbench.methods.prediction import predict
+from workbench.models.loading import base_hash
+from workbench.tasks.base import Sample
+
+QUICK = {"steps": 6, "batch_size": 4, "eval_every": 3}
+
+
+def quick(name: str):
+    options = QUICK if issubclass(method_class(name), SupportsSave) else {}
+    return make_method(name, options)
+
+
+def answers(engine, fitted, samples) -> list[str | None]:
+    return [prediction.answer for prediction in predict(engine, fitted, samples)]
+
+
+def test_every_method_file_is_in_the_catalog_and_every_entry_loads():
+    from pathlib import Path
+
+    folder = Path(workbench.methods.__file__).parent
+    shared = {"__init__", "base", "catalog", "learning", "prediction"}
+    files = {path.stem for path in folder.glob("*.py")} - shared
+
+    assert files == set(METHODS)
+    for name in METHODS:
+        assert dataclasses.is_dataclass(method_class(name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options_have_help_and_survive_json(name):
+    method = make_method(name, {})
+    options = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+
+    assert all(field.metadata["help"] for field in dataclasses.fields(method))
+    assert make_method(name, json.loads(json.dumps(options))) == method
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_unknown_option_is_refused_with_the_known_ones(name):
+    with pytest.raises(ConfigError, match=rf"methods.{name}: unknown option 'nonsense'.*Known: "):
+        make_method(name, {"nonsense": 1})
+
+
+def test_an_unknown_method_is_refused_with_the_closest():
+    with pytest.raises(ConfigError) as caught:
+        make_method("zero_shoot", {})
+
+    assert str(caught.value) == (
+        "methods: unknown method 'zero_shoot'. Did you mean 'zero_shot'? Known: "
+        "chain_of_thought, few_shot, lora, prompt_tuning, zero_shot."
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_fitting_and_predicting_leave_the_base_unchanged(name, toy_context):
+    before = base_hash(toy_context.engine.forward.model)
+
+    fitted = quick(name).fit(toy_context)
+    answers(toy_context.engine, fitted, toy_context.task.test)
+
+    assert base_hash(toy_context.engine.forward.model) == before
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_predictions_keep_order_and_ids_and_survive_none_and_one(name, toy_context):
+    fitted = quick(name).fit(toy_context)
+    samples = toy_context.task.test
+
+    whole = predict(toy_context.engine, fitted, samples)
+
+    assert [p.sample_id for p in whole] == [s.id for s in samples]
+    assert predict(toy_context.engine, fitted, []) == []
+    (one,) = predict(toy_context.engine, fitted, samples[3:4])
+    assert one.answer == whole[3].answer
+    np.testing.assert_allclose(
+        list(one.probabilities.values()), list(whole[3].probabilities.values()), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_saved_method_predicts_the_same_when_restored(name, toy_context, tmp_path):
+    method = quick(name)
+    fitted = method.fit(toy_context)
+    expected = [p.probabilities for p in predict(toy_context.engine, fitted, toy_context.task.test)]
+    if isinstance(method, SupportsSave):
+        method.save(toy_context, fitted, tmp_path / "adapter")
+
+    restored = method.restore(toy_context, tmp_path / "adapter")
+
+    found = [p.probabilities for p in predict(toy_context.engine, restored, toy_context.task.test)]
+    for one, other in zip(expected, found, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_permuting_labels_permutes_nothing_but_their_order(name, toy_context):
+    fitted = quick(name).fit(toy_context)
+
+    for prediction in predict(toy_context.engine, fitted, toy_context.task.test):
+        assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+        assert list(prediction.probabilities) == list(TOY_LABELS)
+        assert 0.0 <= prediction.label_mass <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "lora"])
+def test_trained_methods_learn_a_separable_task_and_not_shuffled_labels(name, toy_context):
+    method = make_method(
+        name, {"steps": 60, "batch_size": 8, "eval_every": 20, "learning_rate": 0.02}
+    )
+    learned = method.fit(toy_context)
+    right = [
+        p.answer == p.target
+        for p in predict(toy_context.engine, learned, toy_samples("more", 40))
+    ]
+    generator = np.random.default_rng(0)
+    shuffled = tuple(
+        Sample(s.id, {"text": f"x {i}"}, TOY_LABELS[int(generator.integers(2))])
+        for i, s in enumerate(toy_context.task.train)
+    )
+    task = dataclasses.replace(toy_context.task, train=shuffled)
+    encoder = dataclasses.replace(toy_context.encoder, task=task)
+    context = FitContext(
+        toy_context.engine, encoder, 0, toy_context.folder / "shuffled", adapter_name="shuffled"
+    )
+    noise = method.fit(context)
+    fresh = tuple(
+        Sample(f"f{i}", {"text": f"x {100 + i}"}, TOY_LABELS[i % 2]) for i in range(40)
+    )
+    lucky = [p.answer == p.target for p in predict(toy_context.engine, noise, fresh)]
+
+    assert np.mean(right) >= 0.95
+    assert 0.2 <= np.mean(lucky) <= 0.8
+
+
+def test_few_shot_with_k_0_is_zero_shot_byte_for_byte(toy_context):
+    zero = make_method("zero_shot", {}).fit(toy_context)
+    few = make_method("few_shot", {"k": 0}).fit(toy_context)
+
+    for sample in toy_context.task.test:
+        zero_row, few_row = zero.condition(sample.fields), few.condition(sample.fields)
+        assert zero_row.prefix.pieces == few_row.prefix.pieces
+        assert zero_row.token_ids == few_row.token_ids
+    assert zero.encoder.render({"text": "a"}).text == few.encoder.render({"text": "a"}, []).text
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "few_shot"])
+def test_content_free_input_calibrates_to_uniform(name, toy_context):
+    fitted = make_method(name, {"calibrate": True}).fit(toy_context)
+    texts = ("N/A", "[MASK]", "")
+    rows = [fitted.condition({"text": text}) for text in texts]
+    scores = toy_context.engine.score(rows, [toy_context.encoder.choice_ids()] * 3)
+
+    raw = np.mean([score.probabilities for score in scores], axis=0)
+    calibrated = raw / np.exp(fitted.log_prior)
+
+    np.testing.assert_allclose(calibrated / calibrated.sum(), [0.5, 0.5], atol=1e-9)
+
+
+def test_few_shot_draws_balanced_demonstrations_by_seed_from_train_only(toy_context):
+    def drawn(seed: int) -> list[str]:
+        context = dataclasses.replace(toy_context, seed=seed)
+        fitted = make_method("few_shot", {"k": 6}).fit(context)
+        return [(d.fields["text"], d.answer) for d in fitted.start.demonstrations]
+
+    train = {(s.fields["text"], s.target) for s in toy_context.task.train}
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
+    assert set(drawn(0)) <= train
+    assert sorted(answer for _, answer in drawn(0)) == ["bad"] * 3 + ["good"] * 3
+
+
+def test_more_demonstrations_than_training_rows_are_refused(toy_context):
+    with pytest.raises(ConfigError) as caught:
+        make_method("few_shot", {"k": 25}).fit(toy_context)
+
+    assert str(caught.value) == (
+        "k: 25 demonstrations wanted, the training split of 'toy' has 24. Use a smaller k or more "
+        "training data."
+    )
+
+
+def test_chain_of_thought_counts_both_extraction_rules(toy_context):
+    fitted = make_method("chain_of_thought", {"k": 2, "max_new_tokens": 8}).fit(toy_context)
+
+    predictions = predict(toy_context.engine, fitted, toy_context.task.test)
+
+    for prediction in predictions:
+        assert prediction.text is not None
+        assert prediction.is_truncated in (True, False)
+        assert prediction.generated_tokens <= 8
+        assert prediction.strict_answer in (None, prediction.lenient_answer)

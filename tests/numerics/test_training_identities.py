@@ -1,0 +1,363 @@
+"""Training: exact gradients, resuming, and adapters that plain PEFT reads and writes."""
+
+import json
+
+import bitsandbytes as bnb
+import numpy as np
+import pytest
+import torch
+from conftest import TOY_TEMPLATE, open_tiny
+from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
+from transformers import AutoModelForCausalLM
+from workbench.encoding import PromptEncoder
+from workbench.errors import ModelError
+from workbench.methods.base import FitContext
+from workbench.methods.catalog import make_method
+from workbench.methods.learning import training_examples
+from workbench.methods.prediction import predict
+from workbench.models.base import Conditioning, Prefix
+from workbench.models.engine import Engine
+from workbench.models.loading import base_hash, packed_layers
+from workbench.progress import Interrupted
+from workbench.training import (
+    Example,
+    Trainable,
+    TrainingOptions,
+    TrainingRequest,
+    answer_loss,
+    learning_rate_at,
+    train,
+)
+
+TRAINED = ("prompt_tuning", "lora")
+QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.01}
+
+
+def context_of(folder, tmp, toy_task, *, precision="fp32", seed=0) -> FitContext:
+    engine = Engine(open_tiny(folder, precision))
+    encoder = PromptEncoder(engine.tokenizer, TOY_TEMPLATE, toy_task)
+    return FitContext(engine, encoder, seed=seed, folder=tmp)
+
+
+def gradient_of_prompt(engine, encoder) -> torch.Tensor:
+    """Return the gradient of a soft prompt equal to the instruction's embeddings."""
+    start = encoder.start()
+    vectors = torch.nn.Parameter(engine.forward.embed(start.shared_ids))
+    batch = training_examples(FitContext(engine, encoder, 0, None), start)[:4]
+    answer_loss(engine, Prefix((vectors,)), None, batch).backward()
+    return vectors.grad
+
+
+def infer(engine, encoder) -> None:
+    """Run a few forward passes without gradients, which is what repacks unguarded weights."""
+    fitted = make_method("zero_shot", {}).fit(FitContext(engine, encoder, 0, None))
+    predict(engine, fitted, encoder.task.test)
+    with torch.no_grad():
+        engine.forward.model.eval()(torch.tensor([[1, 2, 3]]))
+
+
+@pytest.fixture
+def supports_packing(monkeypatch):
+    """Pretend that the processor has AVX512-BF16, so that the trap exists wherever tests run."""
+    original = bnb.nn.Linear4bit.__init__
+
+    def init(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.support_avx512bf16_for_cpu = True
+
+    monkeypatch.setattr(bnb.nn.Linear4bit, "__init__", init)
+
+
+@pytest.mark.usefixtures("supports_packing")
+def test_gradients_after_inference_equal_those_of_a_fresh_model(tiny_folder, tmp_path, toy_task):
+    fresh = context_of(tiny_folder, tmp_path, toy_task, precision="nf4")
+    used = context_of(tiny_folder, tmp_path, toy_task, precision="nf4")
+    infer(used.engine, used.encoder)
+
+    expected = gradient_of_prompt(fresh.engine, fresh.encoder)
+    found = gradient_of_prompt(used.engine, used.encoder)
+
+    assert packed_layers(used.engine.forward.model) == []
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("supports_packing")
+def test_without_the_guard_training_refuses_repacked_weights(tiny_folder, tmp_path, toy_task):
+    context = context_of(tiny_folder, tmp_path, toy_task, precision="nf4")
+    if not bnb.nn.Linear4bit(64, 64).support_avx512bf16_for_cpu:
+        pytest.skip("bitsandbytes has no packed layout here")
+    for module in context.engine.forward.model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = True
+    with torch.no_grad():
+        try:
+            context.engine.forward.model(torch.tensor([[1, 2, 3]]))
+        except (RuntimeError, NotImplementedError):
+            pytest.skip("this processor cannot run the packed kernel")
+
+    with pytest.raises(ModelError, match="repacked for inference"):
+        make_method("prompt_tuning", QUICK).fit(context)
+
+
+def test_loss_is_that_of_the_answer_alone(tiny_engine, toy_encoder):
+    start = toy_encoder.start()
+    examples = [Example((5, 6, 7), (8, 9)), Example((4, 3, 2, 1), (7,))]
+
+    loss = answer_loss(tiny_engine, start.prefix, None, examples)
+
+    expected = []
+    for example in examples:
+        context = start.head_ids + start.shared_ids + example.token_ids
+        logits = tiny_engine.forward.model(torch.tensor([context + example.answer_ids])).logits[0]
+        places = range(len(context) - 1, len(context) - 1 + len(example.answer_ids))
+        targets = torch.tensor(example.answer_ids)
+        expected.append(torch.nn.functional.cross_entropy(logits[list(places)], targets))
+    torch.testing.assert_close(loss, torch.stack(expected).mean(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("killed_after", [1, 4, 7])
+def test_a_run_killed_and_started_again_ends_bit_equal(
+    name, killed_after, tiny_folder, tmp_path, toy_task
+):
+    whole = context_of(tiny_folder, tmp_path / "whole", toy_task)
+    expected = make_method(name, QUICK).fit(whole)
+    steps = iter(range(100))
+    broken = context_of(tiny_folder, tmp_path / "broken", toy_task)
+    broken = FitContext(
+        broken.engine,
+        broken.encoder,
+        0,
+        tmp_path / "broken",
+        should_stop=lambda: next(steps) >= killed_after,
+    )
+    with pytest.raises(Interrupted):
+        make_method(name, QUICK).fit(broken)
+
+    again = context_of(tiny_folder, tmp_path / "broken", toy_task)
+    resumed = make_method(name, QUICK).fit(again)
+
+    assert scores_of(again.engine, resumed) == scores_of(whole.engine, expected)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def test_a_run_killed_without_warning_goes_on_from_its_last_checkpoint(
+    tiny_folder, tmp_path, toy_task
+):
+    whole = context_of(tiny_folder, tmp_path / "whole", toy_task)
+    expected = make_method("lora", QUICK).fit(whole)
+    broken = context_of(tiny_folder, tmp_path / "broken", toy_task)
+
+    def die(event):
+        if event.done == 6:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        make_method("lora", QUICK).fit(
+            FitContext(broken.engine, broken.encoder, 0, tmp_path / "broken", progress=die)
+        )
+    with (tmp_path / "broken" / "history.jsonl").open("a") as stream:
+        stream.write('{"step": 7, "lo')
+    again = context_of(tiny_folder, tmp_path / "broken", toy_task)
+    resumed = make_method("lora", QUICK).fit(again)
+
+    assert scores_of(again.engine, resumed) == scores_of(whole.engine, expected)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def scores_of(engine, fitted) -> list[list[float]]:
+    samples = fitted.encoder.task.test
+    predictions = predict(engine, fitted, samples)
+    return [list(p.probabilities.values()) for p in predictions]
+
+
+def losses(folder) -> list[tuple[float, float]]:
+    entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [(e["step"], e.get("loss", e.get("dev_loss"))) for e in entries]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_two_fits_with_one_seed_agree_and_another_seed_differs(
+    name, tiny_folder, tmp_path, toy_task
+):
+    results = []
+    for run, seed in enumerate((0, 0, 1)):
+        context = context_of(tiny_folder, tmp_path / str(run), toy_task, seed=seed)
+        results.append(scores_of(context.engine, make_method(name, QUICK).fit(context)))
+
+    assert results[0] == results[1]
+    assert results[0] != results[2]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_leaves_the_base_unchanged(name, precision, tiny_folder, tmp_path, toy_task):
+    context = context_of(tiny_folder, tmp_path, toy_task, precision=precision)
+    before = base_hash(context.engine.forward.model)
+
+    make_method(name, QUICK).fit(context)
+
+    assert base_hash(context.engine.forward.model) == before
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_only_the_adapter(name, tiny_folder, tmp_path, toy_task):
+    context = context_of(tiny_folder, tmp_path, toy_task)
+
+    make_method(name, QUICK).fit(context)
+
+    model = context.engine.forward.model
+    touched = [n for n, p in model.named_parameters() if p.grad is not None and "lora_" not in n]
+    assert touched == []
+
+
+def test_soft_prompt_starts_exactly_at_zero_shot(toy_context):
+    zero = make_method("zero_shot", {}).fit(toy_context)
+    still = make_method("prompt_tuning", QUICK | {"learning_rate": 1e-8, "steps": 1})
+
+    soft = still.fit(toy_context)
+
+    expected = scores_of(toy_context.engine, zero)
+    np.testing.assert_allclose(scores_of(toy_context.engine, soft), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_an_exported_soft_prompt_answers_the_same_in_plain_peft(
+    chat, tiny_folder, tmp_path, toy_task
+):
+    context = context_of(tiny_folder, tmp_path / "run", toy_task)
+    encoder = PromptEncoder(context.engine.tokenizer, TOY_TEMPLATE, toy_task, chat)
+    context = FitContext(context.engine, encoder, 0, tmp_path / "run")
+    method = make_method("prompt_tuning", QUICK)
+    fitted = method.fit(context)
+    method.save(context, fitted, tmp_path / "adapter")
+
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path / "adapter"
+    )
+    for sample in toy_task.test:
+        own = encoder.own_ids(sample.fields, encoder.start())
+        logits = plain(input_ids=torch.tensor([own])).logits[0, -1].log_softmax(-1)
+        choice = encoder.choice_ids()[0][:1]
+        ours = context.engine.score([fitted.condition(sample.fields)], [[choice]])[0].logprobs[0]
+        assert float(logits[choice[0]].detach()) == pytest.approx(ours, abs=1e-4)
+
+
+def test_an_exported_lora_answers_the_same_in_plain_peft(tiny_folder, tmp_path, toy_task):
+    context = context_of(tiny_folder, tmp_path / "run", toy_task)
+    method = make_method("lora", QUICK)
+    fitted = method.fit(context)
+    method.save(context, fitted, tmp_path / "adapter")
+
+    plain = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path / "adapter"
+    )
+    encoder = context.encoder
+    for sample in toy_task.test:
+        text = encoder.render(sample.fields).text
+        tokens = torch.tensor([encoder.encode(text)])
+        logits = plain(input_ids=tokens).logits[0, -1].log_softmax(-1)
+        choice = encoder.choice_ids()[0][:1]
+        ours = context.engine.score([fitted.condition(sample.fields)], [[choice]])[0].logprobs[0]
+        assert float(logits[choice[0]].detach()) == pytest.approx(ours, abs=1e-4)
+
+
+def test_adapters_trained_in_plain_peft_are_imported(tiny_folder, tmp_path, toy_task):
+    configs = {
+        "lora": LoraConfig(task_type=TaskType.CAUSAL_LM, r=4, target_modules=["q_proj"]),
+        "prompt_tuning": PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=6),
+    }
+    for name, config in configs.items():
+        peft = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_folder), config)
+        optimizer = torch.optim.SGD([p for p in peft.parameters() if p.requires_grad], lr=0.5)
+        tokens = torch.tensor([[5, 6, 7, 8, 9]])
+        for _ in range(3):
+            optimizer.zero_grad()
+            peft(input_ids=tokens, labels=tokens).loss.backward()
+            optimizer.step()
+        peft.eval().save_pretrained(tmp_path / name)
+        context = context_of(tiny_folder, tmp_path / "run", toy_task)
+
+        fitted = make_method(name, {}).restore(context, tmp_path / name)
+
+        sample = toy_task.test[0]
+        row = fitted.condition(sample.fields)
+        shared = [p for piece in row.prefix.pieces if isinstance(piece, tuple) for p in piece]
+        with torch.no_grad():
+            logits = peft(input_ids=torch.tensor([[*shared, *row.token_ids]])).logits[0, -1]
+        ours = context.engine.score([row], [[(8,)]])[0].logprobs[0]
+        assert float(logits.log_softmax(-1)[8]) == pytest.approx(ours, abs=1e-4)
+
+
+def test_an_adapter_of_another_width_is_refused(tiny_folder, tmp_path, toy_task):
+    config = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3, token_dim=8
+    )
+    config.save_pretrained(tmp_path)
+    from safetensors.torch import save_file
+
+    save_file({"prompt_embeddings": torch.zeros(3, 8)}, tmp_path / "adapter_model.safetensors")
+    context = context_of(tiny_folder, tmp_path / "run", toy_task)
+
+    with pytest.raises(ModelError) as caught:
+        make_method("prompt_tuning", {}).restore(context, tmp_path)
+
+    assert str(caught.value) == (
+        f"adapter folder {tmp_path}: prompt_embeddings has shape (3, 8); (P, 64) is needed for "
+        "this base model."
+    )
+
+
+def test_a_pickled_adapter_is_refused(tiny_folder, tmp_path, toy_task):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"pickle")
+    context = context_of(tiny_folder, tmp_path / "run", toy_task)
+
+    for name in TRAINED:
+        with pytest.raises(ModelError, match="safetensors"):
+            make_method(name, {}).restore(context, tmp_path)
+
+
+def test_a_gradient_that_is_not_finite_stops_training(tiny_engine, toy_encoder, tmp_path):
+    vectors = torch.nn.Parameter(torch.full((2, 64), float("nan")))
+    request = TrainingRequest(
+        trainable=Trainable({"prompt": vectors}, lambda: Prefix((vectors,))),
+        examples=[Example((1, 2), (3,))],
+        options=TrainingOptions(steps=1, learning_rate=0.1),
+        seed=0,
+        evaluate=lambda: None,
+        folder=tmp_path,
+    )
+
+    with pytest.raises(ModelError) as caught:
+        train(tiny_engine, request)
+
+    assert str(caught.value) == (
+        "training step 1: the gradient of prompt is not finite. Try a lower learning_rate or "
+        "precision 'fp32'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5, 1.0, 1.0, 0.853553, 0.5, 0.146447]),
+    ],
+)
+def test_learning_rate_warms_up_and_decays(schedule, expected):
+    options = TrainingOptions(steps=6, warmup_steps=2, learning_rate=1.0, schedule=schedule)
+
+    assert [learning_rate_at(options, step) for step in range(6)] == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
+def test_untouched_rows_score_as_the_base_after_training(toy_context):
+    row = Conditioning(Prefix(), (5, 6, 7))
+    before = toy_context.engine.score([row], [[(8,)]])[0].logprobs[0]
+
+    make_method("lora", QUICK).fit(toy_context)
+
+    assert toy_context.engine.score([row], [[(8,)]])[0].logprobs[0] == before
