@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from transformers.utils import logging as transformers_logging
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
 from workbench.models.engine import Engine
-from workbench.models.loading import LoadedBase, load_base, load_weights
-from workbench.models.weights import WeightSource
-from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
-from workbench.templates import ChainOfThought, PromptTemplate, WorkedDemonstration
+from workbench.models.loading import LoadedBase, load_base
+from workbench.tasks.base import DroppedRows, Task, TaskSource
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+transformers_logging.disable_progress_bar()
+torch.set_num_threads(1)  # tiny products are slower on two threads, much slower on a busy machine
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +68,6 @@ def tiny_folder(tmp_path_factory) -> Path:
     return folder
 
 
-def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
-    """Return the tiny model in a precision."""
-    source = WeightSource(folder, "made for tests", "tiny")
-    return load_weights(
-        source, name=str(folder), precision=precision, compute_dtype="float32", device="cpu"
-    )
-
-
 @pytest.fixture
 def tiny_base(tiny_folder) -> LoadedBase:
     """Return a fresh tiny base in fp32."""
@@ -100,22 +95,6 @@ def real_engine(real_base) -> Engine:
     return Engine(real_base)
 
 
-TOY_LABELS = ("good", "bad")
-
-
-def toy_samples(split: str, num: int) -> tuple[Sample, ...]:
-    """Return samples whose label is written in their text: separable by any trained method."""
-    words = {"good": "yes sun", "bad": "no rain"}
-    return tuple(
-        Sample(
-            id=f"{split}-{i}",
-            fields={"text": f"{words[TOY_LABELS[i % 2]]} {i % 7}"},
-            target=TOY_LABELS[i % 2],
-        )
-        for i in range(num)
-    )
-
-
 @pytest.fixture
 def toy_task() -> Task:
     """Return a separable two-label task."""
@@ -130,24 +109,6 @@ def toy_task() -> Task:
         source=TaskSource("embedded", "tests", "none"),
         dropped=DroppedRows({}),
     )
-
-
-TOY_TEMPLATE = PromptTemplate(
-    name="toy",
-    version=1,
-    instruction="Say {labels}.",
-    input="T: {text}\nA:",
-    separator="\n\n",
-    chain_of_thought=ChainOfThought(
-        input="T: {text}\nR:",
-        trigger="Think.",
-        answer_phrase="So",
-        demonstrations=[
-            WorkedDemonstration(fields={"text": "sun 1"}, rationale="Sun.", answer="good"),
-            WorkedDemonstration(fields={"text": "rain 2"}, rationale="Rain.", answer="bad"),
-        ],
-    ),
-)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ Ctrl-C (finished work is kept).
 """
 
 import importlib
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +43,7 @@ TextBColumn = Annotated[str | None, typer.Option(help="Column of a second text, 
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label or answer.")]
 IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
 Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
-Methods = Annotated[
-    str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")
-]
+Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]
 Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
 Precision = Annotated[str | None, typer.Option(help="nf4, fp4, int8, bf16 or fp32.")]
 Template = Annotated[str | None, typer.Option(help="Wording: a name, or a YAML file.")]
@@ -143,7 +143,15 @@ def ask(
     Trained methods answer with the adapters that `compare` or `train` stored in --out.
     """
     fields = [text] if text_b is None else [text, text_b]
-    _call("ask", fields, experiment, settings or [], methods, max_new_tokens, out)
+    _call(
+        "ask",
+        fields,
+        experiment,
+        settings or [],
+        rows=methods,
+        max_new_tokens=max_new_tokens,
+        out=out,
+    )
 
 
 @app.command()
@@ -197,6 +205,9 @@ def main() -> None:
         sys.exit(130)
 
 
-def _call(command: str, *arguments: object) -> None:
+def _call(command: str, *arguments: object, **options: object) -> None:
     """Import a command's module only now, so that --help needs no deep-learning stack."""
-    importlib.import_module(f"workbench.commands.{command}").run(*arguments)
+    # It reports at import that an optional package is absent, which must not be installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # libraries about their own future
+    importlib.import_module(f"workbench.commands.{command}").run(*arguments, **options)

@@ -94,7 +94,7 @@ class PromptEncoder:
         """
         text = self.render(fields, start.demonstrations, reasoning=start.reasoning).text
         shared = start.head_ids + start.shared_ids
-        ids, ends = self._tokens(text)
+        ids, _ = self._tokens(text)
         if ids[: len(shared)] == shared and len(ids) > len(shared):
             return ids[len(shared) :]
         probe = self.render(

@@ -9,7 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])-)?"  # a sign; after a digit or a bracket it is a subtraction
+    r"\$?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\w)\.[0-9]+)"
+)
 _FILLER = re.compile(r"[\s:=\"'$€£*(]*")  # what may stand between the phrase and the answer
 
 
@@ -34,8 +37,7 @@ def extract_answer(
     """
     if not label_words and not numeric:
         return _line_after(text, phrase)
-    place = text.lower().find(phrase.lower())
-    after = text[place + len(phrase) :] if place >= 0 else None
+    after = _after(text, phrase)
     strict = None
     if after is not None:
         filler = _FILLER.match(after)
@@ -51,27 +53,43 @@ def extract_answer(
     return ExtractedAnswer(None, anywhere[-1][1] if anywhere else None)
 
 
+def _after(text: str, phrase: str) -> str | None:
+    """Return what follows the phrase's first occurrence in any case; None without one."""
+    found = re.search(re.escape(phrase), text, re.IGNORECASE)
+    return text[found.end() :] if found else None
+
+
 def _line_after(text: str, phrase: str) -> ExtractedAnswer:
     """Return the line after the phrase; without the phrase the text's last line is lenient."""
-    place = text.lower().find(phrase.lower())
-    if place >= 0:
-        line = text[place + len(phrase) :].strip().split("\n")[0].strip(" :\"'.")
+    after = _after(text, phrase)
+    if after is not None:
+        line = after.strip().split("\n")[0].strip(" :\"'.")
         return ExtractedAnswer(line or None, line or None)
     lines = text.strip().split("\n")
     return ExtractedAnswer(None, lines[-1].strip(" :\"'.") or None)
 
 
 def _candidates(text: str, label_words: Mapping[str, str]) -> list[tuple[int, str]]:
-    """Return (place, answer) of everything in the text that can be an answer, in order."""
+    """Return (place, answer) of everything in the text that can be an answer, in order.
+
+    A word within a longer one ("entailment" in "not entailment") is no answer of its own.
+    """
     if not label_words:
         return [(m.start(), _plain_number(m.group())) for m in _NUMBER.finditer(text)]
     found = []
     for label, word in label_words.items():
         pattern = rf"(?<!\w){re.escape(word.strip())}(?!\w)"
-        found += [(m.start(), label) for m in re.finditer(pattern, text, re.IGNORECASE)]
-    return sorted(found)
+        found += [(*m.span(), label) for m in re.finditer(pattern, text, re.IGNORECASE)]
+    outer: list[tuple[int, str]] = []
+    covered = 0
+    for begin, end, label in sorted(found, key=lambda span: (span[0], -span[1])):
+        if end > covered:
+            outer.append((begin, label))
+            covered = end
+    return outer
 
 
 def _plain_number(text: str) -> str:
     number = text.replace(",", "").replace("$", "")
+    number = re.sub(r"^(-?)\.", r"\g<1>0.", number)
     return number.rstrip("0").rstrip(".") if "." in number else number

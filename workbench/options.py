@@ -48,22 +48,37 @@ def check_options(method: type, options: Mapping[str, object], *, where: str) ->
     return resolved
 
 
-def _checked(
-    value: object, hint: object, metadata: Mapping[str, Any]
-) -> tuple[object, str | None]:
+def _checked(value: object, hint: object, metadata: Mapping[str, Any]) -> tuple[object, str | None]:
     """Return the value in its field's type, or a sentence about what is wrong."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _as_float(value)
     if not any(type(value) is kind for kind in allowed):
         names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
         return value, f"{value!r} is a {type(value).__name__}, {names} is needed"
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = metadata["minimum"], metadata["maximum"]
         inside = (low is None or value >= low) and (high is None or value <= high)
-        if not (inside and math.isfinite(value)):
-            bounds = f"{'-inf' if low is None else low} to {'inf' if high is None else high}"
-            return value, f"{value} is out of bounds; allowed: {bounds}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return value, f"{value} is no finite number; allowed: {_bounds(low, high)}"
+        if not inside:
+            return value, f"{value} is out of bounds; allowed: {_bounds(low, high)}"
     if metadata["choices"] and value not in metadata["choices"]:
         return value, unknown_name("value", str(value), metadata["choices"])
     return value, None
+
+
+def _as_float(value: int) -> float:
+    """Return the nearest float; infinity beyond all floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return "any finite number"
+    if low is None:
+        return f"at most {high}"
+    return f"{low} or more" if high is None else f"{low} to {high}"

@@ -166,7 +166,9 @@ class PromptTemplate(_Checked):
         if reasoning and not demonstrations and self.chain_of_thought is not None:
             cue = self.chain_of_thought.trigger
         if chat is None:
-            shown = "".join(continue_text(asked, answer) + self.separator for asked, answer in turns)
+            shown = "".join(
+                continue_text(asked, answer) + self.separator for asked, answer in turns
+            )
             return RenderedPrompt("", instruction + shown, continue_text(tail, cue))
         return _render_chat(chat, instruction, turns, tail, cue)
 
@@ -182,6 +184,11 @@ class PromptTemplate(_Checked):
         answer = self.word(demonstration.answer)
         if not reasoning or self.chain_of_thought is None:
             return answer
+        if demonstration.rationale is None:
+            raise PromptError(
+                f"template '{self.name}': the demonstration that answers "
+                f"'{demonstration.answer}' has no rationale. Leave it out, or write one."
+            )
         return f"{demonstration.rationale} {self.chain_of_thought.answer_phrase} {answer}."
 
     def _field_problems(self, field_names: Sequence[str]) -> list[str]:
@@ -217,11 +224,22 @@ class PromptTemplate(_Checked):
             for label in self.label_words
             if label not in labels
         ]
+        if not labels and f"{{{_LABELS}}}" in self.instruction:
+            problems.append(
+                f"instruction uses {{{_LABELS}}}, and the task has none: it asks for short "
+                "answers. Remove the placeholder."
+            )
         owners: dict[str, str] = {}
         for label in labels:
-            word = self.word(label).strip()
+            written = self.word(label)
+            word = written.strip()
             if not word:
                 problems.append(f"label_words gives '{label}' an empty word. Write one.")
+            elif word != written:
+                problems.append(
+                    f"label_words gives '{label}' the word '{written}'; the space before an "
+                    f"answer is put there for it. Write '{word}'."
+                )
             elif word in owners:
                 problems.append(
                     f"labels '{owners[word]}' and '{label}' share the word '{word}', so they "

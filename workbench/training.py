@@ -6,9 +6,10 @@ computed only there. Everything random follows from (seed, step), so that a run 
 and started again from its checkpoint ends bit-equal on one CPU to one never killed.
 """
 
+import errno
 import json
 import math
-import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from workbench.atomic import explained
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
@@ -236,7 +238,7 @@ class _Loop:
             for parameter in self.parameters.values():
                 parameter.requires_grad_()
             loss = answer_loss(self.engine, trainable.prefix(), trainable.adapter, batch)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         return float(loss.detach())
 
     def _checked_norm(self) -> float:
@@ -258,9 +260,10 @@ class _Loop:
     def _record(self, figures: Mapping[str, float]) -> None:
         entry = {"step": float(self.state.step), "seconds": round(self.state.seconds, 3), **figures}
         self.state.history.append(entry)
-        self.request.folder.mkdir(parents=True, exist_ok=True)
-        with self._history.open("a") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        with explained(self._history):
+            self.request.folder.mkdir(parents=True, exist_ok=True)
+            with self._history.open("a") as stream:
+                stream.write(json.dumps(entry) + "\n")
 
     def save(self) -> None:
         """Write parameters, best parameters, optimizer state and position in one atomic file."""
@@ -281,8 +284,13 @@ class _Loop:
         }
         scratch = self._checkpoint.with_suffix(".writing")
         contiguous = {key: value.contiguous() for key, value in tensors.items()}
-        save_file(contiguous, scratch, metadata={"position": json.dumps(position)})
-        os.replace(scratch, self._checkpoint)
+        with explained(self._checkpoint):
+            try:
+                save_file(contiguous, scratch, metadata={"position": json.dumps(position)})
+            except SafetensorError as error:  # safetensors hides the system's own error in text
+                full = shutil.disk_usage(scratch.parent).free < _checkpoint_bytes(contiguous)
+                raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+            scratch.replace(self._checkpoint)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one; history after it is dropped."""
@@ -294,7 +302,7 @@ class _Loop:
             for name, parameter in self.parameters.items():
                 parameter.copy_(stored.get_tensor(f"now/{name}"))
                 self.best[name] = stored.get_tensor(f"best/{name}").to(parameter.device)
-            adam: dict[torch.nn.Parameter, dict[str, torch.Tensor]] = {}
+            adam: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
             for key in stored.keys():  # noqa: SIM118  a safe_open handle is not iterable
                 if key.startswith("adam/"):
                     _, slot, name = key.split("/", 2)
@@ -320,6 +328,10 @@ class _Loop:
                     entries.append(entry)
         self._history.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
         return entries
+
+
+def _checkpoint_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def answer_loss(

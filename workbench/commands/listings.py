@@ -1,6 +1,7 @@
 """`workbench models | tasks | methods | runs`: what there is."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from workbench.tasks.catalog import list_tasks
 
 def run(what: str, *arguments: Any) -> None:
     """Print one listing."""
-    {"models": _models, "tasks": _tasks, "methods": _methods, "runs": _runs}[what](*arguments)
+    listings: dict[str, Callable[..., None]] = {
+        "models": _models,
+        "tasks": _tasks,
+        "methods": _methods,
+        "runs": _runs,
+    }
+    listings[what](*arguments)
 
 
 def _models() -> None:
@@ -64,7 +71,7 @@ def _methods(name: str | None) -> None:
     if name not in METHODS:
         raise ConfigError(unknown_name("method", name, METHODS))
     table = _table("option", "default", "allowed", "what")
-    for field in dataclasses.fields(method_class(name)):  # type: ignore[arg-type]
+    for field in dataclasses.fields(method_class(name)):
         bounds = field.metadata
         allowed = ", ".join(bounds["choices"] or ())
         if not allowed and (bounds["minimum"], bounds["maximum"]) != (None, None):

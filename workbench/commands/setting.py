@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from workbench.atomic import write_json
 from workbench.errors import ConfigError
 from workbench.methods.catalog import METHODS
 from workbench.runs.spec import Experiment, read_experiment
-from workbench.runs.store import write_json
 
 DEFAULT_FOLDER = Path("runs")
 _STORED = "experiment.json"

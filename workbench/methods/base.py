@@ -7,7 +7,7 @@ sample into conditioning for the engine; it never calls the model's `generate` i
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -113,6 +113,7 @@ class FittedMethod:
 class Method(Protocol):
     """A frozen dataclass of options that can be fitted to a task."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     family: ClassVar[Family]
     summary: ClassVar[str]
 

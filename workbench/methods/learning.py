@@ -76,8 +76,9 @@ def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
 def dev_score(context: FitContext, fitted: FittedMethod) -> DevScore:
     """Return accuracy and mean loss in nats on dev.
 
-    Labels are scored as in the final evaluation, and the loss is taken over the labels alone. For short answers, "right" means that greedy
-    decoding would write exactly the correct answer; no text is generated.
+    Labels are scored as in the final evaluation, and the loss is taken over the labels alone. For
+    short answers, "right" means that greedy decoding would write exactly the correct answer; no
+    text is generated.
     """
     task = context.task
     rows = [fitted.condition(sample.fields) for sample in task.dev]

@@ -79,7 +79,7 @@ class Lora(TrainingOptions):
         return LoraConfig(
             task_type=TaskType.CAUSAL_LM,
             r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  # PEFT divides it, floats are fine
+            lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules="all-linear" if all_linear else ["q_proj", "v_proj"],
         )

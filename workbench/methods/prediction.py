@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.extraction import extract_answer
-from workbench.methods.base import FittedMethod, ReasoningPlan
+from workbench.methods.base import FittedMethod
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
 from workbench.progress import Progress, ProgressEvent, ignore_progress
@@ -90,7 +90,10 @@ def _predict_chunk(
     should_stop: Callable[[], bool],
 ) -> list[Prediction]:
     if fitted.reasoning is not None:
-        return _reason(engine, fitted, fitted.reasoning, samples, rows, should_stop)
+        plan = fitted.reasoning
+        options = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
+        generations = engine.generate(rows, options, should_stop=should_stop)
+        return conclude(engine, fitted, samples, rows=rows, generations=generations)
     if fitted.encoder.task.labels:
         return score_labels(engine, fitted, samples, rows)
     options = GenerationOptions(
@@ -135,19 +138,6 @@ def score_labels(
             )
         )
     return predictions
-
-
-def _reason(
-    engine: Engine,
-    fitted: FittedMethod,
-    plan: ReasoningPlan,
-    samples: Sequence[Sample],
-    rows: Sequence[Conditioning],
-    should_stop: Callable[[], bool],
-) -> list[Prediction]:
-    options = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
-    generations = engine.generate(rows, options, should_stop=should_stop)
-    return conclude(engine, fitted, samples, rows=rows, generations=generations)
 
 
 def conclude(

@@ -3,7 +3,8 @@
 Source: Lester et al. 2021, https://arxiv.org/abs/2104.08691, section 2.
 Differs from the source: the vectors take the place of the instruction's tokens inside the rendered
 prompt, after special tokens and chat header, and start from those tokens by default, so that
-training starts exactly at zero-shot. The step size is relative to the embeddings' scale.
+training starts at zero-shot: exactly so when there are as many vectors as tokens. The step size is
+relative to the embeddings' scale.
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +39,10 @@ class PromptTuning(TrainingOptions):
     summary: ClassVar[str] = "learned vectors in place of the instruction"
 
     num_virtual_tokens: int | None = option(
-        None, minimum=1, maximum=1000, help="Vectors (P); null: as many as the init text's tokens."
+        None,
+        minimum=1,
+        maximum=1000,
+        help="Vectors (P); null: the init text's, at least 20.",
     )
     init: str = option(
         "instruction",
@@ -61,9 +65,7 @@ class PromptTuning(TrainingOptions):
             return FittedMethod(context.encoder, start, frozen)
 
         trainable = Trainable({"prompt_embeddings": vectors}, prefix)
-        return fit_by_training(
-            context, replace(self, learning_rate=rate), trainable, start, fitted
-        )
+        return fit_by_training(context, replace(self, learning_rate=rate), trainable, start, fitted)
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Return the method with vectors saved by `save` or by plain PEFT.
@@ -137,7 +139,7 @@ class PromptTuning(TrainingOptions):
                 f"methods.prompt_tuning.init: '{self.init}' gives no tokens to start from. "
                 "Use init 'vocabulary', or init 'text' with init_text."
             )
-        wanted = self.num_virtual_tokens or len(ids)
+        wanted = self.num_virtual_tokens or max(len(ids), _DEFAULT_TOKENS)
         return tuple((ids * (wanted // len(ids) + 1))[:wanted])
 
 
@@ -165,4 +167,5 @@ def read_prompt_vectors(folder: Path, width: int) -> torch.Tensor:
             f"adapter folder {folder}: prompt_embeddings has shape {shape}; (P, {width}) is needed "
             "for this base model."
         )
-    return vectors.float()
+    found: torch.Tensor = vectors.float()
+    return found

@@ -159,7 +159,7 @@ class AdapterBank:
         """
 
         def add_names(
-            module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
+            _module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
         ) -> tuple[tuple[object, ...], dict[str, object]]:
             return args, {**kwargs, "adapter_names": names}
 

@@ -89,7 +89,8 @@ class ChoiceScores:
     def probabilities(self) -> np.ndarray:
         """(C,) probabilities renormalised over the choices."""
         shifted = np.exp(self.logprobs - self.logprobs.max())
-        return shifted / shifted.sum()
+        probabilities: np.ndarray = shifted / shifted.sum()
+        return probabilities
 
 
 @dataclass(frozen=True, kw_only=True)

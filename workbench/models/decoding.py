@@ -97,46 +97,71 @@ def decode(
         seeds: One per row.
         should_stop: Asked between tokens; True ends every row as "cancelled".
     """
-    texts = [RowText(tokenizer, options) for _ in prompt_tokens]
-    sampler = TokenSampler(options, seeds)
-    rows = list(range(len(texts)))
+    batch = _Batch(tokenizer, options, prompt_tokens, seeds)
     logits = first_logits
     positions = torch.tensor(prompt_tokens, device=valid.device)
     for step in range(options.max_new_tokens):
         if should_stop():
-            yield from (_finish(row, texts[row], "cancelled", prompt_tokens[row]) for row in rows)
+            yield from batch.cancel()
             return
-        chosen = [sampler.choose(logits[place], row) for place, row in enumerate(rows)]
-        going: list[int] = []
-        for place, (row, token_id) in enumerate(zip(rows, chosen, strict=True)):
-            text = texts[row]
-            reason: FinishReason | None = None
-            if token_id in end_tokens:
-                reason = "eos"
-            elif text.append(token_id):
-                reason = "stop"
-            elif step == options.max_new_tokens - 1:
-                reason = "length"
-            if reason is not None:
-                yield _finish(row, text, reason, prompt_tokens[row])
-                continue
-            going.append(place)
-            if fresh := text.new_text(final=False):
-                yield TextDelta(row, fresh)
+        is_last = step == options.max_new_tokens - 1
+        going: list[int] = []  # places in the batch of rows that are not finished
+        chosen = batch.choose(logits)
+        for place, token_id in enumerate(chosen):
+            row = batch.rows[place]
+            delta = batch.accept(row, token_id, ends=token_id in end_tokens, is_last=is_last)
+            if delta.generation is None:
+                going.append(place)
+            if delta.text or delta.generation is not None:
+                yield delta
         if not going:
             return
-        if len(going) < len(rows):
+        if len(going) < len(batch.rows):
             keep = torch.tensor(going, device=valid.device)
             for layer in cache.layers:
                 layer.keep_rows(keep)
             valid, positions = valid[keep], positions[keep]
-            rows = [rows[place] for place in going]
+            batch.rows = [batch.rows[place] for place in going]
         tokens = torch.tensor([[chosen[place]] for place in going], device=valid.device)
         valid = torch.nn.functional.pad(valid, (0, 1), value=True)
-        logits = forward(tokens, positions[:, None], valid, rows)
+        logits = forward(tokens, positions[:, None], valid, batch.rows)
         positions = positions + 1
 
 
-def _finish(row: int, text: RowText, reason: FinishReason, prompt_tokens: int) -> TextDelta:
-    generation = Generation(text.text, tuple(text.token_ids), reason, prompt_tokens)
-    return TextDelta(row, text.new_text(final=True), generation)
+class _Batch:
+    """Texts and random generators of the rows; `rows` are the numbers of the unfinished ones."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        options: GenerationOptions,
+        prompt_tokens: Sequence[int],
+        seeds: Sequence[int],
+    ) -> None:
+        self.rows = list(range(len(prompt_tokens)))
+        self._texts = [RowText(tokenizer, options) for _ in prompt_tokens]
+        self._sampler = TokenSampler(options, seeds)
+        self._prompt_tokens = prompt_tokens
+
+    def choose(self, logits: torch.Tensor) -> list[int]:
+        """Return the next token of each unfinished row."""
+        return [self._sampler.choose(logits[place], row) for place, row in enumerate(self.rows)]
+
+    def accept(self, row: int, token_id: int, *, ends: bool, is_last: bool) -> TextDelta:
+        """Add a token to a row; return what can be shown, and the end if it is one."""
+        if ends:
+            return self._finish(row, "eos")
+        if self._texts[row].append(token_id):
+            return self._finish(row, "stop")
+        if is_last:
+            return self._finish(row, "length")
+        return TextDelta(row, self._texts[row].new_text(final=False))
+
+    def cancel(self) -> list[TextDelta]:
+        """End every unfinished row."""
+        return [self._finish(row, "cancelled") for row in self.rows]
+
+    def _finish(self, row: int, reason: FinishReason) -> TextDelta:
+        text = self._texts[row]
+        generation = Generation(text.text, tuple(text.token_ids), reason, self._prompt_tokens[row])
+        return TextDelta(row, text.new_text(final=True), generation)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -168,7 +169,7 @@ class Engine:
         options: GenerationOptions,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        on_delta: Callable[[TextDelta], None] = lambda delta: None,
+        on_delta: Callable[[TextDelta], None] = lambda _: None,
     ) -> list[Generation]:
         """Return the continuation of each row, in order; see `stream`."""
         results: dict[int, Generation] = {}
@@ -331,7 +332,7 @@ def _choice_path(tree: TokenTree, end: int, choice: Sequence[int]) -> list[tuple
     """Branch a choice off the chain's end; return (node, next token) for each of its tokens."""
     node = end
     path = [(node, choice[0])]
-    for token, following in zip(choice[:-1], choice[1:], strict=True):
+    for token, following in pairwise(choice):
         node = tree.extend(node, token)
         path.append((node, following))
     return path

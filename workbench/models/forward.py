@@ -142,7 +142,7 @@ class BaseForward:
         """Return the mask, or one per kind of layer where some see only a sliding window."""
         if "sliding_attention" not in self._layer_types or self._window is None:
             return allowed
-        windowed = allowed & (distances < self._window)
+        windowed: torch.Tensor = allowed & (distances < self._window)
         if len(self._layer_types) == 1:
             return windowed
         return {"full_attention": allowed, "sliding_attention": windowed}

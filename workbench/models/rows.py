@@ -1,10 +1,9 @@
-"""From rows to tensors: token trees, positions and attention masks, and caches that start with
-a shared prefix.
+"""From rows to tensors: token trees, positions, attention masks, and caches that share prefixes.
 
-A row is a tree of tokens: its own tokens form a chain, and the tokens of several choices may branch
-off the end of that chain, so that all multi-token choices are scored in one forward pass. Every mask
-is made here from ancestry and positions, not from padding conventions of a library, which is what
-makes batches of mixed prefixes exact.
+A row is a tree of tokens: its own tokens form a chain, and the tokens of several choices may
+branch off the end of that chain, so that all multi-token choices are scored in one pass. Every mask
+is made here from ancestry and positions, not from padding conventions of a library, which is
+what makes batches of mixed prefixes exact.
 
 Layout of keys along a row: [left padding][prefix][tokens of the tree][right padding].
 """
@@ -131,7 +130,7 @@ def pack_rows(
     )
 
 
-class _PrefixedLayer(DynamicLayer):
+class _PrefixedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
     """One layer's cache that puts each row's prefix in front of the row's own keys and values."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, *, keep: bool) -> None:
@@ -139,7 +138,11 @@ class _PrefixedLayer(DynamicLayer):
         self._prefix_keys, self._prefix_values, self._keep = keys, values, keep
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *_args: object,
+        **_kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return prefix and new keys and values (B, H, P + T, head width); store them if asked."""
         dtype = key_states.dtype
@@ -154,7 +157,7 @@ class _PrefixedLayer(DynamicLayer):
         return int(self._prefix_keys.shape[-2])
 
 
-class _WindowLayer(DynamicLayer):
+class _WindowLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
     """One layer's cache in a buffer of fixed size, so that decoding copies nothing old."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int) -> None:
@@ -166,7 +169,11 @@ class _WindowLayer(DynamicLayer):
         self._values[:, :, : self._filled] = values
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *_args: object,
+        **_kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append keys and values (B, H, 1, head width) and return everything so far."""
         end = self._filled + key_states.shape[-2]
@@ -234,7 +241,10 @@ def _rows_of_layer(
         for key, tensor in tensors.items()
     }
     empty = some.new_zeros((some.shape[0], longest, some.shape[-1]))
-    return torch.stack([empty if state is None else padded[id(state)] for state in states])
+    stacked: torch.Tensor = torch.stack(
+        [empty if state is None else padded[id(state)] for state in states]
+    )
+    return stacked
 
 
 def decoding_cache(cache: Cache, packed: PackedRows, room: int) -> tuple[Cache, torch.Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from workbench.errors import ConfigError, unknown_name
+from workbench.errors import ConfigError, PromptError, unknown_name
 from workbench.methods.catalog import make_method
 from workbench.models.embeddings import find_sentence_encoder
 from workbench.progress import Interrupted, ProgressEvent
@@ -13,6 +13,8 @@ from workbench.runs.execute import RunRequest, execute, execute_baseline
 from workbench.runs.session import Session
 from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore, StoredRun
+
+_ANSWER_ROOM = 32  # tokens left for an answer
 
 
 class Watcher(Protocol):
@@ -72,6 +74,7 @@ def run_experiment(
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
     """
+    check_lengths(session)
     rows = _baselines(session, store)
     for number, request in enumerate(requests):
         if should_stop():
@@ -87,6 +90,30 @@ def run_experiment(
         watcher.ended(run, found=not steps)
         rows.append(RowRun(request.row, run))
     return rows
+
+
+def check_lengths(session: Session) -> None:
+    """Refuse samples that do not fit the context even without demonstrations.
+
+    Raises:
+        PromptError: how many, and the ids of the first few.
+    """
+    encoder, task = session.encoder, session.task
+    context = session.engine.info.context_length
+    start = encoder.start()
+    room = context - len(start.head_ids + start.shared_ids) - _ANSWER_ROOM
+    too_long = [
+        sample.id
+        for sample in (*task.train, *task.dev, *task.test)
+        if len(encoder.own_ids(sample.fields, start)) > room
+    ]
+    if too_long:
+        raise PromptError(
+            f"task '{task.name}': {len(too_long)} texts with their prompt exceed the context of "
+            f"{context} tokens of '{session.engine.info.name}' (ids {', '.join(too_long[:3])}"
+            f"{', …' if len(too_long) > 3 else ''}). Shorten or remove them, or use a model with a "
+            "longer context."
+        )
 
 
 def _baselines(session: Session, store: RunStore) -> list[RowRun]:

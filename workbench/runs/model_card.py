@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunRecord, write_text
+from workbench.runs.store import RunRecord
 
 _SCRIPT = '''```python
 import torch

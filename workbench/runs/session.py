@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, unknown_name
@@ -106,6 +107,7 @@ def open_template(name: str, task: Task) -> PromptTemplate:
 def open_session(experiment: Experiment) -> Session:
     """Load task, wording and base; the cheap checks come first."""
     keep_freed_memory()
+    transformers_logging.disable_progress_bar()  # ours says what is being loaded
     task = open_task(experiment.task)
     template = open_template(experiment.template, task)
     base = load_base(

@@ -16,6 +16,7 @@ from workbench.errors import ConfigError
 from workbench.yaml_files import check_mapping, read_mapping
 
 SCHEMA_VERSION = 1
+_DEFAULT_ROWS = ("zero_shot", "few_shot", "chain_of_thought", "prompt_tuning", "lora")
 
 
 class _Checked(BaseModel):
@@ -82,14 +83,7 @@ class Experiment(_Checked):
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     reference: str = "zero_shot"
     methods: dict[str, dict[str, Any]] = Field(
-        default_factory=lambda: {
-            "zero_shot": {},
-            "few_shot": {},
-            "chain_of_thought": {},
-            "prompt_tuning": {},
-            "lora": {},
-        },
-        min_length=1,
+        default_factory=lambda: {name: dict[str, Any]() for name in _DEFAULT_ROWS}, min_length=1
     )
 
     @model_validator(mode="before")

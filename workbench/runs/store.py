@@ -8,22 +8,24 @@
                     checkpoint.safetensors, .lock   only while a run is unfinished
 """
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workbench.atomic import explained, write_json, write_text
 from workbench.errors import StoreError
 from workbench.metrics import Estimate
 from workbench.runs.spec import SCHEMA_VERSION, RunSpec
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RunStatus = Literal["running", "finished", "failed", "interrupted"]
 _PREDICTIONS = "predictions.jsonl"
@@ -117,7 +119,7 @@ class RunStore:
             StoreError: another process works on the run, or the folder cannot be written.
         """
         folder = self.folder(spec)
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         try:
@@ -137,9 +139,9 @@ class RunStore:
         """Write a run's record in one step."""
         write_json(self.root / record.run_id / "record.json", record.model_dump(mode="json"))
 
-    def write_predictions(self, run_id: str, predictions: Iterable[object]) -> None:
+    def write_predictions(self, run_id: str, predictions: "Iterable[DataclassInstance]") -> None:
         """Write predictions (dataclass instances), one line each, in one step."""
-        lines = [json.dumps(asdict(p), ensure_ascii=False) for p in predictions]  # type: ignore[call-overload]
+        lines = [json.dumps(asdict(p), ensure_ascii=False) for p in predictions]
         write_text(self.root / run_id / _PREDICTIONS, "".join(line + "\n" for line in lines))
 
     def delete(self, run_id: str) -> None:
@@ -152,45 +154,6 @@ class RunStore:
         if run is None:
             raise StoreError(f"run '{run_id}': not found below {self.root}.")
         shutil.rmtree(run.folder)
-
-
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON file in one step; see `write_text`."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StoreError: no space left, or no permission.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with scratch.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            scratch.replace(path)
-        except OSError:
-            scratch.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into messages."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            advice = "No space is left there. Free some, or use another folder with --out; "
-            advice += "finished runs are kept and found again."
-        else:
-            advice = f"{error.strerror}. Use another folder with --out."
-        raise StoreError(f"{path}: cannot be written. {advice}") from error
 
 
 def _read_run(folder: Path) -> StoredRun:

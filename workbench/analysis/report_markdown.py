@@ -1,0 +1,68 @@
+"""The report as Markdown; foreign text is escaped, so that it stays text in any renderer."""
+
+import re
+from collections.abc import Iterable
+
+from workbench.analysis.display import NOTHING, one_line
+from workbench.analysis.headline import headline
+from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
+from workbench.analysis.results import Comparison
+from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
+
+# Only what Markdown reads as markup in one line, so that the source stays readable too: an
+# underscore inside a word or a colon before a space means nothing, "://" or "www." makes a link,
+# and ":name:" a picture.
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>&#@$|~^]|(?<!\w)_|_(?!\w)|:(?=//|[a-z+-][\w+-]*:)|(?<=www)\.|^[-+=](?![0-9.])",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # would start a list
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def report_markdown(comparison: Comparison) -> str:
+    """Return the report as Markdown with GitHub's tables."""
+    blocks = [
+        "# " + " \N{MIDDLE DOT} ".join(map(escape_markdown, subtitle(comparison))),
+        escape_markdown(headline(comparison)),
+        "## Results",
+        _table(result_table(comparison)),
+    ]
+    if comparison.seeds:
+        blocks += ["## Spread over seeds", _table(seed_table(comparison))]
+    blocks += ["## Other metrics", _table(metric_table(comparison))]
+    if comparison.warnings:
+        blocks += ["## Warnings", _bullets(map(escape_markdown, comparison.warnings))]
+    facts = base_and_task_facts(comparison) + run_facts(comparison)
+    blocks += [
+        "## How to read it",
+        _bullets(map(escape_markdown, reading_notes())),
+        "## How it was made",
+        _bullets(f"{escape_markdown(f.name)}: {escape_markdown(f.value)}" for f in facts),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escape_markdown(text: str) -> str:
+    """Return text as one line that Markdown shows as it is: no markup, HTML, link or table cell."""
+    line = _MARKUP.sub(_escaped, one_line(text))
+    return _NUMBERED.sub(r"\1\\\2", line)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return _ENTITIES.get(match[0], f"\\{match[0]}")
+
+
+def _table(cells: Cells) -> str:
+    """Return a table; the first column is text, the others are figures."""
+    columns, rows = cells
+    lines = [_line(columns), "|" + " --- |" + " ---: |" * (len(columns) - 1)]
+    return "\n".join([*lines, *map(_line, rows)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(escape_markdown(cell) or NOTHING for cell in cells) + " |"
+
+
+def _bullets(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

@@ -1,0 +1,161 @@
+"""What a comparison holds: its rows, differences, spreads and disagreements; plain frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.analysis.answers import Answer
+from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.runs.store import StoredRun
+
+MAJORITY_CLASS = "majority_class"
+BASELINES = (MAJORITY_CLASS, "nearest_neighbour_vote")  # methods that do not use the base
+COST_KEYS = (
+    "trained_parameters",
+    "stored_bytes",
+    "train_seconds",
+    "peak_memory_bytes",
+    "labelled_examples",
+    "prompt_tokens_mean",
+    "generated_tokens_mean",
+    "milliseconds_per_item",
+)
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run and the name of its row in the experiment; several seeds share a row name."""
+
+    row: str
+    run: StoredRun
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """Accuracy of a row minus that of the reference on the same items.
+
+    Attributes:
+        against: Name of the reference row.
+        value: From -1 to 1, with its 95 % interval from `low` to `high`.
+        p_value: Exact two-sided McNemar.
+        p_value_holm: Adjusted over all differences of the table.
+        num_items: Items of both.
+        wins: Items only this row has right.
+        losses: Items only the reference has right.
+    """
+
+    against: str
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    p_value_holm: float | None
+    num_items: int
+    wins: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One run in the table; `difference` is None for the reference itself."""
+
+    row: str
+    method: str
+    run_id: str
+    seed: int
+    metrics: dict[str, Estimate]
+    difference: RowDifference | None
+    cost: dict[str, float | int | None]
+    options: dict[str, Any]
+
+    @property
+    def accuracy(self) -> Estimate:
+        """The figure the table is about."""
+        return self.metrics.get("accuracy", NOTHING_SCORED)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the row does not use the base at all."""
+        return self.method in BASELINES
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How the accuracy of a row varies with the seed; the interval is Student's t over seeds."""
+
+    row: str
+    num_seeds: int
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An item that not all rows answer alike; `answers` maps row names to their first seed's."""
+
+    sample_id: str
+    target: str
+    answers: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """What a row's run says beyond its figures.
+
+    Attributes:
+        answers: In the same item order for all rows.
+        history: Training steps and dev evaluations; empty if nothing was trained.
+        environment: Versions, processor, threads.
+    """
+
+    answers: tuple[Answer, ...]
+    history: tuple[Mapping[str, float], ...]
+    environment: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of runs on one base, one task and one template.
+
+    Attributes:
+        base: Name, source, identity, precision, compute dtype and device.
+        task: Name, digest, split sizes and dropped rows by reason.
+        template: Name, version, digest, chat.
+        reference: Name of the row the others are compared with.
+        created: ISO 8601, UTC.
+        has_labels: Whether the task is a classification.
+        rows: In the order given.
+        seeds: One entry for each row with several seeds.
+        disagreements: Items some rows have right and others wrong come first.
+        warnings: Plain sentences.
+        details: One entry per row, in the same order.
+    """
+
+    base: dict[str, str | None]
+    task: dict[str, Any]
+    template: dict[str, str | int | bool]
+    reference: str
+    created: str
+    has_labels: bool
+    rows: tuple[ComparisonRow, ...]
+    seeds: tuple[SeedSpread, ...]
+    disagreements: tuple[Disagreement, ...]
+    warnings: tuple[str, ...]
+    details: tuple[RunDetail, ...]
+
+    def label(self, row: ComparisonRow) -> str:
+        """Return the row's name, with its seed where the name stands for several runs."""
+        is_alone = sum(other.row == row.row for other in self.rows) == 1
+        return row.row if is_alone else f"{row.row}, seed {row.seed}"
+
+    def first_seeds(self) -> list[tuple[ComparisonRow, RunDetail]]:
+        """Return one run per row name: that of the lowest seed."""
+        first: dict[str, tuple[ComparisonRow, RunDetail]] = {}
+        for row, detail in zip(self.rows, self.details, strict=True):
+            if row.row not in first or row.seed < first[row.row][0].seed:
+                first[row.row] = (row, detail)
+        return list(first.values())
