@@ -233,7 +233,7 @@ def _rows_of_layer(
     """Return (B, H, longest, head width) of one layer; a view where all rows share one prefix."""
     tensors = {key: getattr(state, name)[layer] for key, state in unique.items()}
     if len(tensors) == 1 and all(state is not None for state in states):
-        (shared,) = tensors.values()
+        shared: torch.Tensor = next(iter(tensors.values()))
         return shared[None].expand(len(states), *shared.shape)
     some = next(iter(tensors.values()))
     padded = {

@@ -80,8 +80,9 @@ class StoredRun:
 
     def predictions(self) -> list[dict[str, Any]]:
         """Return one mapping per test item, in the order of the test split."""
-        lines = (self.folder / _PREDICTIONS).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        text = (self.folder / _PREDICTIONS).read_text(encoding="utf-8")
+        # Not splitlines: answers may hold U+2028 and its like, which JSON leaves as they are.
+        return [json.loads(line) for line in text.split("\n") if line]
 
 
 class RunStore:

@@ -26,7 +26,8 @@ def show_latest(root: Path) -> tuple[str, str | None]:
 
 def build_app(root: Path) -> gr.Blocks:
     """Return the page over the runs below `root`."""
-    with gr.Blocks(title="Prompt Workbench", analytics_enabled=False) as app:
+    app = gr.Blocks(title="Prompt Workbench", analytics_enabled=False)
+    with app:
         gr.Markdown("# Prompt Workbench")
         text = gr.Markdown()
         download = gr.File(label="The whole report, one file that opens offline")
