@@ -76,19 +76,20 @@ def harness(engine):
     )
 
 
+def samples_of(path: Path) -> tuple[Sample, ...]:
+    with path.open(encoding="utf-8") as lines:
+        return tuple(
+            Sample(f"{path.stem}-{number}", {"text": row["text"]}, row["label"])
+            for number, row in enumerate(map(json.loads, islice(lines, 200)))
+        )
+
+
 def sentiment_task() -> Task:
     """Return SST-2 where its data is at hand, else the embedded task."""
     folder = DATA / "sst2"
     if not folder.is_dir():
         return load_task("support_intents")
-    train, test = (
-        tuple(
-            Sample(f"{name}-{number}", {"text": row["text"]}, row["label"])
-            for number, row in enumerate(map(json.loads, islice(lines, 200)))
-        )
-        for name in ("train", "dev")
-        for lines in [(folder / f"{name}.jsonl").open(encoding="utf-8")]
-    )
+    train, test = (samples_of(folder / f"{name}.jsonl") for name in ("train", "dev"))
     source = TaskSource("file", str(folder), "see SOURCE.md there")
     labels = ("negative", "positive")
     return Task(

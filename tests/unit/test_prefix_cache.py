@@ -1,6 +1,7 @@
 """The prefix cache stays within its budget and never computes what it holds."""
 
 import torch
+
 from workbench.models.prefix_cache import PrefixCache
 from workbench.models.rows import PrefixStates
 

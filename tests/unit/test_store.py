@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from workbench.errors import StoreError
 from workbench.methods.prediction import Prediction
 from workbench.runs.spec import RunSpec, read_experiment

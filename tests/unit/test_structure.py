@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from workbench.commands import compare
 
 ROOT = Path(compare.__file__).parents[2]
@@ -14,7 +15,9 @@ DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_a_document_names_exists(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    named = re.findall(r"`((?:workbench|tests|prompts|experiments|docs|benchmarks)/[\w./-]+)`", text)
+    named = re.findall(
+        r"`((?:workbench|tests|prompts|experiments|docs|benchmarks)/[\w./-]+)`", text
+    )
 
     missing = [path for path in named if not (ROOT / path).exists() and "<" not in path]
 
