@@ -13,8 +13,8 @@ from workbench.memory import keep_freed_memory
 from workbench.methods.prediction import predict
 from workbench.tasks.base import Task
 
-_ITEMS = 128
-_REPEATS = 3
+_ITEMS = 96
+_REPEATS = 2
 
 
 def measure(task: Task) -> list[Figure]:

@@ -12,7 +12,7 @@ from workbench.models.engine import Engine
 from workbench.tasks.base import Task
 
 _OPTIONS = GenerationOptions(max_new_tokens=32)  # greedy, no stop string
-_REPEATS = 5
+_REPEATS = 3
 METHODS: dict[str, dict[str, object]] = {
     "zero_shot": {},
     "few_shot": {"k": 6},

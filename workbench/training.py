@@ -29,6 +29,7 @@ from workbench.models.rows import TokenTree
 from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 
+_TREE_TOKENS = 768  # beyond it attention over all rows at once costs more than a second pass
 _BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
 
 
@@ -339,27 +340,39 @@ def answer_loss(
 ) -> torch.Tensor:
     """Return the mean over examples of the mean negative log-likelihood of the answer's tokens.
 
-    The prefix is run once for the whole batch; gradients of all rows meet in its keys and values.
+    The prefix is run once for the whole batch; gradients of all rows meet in it.
     """
-    state = None
-    if prefix.num_tokens:
-        state = engine.compute_prefix(prefix, adapter, training=True)
-    trees = [TokenTree.chain(example.token_ids + example.answer_ids[:-1]) for example in batch]
-    adapters = [adapter] * len(batch)
-    hidden = engine.run(trees, [state] * len(batch), adapters, training=True).hidden
-    rows, places, targets, weights = [], [], [], []
-    for row, example in enumerate(batch):
-        first = len(example.token_ids) - 1
-        for offset, token in enumerate(example.answer_ids):
-            rows.append(row)
-            places.append(first + offset)
-            targets.append(token)
-            weights.append(1.0 / (len(example.answer_ids) * len(batch)))
-    logits = engine.forward.logits(hidden[rows, places])  # (answer tokens, V)
+    rows = [example.token_ids + example.answer_ids[:-1] for example in batch]
+    states: list[torch.Tensor] = []
+    for example, hidden in zip(batch, _row_states(engine, prefix, adapter, rows), strict=True):
+        states.append(
+            hidden[len(example.token_ids) - 1 : len(example.token_ids + example.answer_ids) - 1]
+        )
+    logits = engine.forward.logits(torch.cat(states))  # (answer tokens, V)
+    targets = [token for example in batch for token in example.answer_ids]
     losses = torch.nn.functional.cross_entropy(
         logits, torch.tensor(targets, device=logits.device), reduction="none"
     )
+    weights = [
+        1.0 / (len(example.answer_ids) * len(batch))
+        for example in batch
+        for _ in example.answer_ids
+    ]
     return (losses * torch.tensor(weights, device=losses.device)).sum()
+
+
+def _row_states(
+    engine: Engine, prefix: Prefix, adapter: str | None, rows: Sequence[tuple[int, ...]]
+) -> Sequence[torch.Tensor]:
+    """Return hidden states (T, D) of each row: one pass for short batches, else two."""
+    if prefix.num_tokens + sum(map(len, rows)) <= _TREE_TOKENS:
+        return engine.run_as_tree(prefix, rows, adapter, training=True)
+    state = None
+    if prefix.num_tokens:
+        state = engine.compute_prefix(prefix, adapter, training=True)
+    trees = [TokenTree.chain(row) for row in rows]
+    shared, adapters = [state] * len(rows), [adapter] * len(rows)
+    return list(engine.run(trees, shared, adapters, training=True).hidden)
 
 
 def learning_rate_at(options: TrainingOptions, step: int) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from workbench.cli import main
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 LABELS = {"praise": "lovely great sun", "complaint": "broken awful rain"}
 
 
@@ -42,7 +43,9 @@ def command(*arguments: object, cwd: Path, **environment: str) -> subprocess.Com
         text=True,
         timeout=240,
         check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ
+        | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        | environment,
     )
 
 
@@ -137,7 +140,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tiny_folder, row
         "--set", "task.text_column=message", "--set", "task.label_column=intent",
         "--set", "methods.lora.steps=400", "--set", "methods.lora.eval_every=20",
     ]  # fmt: skip
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | OFFLINE
     process = subprocess.Popen(
         arguments, cwd=rows.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment,
@@ -259,7 +262,7 @@ def test_a_full_disk_ends_with_one_message_and_loses_nothing(tiny_folder, rows):
          "--train", rows, "--text-column", "message", "--label-column", "intent", "--out", out,
          "--methods", "zero_shot,few_shot"],
         capture_output=True, text=True, check=False, cwd=rows.parent,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ | OFFLINE,
     )  # fmt: skip
 
     assert done.returncode == 2, done.stdout + done.stderr

@@ -364,3 +364,20 @@ def test_untouched_rows_score_as_the_base_after_training(toy_context):
     make_method("lora", QUICK).fit(toy_context)
 
     assert toy_context.engine.score([row], [[(8,)]])[0].logprobs[0] == before
+
+
+def test_one_pass_and_two_passes_give_the_same_loss_and_gradient(
+    tiny_engine, toy_encoder, monkeypatch
+):
+    results = []
+    for tokens in (10_000, 0):
+        monkeypatch.setattr("workbench.training._TREE_TOKENS", tokens)
+        start = toy_encoder.start()
+        vectors = torch.nn.Parameter(tiny_engine.forward.embed(start.shared_ids))
+        context = FitContext(tiny_engine, toy_encoder, 0, None)
+        batch = training_examples(context, start)[:5]
+        loss = answer_loss(tiny_engine, Prefix((vectors,)), None, batch)
+        loss.backward()
+        results.append((loss.detach(), vectors.grad))
+
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)

@@ -265,9 +265,36 @@ class Engine:
         """
         lengths = [0 if state is None else state.num_tokens for state in states]
         packed = pack_rows(trees, lengths, self.forward.device)
-        cache = prefixed_cache(states, self.forward.num_layers, keep=keep)
+        cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
         with self.adapters.active(adapters, training=training):
             return RowStates(self.forward.hidden_states(packed, cache), packed, cache)
+
+    def run_as_tree(
+        self,
+        prefix: Prefix,
+        rows: Sequence[Sequence[int]],
+        adapter: str | None,
+        *,
+        training: bool = False,
+    ) -> list[torch.Tensor]:
+        """Return the hidden states (T, D) of each row after one shared prefix, in a single pass.
+
+        Prefix and rows are one tree, so that nothing is padded and each layer is entered once.
+        Attention grows with the square of all tokens together: meant for short batches.
+        """
+        tree = TokenTree.chain([0] * prefix.num_tokens)
+        begins = []
+        for row in rows:
+            begins.append(len(tree))
+            parent = prefix.num_tokens - 1
+            for token in row:
+                tree.token_ids.append(token)
+                tree.parents.append(parent)
+                parent = len(tree) - 1
+        packed = pack_rows([tree], [0], self.forward.device)
+        with self.adapters.active([adapter], training=training):
+            hidden = self.forward.hidden_states(packed, None, pieces=prefix.pieces)[0]
+        return [hidden[begin : begin + len(row)] for begin, row in zip(begins, rows, strict=True)]
 
     def _states_of_rows(self, rows: Sequence[Conditioning]) -> list[PrefixStates | None]:
         """Return the keys and values of each row's prefix; each is computed at most once.

@@ -24,6 +24,7 @@ class BaseForward:
         self.model = model
         config = model.config.get_text_config()
         self.device = model.get_input_embeddings().weight.device
+        self.dtype = model.get_input_embeddings().weight.dtype
         self.num_layers = int(config.num_hidden_layers)
         self._decoder = model.get_decoder()
         self._window = getattr(config, "sliding_window", None)
@@ -51,10 +52,24 @@ class BaseForward:
         embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embedded.float()
 
-    def hidden_states(self, packed: PackedRows, cache: Cache | None) -> torch.Tensor:
-        """Return the last layer's states (B, T, D) of the packed rows."""
+    def hidden_states(
+        self,
+        packed: PackedRows,
+        cache: Cache | None,
+        *,
+        pieces: Sequence[tuple[int, ...] | torch.Tensor] = (),
+    ) -> torch.Tensor:
+        """Return the last layer's states (B, T, D) of the packed rows.
+
+        With `pieces`, ids and vectors that stand in for the first tokens of a single row.
+        """
+        inputs: dict[str, torch.Tensor] = {"input_ids": packed.token_ids}
+        if pieces:
+            start = self._embedded(pieces)  # (P, D)
+            rest = self.embed(packed.token_ids[0, len(start) :].tolist())
+            inputs = {"inputs_embeds": torch.cat([start, rest])[None].to(self.dtype)}
         outputs = self._decoder(
-            input_ids=packed.token_ids,
+            **inputs,
             attention_mask=self._masks(packed.allowed, packed.distances),
             position_ids=packed.position_ids,
             past_key_values=cache,
@@ -65,13 +80,7 @@ class BaseForward:
 
     def run_pieces(self, pieces: Sequence[tuple[int, ...] | torch.Tensor], cache: Cache) -> None:
         """Fill `cache` with the keys and values of token ids and vectors in a row."""
-        dtype = self.model.get_input_embeddings().weight.dtype
-        embedded = [
-            piece.to(self.device) if isinstance(piece, torch.Tensor) else self.embed(piece)
-            for piece in pieces
-            if len(piece)
-        ]
-        inputs = torch.cat(embedded)[None].to(dtype)  # (1, P, D)
+        inputs = self._embedded(pieces)[None].to(self.dtype)  # (1, P, D)
         chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
         self._decoder(
             inputs_embeds=inputs,
@@ -135,6 +144,15 @@ class BaseForward:
                 f"know (difference {gap:.2g} standard deviations). Use a Llama-, Gemma-, Qwen-, "
                 "Mistral- or GPT-2-like model."
             )
+
+    def _embedded(self, pieces: Sequence[tuple[int, ...] | torch.Tensor]) -> torch.Tensor:
+        """Return ids and vectors in a row as (P, D) float32."""
+        embedded = [
+            piece.to(self.device) if isinstance(piece, torch.Tensor) else self.embed(piece)
+            for piece in pieces
+            if len(piece)
+        ]
+        return torch.cat(embedded)
 
     def _masks(
         self, allowed: torch.Tensor, distances: torch.Tensor

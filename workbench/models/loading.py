@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from workbench.errors import ConfigError, ModelError, unknown_name
+from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
 from workbench.models.weights import WeightSource, cache_folder, find_weights
 
@@ -131,6 +132,8 @@ def load_weights(
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
+    if target == "cpu":
+        use_grouped_attention(model)
     config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
     info = BaseInfo(
         name=name,

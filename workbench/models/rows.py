@@ -145,9 +145,8 @@ class _PrefixedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not
         **_kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return prefix and new keys and values (B, H, P + T, head width); store them if asked."""
-        dtype = key_states.dtype
-        keys = torch.cat([self._prefix_keys.to(dtype), key_states], dim=-2)
-        values = torch.cat([self._prefix_values.to(dtype), value_states], dim=-2)
+        keys = torch.cat([self._prefix_keys, key_states], dim=-2)
+        values = torch.cat([self._prefix_values, value_states], dim=-2)
         if self._keep:
             self.keys, self.values, self.is_initialized = keys, values, True
         return keys, values
@@ -197,13 +196,14 @@ def recording_cache(num_layers: int) -> Cache:
 
 
 def prefixed_cache(
-    states: Sequence[PrefixStates | None], num_layers: int, *, keep: bool
+    states: Sequence[PrefixStates | None], num_layers: int, *, dtype: torch.dtype, keep: bool
 ) -> Cache | None:
     """Return a cache whose rows start with the given prefixes, padded on the left.
 
     Args:
         states: The prefix of each row, or None for a row without one.
         num_layers: Layers of the model.
+        dtype: Of the rows' own keys and values.
         keep: Whether the cache stores the rows' own keys and values too (for decoding).
 
     Returns:
@@ -217,21 +217,24 @@ def prefixed_cache(
     layers: list[CacheLayerMixin] = []
     for layer in range(num_layers):
         keys, values = (
-            _rows_of_layer(states, unique, name, layer, longest) for name in ("keys", "values")
+            _rows_of_layer(states, unique, name, layer, longest, dtype)
+            for name in ("keys", "values")
         )
         layers.append(_PrefixedLayer(keys, values, keep=keep))
     return Cache(layers=layers)
 
 
-def _rows_of_layer(
+def _rows_of_layer(  # noqa: PLR0917  all six say which tensor
     states: Sequence[PrefixStates | None],
     unique: dict[int, PrefixStates],
     name: str,
     layer: int,
     longest: int,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     """Return (B, H, longest, head width) of one layer; a view where all rows share one prefix."""
-    tensors = {key: getattr(state, name)[layer] for key, state in unique.items()}
+    # Converted before it is repeated for all rows, not after.
+    tensors = {key: getattr(state, name)[layer].to(dtype) for key, state in unique.items()}
     if len(tensors) == 1 and all(state is not None for state in states):
         shared: torch.Tensor = next(iter(tensors.values()))
         return shared[None].expand(len(states), *shared.shape)
