@@ -29,7 +29,7 @@ from workbench.models.rows import TokenTree
 from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 
-_TREE_TOKENS = 768  # beyond it attention over all rows at once costs more than a second pass
+_TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
 
 
@@ -365,7 +365,7 @@ def _row_states(
     engine: Engine, prefix: Prefix, adapter: str | None, rows: Sequence[tuple[int, ...]]
 ) -> Sequence[torch.Tensor]:
     """Return hidden states (T, D) of each row: one pass for short batches, else two."""
-    if prefix.num_tokens + sum(map(len, rows)) <= _TREE_TOKENS:
+    if prefix.num_tokens + max(map(len, rows)) * len(rows) <= _TREE_TOKENS:
         return engine.run_as_tree(prefix, rows, adapter, training=True)
     state = None
     if prefix.num_tokens:

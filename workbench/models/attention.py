@@ -2,30 +2,45 @@
 
 With grouped-query attention several query heads share one key/value head. transformers repeats keys
 and values for them when a mask is given; here the queries of a group stand behind each other
-instead, which is the same sum in another order and halves the time with a long shared prefix.
+instead, which is the same sum in another order and takes half the time with a long shared prefix.
+
+A batch run as one tree (`Engine.run_as_tree`) is attended block by block: its rows see the prefix
+and themselves, never each other, so most of the square of all tokens need not be computed.
 """
+
+from dataclasses import dataclass
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-_NAME = "grouped_sdpa"
+GROUPED_ATTENTION = "grouped_sdpa"
+
+
+@dataclass(frozen=True)
+class RowBlocks:
+    """The shape of a tree: a prefix, then rows of equal length that each follow the prefix."""
+
+    prefix: int
+    rows: int
+    length: int
 
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
     """Let a model loaded with "sdpa" attention use `grouped_attention`."""
-    AttentionInterface.register(_NAME, grouped_attention)
-    AttentionMaskInterface.register(_NAME, sdpa_mask)
-    model.set_attn_implementation(_NAME)
+    AttentionInterface.register(GROUPED_ATTENTION, grouped_attention)
+    AttentionMaskInterface.register(GROUPED_ATTENTION, sdpa_mask)
+    model.set_attn_implementation(GROUPED_ATTENTION)
 
 
-def grouped_attention(
+def grouped_attention(  # noqa: PLR0917  transformers calls it so
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    row_blocks: RowBlocks | None = None,
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """Return attention outputs (B, T, query heads, head width).
@@ -36,24 +51,85 @@ def grouped_attention(
         key: (B, H, K, head width).
         value: (B, H, K, head width).
         attention_mask: (B, 1, T, K), bool; None leaves the case to transformers.
+        row_blocks: The tree's shape, where the batch is one.
         **kwargs: As transformers passes them; `scaling` and `dropout` are used.
     """
-    batch, query_heads, length, width = query.shape
     heads = key.shape[1]
-    groups = query_heads // heads
-    if attention_mask is None or attention_mask.shape[1] != 1 or groups == 1 or length == 1:
+    groups = query.shape[1] // heads
+    if attention_mask is None or attention_mask.shape[1] != 1 or query.shape[2] == 1:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **kwargs
         )
         return found
-    scaling, dropout = kwargs.get("scaling"), kwargs.get("dropout", 0.0)
+    scaling = kwargs.get("scaling")
+    scale = scaling if isinstance(scaling, float) else None
+    if row_blocks is None:
+        outputs = _attend(query, key, value, attention_mask, groups=groups, scale=scale)
+    else:
+        outputs = _attend_blocks(query, key, value, attention_mask, row_blocks, scale=scale)
+    return outputs.transpose(1, 2).contiguous(), None
+
+
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    groups: int,
+    scale: float | None,
+) -> torch.Tensor:
+    """Return (B, query heads, T, head width); the queries of a group stand behind each other."""
+    batch, query_heads, length, width = query.shape
     outputs = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(batch, heads, groups * length, width),
+        query.reshape(batch, query_heads // groups, groups * length, width),
         key,
         value,
-        attn_mask=attention_mask.repeat(1, 1, groups, 1),
-        scale=scaling if isinstance(scaling, float) else None,
-        dropout_p=dropout if isinstance(dropout, float) else 0.0,
+        attn_mask=mask.repeat(1, 1, groups, 1),
+        scale=scale,
     )
-    outputs = outputs.reshape(batch, query_heads, length, width)
-    return outputs.transpose(1, 2).contiguous(), None
+    return outputs.reshape(batch, query_heads, length, width)
+
+
+def _attend_blocks(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    blocks: RowBlocks,
+    *,
+    scale: float | None,
+) -> torch.Tensor:
+    """Return (1, query heads, P + rows x T, head width) of a tree, prefix and rows apart.
+
+    All rows start at the same position, so the first row's mask is every row's.
+    """
+    start, length = blocks.prefix, blocks.length
+    groups = query.shape[1] // key.shape[1]
+
+    def rows_of(states: torch.Tensor) -> torch.Tensor:
+        heads, width = states.shape[1], states.shape[-1]
+        split = states[0, :, start:].reshape(heads, blocks.rows, length, width)
+        return split.transpose(0, 1)  # (rows, heads, T, head width)
+
+    def with_prefix(states: torch.Tensor) -> torch.Tensor:
+        shared = states[:, :, :start].expand(blocks.rows, -1, -1, -1)
+        return torch.cat([shared, rows_of(states)], dim=2)
+
+    seen = mask[:, :, start : start + length, : start + length].expand(blocks.rows, -1, -1, -1)
+    own = _attend(
+        rows_of(query), with_prefix(key), with_prefix(value), seen, groups=groups, scale=scale
+    )
+    own = own.transpose(0, 1).reshape(1, query.shape[1], blocks.rows * length, query.shape[-1])
+    if not start:
+        return own
+    first = slice(0, start)
+    shared = _attend(
+        query[:, :, first],
+        key[:, :, first],
+        value[:, :, first],
+        mask[:, :, first, first],
+        groups=groups,
+        scale=scale,
+    )
+    return torch.cat([shared, own], dim=2)

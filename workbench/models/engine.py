@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 
 from workbench.errors import PromptError
 from workbench.models.adapters import AdapterBank
+from workbench.models.attention import RowBlocks
 from workbench.models.base import (
     ChoiceScores,
     Conditioning,
@@ -279,22 +280,23 @@ class Engine:
     ) -> list[torch.Tensor]:
         """Return the hidden states (T, D) of each row after one shared prefix, in a single pass.
 
-        Prefix and rows are one tree, so that nothing is padded and each layer is entered once.
-        Attention grows with the square of all tokens together: meant for short batches.
+        Prefix and rows are one tree, so each layer is entered once and the prefix is run once.
+        The mask grows with the square of all tokens together: meant for short batches.
         """
-        tree = TokenTree.chain([0] * prefix.num_tokens)
-        begins = []
+        start, length = prefix.num_tokens, max(map(len, rows))
+        tree = TokenTree.chain([0] * start)
         for row in rows:
-            begins.append(len(tree))
-            parent = prefix.num_tokens - 1
-            for token in row:
+            parent = start - 1
+            for token in (*row, *[0] * (length - len(row))):  # nothing looks at the padding
                 tree.token_ids.append(token)
                 tree.parents.append(parent)
                 parent = len(tree) - 1
         packed = pack_rows([tree], [0], self.forward.device)
         with self.adapters.active([adapter], training=training):
-            hidden = self.forward.hidden_states(packed, None, pieces=prefix.pieces)[0]
-        return [hidden[begin : begin + len(row)] for begin, row in zip(begins, rows, strict=True)]
+            hidden = self.forward.hidden_states(
+                packed, None, pieces=prefix.pieces, blocks=RowBlocks(start, len(rows), length)
+            )
+        return list(hidden[0, start:].reshape(len(rows), length, -1))
 
     def _states_of_rows(self, rows: Sequence[Conditioning]) -> list[PrefixStates | None]:
         """Return the keys and values of each row's prefix; each is computed at most once.

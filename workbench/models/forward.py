@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from workbench.errors import ModelError
+from workbench.models.attention import GROUPED_ATTENTION, RowBlocks
 from workbench.models.rows import PackedRows, TokenTree, pack_rows
 
 _PROBE_TOKENS = (11, 7, 23, 5, 17, 3)  # any ids do; they only compare two ways to the same logits
@@ -58,22 +59,28 @@ class BaseForward:
         cache: Cache | None,
         *,
         pieces: Sequence[tuple[int, ...] | torch.Tensor] = (),
+        blocks: RowBlocks | None = None,
     ) -> torch.Tensor:
         """Return the last layer's states (B, T, D) of the packed rows.
 
-        With `pieces`, ids and vectors that stand in for the first tokens of a single row.
+        With `pieces`, ids and vectors stand in for the first tokens of a single row; `blocks` says
+        that this row is a tree of rows.
         """
         inputs: dict[str, torch.Tensor] = {"input_ids": packed.token_ids}
         if pieces:
             start = self._embedded(pieces)  # (P, D)
             rest = self.embed(packed.token_ids[0, len(start) :].tolist())
             inputs = {"inputs_embeds": torch.cat([start, rest])[None].to(self.dtype)}
+        # Only our own attention function knows the keyword; others go by the mask, as exactly.
+        known = blocks is not None and self.model.config._attn_implementation == GROUPED_ATTENTION
+        shape = {"row_blocks": blocks} if known else {}
         outputs = self._decoder(
             **inputs,
             attention_mask=self._masks(packed.allowed, packed.distances),
             position_ids=packed.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
+            **shape,
         )
         hidden: torch.Tensor = outputs.last_hidden_state
         return hidden
