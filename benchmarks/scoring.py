@@ -17,7 +17,7 @@ from workbench.models.engine import Engine
 from workbench.tasks.base import Sample, Task
 from workbench.templates import continue_text
 
-_OUR_ITEMS, _THEIR_ITEMS = 120, 12
+_OUR_ITEMS, _THEIR_ITEMS = 240, 12
 _SHOTS = 8
 _REPEATS = 3
 _BATCH_SIZES = (1, 8)

@@ -166,6 +166,18 @@ def test_content_free_input_calibrates_to_uniform(name, toy_context):
     np.testing.assert_allclose(calibrated / calibrated.sum(), [0.5, 0.5], atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["zero_shot", "few_shot"])
+def test_training_texts_calibrate_to_uniform_without_their_labels(name, toy_context):
+    method = make_method(name, {"calibrate": True, "calibration_inputs": "training_texts"})
+    fitted = method.fit(toy_context)
+    rows = [fitted.condition(sample.fields) for sample in toy_context.task.train]
+    scores = toy_context.engine.score(rows, [toy_context.encoder.choice_ids()] * len(rows))
+
+    calibrated = np.mean([s.probabilities for s in scores], axis=0) / np.exp(fitted.log_prior)
+
+    np.testing.assert_allclose(calibrated / calibrated.sum(), [0.5, 0.5], atol=1e-9)
+
+
 def test_few_shot_draws_balanced_demonstrations_by_seed_from_train_only(toy_context):
     def drawn(seed: int) -> list[str]:
         context = dataclasses.replace(toy_context, seed=seed)

@@ -5,7 +5,7 @@ sample into conditioning for the engine; it never calls the model's `generate` i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -15,9 +15,13 @@ from workbench.encoding import PromptEncoder, PromptStart
 from workbench.errors import ConfigError
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
+from workbench.options import option
 from workbench.progress import Progress, ignore_progress
 from workbench.tasks.base import Sample, Task
 from workbench.templates import PromptTemplate
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+_CALIBRATION_TEXTS = 128  # the prior's error is then far below the differences it corrects
 
 Family = Literal["words", "vectors", "weights"]
 
@@ -163,19 +167,34 @@ def demonstrations_per_label(task: Task, k: int, *, seed: int, balanced: bool) -
     return [chosen[i] for i in generator.permutation(len(chosen))]
 
 
-def calibration_prior(
-    engine: Engine, fitted: FittedMethod, choices: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """Return (C,) log-probabilities of the labels for content-free input.
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """How label scores are corrected for what the model prefers anyway; prompting methods inherit.
 
-    The label probabilities for "N/A", "[MASK]" and "" are renormalised over the labels, averaged
-    and renormalised. Subtracting them makes a content-free input come out uniform.
-
-    Source: Zhao et al. 2021, https://arxiv.org/abs/2102.09690, section 5; W = diag(p)^-1, b = 0.
+    Dividing by the label probabilities of content-free input: Zhao et al. 2021,
+    https://arxiv.org/abs/2102.09690, section 5 (W = diag(p)^-1, b = 0). Taking real, unlabelled
+    texts instead: Zhou et al. 2023, https://arxiv.org/abs/2309.17249, section 3.
     """
-    names = fitted.encoder.task.field_names
-    rows = [fitted.condition(dict.fromkeys(names, text)) for text in ("N/A", "[MASK]", "")]
-    scores = engine.score(rows, [choices] * len(rows))
-    mean = np.mean([score.probabilities for score in scores], axis=0)
-    prior: np.ndarray = np.log(mean / mean.sum())
-    return prior
+
+    calibrate: bool = option(
+        False, help="Divide label probabilities by those of uninformative inputs."
+    )
+    calibration_inputs: str = option(
+        "content_free",
+        choices=("content_free", "training_texts"),
+        help="Inputs to calibrate on: 'N/A', '[MASK]' and '', or training texts without labels.",
+    )
+
+    def calibrated(self, context: FitContext, fitted: FittedMethod) -> FittedMethod:
+        """Return the fitted method with the labels' log-prior, if asked for and possible."""
+        if not (self.calibrate and context.task.labels):
+            return fitted
+        if self.calibration_inputs == "training_texts":
+            inputs = [sample.fields for sample in context.task.train[:_CALIBRATION_TEXTS]]
+        else:
+            names = context.task.field_names
+            inputs = [dict.fromkeys(names, text) for text in CONTENT_FREE]
+        rows = [fitted.condition(fields) for fields in inputs]
+        scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
+        mean = np.mean([score.probabilities for score in scores], axis=0)
+        return replace(fitted, log_prior=np.log(mean / mean.sum()))

@@ -5,15 +5,15 @@ Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, section 2; calibrat
 how many, so compare several seeds.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from workbench.methods.base import (
+    CalibrationOptions,
     Family,
     FitContext,
     FittedMethod,
-    calibration_prior,
     demonstrations_per_label,
 )
 from workbench.options import option
@@ -22,7 +22,7 @@ from workbench.templates import Demonstration
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShot:
+class FewShot(CalibrationOptions):
     """Show k solved training examples before the question."""
 
     family: ClassVar[Family] = "words"
@@ -30,9 +30,6 @@ class FewShot:
 
     k: int = option(6, minimum=0, maximum=256, help="Number of demonstrations.")
     balanced: bool = option(True, help="Take the labels in turns instead of at random.")
-    calibrate: bool = option(
-        False, help="Contextual calibration: divide by the label probabilities of empty input."
-    )
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Draw the demonstrations with the run's seed and return the prompt."""
@@ -40,11 +37,7 @@ class FewShot:
             context.task, self.k, seed=context.seed, balanced=self.balanced
         )
         start = context.encoder.start([Demonstration(s.fields, s.target) for s in drawn])
-        fitted = FittedMethod(context.encoder, start, start.prefix)
-        if not (self.calibrate and context.task.labels):
-            return fitted
-        prior = calibration_prior(context.engine, fitted, context.encoder.choice_ids())
-        return replace(fitted, log_prior=prior)
+        return self.calibrated(context, FittedMethod(context.encoder, start, start.prefix))
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: the seed gives the same demonstrations."""

@@ -4,34 +4,25 @@ Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, section 2; calibrat
 2021, https://arxiv.org/abs/2102.09690.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.methods.base import Family, FitContext, FittedMethod, calibration_prior
-from workbench.options import option
+from workbench.methods.base import CalibrationOptions, Family, FitContext, FittedMethod
 from workbench.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShot:
+class ZeroShot(CalibrationOptions):
     """Ask with the template's instruction, without examples."""
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "the instruction alone"
 
-    calibrate: bool = option(
-        False, help="Contextual calibration: divide by the label probabilities of empty input."
-    )
-
     def fit(self, context: FitContext) -> FittedMethod:
         """Return the prompt; with `calibrate`, measure the labels' prior too."""
         start = context.encoder.start()
-        fitted = FittedMethod(context.encoder, start, start.prefix)
-        if not (self.calibrate and context.task.labels):
-            return fitted
-        prior = calibration_prior(context.engine, fitted, context.encoder.choice_ids())
-        return replace(fitted, log_prior=prior)
+        return self.calibrated(context, FittedMethod(context.encoder, start, start.prefix))
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: it takes one scoring call at most."""
