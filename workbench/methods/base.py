@@ -4,7 +4,7 @@ A method is a frozen dataclass of its own options. `fit` returns a `FittedMethod
 sample into conditioning for the engine; it never calls the model's `generate` itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
