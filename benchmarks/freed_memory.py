@@ -8,7 +8,6 @@ from pathlib import Path
 
 from material import REPOSITORY, encoder_for, fit, load_engine, load_material
 from measuring import Figure, interleave
-
 from workbench.memory import keep_freed_memory
 from workbench.methods.prediction import predict
 from workbench.tasks.base import Task

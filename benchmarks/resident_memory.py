@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import psutil
+
 from material import REPOSITORY, encoder_for, fit, load_engine, load_material
 from measuring import Figure
 from side_by_side import METHODS
-
 from workbench.methods.base import FitContext, FittedMethod, SupportsSave
 from workbench.methods.catalog import make_method
 from workbench.methods.prediction import predict

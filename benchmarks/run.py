@@ -24,7 +24,6 @@ import side_by_side
 import training_step
 from material import load_engine, load_material
 from measuring import machine
-
 from workbench.memory import keep_freed_memory
 
 _PARTS = ("scoring", "side_by_side", "training_step", "memory", "freed_memory")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+
 from material import encoder_for, fit, load_engine
 from measuring import Figure, interleave
-
 from workbench.methods.base import FittedMethod
 from workbench.methods.prediction import predict
 from workbench.models.engine import Engine

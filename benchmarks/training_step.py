@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from material import BASE, encoder_for
-from measuring import Figure, interleave
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from material import BASE, encoder_for
+from measuring import Figure, interleave
 from workbench.methods.base import FitContext
 from workbench.methods.learning import training_examples
 from workbench.models.base import Prefix

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from toys import TOY_LABELS, toy_samples
 
 import workbench.methods
+from toys import TOY_LABELS, toy_samples
 from workbench.errors import ConfigError
 from workbench.methods.base import FitContext, SupportsSave
 from workbench.methods.catalog import METHODS, make_method, method_class

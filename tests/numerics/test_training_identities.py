@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
-from toys import TOY_TEMPLATE, open_tiny
 from transformers import AutoModelForCausalLM
 
+from toys import TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext

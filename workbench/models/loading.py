@@ -181,6 +181,8 @@ def base_hash(model: torch.nn.Module) -> str:
             sha.update(
                 part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
             )
+    for scales in _int8_scales(model):
+        sha.update(scales.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()
 
 
@@ -188,17 +190,25 @@ def footprint_bytes(model: torch.nn.Module) -> int:
     """Return the memory of all parameters, buffers and quantisation states, each counted once."""
     tensors = [*model.parameters(), *model.buffers()]
     tensors += [part for tensor in model.parameters() for part in _quantisation_tensors(tensor)]
+    tensors += _int8_scales(model)
     unique = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
     return sum(unique.values())
 
 
 def _quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
     state = getattr(parameter, "quant_state", None)
-    parts = [getattr(parameter, "CB", None), getattr(parameter, "SCB", None)]
+    parts = []
     while state is not None:
         parts += [state.absmax, state.code, getattr(state, "offset", None)]
         state = getattr(state, "state2", None)
     return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def _int8_scales(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the scales of int8 layers, which the first forward pass moves to another place."""
+    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear8bitLt)]
+    found = [m.weight.SCB if m.state.SCB is None else m.state.SCB for m in layers]
+    return [scales for scales in found if scales is not None]
 
 
 def _device(device: str) -> str:
