@@ -30,7 +30,7 @@ from workbench.runs.store import RunStore
 from workbench.tasks.base import Sample
 
 _PANEL_WIDTH = 36
-_BAR_WIDTH = 12
+_BAR_WIDTH = 10
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Column:
             ranked = sorted(self.prediction.probabilities.items(), key=lambda item: -item[1])
             for label, probability in ranked[:6]:
                 bar = "█" * round(_BAR_WIDTH * probability)
-                body.append(f"{label:<14.14} {100 * probability:5.1f} % {bar}\n")
+                body.append(f"{label:<13.13} {100 * probability:5.1f} % {bar}\n")
         if self.seconds is not None and self.first_token_seconds is not None:
             body.append(
                 f"\n{self.conditioning.num_tokens} prompt tokens, first token "
