@@ -209,5 +209,6 @@ def _call(command: str, *arguments: object, **options: object) -> None:
     """Import a command's module only now, so that --help needs no deep-learning stack."""
     # It reports at import that an optional package is absent, which must not be installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our message names the hub
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries about their own future
     importlib.import_module(f"workbench.commands.{command}").run(*arguments, **options)
