@@ -13,6 +13,7 @@ from workbench.methods.base import FitContext, SupportsSave
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.methods.prediction import predict
 from workbench.models.loading import base_hash
+from workbench.progress import Interrupted
 from workbench.tasks.base import Sample
 
 QUICK = {"steps": 6, "batch_size": 4, "eval_every": 3}
@@ -106,7 +107,7 @@ def test_a_saved_method_predicts_the_same_when_restored(name, toy_context, tmp_p
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_permuting_labels_permutes_nothing_but_their_order(name, toy_context):
+def test_probabilities_are_over_the_labels_in_task_order_and_sum_to_one(name, toy_context):
     fitted = quick(name).fit(toy_context)
 
     for prediction in predict(toy_context.engine, fitted, toy_context.task.test):
@@ -189,6 +190,20 @@ def test_few_shot_draws_balanced_demonstrations_by_seed_from_train_only(toy_cont
     assert drawn(0) != drawn(1)
     assert set(drawn(0)) <= train
     assert sorted(answer for _, answer in drawn(0)) == ["bad"] * 3 + ["good"] * 3
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "chain_of_thought"])
+def test_a_stop_while_predicting_gives_no_answers_instead_of_cut_ones(name, toy_context):
+    fitted = make_method(name, {}).fit(toy_context)
+    asked = iter(range(1000))
+
+    with pytest.raises(Interrupted):
+        predict(
+            toy_context.engine,
+            fitted,
+            toy_context.task.test,
+            should_stop=lambda: next(asked) >= 1,
+        )
 
 
 def test_more_demonstrations_than_training_rows_are_refused(toy_context):

@@ -106,8 +106,22 @@ def test_own_file_is_compared_reported_and_found_again(tiny_folder, rows):
         accuracy = row["metrics"]["accuracy"]
         assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
         assert accuracy["num_scored"] + accuracy["num_unscored"] == report["task"]["num_test"]
+    for card in out.glob("*/adapter/README.md"):
+        check_card(card, tiny_folder)
     for name in ("report.md", "report.html", "report.csv"):
         assert (out / name).stat().st_size > 500
+
+
+def check_card(card: Path, base: Path) -> None:
+    """Run the loading script of a model card with plain PEFT; it names the base and one label."""
+    script = card.read_text().split("```python\n")[1].split("```")[0]
+    assert f'base = "{base}"' in script
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=card.parent, capture_output=True, text=True, check=False, env=os.environ | OFFLINE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in LABELS
 
 
 def test_seeds_give_rows_of_their_own(tiny_folder, rows):

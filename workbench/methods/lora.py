@@ -15,6 +15,7 @@ from peft import LoraConfig, TaskType
 
 from workbench.methods.base import Family, FitContext, FittedMethod
 from workbench.methods.learning import fit_by_training
+from workbench.models.catalog import hub_id_of
 from workbench.options import option
 from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
@@ -68,7 +69,8 @@ class Lora(TrainingOptions):
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
         """Write the matrices in PEFT's format."""
-        context.engine.adapters.save(context.adapter_name, folder)
+        base_name = hub_id_of(context.engine.info.name)
+        context.engine.adapters.save(context.adapter_name, folder, base_name=base_name)
 
     def labelled_examples(self, task: Task) -> int:
         """Return the size of the training split."""

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from workbench.extraction import extract_answer
 from workbench.methods.base import FittedMethod
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
-from workbench.progress import Progress, ProgressEvent, ignore_progress
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.tasks.base import Sample
 from workbench.templates import continue_text
 
@@ -65,7 +63,8 @@ def predict(
     reasoning plan first generates its reasoning.
 
     Raises:
-        PromptError: a prompt exceeds the context; names the sample.
+        PromptError: a prompt exceeds the context.
+        Interrupted: `should_stop` returned True.
     """
     rows = [fitted.condition(sample.fields) for sample in samples]
     # Long rows first, so that each chunk holds rows of similar length.
@@ -73,13 +72,21 @@ def predict(
     predictions: list[Prediction | None] = [None] * len(rows)
     for begin in range(0, len(order), _CHUNK):
         part = order[begin : begin + _CHUNK]
+        _stop_if_asked(should_stop, begin, len(order))
         answered = _predict_chunk(
             engine, fitted, [samples[i] for i in part], [rows[i] for i in part], should_stop
         )
+        # Asked again: what was being generated meanwhile is cut short and no answer.
+        _stop_if_asked(should_stop, begin, len(order))
         for index, prediction in zip(part, answered, strict=True):
             predictions[index] = prediction
         progress(ProgressEvent("predict", begin + len(part), len(order)))
     return [prediction for prediction in predictions if prediction is not None]
+
+
+def _stop_if_asked(should_stop: Callable[[], bool], done: int, total: int) -> None:
+    if should_stop():
+        raise Interrupted(f"prediction stopped after {done} of {total} items")
 
 
 def _predict_chunk(
@@ -106,14 +113,6 @@ def _predict_chunk(
     ]
 
 
-def label_probabilities(logprobs: np.ndarray, log_prior: np.ndarray | None) -> np.ndarray:
-    """Return (C,) probabilities over the labels, calibrated if a prior is given."""
-    values = logprobs if log_prior is None else logprobs - log_prior
-    shifted = np.exp(values - values.max())
-    probabilities: np.ndarray = shifted / shifted.sum()
-    return probabilities
-
-
 def score_labels(
     engine: Engine,
     fitted: FittedMethod,
@@ -126,7 +125,7 @@ def score_labels(
     scores = engine.score(rows, [choices] * len(rows))
     predictions = []
     for sample, row, score in zip(samples, rows, scores, strict=True):
-        probabilities = label_probabilities(score.logprobs, fitted.log_prior)
+        probabilities = score.probabilities_given(fitted.log_prior)
         predictions.append(
             Prediction(
                 sample_id=sample.id,
@@ -176,7 +175,7 @@ def conclude(
     scores = engine.score(asking, [choices] * len(asking))
     predictions = []
     for sample, row, generation, score in zip(samples, rows, generations, scores, strict=True):
-        probabilities = label_probabilities(score.logprobs, None)
+        probabilities = score.probabilities
         found = extract_answer(generation.text, plan.answer_phrase, words)
         predictions.append(
             Prediction(

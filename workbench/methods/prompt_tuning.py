@@ -21,6 +21,7 @@ from workbench.errors import ConfigError, ModelError
 from workbench.methods.base import Family, FitContext, FittedMethod
 from workbench.methods.learning import embedding_rms, fit_by_training
 from workbench.models.base import Prefix
+from workbench.models.catalog import hub_id_of
 from workbench.options import option
 from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
@@ -93,7 +94,7 @@ class PromptTuning(TrainingOptions):
             task_type=TaskType.CAUSAL_LM,
             num_virtual_tokens=len(vectors),
             token_dim=vectors.shape[1],
-            base_model_name_or_path=context.engine.info.name,
+            base_model_name_or_path=hub_id_of(context.engine.info.name),
             num_transformer_submodules=1,
             inference_mode=True,
         )

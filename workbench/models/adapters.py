@@ -87,9 +87,13 @@ class AdapterBank:
         self._revisions[name] = 0
         self._switch_off()
 
-    def save(self, name: str, folder: Path) -> None:
-        """Write the adapter in PEFT's format: safetensors and adapter_config.json."""
+    def save(self, name: str, folder: Path, *, base_name: str) -> None:
+        """Write the adapter in PEFT's format: safetensors and adapter_config.json.
+
+        `base_name` is where others find the base; PEFT would write this machine's cache folder.
+        """
         peft = self._owner_of(name)
+        peft.peft_config[name].base_model_name_or_path = base_name
         peft.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
         nested = folder / name  # PEFT puts every adapter but "default" into a folder of its own
         if nested.is_dir():

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 FinishReason = Literal["stop", "eos", "length", "cancelled"]
 Precision = Literal["nf4", "fp4", "int8", "bf16", "fp32"]
@@ -88,8 +89,12 @@ class ChoiceScores:
     @property
     def probabilities(self) -> np.ndarray:
         """(C,) probabilities renormalised over the choices."""
-        shifted = np.exp(self.logprobs - self.logprobs.max())
-        probabilities: np.ndarray = shifted / shifted.sum()
+        return self.probabilities_given(None)
+
+    def probabilities_given(self, log_prior: np.ndarray | None) -> np.ndarray:
+        """Return (C,) probabilities over the choices, divided by a prior if one is given."""
+        values = self.logprobs if log_prior is None else self.logprobs - log_prior
+        probabilities: np.ndarray = softmax(values)
         return probabilities
 
 

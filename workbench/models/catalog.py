@@ -99,6 +99,11 @@ BASE_MODELS = {entry.name: entry for entry in _ENTRIES}
 DEFAULT_BASE_MODEL = "smollm2-135m-instruct"
 
 
+def hub_id_of(name: str) -> str:
+    """Return the Hub id of a short name; any other name stands for itself."""
+    return BASE_MODELS[name].hub_id if name in BASE_MODELS else name
+
+
 def find_base_model(name: str) -> BaseModelEntry | None:
     """Return the entry of a short name or Hub id; None for a Hub id or folder not in the catalog.
 

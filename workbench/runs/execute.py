@@ -59,10 +59,10 @@ def execute(
         StoreError: the folder cannot be written.
     """
     method = make_method(request.method, request.options)
-    spec = session.spec(request.method, _options_of(method), request.seed)
-    found = store.find(spec.run_id)
-    if found is not None and found.record.status == "finished":
+    found = find_run(session, store, request.method, method, request.seed)
+    if found is not None:
         return found
+    spec = session.spec(request.method, _options_of(method), request.seed)
     with store.working_on(spec) as folder:
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)

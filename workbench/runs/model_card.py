@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
+from workbench.models.catalog import hub_id_of
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord
 
@@ -16,11 +17,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = "{hub_id}"  # or the folder of the same weights
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), ".")
-prompt = {prompt}
-ids = torch.tensor([tokenizer(prompt, add_special_tokens={special}).input_ids])
-logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
-words = {words}
-print(max(words, key=lambda word: logits[tokenizer(word, add_special_tokens=False).input_ids[0]]))
+prompt, words = {prompt}, {words}
+
+def logprob(word):
+    texts = (prompt, prompt + word)
+    start, ids = (tokenizer(t, add_special_tokens={special}).input_ids for t in texts)
+    logits = model(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[0]
+    logprobs = logits.log_softmax(-1)  # counted from the right: learned vectors stand before
+    return sum(logprobs[i - len(ids) - 1, ids[i]] for i in range(len(start), len(ids)))
+
+print(max(words, key=logprob))
 ```'''
 
 
@@ -36,7 +42,7 @@ def write_model_card(
     words = [space + encoder.template.word(label) for label in encoder.task.labels]
     lines = [
         "---",
-        f"base_model: {json.dumps(spec.base['name'])}",
+        f"base_model: {json.dumps(hub_id_of(spec.base['name']))}",
         "library_name: peft",
         "---",
         "",
@@ -55,7 +61,7 @@ def write_model_card(
                 f"| {estimate.num_scored} |"
             )
     script = _SCRIPT.format(
-        hub_id=spec.base["name"],
+        hub_id=hub_id_of(spec.base["name"]),
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,
         words=json.dumps(words, ensure_ascii=False),
