@@ -2,14 +2,8 @@
 
 from pathlib import Path
 
-from workbench.ui.app import build_app
+from workbench.ui.app import build_app, launch_options, make_context
 
 if __name__ == "__main__":
-    runs = Path("runs")
-    build_app(runs).queue(api_open=False).launch(
-        server_name="127.0.0.1",
-        show_error=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        allowed_paths=[str(runs.resolve())],
-    )
+    context = make_context(Path("runs"))
+    build_app(context).launch(server_name="127.0.0.1", **launch_options(context))

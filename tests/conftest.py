@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
+from toys import TOY_LABELS, TOY_TEMPLATE, export_lora, open_tiny, toy_samples
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
@@ -66,6 +66,12 @@ def tiny_folder(tmp_path_factory) -> Path:
         LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def lora_export(tiny_folder, tmp_path_factory) -> Path:
+    """Return a folder with a LoRA for the tiny model, written by plain PEFT."""
+    return export_lora(tiny_folder, tmp_path_factory.mktemp("export") / "lora")
 
 
 @pytest.fixture

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import torch
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
 from workbench.models.loading import LoadedBase, load_weights
 from workbench.models.weights import WeightSource
 from workbench.tasks.base import Sample
@@ -47,3 +51,28 @@ def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
     return load_weights(
         source, name=str(folder), precision=precision, compute_dtype="float32", device="cpu"
     )
+
+
+def export_lora(base_folder: Path, folder: Path, **options: object) -> Path:
+    """Write a LoRA with plain PEFT, its B no longer zero, as someone else would."""
+    options = {"task_type": "CAUSAL_LM", "r": 4, "target_modules": ["q_proj", "v_proj"]} | options
+    base = AutoModelForCausalLM.from_pretrained(base_folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        model = get_peft_model(base, LoraConfig(**options))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+def export_prompt(base_folder: Path, folder: Path, **options: object) -> Path:
+    """Write a soft prompt with plain PEFT."""
+    options = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 5} | options
+    base = AutoModelForCausalLM.from_pretrained(base_folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12)
+        model = get_peft_model(base, PromptTuningConfig(**options))
+    model.save_pretrained(folder)
+    return folder

@@ -54,23 +54,33 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, is no YAML mapping, or repeats a key.
     """
-    text = _read_text(path)
+    return parse_mapping(_read_text(path), where=str(path))
+
+
+def parse_mapping(text: str, *, where: str) -> dict[str, Any]:
+    """Return the top-level mapping of YAML text; `where` starts each line of an error.
+
+    Raises:
+        ConfigError: the text is no YAML mapping, or repeats a key.
+    """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         repeated = [] if node is None else sorted(_duplicate_keys(node))
         if repeated:
-            raise ConfigError("\n".join(f"{path}, line {line}: {text}" for line, text in repeated))
+            raise ConfigError(
+                "\n".join(f"{where}, line {line}: {problem}" for line, problem in repeated)
+            )
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(_syntax_problem(path, error)) from error
+        raise ConfigError(_syntax_problem(where, error)) from error
     except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar
-        raise ConfigError(f"{path}: not valid YAML: {error}. Put the value in quotes.") from error
+        raise ConfigError(f"{where}: not valid YAML: {error}. Put the value in quotes.") from error
     except RecursionError as error:
-        raise ConfigError(f"{path}: nested too deeply. Write fewer levels.") from error
+        raise ConfigError(f"{where}: nested too deeply. Write fewer levels.") from error
     if not isinstance(data, dict):
         found = "empty" if data is None else f"a {_type_name(data)}"
         raise ConfigError(
-            f"{path}: the file is {found}, not a mapping. Write one 'key: value' per line."
+            f"{where}: the file is {found}, not a mapping. Write one 'key: value' per line."
         )
     return data
 
@@ -95,12 +105,12 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def _syntax_problem(path: Path, error: yaml.YAMLError) -> str:
+def _syntax_problem(where: str, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
     return (
-        f"{path}{place}: not valid YAML: {problem}. "
+        f"{where}{place}: not valid YAML: {problem}. "
         "Check the indentation and quote values that hold ':' or '#'."
     )
 

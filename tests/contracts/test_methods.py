@@ -19,9 +19,15 @@ from workbench.tasks.base import Sample
 QUICK = {"steps": 6, "batch_size": 4, "eval_every": 3}
 
 
-def quick(name: str):
-    options = QUICK if issubclass(method_class(name), SupportsSave) else {}
-    return make_method(name, options)
+@pytest.fixture
+def quick(lora_export):
+    """Return a function that makes a method which fits fast."""
+
+    def make(name: str):
+        options = QUICK if issubclass(method_class(name), SupportsSave) else {}
+        return make_method(name, {"adapter": str(lora_export)} if name == "imported" else options)
+
+    return make
 
 
 def answers(engine, fitted, samples) -> list[str | None]:
@@ -61,12 +67,12 @@ def test_an_unknown_method_is_refused_with_the_closest():
 
     assert str(caught.value) == (
         "methods: unknown method 'zero_shoot'. Did you mean 'zero_shot'? Known: "
-        "chain_of_thought, few_shot, lora, prompt_tuning, zero_shot."
+        "chain_of_thought, few_shot, imported, lora, prompt_tuning, zero_shot."
     )
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_fitting_and_predicting_leave_the_base_unchanged(name, toy_context):
+def test_fitting_and_predicting_leave_the_base_unchanged(name, quick, toy_context):
     before = base_hash(toy_context.engine.forward.model)
 
     fitted = quick(name).fit(toy_context)
@@ -76,7 +82,7 @@ def test_fitting_and_predicting_leave_the_base_unchanged(name, toy_context):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_predictions_keep_order_and_ids_and_survive_none_and_one(name, toy_context):
+def test_predictions_keep_order_and_ids_and_survive_none_and_one(name, quick, toy_context):
     fitted = quick(name).fit(toy_context)
     samples = toy_context.task.test
 
@@ -92,7 +98,7 @@ def test_predictions_keep_order_and_ids_and_survive_none_and_one(name, toy_conte
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_saved_method_predicts_the_same_when_restored(name, toy_context, tmp_path):
+def test_a_saved_method_predicts_the_same_when_restored(name, quick, toy_context, tmp_path):
     method = quick(name)
     fitted = method.fit(toy_context)
     expected = [p.probabilities for p in predict(toy_context.engine, fitted, toy_context.task.test)]
@@ -107,7 +113,7 @@ def test_a_saved_method_predicts_the_same_when_restored(name, toy_context, tmp_p
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_probabilities_are_over_the_labels_in_task_order_and_sum_to_one(name, toy_context):
+def test_probabilities_are_over_the_labels_in_task_order_and_sum_to_one(name, quick, toy_context):
     fitted = quick(name).fit(toy_context)
 
     for prediction in predict(toy_context.engine, fitted, toy_context.task.test):

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 from sklearn.metrics import f1_score
+from statsmodels.stats.multitest import multipletests
 
 from workbench import metrics
 from workbench.metrics import Estimate, PairedDifference
@@ -471,6 +472,12 @@ def test_holm_keeps_none_and_does_not_count_it() -> None:
 def test_holm_refuses_what_is_no_probability(p_value: float) -> None:
     with pytest.raises(ValueError, match=r"p-values must be within \[0, 1\]"):
         metrics.holm([0.5, p_value])
+
+
+def test_holm_equals_statsmodels() -> None:
+    p_values = np.random.default_rng(0).uniform(size=20).tolist()
+
+    assert metrics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 @settings(max_examples=20, deadline=None)

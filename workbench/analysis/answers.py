@@ -80,6 +80,14 @@ def is_same_answer(first: str | None, second: str | None, *, has_labels: bool) -
     return normalise_answer(first) == normalise_answer(second)
 
 
+def is_unanimous(answers: Sequence[Answer], *, has_labels: bool) -> bool:
+    """Return whether the answers to one item all count as one."""
+    return all(
+        is_same_answer(answers[0].answer, other.answer, has_labels=has_labels)
+        for other in answers[1:]
+    )
+
+
 def read_history(run: StoredRun) -> tuple[Mapping[str, float], ...]:
     """Return the steps and dev evaluations of a run's training; empty if it trained nothing.
 

@@ -9,7 +9,7 @@ from typing import Any
 from workbench import metrics
 from workbench.analysis.answers import (
     is_classification,
-    is_same_answer,
+    is_unanimous,
     read_answers,
     read_history,
 )
@@ -214,18 +214,13 @@ def _spreads(rows: Sequence[ComparisonRow]) -> list[SeedSpread]:
 
 def _disagreements(comparison: Comparison) -> list[Disagreement]:
     """Return the items that the first seeds of all rows but the baselines answer differently."""
-    pairs = comparison.first_seeds()
-    pairs = [pair for pair in pairs if not pair[0].is_baseline] or pairs
+    pairs = comparison.judged_rows()
     ranked: list[tuple[bool, Disagreement]] = []
     for position, item in enumerate(pairs[0][1].answers):
         given = {row.row: detail.answers[position] for row, detail in pairs}
-        answers = {name: answer.answer for name, answer in given.items()}
-        first = next(iter(answers.values()))
-        if all(
-            is_same_answer(first, other, has_labels=comparison.has_labels)
-            for other in answers.values()
-        ):
+        if is_unanimous(list(given.values()), has_labels=comparison.has_labels):
             continue
+        answers = {name: answer.answer for name, answer in given.items()}
         is_split = len({answer.is_correct for answer in given.values()}) > 1
         ranked.append((is_split, Disagreement(item.sample_id, item.target, answers)))
     return [found for _, found in sorted(ranked, key=lambda pair: not pair[0])]

@@ -71,6 +71,12 @@ def one_line(text: str) -> str:
     return "".join(parts)
 
 
+def shortened(text: str, length: int) -> str:
+    """Return foreign text as one safe line of at most `length` characters."""
+    line = one_line(text)
+    return line if len(line) <= length else f"{line[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def _visible(character: str) -> str:
     if character in _BIDI_CONTROLS or unicodedata.category(character) in ("Cc", "Cs"):
         return f"U+{ord(character):04X}"

@@ -27,7 +27,7 @@ _READING = (
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and what it is, for the part on how a report was made."""
+    """A name and what it is: one line of a report or of a run's page."""
 
     name: str
     value: str
@@ -47,13 +47,13 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
         Fact("weights from", str(base["source"])),
         Fact("identity of the weights", str(base["identity"])),
         Fact("task", f"{task['name']}, digest {task['digest']}"),
-        Fact("rows dropped", _counts(task["dropped"])),
-        Fact("template", _pairs(comparison.template)),
+        Fact("rows dropped", counts_text(task["dropped"])),
+        Fact("template", pairs_text(comparison.template)),
         Fact("reference row", comparison.reference),
         Fact("report made", comparison.created),
     ]
     environments = dict.fromkeys(
-        _pairs(detail.environment) for detail in comparison.details if detail.environment
+        pairs_text(detail.environment) for detail in comparison.details if detail.environment
     )
     facts += [Fact("environment", environment) for environment in environments]
     return [Fact(fact.name, one_line(fact.value)) for fact in facts]
@@ -62,20 +62,25 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
 def run_facts(comparison: Comparison) -> list[Fact]:
     """Return run id and options of every row; values are single safe lines."""
     return [
-        Fact(one_line(comparison.label(row)), one_line(f"{row.run_id}: {_options(row.options)}"))
+        Fact(
+            one_line(comparison.label(row)), one_line(f"{row.run_id}: {options_text(row.options)}")
+        )
         for row in comparison.rows
     ]
 
 
-def _options(options: Mapping[str, object]) -> str:
+def options_text(options: Mapping[str, object]) -> str:
+    """Return a method's options as JSON without its braces."""
     if not options:
         return "no options"
     return json.dumps(options, ensure_ascii=False, default=str)[1:-1]
 
 
-def _pairs(content: Mapping[str, object]) -> str:
+def pairs_text(content: Mapping[str, object]) -> str:
+    """Return "name plain, version 1"."""
     return ", ".join(f"{key} {value}" for key, value in content.items())
 
 
-def _counts(dropped: Mapping[str, int]) -> str:
+def counts_text(dropped: Mapping[str, int]) -> str:
+    """Return how many rows were dropped for which reason."""
     return "; ".join(f"{count} ({reason})" for reason, count in dropped.items()) or "none"

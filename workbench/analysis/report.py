@@ -1,9 +1,6 @@
 """The report of a comparison: JSON and CSV for programs, Markdown and HTML for people."""
 
-import csv
-import io
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 from workbench.analysis.report_html import report_html
 from workbench.analysis.report_markdown import report_markdown
 from workbench.analysis.results import Comparison, ComparisonRow
+from workbench.analysis.spreadsheet import Cell, csv_text
 from workbench.analysis.tables import terminal_table
 from workbench.atomic import write_text
 
@@ -23,11 +21,6 @@ __all__ = [
     "terminal_table",
     "write_report",
 ]
-
-# A spreadsheet takes such a cell for a formula; white space before it does not help.
-_FORMULA = re.compile(r"^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]")
-
-Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -78,12 +71,7 @@ def report_csv(comparison: Comparison) -> str:
     """Return one line per row; text that a spreadsheet would run as a formula gets a "'"."""
     lines = [_flat(row, comparison) for row in comparison.rows]
     columns = list(dict.fromkeys(column for line in lines for column in line))
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(_safe_cell(column) for column in columns)
-    for line in lines:
-        writer.writerow(_safe_cell(line.get(column)) for column in columns)
-    return target.getvalue()
+    return csv_text(columns, ([line.get(column) for column in columns] for line in lines))
 
 
 def _row_as_dict(row: ComparisonRow) -> dict[str, Any]:
@@ -120,9 +108,3 @@ def _flat(row: ComparisonRow, comparison: Comparison) -> dict[str, Cell]:
     cells |= row.cost
     cells["options"] = json.dumps(row.options, ensure_ascii=False, default=str)
     return cells
-
-
-def _safe_cell(value: Cell) -> Cell:
-    if isinstance(value, str) and _FORMULA.search(value):
-        return f"'{value}"
-    return value

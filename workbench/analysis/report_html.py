@@ -1,44 +1,27 @@
 """The report as one HTML file that opens offline: no script, no font, no address to load."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from workbench.analysis.answers import is_same_answer
+from workbench.analysis.confusion import ConfusionTable, confusion_of
+from workbench.analysis.cost_figure import cost_plot
 from workbench.analysis.display import NOTHING, one_line
 from workbench.analysis.drawing import Drawing
-from workbench.analysis.figures import calibration_plot, cost_plot, forest_plot, training_plot
+from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline, ranking
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
-from workbench.analysis.results import Comparison, ComparisonRow, RunDetail
+from workbench.analysis.results import Comparison
 from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
-from workbench.metrics import confusion_matrix
+from workbench.analysis.training_figure import training_plot
 
-MOST_LABELS = 12  # of a confusion matrix that can still be read
 MOST_DISAGREEMENTS = 30
+_SHOWN_COSTS = ("trained_parameters", "prompt_tokens_mean", "milliseconds_per_item")
 _ANSWER_LENGTH = 160  # characters of a short answer in the table of disagreements
 _TEMPLATE = "report_template.html.jinja"
-
-
-@dataclass(frozen=True)
-class ConfusionCell:
-    """How often a target got an answer, and its share of the target's items."""
-
-    count: int
-    share: float
-    is_correct: bool
-
-
-@dataclass(frozen=True)
-class ConfusionTable:
-    """Targets by row, answers by column; the last column may be "no answer"."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[ConfusionCell, ...]], ...]
 
 
 def report_html(comparison: Comparison) -> str:
@@ -71,60 +54,26 @@ def report_html(comparison: Comparison) -> str:
     )
 
 
-def best_and_reference(comparison: Comparison) -> list[tuple[ComparisonRow, RunDetail]]:
-    """Return the first seed of the best row that uses the base, and of the reference."""
-    by_name = {row.row: (row, detail) for row, detail in comparison.first_seeds()}
+def best_and_reference(comparison: Comparison) -> list[str]:
+    """Return the names of the best row that uses the base, and of the reference."""
     ranked = [ranked.name for ranked in ranking(comparison) if not ranked.runs[0].is_baseline]
-    return [by_name[name] for name in dict.fromkeys([*ranked[:1], comparison.reference])]
+    return list(dict.fromkeys([*ranked[:1], comparison.reference]))
 
 
-def _drawings(
-    comparison: Comparison, chosen: Sequence[tuple[ComparisonRow, RunDetail]]
-) -> list[Drawing]:
-    drawings = [
+def _drawings(comparison: Comparison, chosen: Sequence[str]) -> list[Drawing]:
+    plots = [
         forest_plot(comparison),
-        cost_plot(comparison, cost="trained_parameters", title="trained parameters", use_log=True),
-        cost_plot(comparison, cost="prompt_tokens_mean", title="prompt tokens", use_log=False),
+        *(cost_plot(comparison, cost=cost) for cost in _SHOWN_COSTS),
         training_plot(comparison),
         calibration_plot(comparison, chosen),
     ]
-    return [drawing for drawing in drawings if drawing is not None]
+    return [plot.svg_drawing() for plot in plots if plot is not None]
 
 
-def _confusions(
-    comparison: Comparison, chosen: Sequence[tuple[ComparisonRow, RunDetail]]
-) -> list[ConfusionTable]:
+def _confusions(comparison: Comparison, chosen: Sequence[str]) -> list[ConfusionTable]:
     """Return the confusion matrices, or none if there are no labels or too many."""
-    if not comparison.has_labels:
-        return []
-    details = comparison.details
-    scored = next((a for d in details for a in d.answers if a.probabilities), None)
-    known = list(scored.probabilities or ()) if scored else []
-    seen = {name for d in details for a in d.answers for name in (a.target, a.answer)}
-    labels = list(dict.fromkeys([*known, *sorted(name for name in seen if name is not None)]))
-    if not 2 <= len(labels) <= MOST_LABELS:
-        return []
-    return [_confusion(comparison.label(row), detail, labels) for row, detail in chosen]
-
-
-def _confusion(name: str, detail: RunDetail, labels: Sequence[str]) -> ConfusionTable:
-    counts = confusion_matrix(
-        [answer.answer for answer in detail.answers],
-        [answer.target for answer in detail.answers],
-        labels=labels,
-    )  # (C, C + 1)
-    columns = [one_line(label) for label in labels]
-    if counts[:, -1].any():
-        columns.append("no answer")
-    rows = []
-    for index, label in enumerate(labels):
-        total = max(1, int(counts[index].sum()))
-        cells = tuple(
-            ConfusionCell(int(count), int(count) / total, is_correct=column == index)
-            for column, count in enumerate(counts[index, : len(columns)])
-        )
-        rows.append((one_line(label), cells))
-    return ConfusionTable(one_line(name), tuple(columns), tuple(rows))
+    tables = [confusion_of(comparison, name).table for name in chosen]
+    return [table for table in tables if table is not None]
 
 
 def _disagreement_table(comparison: Comparison) -> Cells | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.analysis.answers import Answer
+from workbench.errors import ConfigError, unknown_name
 from workbench.metrics import NOTHING_SCORED, Estimate
 from workbench.runs.store import StoredRun
 
@@ -159,3 +160,19 @@ class Comparison:
             if row.row not in first or row.seed < first[row.row][0].seed:
                 first[row.row] = (row, detail)
         return list(first.values())
+
+    def judged_rows(self) -> list[tuple[ComparisonRow, RunDetail]]:
+        """Return the first seeds of the rows that use the base; of all rows if none does."""
+        pairs = self.first_seeds()
+        return [pair for pair in pairs if not pair[0].is_baseline] or pairs
+
+    def first_seed(self, name: str) -> tuple[ComparisonRow, RunDetail]:
+        """Return the run of the lowest seed of a row.
+
+        Raises:
+            ConfigError: no such row.
+        """
+        found = {row.row: (row, detail) for row, detail in self.first_seeds()}
+        if name not in found:
+            raise ConfigError(f"compare: {unknown_name('row', name, found)}")
+        return found[name]

@@ -1,10 +1,7 @@
 """The table of a comparison as plain strings, for the terminal, Markdown and HTML."""
 
-from collections.abc import Callable
-
 from workbench.analysis.display import (
     NOTHING,
-    byte_size,
     estimate_text,
     interval_text,
     number,
@@ -13,7 +10,9 @@ from workbench.analysis.display import (
     percent,
     points,
 )
+from workbench.analysis.quantities import COSTS, metric_of, metric_text
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
+from workbench.metrics import Estimate
 
 Cells = tuple[list[str], list[list[str]]]
 """Column names, and one list of cells per row."""
@@ -103,20 +102,20 @@ def metric_table(comparison: Comparison) -> Cells:
     names = dict.fromkeys(
         name for row in comparison.rows for name in row.metrics if name != "accuracy"
     )
-    columns = ["row", "items without answer", *(name.replace("_", " ") for name in names)]
+    columns = ["row", "items without answer", *(metric_of(name).title for name in names)]
     rows = [
         [
             _name(row, comparison),
             str(row.accuracy.num_unscored),
-            *(estimate_text(row.metrics.get(name)) for name in names),
+            *(metric_text(name, row.metrics.get(name)) for name in names),
         ]
         for row in comparison.rows
     ]
     return columns, rows
 
 
-def difference_text(difference: RowDifference | None) -> str:
-    """Return "+4.5 [+1.0, +8.0]" in percentage points."""
+def difference_text(difference: RowDifference | Estimate | None) -> str:
+    """Return a difference of accuracies as "+4.5 [+1.0, +8.0]" in percentage points."""
     if difference is None or difference.value is None:
         return NOTHING
     if difference.low is None:
@@ -145,14 +144,4 @@ def _name(row: ComparisonRow, comparison: Comparison) -> str:
 
 
 def _costs(row: ComparisonRow) -> list[str]:
-    shown: dict[str, Callable[[float | None], str]] = {
-        "trained_parameters": number,
-        "stored_bytes": byte_size,
-        "train_seconds": lambda value: number(value, decimals=1),
-        "peak_memory_bytes": byte_size,
-        "labelled_examples": number,
-        "prompt_tokens_mean": lambda value: number(value, decimals=1),
-        "generated_tokens_mean": lambda value: number(value, decimals=1),
-        "milliseconds_per_item": lambda value: number(value, decimals=1),
-    }
-    return [show(row.cost[key]) for key, show in shown.items()]
+    return [cost.written(row.cost[key]) for key, cost in COSTS.items()]

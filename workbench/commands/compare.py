@@ -11,13 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
-from workbench.analysis.report import terminal_table, write_report
-from workbench.commands.setting import experiment_folder, resolve_experiment, store_experiment
+from workbench.analysis.comparison import Comparison
+from workbench.analysis.report import terminal_table
+from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.progress import ProgressEvent
-from workbench.runs.experiment import requests_of, run_experiment
+from workbench.runs.execute import RunRequest
+from workbench.runs.experiment import requests_of
 from workbench.runs.session import open_session
 from workbench.runs.store import RunStore, StoredRun
+from workbench.service.comparing import run_comparison
 
 
 def run(
@@ -26,7 +28,7 @@ def run(
     """Run an experiment; finished runs are found again."""
     console = Console()
     experiment = resolve_experiment(path, settings, changes)
-    requests = requests_of(experiment)
+    requests_of(experiment)  # the cheap checks come first
     folder = experiment_folder(path, out)
     with console.status("loading base model and task …"):
         session = open_session(experiment)
@@ -41,16 +43,15 @@ def run(
     console.print(f"base from {info.source}", highlight=False, style="dim")
     for reason, count in task.dropped.counts.items():
         console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
-    store = RunStore(folder)
-    store_experiment(folder, experiment)
     with _stopping() as stopping, RunProgress(console) as watcher:
-        rows = run_experiment(
-            session, store, requests, watcher=watcher, should_stop=stopping.is_requested
+        comparison = run_comparison(
+            session,
+            experiment,
+            store=RunStore(folder),
+            folder=folder,
+            watcher=watcher,
+            should_stop=stopping.is_requested,
         )
-    comparison = compare_runs(
-        [ComparedRun(row.row, row.run) for row in rows], reference=experiment.reference
-    )
-    write_report(comparison, folder)
     _print_table(console, comparison)
     console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
 
@@ -80,9 +81,10 @@ class RunProgress:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def began(self, name: str, number: int, total: int) -> None:
+    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
         """Show a run's start."""
-        self._name, self._figures = f"[{number + 1}/{total}] {name}", {}
+        self._name = f"[{number + 1}/{total}] {request.row} seed {request.seed}"
+        self._figures = {}
         self._bar.reset(
             self._line, description=self._name.replace("[", r"\["), figures="", visible=True
         )
@@ -102,7 +104,7 @@ class RunProgress:
             figures=figures,
         )
 
-    def ended(self, run: StoredRun, *, found: bool) -> None:
+    def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
         """Print a finished run's accuracy on a line of its own."""
         accuracy = run.record.metrics["accuracy"]
         value = "–" if accuracy.value is None else f"{100 * accuracy.value:.1f} %"

@@ -1,16 +1,13 @@
 """What `compare`, `train` and `ask` share: the experiment asked for, and the folder it lives in."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workbench.atomic import write_json
 from workbench.errors import ConfigError
 from workbench.methods.catalog import METHODS
 from workbench.runs.spec import Experiment, read_experiment
 
 DEFAULT_FOLDER = Path("runs")
-_STORED = "experiment.json"
 
 
 def resolve_experiment(
@@ -32,19 +29,6 @@ def resolve_experiment(
 def experiment_folder(path: Path | None, out: Path | None) -> Path:
     """Return where runs and report go: --out, else a folder named after the experiment."""
     return out or DEFAULT_FOLDER / (path.stem if path else "default")
-
-
-def store_experiment(folder: Path, experiment: Experiment) -> None:
-    """Keep the resolved experiment beside its runs, for `ask`."""
-    write_json(folder / _STORED, experiment.model_dump(mode="json"))
-
-
-def stored_experiment(folder: Path) -> Experiment | None:
-    """Return the experiment kept in a folder, or None."""
-    path = folder / _STORED
-    if not path.is_file():
-        return None
-    return Experiment(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def select_rows(experiment: Experiment, rows: str | None) -> Experiment:

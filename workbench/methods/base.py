@@ -76,14 +76,14 @@ class ReasoningPlan:
 
 @dataclass(frozen=True)
 class TrainedCost:
-    """What training took, and what has to be stored to use the result."""
+    """What training took, and what has to be stored to use the result; None is not known."""
 
     trained_parameters: int
     stored_bytes: int
-    train_seconds: float
-    peak_memory_bytes: int | None
-    best_step: int
-    learning_rate: float
+    train_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    best_step: int | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class SupportsSave(Protocol):
-    """A method whose result has to be stored."""
+    """A method that trains, so that its result has to be stored."""
+
+    def num_trainable(self, context: FitContext) -> int:
+        """Return how many parameters `fit` would train."""
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
         """Write the adapter in PEFT's format."""

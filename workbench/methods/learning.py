@@ -73,23 +73,24 @@ def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
     ]
 
 
-def dev_score(context: FitContext, fitted: FittedMethod) -> DevScore:
-    """Return accuracy and mean loss in nats on dev.
+def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
+    """Return accuracy and mean loss in nats on dev, or on its first `most` items.
 
     Labels are scored as in the final evaluation, and the loss is taken over the labels alone. For
     short answers, "right" means that greedy decoding would write exactly the correct answer; no
     text is generated.
     """
     task = context.task
-    rows = [fitted.condition(sample.fields) for sample in task.dev]
+    samples = task.dev[:most]
+    rows = [fitted.condition(sample.fields) for sample in samples]
     if task.labels:
         scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
-        golds = [task.labels.index(sample.target) for sample in task.dev]
+        golds = [task.labels.index(sample.target) for sample in samples]
         probabilities = np.stack([score.probabilities for score in scores])  # (N, C)
         right = probabilities.argmax(axis=1) == golds
         losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
     else:
-        answers = [(short_answer_ids(context, s.fields, s.target),) for s in task.dev]
+        answers = [(short_answer_ids(context, s.fields, s.target),) for s in samples]
         scores = context.engine.score(rows, answers)
         right = np.array([score.is_greedy[0] for score in scores])
         losses = np.array([-score.logprobs[0] for score in scores])

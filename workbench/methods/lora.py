@@ -20,6 +20,7 @@ from workbench.options import option
 from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
 
+_QUERY_VALUE = ("q_proj", "v_proj")
 _LEARNING_RATE = 1e-3  # small models take larger steps than the 2e-4 usual for billions
 
 
@@ -72,6 +73,20 @@ class Lora(TrainingOptions):
         base_name = hub_id_of(context.engine.info.name)
         context.engine.adapters.save(context.adapter_name, folder, base_name=base_name)
 
+    def num_trainable(self, context: FitContext) -> int:
+        """Return the sum of r (in + out) over the targeted layers (Hu et al. 2021, section 4.2)."""
+        model = context.engine.forward.model
+        head = model.get_output_embeddings()
+        layers = [
+            layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, torch.nn.Linear)
+            and layer is not head
+            and ".lora_" not in name
+            and (self.targets == "all_linear" or _is_query_or_value(name))
+        ]
+        return sum(self.rank * (layer.in_features + layer.out_features) for layer in layers)
+
     def labelled_examples(self, task: Task) -> int:
         """Return the size of the training split."""
         return len(task.train)
@@ -83,5 +98,10 @@ class Lora(TrainingOptions):
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules="all-linear" if all_linear else ["q_proj", "v_proj"],
+            target_modules="all-linear" if all_linear else list(_QUERY_VALUE),
         )
+
+
+def _is_query_or_value(name: str) -> bool:
+    """Return whether a module is a projection to queries or values, wrapped by PEFT or not."""
+    return name.removesuffix(".base_layer").endswith(_QUERY_VALUE)

@@ -108,7 +108,7 @@ def _predict_chunk(
     )
     generations = engine.generate(rows, options, should_stop=should_stop)
     return [
-        _read_short_answer(fitted, sample, generation, generation.text)
+        read_short_answer(fitted, sample, generation, generation.text)
         for sample, generation in zip(samples, generations, strict=True)
     ]
 
@@ -165,7 +165,7 @@ def conclude(
         endings = engine.generate(asking, final)
         texts = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
         return [
-            _read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
+            read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
             for sample, generation, text, end in zip(
                 samples, generations, texts, endings, strict=True
             )
@@ -195,10 +195,17 @@ def conclude(
     return predictions
 
 
-def _read_short_answer(
+def read_short_answer(
     fitted: FittedMethod, sample: Sample, generation: Generation, text: str
 ) -> Prediction:
-    """Return the prediction of a short answer, with both extraction rules counted apart."""
+    """Return the prediction of a short answer, with both extraction rules counted apart.
+
+    Args:
+        fitted: The method that wrote it.
+        sample: What was asked.
+        generation: The model's own text.
+        text: What the answer is read from; it may end in a phrase that was put there for it.
+    """
     plan = fitted.reasoning
     phrase = plan.answer_phrase if plan else ""
     numeric = fitted.encoder.task.answers_are_numbers

@@ -13,13 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from peft import PeftConfig, PromptTuningConfig, TaskType
-from safetensors.torch import load_file, save_file
+from peft import PromptTuningConfig, TaskType
+from safetensors.torch import save_file
 
 from workbench.encoding import PromptStart
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError
 from workbench.methods.base import Family, FitContext, FittedMethod
 from workbench.methods.learning import embedding_rms, fit_by_training
+from workbench.models.adapter_import import read_prompt_vectors
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
 from workbench.options import option
@@ -102,6 +103,12 @@ class PromptTuning(TrainingOptions):
         config.save_pretrained(folder)
         save_file({"prompt_embeddings": vectors.contiguous()}, folder / _WEIGHTS)
 
+    def num_trainable(self, context: FitContext) -> int:
+        """Return P x D."""
+        generator = np.random.default_rng(context.seed)
+        num_tokens = len(self._initial_ids(context, context.encoder.start(), generator))
+        return num_tokens * context.engine.forward.embedding_width
+
     def labelled_examples(self, task: Task) -> int:
         """Return the size of the training split."""
         return len(task.train)
@@ -142,31 +149,3 @@ class PromptTuning(TrainingOptions):
             )
         wanted = self.num_virtual_tokens or max(len(ids), _DEFAULT_TOKENS)
         return tuple((ids * (wanted // len(ids) + 1))[:wanted])
-
-
-def read_prompt_vectors(folder: Path, width: int) -> torch.Tensor:
-    """Return the vectors (P, D) of a prompt-tuning adapter in PEFT's format.
-
-    Raises:
-        ModelError: files missing, another kind of adapter, or another embedding width.
-    """
-    if not (folder / _WEIGHTS).is_file() or not (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"adapter folder {folder}: adapter_config.json and {_WEIGHTS} are needed. "
-            "Save the adapter with PEFT's save_pretrained (safetensors)."
-        )
-    config = PeftConfig.from_pretrained(folder)
-    if not isinstance(config, PromptTuningConfig):
-        raise ModelError(
-            f"adapter folder {folder}: holds a {config.peft_type} adapter, not prompt tuning. "
-            "Load it with the method it was trained by."
-        )
-    vectors = load_file(folder / _WEIGHTS).get("prompt_embeddings")
-    if vectors is None or vectors.ndim != 2 or vectors.shape[1] != width:
-        shape = None if vectors is None else tuple(vectors.shape)
-        raise ModelError(
-            f"adapter folder {folder}: prompt_embeddings has shape {shape}; (P, {width}) is needed "
-            "for this base model."
-        )
-    found: torch.Tensor = vectors.float()
-    return found

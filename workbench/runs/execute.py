@@ -1,4 +1,4 @@
-"""Execute one run: fit, predict on the test split, measure, store. Finished runs are found again."""
+"""Execute one run: fit, predict, measure, store. Finished runs are found again."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +23,7 @@ from workbench.runs.model_card import write_model_card
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore, StoredRun
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -62,19 +63,21 @@ def execute(
     found = find_run(session, store, request.method, method, request.seed)
     if found is not None:
         return found
-    spec = session.spec(request.method, _options_of(method), request.seed)
+    spec = session.spec(request.method, resolved_options(method), request.seed)
     with store.working_on(spec) as folder:
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)
         record = _start(session, spec, request.row)
         store.write_record(record)
-        with _recorded_failure(store, record):
-            predictions, cost = _fit_and_predict(context, method)
-            record = _finish(session, store, record, predictions, cost)
-            if isinstance(method, SupportsSave):
-                write_model_card(folder / "adapter", spec, record, session.encoder)
-        if spec.digest in session.engine.adapters.names:
-            session.engine.adapters.remove(spec.digest)
+        try:
+            with _recorded_failure(store, record):
+                predictions, cost = _fit_and_predict(context, method)
+                record = _finish(session, store, record, predictions, cost)
+                if isinstance(method, SupportsSave):
+                    write_model_card(folder / "adapter", spec, record, session.encoder)
+        finally:  # a stopped run goes on with the same engine where training comes in chunks
+            if spec.digest in session.engine.adapters.names:
+                session.engine.adapters.remove(spec.digest)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return _stored(store, spec)
 
@@ -111,11 +114,17 @@ def execute_baseline(
     return _stored(store, spec)
 
 
+def run_id_of(session: Session, request: RunRequest) -> str:
+    """Return the name of the folder a request's run has or will have."""
+    method = make_method(request.method, request.options)
+    return session.spec(request.method, resolved_options(method), request.seed).run_id
+
+
 def find_run(
     session: Session, store: RunStore, name: str, method: Method, seed: int
 ) -> StoredRun | None:
     """Return the finished run of a method with these options, or None."""
-    found = store.find(session.spec(name, _options_of(method), seed).run_id)
+    found = store.find(session.spec(name, resolved_options(method), seed).run_id)
     return found if found is not None and found.record.status == "finished" else None
 
 
@@ -126,7 +135,8 @@ def restore(session: Session, run: StoredRun) -> FittedMethod:
     return method.restore(context, run.adapter_folder)
 
 
-def _options_of(method: Method) -> dict[str, object]:
+def resolved_options(method: Method) -> dict[str, object]:
+    """Return all options of a method, defaults included."""
     return {field.name: getattr(method, field.name) for field in fields(method)}
 
 
@@ -151,7 +161,7 @@ def _fit_and_predict(
     trained = fitted.cost
     cost: dict[str, float | int | None] = {
         "trained_parameters": trained.trained_parameters if trained else 0,
-        "stored_bytes": _folder_bytes(stored) if trained else 0,
+        "stored_bytes": (_folder_bytes(stored) or trained.stored_bytes) if trained else 0,
         "train_seconds": trained.train_seconds if trained else 0.0,
         "best_step": trained.best_step if trained else None,
         "learning_rate": trained.learning_rate if trained else None,

@@ -9,7 +9,7 @@ from workbench.methods.catalog import make_method
 from workbench.models.embeddings import find_sentence_encoder
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.baselines import BASELINES, NEAREST
-from workbench.runs.execute import RunRequest, execute, execute_baseline
+from workbench.runs.execute import RunRequest, execute, execute_baseline, run_id_of
 from workbench.runs.session import Session
 from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore, StoredRun
@@ -20,13 +20,13 @@ _ANSWER_ROOM = 32  # tokens left for an answer
 class Watcher(Protocol):
     """Told about the runs of an experiment as they go."""
 
-    def began(self, name: str, number: int, total: int) -> None:
-        """A run starts."""
+    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
+        """A run starts; its folder is `run_id`."""
 
     def progressed(self, event: ProgressEvent) -> None:
         """The current run made a step."""
 
-    def ended(self, run: StoredRun, *, found: bool) -> None:
+    def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
         """A run is finished; `found` says that it was finished before."""
 
 
@@ -52,7 +52,7 @@ def requests_of(experiment: Experiment) -> list[RunRequest]:
             make_method(method, options)
         except ConfigError as error:
             problems.append(str(error))
-        requests += [RunRequest(row, method, options, seed) for seed in experiment.seeds]
+        requests += [RunRequest(row, method, options, seed) for seed in experiment.seeds_of(row)]
     if experiment.reference not in experiment.methods:
         message = unknown_name("row", experiment.reference, experiment.methods)
         problems.append(f"reference: {message}")
@@ -79,7 +79,8 @@ def run_experiment(
     for number, request in enumerate(requests):
         if should_stop():
             raise Interrupted(f"stopped before run {number + 1} of {len(requests)}")
-        watcher.began(f"{request.row} seed {request.seed}", number, len(requests))
+        run_id = run_id_of(session, request)
+        watcher.began(request, run_id, number=number, total=len(requests))
         steps: list[ProgressEvent] = []
 
         def progress(event: ProgressEvent, steps: list[ProgressEvent] = steps) -> None:
@@ -87,7 +88,7 @@ def run_experiment(
             watcher.progressed(event)
 
         run = execute(session, store, request, progress=progress, should_stop=should_stop)
-        watcher.ended(run, found=not steps)
+        watcher.ended(request, run, found=not steps)
         rows.append(RowRun(request.row, run))
     return rows
 

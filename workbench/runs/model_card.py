@@ -9,7 +9,7 @@ from workbench.models.catalog import hub_id_of
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord
 
-_SCRIPT = '''```python
+_SCRIPT = """```python
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,7 +27,7 @@ def logprob(word):
     return sum(logprobs[i - len(ids) - 1, ids[i]] for i in range(len(start), len(ids)))
 
 print(max(words, key=logprob))
-```'''
+```"""
 
 
 def write_model_card(

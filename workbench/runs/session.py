@@ -5,6 +5,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -38,7 +39,9 @@ class Session:
 
     def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
         """Return the resolved spec of one run; `options` must be complete."""
-        return make_spec(self.engine.info, self.encoder, method, options, seed)
+        encoder = self.encoder
+        setting = base_task_template(self.engine.info, encoder.task, encoder.template, encoder.chat)
+        return RunSpec(**setting, method=method, options=options, seed=seed)
 
     def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
         """Return what a method needs to fit or to be restored."""
@@ -121,20 +124,19 @@ def open_session(experiment: Experiment) -> Session:
     return Session(Engine(base), encoder)
 
 
-def make_spec(
-    info: BaseInfo, encoder: PromptEncoder, method: str, options: dict[str, object], seed: int
-) -> RunSpec:
-    """Return everything that decides a run's numbers."""
-    task, template = encoder.task, encoder.template
-    return RunSpec(
-        base={
+def base_task_template(
+    info: BaseInfo, task: Task, template: PromptTemplate, chat: bool
+) -> dict[str, Any]:
+    """Return the parts of a spec that all runs of a comparison share."""
+    return {
+        "base": {
             "name": info.name,
             "identity": info.identity,
             "precision": info.precision,
             "compute_dtype": info.compute_dtype,
             "device": info.device,
         },
-        task={
+        "task": {
             "name": task.name,
             "digest": task.digest,
             "kind": task.kind,
@@ -142,16 +144,13 @@ def make_spec(
             "num_dev": len(task.dev),
             "num_test": len(task.test),
         },
-        template={
+        "template": {
             "name": template.name,
             "version": template.version,
             "digest": template.digest,
-            "chat": encoder.chat,
+            "chat": chat,
         },
-        method=method,
-        options=options,
-        seed=seed,
-    )
+    }
 
 
 def environment() -> dict[str, str | int]:

@@ -12,10 +12,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from workbench.errors import ConfigError
+from workbench.atomic import write_json
+from workbench.errors import ConfigError, StoreError
 from workbench.yaml_files import check_mapping, read_mapping
 
 SCHEMA_VERSION = 1
+EXPERIMENT_FILE = "experiment.json"
+_ROW_SEEDS = "seeds"
 _DEFAULT_ROWS = ("zero_shot", "few_shot", "chain_of_thought", "prompt_tuning", "lora")
 
 
@@ -69,7 +72,8 @@ class Experiment(_Checked):
     """A comparison: one base, one task, one wording, several methods and seeds.
 
     `methods` maps a row's name to its options. A row whose name is not a method's says which one
-    with the key `method`, so that one method can appear several times.
+    with the key `method`, so that one method can appear several times; the key `seeds` gives a row
+    seeds of its own.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -102,10 +106,24 @@ class Experiment(_Checked):
             data["methods"] = {name: {} if o is None else o for name, o in methods.items()}
         return data
 
+    @model_validator(mode="after")
+    def _row_seeds(self) -> "Experiment":
+        for row, options in self.methods.items():
+            seeds = options.get(_ROW_SEEDS, list(self.seeds))
+            is_list = isinstance(seeds, list | tuple) and len(seeds) > 0
+            if not is_list or not all(type(seed) is int and seed >= 0 for seed in seeds):
+                raise ValueError(f"methods.{row}.seeds: a list of numbers from 0 up is needed")
+        return self
+
     def method_of(self, row: str) -> tuple[str, dict[str, Any]]:
         """Return the method's name and its options for a row of the comparison."""
         options = dict(self.methods[row])
+        options.pop(_ROW_SEEDS, None)
         return str(options.pop("method", row)), options
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        """Return the seeds of a row: its own, or the experiment's."""
+        return tuple(self.methods[row].get(_ROW_SEEDS, self.seeds))
 
 
 def read_experiment(
@@ -137,6 +155,26 @@ def read_experiment(
         if value is not None:
             _put(data, key, value, where=key)
     return check_mapping(data, Experiment, where=where)
+
+
+def store_experiment(folder: Path, experiment: Experiment) -> None:
+    """Keep the resolved experiment beside its runs."""
+    write_json(folder / EXPERIMENT_FILE, experiment.model_dump(mode="json"))
+
+
+def stored_experiment(folder: Path) -> Experiment | None:
+    """Return the experiment kept in a folder, or None.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    path = folder / EXPERIMENT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Experiment(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Delete the folder.") from error
 
 
 def _put(data: dict[str, Any], key: str, value: object, *, where: str) -> None:

@@ -1,16 +1,16 @@
 """The run store: one folder per run, written atomically, readable without a deep-learning stack.
 
-    <root>/<run id>/spec.json         what was asked, resolved
-                    record.json       what happened: status, metrics, cost, environment
-                    predictions.jsonl one line per test item
-                    history.jsonl     training, as it goes
-                    adapter/          learned vectors or weights, in PEFT's format
-                    checkpoint.safetensors, .lock   only while a run is unfinished
+<root>/<run id>/spec.json         what was asked, resolved
+                record.json       what happened: status, metrics, cost, environment
+                predictions.jsonl one line per test item
+                history.jsonl     training, as it goes
+                adapter/          learned vectors or weights, in PEFT's format
+                checkpoint.safetensors, .lock   only while a run is unfinished
 """
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,10 +90,12 @@ class RunStore:
 
     Args:
         root: The folder; made when needed.
+        also: Further folders whose finished runs are found too; nothing is written there.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, also: Sequence[Path] = ()) -> None:
         self.root = root
+        self.roots = (root, *also)
 
     def folder(self, spec: RunSpec) -> Path:
         """Return the folder of a spec's run, whether it exists or not."""
@@ -101,14 +103,17 @@ class RunStore:
 
     def find(self, run_id: str) -> StoredRun | None:
         """Return a run by its id, or None if there is none."""
-        folder = self.root / run_id
-        if folder.parent != self.root or not (folder / "record.json").is_file():
-            return None
-        return _read_run(folder)
+        for root in self.roots:
+            folder = root / run_id
+            if folder.parent == root and (folder / "record.json").is_file():
+                run = _read_run(folder)
+                if root == self.root or run.record.status == "finished":
+                    return run
+        return None
 
     def runs(self) -> list[StoredRun]:
         """Return all runs, oldest first."""
-        folders = (path.parent for path in self.root.glob("*/record.json"))
+        folders = (path.parent for root in self.roots for path in root.glob("*/record.json"))
         found = [_read_run(folder) for folder in folders]
         return sorted(found, key=lambda run: run.record.started)
 

@@ -1,35 +1,76 @@
-"""A page that shows the comparison made last; the tabs of the workbench come here."""
+"""The page: one row of settings, one tab per question, and the programming interface."""
 
+import atexit
+import shutil
+import tempfile
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-_EMPTY = (
-    "No comparison has been made here yet. Make one in a terminal with "
-    "`workbench compare experiments/quick.yaml`, then reload this page."
-)
+from workbench.service.accelerator import chunk_runner
+from workbench.service.desk import ModelDesk
+from workbench.service.profile import Profile, detect_profile
+from workbench.ui import api, compare, evaluate, runs, setup, shared_runs, train
+from workbench.ui.context import AppContext
+from workbench.ui.rendering import render
+from workbench.ui.theme import make_theme
+
+_QUEUE_SIZE = 32  # events that may wait; one more is told at once that the queue is full
 
 
-def latest_report(root: Path) -> Path | None:
-    """Return the newest `report.html` below a folder, or None."""
-    found = sorted(root.glob("**/report.html"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+def make_context(root: Path, profile: Profile | None = None) -> AppContext:
+    """Return what the tabs share, for runs below `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    profile = profile or detect_profile()
+    desk = ModelDesk(is_direct=profile.executor == "chunks")
+    exports = Path(tempfile.mkdtemp(prefix="workbench-"))
+    atexit.register(shutil.rmtree, exports, ignore_errors=True)
+    return AppContext(root.resolve(), profile, desk, exports, chunk_runner(desk, profile))
 
 
-def show_latest(root: Path) -> tuple[str, str | None]:
-    """Return the newest report as Markdown, and the path of its HTML to download."""
-    report = latest_report(root)
-    if report is None:
-        return _EMPTY, None
-    return report.with_suffix(".md").read_text(encoding="utf-8"), str(report.resolve())
-
-
-def build_app(root: Path) -> gr.Blocks:
-    """Return the page over the runs below `root`."""
-    app = gr.Blocks(title="Prompt Workbench", analytics_enabled=False)
+def build_app(context: AppContext) -> gr.Blocks:
+    """Return the page."""
+    app = gr.Blocks(
+        title="Prompt Workbench",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, 86400),
+    )
     with app:
-        gr.Markdown("# Prompt Workbench")
-        text = gr.Markdown()
-        download = gr.File(label="The whole report, one file that opens offline")
-        app.load(lambda: show_latest(root), outputs=[text, download], api_visibility="private")
+        gr.HTML(render("header", profile=context.profile))
+        shared_runs.build(context, app)
+        shared = setup.build(context, app)
+        with gr.Tabs(elem_id="wb-tabs"):
+            with gr.Tab("Compare", id="compare") as tab:
+                compare.build(context, shared, tab)
+            with gr.Tab("Train", id="train") as tab:
+                train.build(context, shared, tab)
+            with gr.Tab("Evaluate", id="evaluate") as tab:
+                evaluate.build(context, shared, tab)
+            with gr.Tab("Runs", id="runs") as tab:
+                runs.build(context, shared, tab)
+        api.build(context)
+    app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
     return app
+
+
+def launch_options(context: AppContext) -> dict[str, Any]:
+    """Return the arguments of `launch` that look and safety need."""
+    style = files("workbench.ui").joinpath("style.css").read_text(encoding="utf-8")
+    return {
+        "theme": make_theme(),
+        "css": style,
+        "show_error": False,
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "run_history": False,
+        "strict_cors": True,
+        "share": False,
+        "max_file_size": context.profile.caps.upload_bytes,
+        "allowed_paths": [],
+        "blocked_paths": [str(context.root)],
+        "state_session_capacity": 200,
+        "footer_links": ["api", "settings"],
+    }

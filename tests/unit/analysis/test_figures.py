@@ -1,85 +1,78 @@
-"""What the figures show, read from their SVG."""
-
-import re
+"""Accuracy and calibration figures, read from their SVG."""
 
 import pytest
 
 from workbench.analysis.comparison import compare_runs
-from workbench.analysis.figures import calibration_plot, cost_plot, forest_plot, training_plot
+from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline
 from workbench.analysis.tables import difference_text
+from workbench.errors import ConfigError
 
 
 @pytest.fixture
-def compared(make_run, predict):
-    """Return a table of rows with these costs."""
+def table_of(make_run, predict):
+    """Return a table of rows with these names; each has one of two items right."""
 
-    def make(costs):
-        runs = [
-            make_run(row, predict(["a", "b"], ["a", "a"]), cost=cost) for row, cost in costs.items()
-        ]
-        return compare_runs(runs, reference=next(iter(costs)))
+    def make(*names):
+        runs = [make_run(name, predict(["a", "b"], ["a", "a"])) for name in names]
+        return compare_runs(runs, reference=names[0])
 
     return make
 
 
-def texts_of(drawing):
-    return re.findall(r"<text[^>]*>([^<]*)</text>", drawing.svg)
-
-
-def test_zero_trained_parameters_have_a_place_of_their_own(compared):
-    table = compared(
-        {
-            "zero_shot": {"trained_parameters": 0},
-            "ia3": {"trained_parameters": 300},
-            "lora": {"trained_parameters": 460800},
-            "majority_class": {},
-        }
-    )
-    drawing = cost_plot(table, cost="trained_parameters", title="trained parameters", use_log=True)
-    assert texts_of(drawing)[:6] == ["0", "100", "1 k", "10 k", "100 k", "1 M"]
-    assert [entry.text for entry in drawing.legend] == ["zero_shot", "ia3", "lora"]
-    assert drawing.note == "Rows without such a figure, not shown: 1."
-
-
-def test_trained_rows_alone_have_no_zero(compared):
-    table = compared({"ia3": {"trained_parameters": 300}, "lora": {"trained_parameters": 4000}})
-    drawing = cost_plot(table, cost="trained_parameters", title="trained parameters", use_log=True)
-    assert texts_of(drawing)[:3] == ["100", "1 k", "10 k"]
-
-
-def test_prompt_tokens_are_on_a_linear_axis(compared):
-    table = compared(
-        {"zero_shot": {"prompt_tokens_mean": 30.0}, "few_shot": {"prompt_tokens_mean": 230.0}}
-    )
-    drawing = cost_plot(table, cost="prompt_tokens_mean", title="prompt tokens", use_log=False)
-    assert {"50", "100", "150", "200", "prompt tokens"} <= set(texts_of(drawing))
-    assert drawing.note == ""
-
-
-@pytest.mark.parametrize("cost", [{}, {"trained_parameters": 0}])
-def test_a_cost_that_does_not_vary_is_not_drawn(compared, cost):
-    table = compared({"zero_shot": cost, "few_shot": cost})
-    assert cost_plot(table, cost="trained_parameters", title="x", use_log=True) is None
-
-
-def test_forest_plot_names_rows_without_reading_them_as_formulas(compared):
+def test_forest_plot_names_rows_without_reading_them_as_formulas(table_of, texts_of):
     name = "$\\frac{1}{2}$"
-    long_name = "x" * 40
-    texts = texts_of(forest_plot(compared({name: {}, long_name: {}})))
+    texts = texts_of(forest_plot(table_of(name, "x" * 40)).svg_drawing())
     assert name in texts
     assert "x" * 21 + "\N{HORIZONTAL ELLIPSIS}" in texts
 
 
-def test_nothing_trained_and_no_probabilities_give_no_figure(compared):
-    table = compared({"zero_shot": {}})
-    assert training_plot(table) is None
-    assert calibration_plot(table, table.first_seeds()) is None
+def test_every_point_of_the_forest_plot_says_its_figures(make_run, predict, titles_of):
+    runs = [make_run("zero_shot", predict(["a", "b"], ["a", "a"]))]
+    runs += [
+        make_run("<lora>", predict(["a"] * right + ["b"] * (2 - right), ["a"] * 2), seed=right)
+        for right in (1, 2)
+    ]
+    drawing = forest_plot(compare_runs(runs, reference="zero_shot")).svg_drawing()
+    assert set(titles_of(drawing)) == {
+        "zero_shot: 50.0 % [9.5, 90.5]",
+        "<lora>, seed 1: 50.0 % [9.5, 90.5]",
+        "<lora>, seed 2: 100.0 % [34.2, 100.0]",
+    }
+    assert "<lora>" not in drawing.svg
 
 
-def test_the_same_table_gives_the_same_picture(compared):
-    table = compared({"zero_shot": {}, "lora": {}})
-    assert forest_plot(table).svg == forest_plot(table).svg
+def test_the_same_table_gives_the_same_picture(table_of):
+    table = table_of("zero_shot", "lora")
+    assert forest_plot(table).svg_drawing() == forest_plot(table).svg_drawing()
+
+
+def test_no_probabilities_give_no_calibration(table_of):
+    assert calibration_plot(table_of("zero_shot")) is None
+
+
+def test_calibration_of_chosen_rows(make_run, predict, titles_of):
+    runs = [
+        make_run(name, predict(answers, ["a"] * 4, probabilities={"a": p, "b": 1 - p}))
+        for name, answers, p in (
+            ("zero_shot", ["a", "a", "a", "b"], 0.75),
+            ("few_shot", ["b"] * 4, 0.75),
+            ("lora", ["a"] * 4, 1.0),
+        )
+    ]
+    runs.append(make_run("chain_of_thought", predict(["a"] * 4, ["a"] * 4)))
+    table = compare_runs(runs, reference="zero_shot")
+
+    everything = calibration_plot(table).svg_drawing()
+    chosen = calibration_plot(table, ["lora", "chain_of_thought"]).svg_drawing()
+
+    assert [entry.text for entry in everything.legend] == ["zero_shot", "few_shot", "lora"]
+    assert [entry.text for entry in chosen.legend] == ["lora"]
+    # Four groups of one item each: the mean over them is the row's accuracy.
+    assert set(titles_of(chosen)) == {"lora: " + ", ".join(["100 % given, 100 % right"] * 4)}
+    assert calibration_plot(table, ["chain_of_thought"]) is None
+    with pytest.raises(ConfigError, match="unknown row 'x'"):
+        calibration_plot(table, ["x"])
 
 
 def test_one_item_gives_a_difference_without_interval(make_run, predict):

@@ -1,0 +1,43 @@
+"""An experiment from start to report: what the batch command, a job and a chunk of a job do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
+from workbench.analysis.report import write_report
+from workbench.runs.experiment import Watcher, requests_of, run_experiment
+from workbench.runs.session import Session
+from workbench.runs.spec import Experiment, store_experiment
+from workbench.runs.store import RunStore
+
+
+def run_comparison(
+    session: Session,
+    experiment: Experiment,
+    *,
+    store: RunStore,
+    folder: Path,
+    watcher: Watcher,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Comparison:
+    """Run an experiment, write its report into a folder, and return the comparison.
+
+    Args:
+        session: Base, task and wording of the experiment.
+        experiment: Kept in the folder beside the report.
+        store: Where its runs are found and go.
+        folder: Where the report goes.
+        watcher: Told about each run and step.
+        should_stop: Asked between steps.
+
+    Raises:
+        Interrupted: asked to stop; finished runs are kept and found again.
+    """
+    requests = requests_of(experiment)
+    store_experiment(folder, experiment)
+    rows = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+    comparison = compare_runs(
+        [ComparedRun(row.row, row.run) for row in rows], reference=experiment.reference
+    )
+    write_report(comparison, folder)
+    return comparison

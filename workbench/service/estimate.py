@@ -1,0 +1,105 @@
+"""What a training will cost, before it starts: parameters by formula, time by one real step."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from workbench.errors import ConfigError
+from workbench.methods.base import FittedMethod, SupportsSave
+from workbench.methods.catalog import make_method
+from workbench.methods.learning import dev_score, training_examples
+from workbench.models.base import Prefix
+from workbench.runs.session import Session
+from workbench.training import TrainingOptions, answer_loss
+
+_ADAM_BYTES = 16  # per trained parameter: value, gradient and two moments in float32
+_BATCHES = 2  # of which the first warms up
+_DEV_ITEMS = 32
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Measured on this machine with a session's texts.
+
+    Attributes:
+        seconds_per_token: Of forward and backward pass, per position of a batch.
+        tokens_per_example: Mean positions of a training example, shared prompt not counted.
+        dev_seconds: Scoring the dev split once.
+    """
+
+    seconds_per_token: float
+    tokens_per_example: float
+    dev_seconds: float
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """Rough costs of a training run.
+
+    Attributes:
+        trained_parameters: Exact.
+        seconds: Training with its dev evaluations.
+        memory_bytes: Base, trained parameters and optimizer; activations come on top.
+        epochs: How often each training row is seen.
+    """
+
+    trained_parameters: int
+    seconds: float
+    memory_bytes: int
+    epochs: float
+
+
+def measure_step(session: Session, *, batch_size: int = 8) -> StepCost:
+    """Return what one training step costs, from a real one; call it on the model's thread.
+
+    The step is that of a soft prompt, whose gradient goes through all layers as any method's does.
+    """
+    engine, start = session.engine, session.encoder.start()
+    context = session.context(0, Path())
+    examples = training_examples(context, start)
+    batch = sorted(examples, key=lambda example: len(example.token_ids))
+    middle = max(0, len(batch) // 2 - batch_size // 2)
+    batch = batch[middle : middle + batch_size]
+    ids = (start.head_ids + start.shared_ids) or batch[0].token_ids[:1]
+    vectors = torch.nn.Parameter(engine.forward.embed(ids).detach().clone())
+    seconds = 0.0
+    for _ in range(_BATCHES):
+        began = time.perf_counter()
+        with engine.lock:
+            answer_loss(engine, Prefix((vectors,)), None, batch).backward()  # type: ignore[no-untyped-call]
+        seconds = time.perf_counter() - began
+    tokens = len(ids) + sum(len(one.token_ids + one.answer_ids) for one in batch)
+    share = min(1.0, _DEV_ITEMS / len(session.task.dev))
+    short = session.context(0, Path())
+    began = time.perf_counter()
+    fitted = FittedMethod(session.encoder, start, start.prefix)
+    dev_score(short, fitted, most=_DEV_ITEMS)
+    dev_seconds = (time.perf_counter() - began) / share
+    mean = sum(len(one.token_ids + one.answer_ids) for one in examples) / len(examples)
+    return StepCost(seconds / tokens, mean, dev_seconds)
+
+
+def estimate_training(
+    session: Session, step: StepCost, method_name: str, options: dict[str, object]
+) -> CostEstimate:
+    """Return what training a method will cost, given what a step costs here.
+
+    Raises:
+        ConfigError: the method trains nothing, or its options are wrong.
+    """
+    method = make_method(method_name, options)
+    if not isinstance(method, TrainingOptions) or not isinstance(method, SupportsSave):
+        raise ConfigError(f"methods: '{method_name}' trains nothing. Choose a trained method.")
+    context, start = session.context(0, Path()), session.encoder.start()
+    parameters = method.num_trainable(context)
+    shared = len(start.head_ids + start.shared_ids)
+    tokens = shared + method.batch_size * step.tokens_per_example
+    evaluations = -(-method.steps // method.eval_every)
+    return CostEstimate(
+        trained_parameters=parameters,
+        seconds=method.steps * tokens * step.seconds_per_token + evaluations * step.dev_seconds,
+        memory_bytes=session.engine.info.footprint_bytes + _ADAM_BYTES * parameters,
+        epochs=method.steps * method.batch_size / len(session.task.train),
+    )

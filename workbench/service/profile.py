@@ -1,0 +1,166 @@
+"""Where the workbench runs and what that allows: hardware, caps, and how training is executed."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from workbench.errors import ConfigError
+from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
+from workbench.runs.spec import Experiment
+
+Executor = Literal["process", "chunks"]
+
+_TEXT_OPTIONS = 2000  # characters of an option's text
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The most a visitor may ask for; local use is bounded only by what cannot work.
+
+    Attributes:
+        text_chars: Characters of a text to answer.
+        rows: Rows of an uploaded file.
+        upload_bytes: Size of an uploaded file.
+        new_tokens: Tokens generated per answer.
+        columns: Answers side by side.
+        methods: Rows of one evaluation.
+        seeds: Seeds of one evaluation.
+        jobs: Unfinished jobs of one visitor.
+        waiting: Unfinished jobs of all visitors together.
+        minutes: Running time of one job; it stops with a checkpoint then.
+        stored_bytes: Disk space of one visitor.
+        options: Method option to its largest value.
+    """
+
+    text_chars: int = 20_000
+    rows: int = 200_000
+    upload_bytes: int = 20_000_000
+    new_tokens: int = 512
+    columns: int = 12
+    methods: int = 24
+    seeds: int = 10
+    jobs: int = 20
+    waiting: int = 50
+    minutes: float | None = None
+    stored_bytes: int = 50_000_000_000
+    options: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One place the workbench can run in.
+
+    Attributes:
+        name: Shown on the page.
+        is_public: Visitors do not know each other: runs are private, base models from a list.
+        executor: "process" trains in a process of its own, "chunks" inside the handler, as ZeroGPU
+            demands.
+        models: Base models to choose from; locally any other may be named too.
+        caps: The most a visitor may ask for.
+        chunk_seconds: Length of one chunk of training.
+    """
+
+    name: str
+    is_public: bool = False
+    executor: Executor = "process"
+    models: tuple[str, ...] = (DEFAULT_BASE_MODEL,)
+    caps: Caps = Caps()
+    chunk_seconds: float = 25.0
+
+    def check_model(self, name: str) -> None:
+        """Refuse a base model that is not on the list of a public page.
+
+        Raises:
+            ConfigError: not on the list.
+        """
+        if self.is_public and name not in self.models:
+            raise ConfigError(
+                f"base model '{name[:80]}': this public page offers {', '.join(self.models)}. "
+                "For another one, run the workbench on your own machine or duplicate the Space."
+            )
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse an experiment beyond the caps.
+
+        Raises:
+            ConfigError: every excess at once.
+        """
+        self.check_model(experiment.model)
+        caps, problems = self.caps, []
+        if self.is_public and experiment.revision is not None:
+            problems.append("revision: not offered on a public page. Leave it out.")
+        if len(experiment.methods) > caps.methods:
+            problems.append(f"{len(experiment.methods)} rows; at most {caps.methods} here.")
+        if len(experiment.seeds) > caps.seeds:
+            problems.append(f"{len(experiment.seeds)} seeds; at most {caps.seeds} here.")
+        for row in experiment.methods:
+            for key, value in experiment.method_of(row)[1].items():
+                problems += self._option_problems(row, key, value)
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def _option_problems(self, row: str, key: str, value: object) -> list[str]:
+        most = self.caps.options.get(key)
+        if isinstance(value, str) and len(value) > _TEXT_OPTIONS:
+            return [f"{row}.{key}: {len(value)} characters; at most {_TEXT_OPTIONS} here."]
+        if most is None or isinstance(value, bool) or not isinstance(value, int | float):
+            return []
+        return [] if value <= most else [f"{row}.{key}: {value:g}; at most {most:g} here."]
+
+
+_PUBLIC_CAPS = Caps(
+    text_chars=2000,
+    rows=5000,
+    upload_bytes=5_000_000,
+    new_tokens=96,
+    columns=8,
+    methods=8,
+    seeds=3,
+    jobs=2,
+    waiting=12,
+    stored_bytes=200_000_000,
+)
+_SMALL_OPTIONS = {
+    "steps": 400,
+    "batch_size": 16,
+    "num_virtual_tokens": 50,
+    "rank": 16,
+    "k": 16,
+    "max_new_tokens": 96,
+}
+_LARGE_OPTIONS = _SMALL_OPTIONS | {"steps": 2000, "num_virtual_tokens": 200, "rank": 64, "k": 32}
+
+LOCAL = Profile("on this machine", models=tuple(BASE_MODELS))
+CPU_SPACE = Profile(
+    "CPU Space",
+    is_public=True,
+    caps=replace(_PUBLIC_CAPS, minutes=20, options=_SMALL_OPTIONS),
+)
+GPU_SPACE = Profile(
+    "GPU Space",
+    is_public=True,
+    models=(DEFAULT_BASE_MODEL, "smollm2-360m-instruct", "smollm2-1.7b-instruct"),
+    caps=replace(_PUBLIC_CAPS, minutes=30, options=_LARGE_OPTIONS),
+)
+ZERO_GPU = Profile(
+    "ZeroGPU Space",
+    is_public=True,
+    executor="chunks",
+    caps=replace(_PUBLIC_CAPS, minutes=10, options=_SMALL_OPTIONS),
+)
+
+
+def detect_profile(environment: Mapping[str, str] = os.environ) -> Profile:
+    """Return the profile of a Space by its hardware, or the local one.
+
+    `WORKBENCH_PUBLIC=1` makes any machine treat its visitors as a public Space does.
+    """
+    if environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "true"):
+        return ZERO_GPU
+    if "SPACE_ID" in environment:
+        on_gpu = environment.get("ACCELERATOR", "none").lower() not in ("", "none", "cpu")
+        return GPU_SPACE if on_gpu else CPU_SPACE
+    if environment.get("WORKBENCH_PUBLIC") == "1":
+        return CPU_SPACE
+    return LOCAL

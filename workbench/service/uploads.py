@@ -1,0 +1,239 @@
+"""A visitor's own labelled rows: looked at, mapped, checked, and kept as a task."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from workbench.atomic import explained, write_json
+from workbench.errors import StoreError, TaskError
+from workbench.runs.session import open_task
+from workbench.runs.spec import TaskChoice
+from workbench.service.profile import Caps
+from workbench.service.workspace import Workspace, checked_name
+from workbench.tasks.base import Task
+from workbench.tasks.catalog import prompts_folder
+from workbench.tasks.files import read_table
+from workbench.tasks.rows import cell_text
+
+Result = TypeVar("Result")
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_PREFIX = "upload:"
+_RECORD = "upload.json"
+_TEXT_NAMES = ("text", "sentence", "message", "review", "question", "input", "prompt", "content")
+_LABEL_NAMES = ("label", "labels", "intent", "category", "class", "target", "answer", "sentiment")
+_MOST_LABELS = 100  # values of a column that is still guessed to hold labels
+_SHOWN_ROWS, _SHOWN_CHARS = 8, 200
+
+
+@dataclass(frozen=True)
+class TableView:
+    """What a file holds, before anything is decided.
+
+    Attributes:
+        columns: Names in order.
+        rows: The first few, as short texts.
+        num_rows: All of them.
+        text_column: Guessed.
+        label_column: Guessed.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    num_rows: int
+    text_column: str
+    label_column: str
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """What becomes of a file's rows as a task.
+
+    Attributes:
+        name: Of the task.
+        labels: Label to its number of rows in train, most frequent first; empty for short answers.
+        sizes: Split to number of rows.
+        dropped: Reason to number of rows left out.
+        example: Fields and target of one training row.
+    """
+
+    name: str
+    labels: Mapping[str, int]
+    sizes: Mapping[str, int]
+    dropped: Mapping[str, int]
+    example: tuple[Mapping[str, str], str]
+
+
+@dataclass(frozen=True)
+class ColumnChoice:
+    """Which columns mean what; as in `TaskChoice`."""
+
+    text: str
+    label: str
+    text_b: str | None = None
+    kind: str = "classification"
+
+
+def look_at(path: Path, caps: Caps) -> TableView:
+    """Return the columns and first rows of a file, and which columns are likely text and label.
+
+    Raises:
+        TaskError: the file cannot be read, or has more rows than allowed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise TaskError(
+            f"{path.name}: unknown file type. Known: {', '.join(SUFFIXES)}. Convert the file."
+        )
+    if path.stat().st_size > caps.upload_bytes:
+        raise TaskError(
+            f"{path.name}: {path.stat().st_size / 1e6:.1f} MB; at most "
+            f"{caps.upload_bytes / 1e6:g} MB here. Take a sample of it."
+        )
+    rows = _named(path, lambda: read_table(path).rows)
+    if len(rows) > caps.rows:
+        raise TaskError(
+            f"{path.name}: {len(rows)} rows; at most {caps.rows} here. Take a sample of it."
+        )
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    texts = {name: [_cell(row.get(name)) for row in rows] for name in columns}
+    label = _guess_label(columns, texts)
+    text = _guess_text(columns, texts, label)
+    shown = tuple(
+        tuple(texts[name][number][:_SHOWN_CHARS] for name in columns)
+        for number in range(min(_SHOWN_ROWS, len(rows)))
+    )
+    return TableView(columns, shown, len(rows), text, label)
+
+
+def task_view(task: Task) -> TaskView:
+    """Return split sizes, label counts and what was dropped."""
+    counts = Counter(sample.target for sample in task.train) if task.labels else Counter[str]()
+    first = task.train[0]
+    return TaskView(
+        name=task.name,
+        labels=dict(counts.most_common()),
+        sizes={name: len(getattr(task, name)) for name in ("train", "dev", "test")},
+        dropped=dict(task.dropped.counts),
+        example=(dict(first.fields), first.target),
+    )
+
+
+def keep_upload(
+    workspace: Workspace, caps: Caps, path: Path, name: str, columns: ColumnChoice
+) -> tuple[str, Task]:
+    """Check a file as a task and keep it; return its key and the task.
+
+    The copy on disk is named by us; what the visitor called the file only shapes the task's name.
+
+    Raises:
+        TaskError: the rows cannot be used as mapped.
+    """
+    look_at(path, caps)
+    content = path.read_bytes()
+    stem = _slug(name or path.stem)
+    if (prompts_folder() / stem).is_dir():  # its wordings fit other fields and labels
+        stem += "_own"
+    mapping = json.dumps([stem, columns.text, columns.label, columns.text_b, columns.kind])
+    digest = hashlib.sha256(mapping.encode() + content).hexdigest()[:12]
+    folder = workspace.uploads / digest
+    target = folder / f"{stem}{path.suffix.lower()}"
+    is_new = not (folder / _RECORD).is_file()
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    choice = TaskChoice(
+        name=stem,
+        train=target,
+        kind=columns.kind,
+        text_column=columns.text,
+        text_b_column=columns.text_b or None,
+        label_column=columns.label,
+    )
+    try:
+        task = _named(target, lambda: open_task(choice))
+    except TaskError:
+        if is_new:
+            shutil.rmtree(folder)
+        raise
+    write_json(folder / _RECORD, choice.model_dump(mode="json"))
+    return f"{_PREFIX}{digest}", task
+
+
+def task_choices(workspace: Workspace, catalog: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (title, key) of every task the visitor can choose: their own first."""
+    own = []
+    for path in workspace.uploads.glob(f"*/{_RECORD}"):
+        with suppress(OSError, ValueError):
+            name = json.loads(path.read_text(encoding="utf-8"))["name"]
+            own.append((path.stat().st_mtime, (f"{name} (yours)", f"{_PREFIX}{path.parent.name}")))
+    newest_first = [choice for _, choice in sorted(own, reverse=True)]
+    return [*newest_first, *((name, name) for name in catalog)]
+
+
+def task_choice(workspace: Workspace, key: object) -> TaskChoice:
+    """Return the task a key stands for.
+
+    Raises:
+        StoreError: an upload that is not among the visitor's.
+    """
+    if isinstance(key, str) and key.startswith(_PREFIX):
+        digest = checked_name(key.removeprefix(_PREFIX), "upload")
+        path = workspace.uploads / digest / _RECORD
+        try:
+            return TaskChoice(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, ValidationError) as error:
+            raise StoreError(
+                f"upload '{digest}': not found among your files. Upload the file again."
+            ) from error
+    return TaskChoice(name=checked_name(key, "task"))
+
+
+def key_of(workspace: Workspace, choice: TaskChoice) -> str | None:
+    """Return the key of a task; None for files that are not uploads of this workspace."""
+    if choice.train is None:
+        return choice.name
+    folder = choice.train.parent
+    return f"{_PREFIX}{folder.name}" if folder.parent == workspace.uploads else None
+
+
+def _named(path: Path, work: Callable[[], Result]) -> Result:
+    """Run work; its errors name the file, not the folder it lies in here."""
+    try:
+        return work()
+    except TaskError as error:
+        raise TaskError(str(error).replace(str(path), path.name)) from error
+
+
+def _cell(value: object) -> str:
+    try:
+        return cell_text(value) or ""
+    except (TypeError, ValueError):
+        return ascii(value)
+
+
+def _guess_label(columns: Sequence[str], texts: Mapping[str, Sequence[str]]) -> str:
+    named = [name for name in columns if name.lower() in _LABEL_NAMES]
+    if named:
+        return named[0]
+    few = [name for name in columns if 1 < len(set(texts[name])) <= _MOST_LABELS]
+    return min(few or columns, key=lambda name: (len(set(texts[name])), -columns.index(name)))
+
+
+def _guess_text(columns: Sequence[str], texts: Mapping[str, Sequence[str]], label: str) -> str:
+    others = [name for name in columns if name != label] or list(columns)
+    named = [name for name in others if name.lower() in _TEXT_NAMES]
+    return named[0] if named else max(others, key=lambda name: sum(map(len, texts[name])))
+
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40].rstrip("_")
+    return slug if re.match(r"[a-z]", slug) else f"task_{slug}".rstrip("_")

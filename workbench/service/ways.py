@@ -1,0 +1,246 @@
+"""What can be chosen in the page: a setting, and the ways of answering that exist for it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.errors import ConfigError, StoreError, unknown_name
+from workbench.methods.base import SupportsSave
+from workbench.methods.catalog import METHODS, method_class
+from workbench.runs.spec import Experiment, read_experiment
+from workbench.runs.store import StoredRun
+from workbench.service.asking import Way
+from workbench.service.desk import ModelDesk
+from workbench.service.profile import Profile
+from workbench.service.uploads import task_choice
+from workbench.service.wordings import template_name
+from workbench.service.workspace import Workspace
+from workbench.yaml_files import check_mapping
+
+WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "zero_shot": ("zero_shot", {}),
+    "few_shot": ("few_shot", {}),
+    "few_shot_calibrated": (
+        "few_shot",
+        {"calibrate": True, "calibration_inputs": "training_texts"},
+    ),
+    "chain_of_thought": ("chain_of_thought", {"max_new_tokens": 48}),
+}
+"""Ways that need no training, by row name."""
+
+_WORDS, _RUN, _IMPORT = "words:", "run:", "import:"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all columns and rows share; the values of the page's first row.
+
+    Attributes:
+        task: Key of a task, see `uploads.task_choice`.
+        wording: Key of a wording, see `wordings.template_name`.
+        model: Base model.
+        precision: Of its linear layers.
+        chat: Whether the model's chat template is used.
+    """
+
+    task: str = "support_intents"
+    wording: str = "plain"
+    model: str = "smollm2-135m-instruct"
+    precision: str = "nf4"
+    chat: bool = False
+
+
+def experiment_of(
+    workspace: Workspace,
+    profile: Profile,
+    setting: Setting,
+    *,
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: Sequence[int] = (0,),
+    limit_test: int | None = None,
+) -> Experiment:
+    """Return the experiment that the page's values ask for.
+
+    Raises:
+        ConfigError: a base that is not offered, or values no experiment can have.
+        StoreError: an upload or a wording that is not the visitor's.
+    """
+    profile.check_model(setting.model)
+    task = task_choice(workspace, setting.task).model_dump()
+    rows = {name: dict(options) for name, options in (methods or {"zero_shot": {}}).items()}
+    changes = {
+        "model": setting.model,
+        "precision": setting.precision,
+        "chat": setting.chat,
+        "template": template_name(workspace, setting.wording),
+        "task": {**task, "limit_test": limit_test} if limit_test else task,
+        "seeds": list(seeds),
+        "methods": rows,
+        "reference": "zero_shot" if "zero_shot" in rows else next(iter(rows)),
+    }
+    return read_experiment(None, (), changes)
+
+
+def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Experiment:
+    """Return an experiment that came from outside; every name in it is one of the visitor's own.
+
+    Tasks and wordings are given by key, imported adapters by name; paths are refused.
+
+    Raises:
+        ConfigError: unknown keys, values no experiment can have, or a path.
+        StoreError: an upload, a wording or an adapter that is not the visitor's.
+    """
+    asked = check_mapping(content, Experiment, where="experiment")
+    files = (asked.task.train, asked.task.dev, asked.task.test)
+    if any(file is not None for file in files):
+        raise ConfigError(
+            "experiment.task: files are not read from here. Upload the rows first, and give the "
+            "key of the upload as the task's name."
+        )
+    task = task_choice(workspace, asked.task.name).model_dump()
+    limits = ("limit_train", "limit_dev", "limit_test", "split_seed")
+    task |= {name: getattr(asked.task, name) for name in limits}
+    rows = {row: dict(options) for row, options in asked.methods.items()}
+    for row, options in rows.items():
+        _check_row_name(row)
+        if asked.method_of(row)[0] == "imported":
+            options["adapter"] = _imported_folder(workspace, options.get("adapter"))
+    changes = {
+        **asked.model_dump(mode="json"),
+        "task": task,
+        "template": template_name(workspace, asked.template),
+        "methods": rows,
+    }
+    return read_experiment(None, (), changes)
+
+
+def way_choices(
+    workspace: Workspace, desk: ModelDesk, experiment: Experiment
+) -> list[tuple[str, str]]:
+    """Return (title, key) of every way that can answer with an experiment's base and wording.
+
+    Words first, then trained runs, the newest first, then adapters trained elsewhere.
+    """
+    choices = [(name, f"{_WORDS}{name}") for name in WORDS]
+    choices += [
+        (title, f"{_RUN}{run.record.run_id}")
+        for run, title in trained_runs(workspace, desk, experiment)
+    ]
+    for folder in imported_folders(workspace):
+        choices.append((f"imported {folder}", f"{_IMPORT}{folder}"))
+    return choices
+
+
+def trained_runs(
+    workspace: Workspace, desk: ModelDesk, experiment: Experiment
+) -> list[tuple[StoredRun, str]]:
+    """Return finished trained runs of an experiment's base, task and wording, with their titles."""
+    setting = desk.setting(experiment)
+    fitting = [
+        run
+        for run in reversed(workspace.runs())
+        if run.record.status == "finished"
+        and run.spec.method in METHODS
+        and issubclass(method_class(run.spec.method), SupportsSave)
+        and run.spec.base == setting["base"]
+        and run.spec.task == setting["task"]
+        and run.spec.template == setting["template"]
+    ]
+    return [(run, run_title(run)) for run in fitting]
+
+
+def run_title(run: StoredRun) -> str:
+    """Return what a run is called in lists: row, seed, and the first letters of its hash."""
+    return f"{run.record.row} · seed {run.spec.seed} · {run.spec.digest[:4]}"
+
+
+def imported_folders(workspace: Workspace) -> list[str]:
+    """Return the names of the adapters the visitor imported, the newest first."""
+    paths = workspace.imports.glob("*/adapter_config.json")
+    found = sorted(((path.stat().st_mtime, path.parent.name) for path in paths), reverse=True)
+    return [name for _, name in found]
+
+
+def ways_of(workspace: Workspace, keys: Sequence[str], *, most: int) -> list[Way]:
+    """Return the chosen ways.
+
+    Raises:
+        ConfigError: none, too many, or an unknown one.
+        StoreError: a run or an adapter that is not the visitor's.
+    """
+    if not keys:
+        raise ConfigError("columns: none chosen. Choose at least one way to answer.")
+    if len(keys) > most:
+        raise ConfigError(f"columns: {len(keys)} chosen; at most {most} here.")
+    return [_way(workspace, key) for key in dict.fromkeys(keys)]
+
+
+def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the rows of an experiment that evaluates the chosen ways.
+
+    A trained run keeps its options and its seed, so that it is found and not trained again.
+    """
+    rows: dict[str, Any] = {}
+    for key in dict.fromkeys(keys):
+        way = _way(workspace, key)
+        options: dict[str, Any] = dict(way.options)
+        name = key.removeprefix(_WORDS) if key.startswith(_WORDS) else way.method
+        if way.run is not None:
+            options["seeds"] = [way.run.spec.seed]
+            name = _free_name(way.run.record.row, way.run.spec.digest, rows)
+        elif key.startswith(_IMPORT):
+            name, options["seeds"] = f"imported_{key.removeprefix(_IMPORT)}", [0]
+        elif way.method == "few_shot":
+            options["seeds"] = list(seeds)
+        else:
+            options["seeds"] = [0]  # nothing random in it
+        rows[name] = options if name == way.method else {"method": way.method, **options}
+    return rows
+
+
+def _free_name(row: str, digest: str, taken: Mapping[str, object]) -> str:
+    safe = "".join(c if c.isalnum() or c == "_" else "_" for c in row)
+    return safe if safe not in taken else f"{safe}_{digest[:4]}"
+
+
+def _way(workspace: Workspace, key: object) -> Way:
+    text = key if isinstance(key, str) else ""
+    if text.startswith(_WORDS):
+        name = text.removeprefix(_WORDS)
+        if name not in WORDS:
+            raise ConfigError(f"columns: {unknown_name('way', name[:80], WORDS)}")
+        method, options = WORDS[name]
+        return Way(name, method, dict(options))
+    if text.startswith(_RUN):
+        run = workspace.run(text.removeprefix(_RUN))
+        if run.record.status != "finished":
+            raise StoreError(f"run '{run.record.run_id}': is {run.record.status}. Resume its job.")
+        return Way(run_title(run), run.spec.method, dict(run.spec.options), run.spec.seed, run)
+    if text.startswith(_IMPORT):
+        name = text.removeprefix(_IMPORT)
+        return Way(f"imported {name}", "imported", {"adapter": _imported_folder(workspace, name)})
+    raise ConfigError(f"columns: {str(key)[:60]!r} is no way to answer. Choose from the list.")
+
+
+def _imported_folder(workspace: Workspace, name: object) -> str:
+    """Return the folder of an imported adapter.
+
+    Raises:
+        StoreError: it is not among the visitor's.
+    """
+    if name not in imported_folders(workspace):
+        raise StoreError(f"adapter {str(name)[:60]!r}: not found among yours. Import it again.")
+    return str(workspace.imports / str(name))
+
+
+def _check_row_name(row: str) -> None:
+    """Refuse names of rows that could not be typed in a command, or would spoil a table.
+
+    Raises:
+        ConfigError: anything but letters, digits, "_" and "-", up to 60 of them.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", row):
+        raise ConfigError(
+            f"experiment.methods: {row[:60]!r} is no name for a row. Use letters, digits, '_', '-'."
+        )

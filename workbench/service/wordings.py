@@ -1,0 +1,89 @@
+"""Wordings in the page: the ones a task brings, and a visitor's own edits of them."""
+
+import hashlib
+from contextlib import suppress
+
+import yaml
+
+from workbench.atomic import write_text
+from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.runs.session import open_template
+from workbench.service.workspace import Workspace, checked_name
+from workbench.tasks.base import Task
+from workbench.tasks.catalog import prompts_folder
+from workbench.templates import PromptTemplate
+from workbench.yaml_files import check_mapping, parse_mapping
+
+MOST_CHARS = 8000  # characters; ours are below 2,000
+_PREFIX = "edited:"
+_WHERE = "wording"
+_TITLE_CHARS = 32
+
+
+def wording_choices(workspace: Workspace, task: Task) -> list[tuple[str, str]]:
+    """Return (title, key) of the wordings that fit a task: its own first, then edited ones."""
+    folder = prompts_folder() / task.name
+    names = sorted(path.stem for path in folder.glob("*.yaml") if path.name != "task.yaml")
+    own = sorted(names, key=lambda name: name != "plain") or ["plain"]
+    choices = [(name, name) for name in own]
+    for path in sorted(workspace.wordings.glob("*.yaml"), key=lambda p: -p.stat().st_mtime):
+        with suppress(WorkbenchError, OSError):
+            template = parse_wording(path.read_text(encoding="utf-8"), task)
+            words = " ".join((template.instruction or template.input).split())
+            title = words if len(words) <= _TITLE_CHARS else f"{words[: _TITLE_CHARS - 1]}…"
+            choices.append((f"edited: {title}", f"{_PREFIX}{path.stem}"))
+    return choices
+
+
+def wording_text(workspace: Workspace, task: Task, key: object) -> str:
+    """Return a wording as YAML to edit."""
+    name = template_name(workspace, key)
+    path = prompts_folder() / task.name / f"{name}.yaml"
+    if name.endswith(".yaml"):
+        return (workspace.wordings / name.rpartition("/")[2]).read_text(encoding="utf-8")
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    content = open_template(name, task).model_dump(mode="json", exclude={"name"})
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def parse_wording(text: str, task: Task) -> PromptTemplate:
+    """Return the template that YAML text describes, checked against a task.
+
+    Raises:
+        ConfigError: too long, no YAML, unknown or missing keys.
+        PromptError: it does not fit the task.
+    """
+    if not isinstance(text, str) or len(text) > MOST_CHARS:
+        raise ConfigError(
+            f"{_WHERE}: {len(str(text))} characters; at most {MOST_CHARS} are read. Shorten it."
+        )
+    template = check_mapping(parse_mapping(text, where=_WHERE), PromptTemplate, where=_WHERE)
+    return template.check(task.field_names, task.labels, where=_WHERE)
+
+
+def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
+    """Check and keep an edited wording; return its key.
+
+    Raises:
+        ConfigError: see `parse_wording`; likewise `PromptError`.
+    """
+    parse_wording(text, task)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    write_text(workspace.wordings / f"{digest}.yaml", text)
+    return f"{_PREFIX}{digest}"
+
+
+def template_name(workspace: Workspace, key: object) -> str:
+    """Return what an experiment calls a wording: its name, or the path of an edited one.
+
+    Raises:
+        StoreError: an edited wording that is not among the visitor's.
+    """
+    if isinstance(key, str) and key.startswith(_PREFIX):
+        digest = checked_name(key.removeprefix(_PREFIX), "wording")
+        path = workspace.wordings / f"{digest}.yaml"
+        if not path.is_file():
+            raise StoreError(f"wording '{digest}': not found among yours. Choose another one.")
+        return str(path)
+    return checked_name(key, "wording").removesuffix(".yaml").removesuffix(".yml")

@@ -1,0 +1,189 @@
+"""The process of one job: `python -m workbench.service.worker FOLDER`.
+
+The same `work` runs inside a handler, a chunk at a time, where a machine lends its accelerator for
+seconds only (ZeroGPU); going on after a chunk is the same as going on after a stop.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from workbench.errors import StoreError, WorkbenchError
+from workbench.progress import Interrupted, ProgressEvent
+from workbench.runs.execute import RunRequest
+from workbench.runs.session import Session, open_session
+from workbench.runs.spec import Experiment, stored_experiment
+from workbench.runs.store import RunStore, StoredRun
+from workbench.service import jobs
+from workbench.service.comparing import run_comparison
+from workbench.service.jobs import JobState, JobStatus, RowResult
+from workbench.service.profile import detect_profile
+from workbench.service.workspace import workspace_of
+
+_WRITE_SECONDS = 0.4  # between two writes of the status
+_SHOWN_FIGURES = ("loss", "dev_accuracy", "dev_loss", "learning_rate", "gradient_norm")
+
+OpenSession = Callable[[Experiment], Session]
+
+
+class StatusWriter:
+    """Writes how far a job is, at most a few times a second.
+
+    Args:
+        folder: Of the job.
+        status: As it stands at the start.
+    """
+
+    def __init__(self, folder: Path, status: JobStatus) -> None:
+        self._folder, self.status = folder, status
+        self._began = self._stage_began = self._written = time.monotonic()
+        self._seconds_before = status.seconds
+        self._first_step = 0
+        self._process = psutil.Process()
+
+    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
+        """Note a run's start."""
+        self._update(
+            row=f"{request.row}, seed {request.seed}",
+            run_id=run_id,
+            number=number,
+            total=total,
+            stage="fit",
+            done=0,
+            steps=0,
+            seconds_left=None,
+            figures={},
+        )
+
+    def progressed(self, event: ProgressEvent) -> None:
+        """Note a step; the time left follows from the steps of this stage so far."""
+        if event.stage != self.status.stage:
+            self._stage_began, self._first_step = time.monotonic(), event.done - 1
+        spent, made = time.monotonic() - self._stage_began, event.done - 1 - self._first_step
+        left = spent / made * (event.total - event.done) if made > 0 else None
+        figures = {k: v for k, v in event.figures.items() if k in _SHOWN_FIGURES}
+        changes = {
+            "stage": event.stage,
+            "done": event.done,
+            "steps": event.total,
+            "seconds_left": left,
+            "figures": self.status.figures | figures,
+        }
+        is_due = time.monotonic() - self._written > _WRITE_SECONDS or event.done == event.total
+        self._update(is_written=is_due, **changes)
+
+    def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
+        """Note a finished run."""
+        accuracy = run.record.metrics["accuracy"].value
+        result = RowResult(
+            row=request.row,
+            seed=request.seed,
+            run_id=run.record.run_id,
+            accuracy=accuracy,
+            found=found,
+        )
+        self._update(rows=[*self.status.rows, result])
+
+    def finish(self, state: JobState, message: str = "") -> None:
+        """Note how the job ended."""
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        self._update(state=state, message=message, ended=ended, seconds_left=None, pid=None)
+
+    def _update(self, *, is_written: bool = True, **changes: object) -> None:
+        seconds = self._seconds_before + time.monotonic() - self._began
+        memory = self._process.memory_info().rss
+        extra = {"seconds": round(seconds, 1), "memory_bytes": memory}
+        self.status = self.status.model_copy(update=changes | extra)
+        if is_written:
+            jobs.write_status(self._folder, self.status)
+            self._written = time.monotonic()
+
+
+def work(
+    folder: Path,
+    store: RunStore,
+    *,
+    open_session: OpenSession = open_session,
+    seconds: float | None = None,
+    minutes: float | None = None,
+    stopping: threading.Event | None = None,
+) -> JobStatus:
+    """Run a job until it is finished, asked to stop, or its time is up; return how it ended.
+
+    Args:
+        folder: Of the job.
+        store: Where its runs go.
+        open_session: Loads what the experiment needs, or hands over what is loaded already.
+        seconds: Length of one chunk; the job then waits for the next one.
+        minutes: Computing time of the whole job; it then stops with a checkpoint.
+        stopping: Set when this process is told to end.
+    """
+    experiment = stored_experiment(folder)
+    if experiment is None:
+        raise StoreError(f"{folder}: no experiment in it.")
+    with jobs.running(folder) as status:
+        writer = StatusWriter(folder, status)
+        limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
+        shortest = min((limit for limit in limits if limit is not None), default=None)
+        deadline = None if shortest is None else time.monotonic() + shortest
+        asked = jobs.should_stop(folder, deadline=deadline)
+        try:
+            run_comparison(
+                open_session(experiment),
+                experiment,
+                store=store,
+                folder=folder,
+                watcher=writer,
+                should_stop=lambda: asked() or (stopping is not None and stopping.is_set()),
+            )
+            writer.finish("finished")
+        except Interrupted as interruption:
+            writer.finish(*_why_stopped(folder, writer.status, minutes, str(interruption)))
+        except WorkbenchError as error:
+            writer.finish("failed", str(error))
+        except Exception:
+            writer.finish("failed", "a bug of ours; the log has the details")
+            raise
+        return writer.status
+
+
+def _why_stopped(
+    folder: Path, status: JobStatus, minutes: float | None, reason: str
+) -> tuple[JobState, str]:
+    if jobs.is_stop_requested(folder):
+        return "stopped", f"{reason}; resume goes on from there"
+    if minutes is not None and status.seconds >= 60 * minutes:
+        return "stopped", f"the {minutes:g} minutes a job may take here are up ({reason})"
+    return "interrupted", f"{reason}; resume goes on from there"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job of a folder; start the next one when it ends."""
+    folder = Path(arguments[0]).resolve()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    workspace = workspace_of(folder)
+    try:
+        minutes = detect_profile().caps.minutes
+        status = work(folder, workspace.store, minutes=minutes, stopping=stopping)
+        return 0 if status.state == "finished" else 1
+    except Exception:
+        sys.stderr.write(traceback.format_exc())
+        return 1
+    finally:
+        jobs.start_next(workspace.root)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

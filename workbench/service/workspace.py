@@ -1,0 +1,189 @@
+"""A visitor's own folder: runs, jobs, uploads, wordings and imported adapters, by checked names.
+
+    <root>/workspace/                 locally; of a public page <root>/visitors/<hash of the token>/
+        <run id>/                     the run store
+        jobs/<job id>/                experiment.json, status.json, worker.log, report.*
+        uploads/<digest>/             the file and upload.json
+        wordings/<digest>.yaml        edited in the page
+        imports/<digest>/             adapters trained elsewhere
+
+Locally the folders that the batch command wrote below <root> are shown too.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.atomic import explained, write_text
+from workbench.errors import StoreError
+from workbench.runs.spec import EXPERIMENT_FILE
+from workbench.runs.store import RunStore, StoredRun
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{2,159}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_KEY_FILE = ".share-secret"
+_OWN, _VISITORS = "workspace", "visitors"
+
+
+def checked_name(name: object, kind: str) -> str:
+    """Return a name that is safe as one part of a path.
+
+    Raises:
+        StoreError: anything else, such as `../x`, an address, or a name with a slash.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+        shown = str(name)[:60]
+        raise StoreError(
+            f"{kind} {shown!r}: not a name of a {kind}. Names have letters, digits, '_', '-' and "
+            "'.'; choose one from the list."
+        )
+    return name
+
+
+def new_token() -> str:
+    """Return a visitor's secret; whoever has it owns what was made with it."""
+    return secrets.token_urlsafe(24)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What one visitor may see and change.
+
+    Attributes:
+        root: Folder of all runs of this installation.
+        folder: The visitor's own.
+        is_public: Other folders below the root are not the visitor's to see.
+    """
+
+    root: Path
+    folder: Path
+    is_public: bool
+
+    @property
+    def store(self) -> RunStore:
+        """The visitor's own run store; locally it also finds what the batch command made."""
+        if self.is_public:
+            return RunStore(self.folder)
+        folders = sorted({path.parent for path in self.root.glob(f"*/{EXPERIMENT_FILE}")})
+        return RunStore(self.folder, also=folders)
+
+    @property
+    def jobs(self) -> Path:
+        """Folder of jobs."""
+        return self.folder / "jobs"
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of uploaded data."""
+        return self.folder / "uploads"
+
+    @property
+    def wordings(self) -> Path:
+        """Folder of wordings edited in the page."""
+        return self.folder / "wordings"
+
+    @property
+    def imports(self) -> Path:
+        """Folder of adapters trained elsewhere."""
+        return self.folder / "imports"
+
+    def runs(self) -> list[StoredRun]:
+        """Return the runs the visitor may see, oldest first; unreadable folders are passed over."""
+        found: dict[str, StoredRun] = {}
+        for root in self.store.roots:
+            for path in root.glob("*/record.json"):
+                with suppress(StoreError):
+                    run = RunStore(root).find(path.parent.name)
+                    if run is not None:
+                        found.setdefault(run.record.run_id, run)
+        return sorted(found.values(), key=lambda run: run.record.started)
+
+    def run(self, run_id: object) -> StoredRun:
+        """Return one of the visitor's runs.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        name = checked_name(run_id, "run")
+        run = self.store.find(name)
+        if run is None:
+            raise StoreError(f"run '{name}': not found among your runs. Choose one from the list.")
+        return run
+
+    def delete_run(self, run_id: object) -> None:
+        """Delete a run's folder.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        shutil.rmtree(self.run(run_id).folder)
+
+    def experiments(self) -> list[Path]:
+        """Return folders with an experiment: the visitor's jobs; locally all."""
+        folders = [path.parent for path in self.jobs.glob(f"*/{EXPERIMENT_FILE}")]
+        if not self.is_public:
+            folders += [path.parent for path in self.root.glob(f"*/{EXPERIMENT_FILE}")]
+        return folders
+
+    def stored_bytes(self) -> int:
+        """Return the disk space the visitor's folder takes."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
+    """Return a visitor's workspace; locally there is one for all.
+
+    Raises:
+        StoreError: no token, or not of the form this page gives out.
+    """
+    root = root.resolve()
+    if not is_public:
+        return Workspace(root, root / _OWN, is_public=False)
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise StoreError(
+            "visitor: this public page needs the token it gave your browser (or any secret of 16 "
+            "to 64 letters, digits, '_' and '-' for the programming interface). Reload the page."
+        )
+    name = hashlib.sha256(token.encode()).hexdigest()[:32]
+    return Workspace(root, root / _VISITORS / name, is_public=True)
+
+
+def workspace_of(job_folder: Path) -> Workspace:
+    """Return the workspace a job's folder lies in."""
+    folder = job_folder.parent.parent
+    is_public = folder.parent.name == _VISITORS
+    return Workspace(folder.parent.parent if is_public else folder.parent, folder, is_public)
+
+
+def share_key(root: Path, run_id: str) -> str:
+    """Return the key that lets a link show one run of a public page to somebody else."""
+    return hmac.new(_secret(root), run_id.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def shared_run(root: Path, run_id: object, key: object) -> StoredRun:
+    """Return the run a shared link names, whoever's it is.
+
+    Raises:
+        StoreError: no such run, or the key does not belong to it.
+    """
+    name = checked_name(run_id, "run")
+    if isinstance(key, str) and hmac.compare_digest(key.encode(), share_key(root, name).encode()):
+        for folder in root.glob(f"{_VISITORS}/*/{name}"):
+            run = RunStore(folder.parent).find(name)
+            if run is not None:
+                return run
+    raise StoreError(f"run '{name}': this link does not open it. Ask for the whole link again.")
+
+
+def _secret(root: Path) -> bytes:
+    path = root / _KEY_FILE
+    if not path.is_file():
+        write_text(path, secrets.token_hex(32))
+        with explained(path):
+            path.chmod(0o600)
+    return path.read_bytes()

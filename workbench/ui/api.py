@@ -1,0 +1,322 @@
+"""The programming interface: named endpoints with types, for `gradio_client` and agents.
+
+On a public page every call needs `visitor`: any secret of 16 to 64 letters, digits, `_` and `-`;
+whoever has it owns what was made with it. Locally it is left empty.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial, update_wrapper
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import api
+
+from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
+from workbench.errors import ConfigError
+from workbench.methods.prediction import score_labels
+from workbench.service import jobs
+from workbench.service.asking import Column, fit_way, spec_of
+from workbench.service.comparisons import open_comparison
+from workbench.service.uploads import SUFFIXES, ColumnChoice, keep_upload
+from workbench.service.ways import checked_experiment, ways_of
+from workbench.tasks.base import Sample
+from workbench.ui.compare import Question, stream_columns
+from workbench.ui.context import AppContext, SettingValues, problem_text
+from workbench.ui.train import training_experiment
+
+_MOST_TEXTS = 256  # of one call
+_DEFAULT_WAYS = ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
+_STREAM_SECONDS = 0.1
+
+
+class Endpoints:
+    """What can be called from outside; the docstrings are shown to those who call."""
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+
+    def compare(
+        self,
+        text: str,
+        ways: list[str] | None = None,
+        task: str = "support_intents",
+        text_b: str = "",
+        wording: str = "plain",
+        max_new_tokens: int = 24,
+        temperature: float = 0.0,
+        seed: int = 0,
+        visitor: str = "",
+    ) -> Iterator[dict[str, Any]]:
+        """Answer one text in several ways at once; yields the columns as they grow.
+
+        Args:
+            text: What to answer.
+            ways: "words:zero_shot", "words:few_shot", "words:few_shot_calibrated",
+                "words:chain_of_thought", "run:<run id>", "import:<name>"; null takes three.
+            task: Name of a task, or key of an upload.
+            text_b: Second text, for tasks with two.
+            wording: Name of a wording.
+            max_new_tokens: Upper bound of each answer.
+            temperature: 0 is greedy.
+            seed: Of sampling.
+            visitor: Secret of the caller on a public page.
+
+        Returns:
+            `columns`: label, text, answer, probabilities, prompt and generated tokens, seconds.
+        """
+        values = SettingValues(visitor, task, wording, self._context.profile.models[0])
+        question = Question(
+            (text, text_b), ways or _DEFAULT_WAYS, max_new_tokens, temperature, seed
+        )
+        for columns in stream_columns(self._context, values, question):
+            yield {"columns": [_column(column) for column in columns]}
+
+    def score(
+        self,
+        texts: list[str],
+        way: str = "words:zero_shot",
+        task: str = "support_intents",
+        wording: str = "plain",
+        visitor: str = "",
+    ) -> list[dict[str, float]]:
+        """Return the label probabilities of many texts, one mapping each.
+
+        Args:
+            texts: At most 256, for tasks with one text and labels.
+            way: One of `ways`, see `compare`.
+            task: Name of a task, or key of an upload.
+            wording: Name of a wording.
+            visitor: Secret of the caller on a public page.
+        """
+        context = self._context
+        _check_texts(texts, context)
+        values = SettingValues(visitor, task, wording, context.profile.models[0])
+        workspace, experiment = context.experiment(values)
+        chosen = ways_of(workspace, [way], most=1)[0]
+        found = context.desk.task(experiment.task)
+        if not found.labels or len(found.field_names) != 1:
+            raise ConfigError(f"task '{found.name}': score needs labels and one text per item.")
+
+        def work() -> list[dict[str, float]]:
+            session = context.desk.session(experiment)
+            fit = partial(fit_way, session, chosen, workspace.folder)
+            fitted = context.desk.fitted(spec_of(session, chosen).digest, fit)
+            samples = [
+                Sample(str(number), {found.field_names[0]: text}, target="")
+                for number, text in enumerate(texts)
+            ]
+            rows = [fitted.condition(sample.fields) for sample in samples]
+            predictions = score_labels(session.engine, fitted, samples, rows)
+            return [dict(prediction.probabilities or {}) for prediction in predictions]
+
+        return context.desk.call(work)
+
+    def upload_rows(
+        self,
+        name: str,
+        content: str,
+        file_type: str = ".csv",
+        text_column: str = "text",
+        label_column: str = "label",
+        text_b_column: str = "",
+        kind: str = "classification",
+        visitor: str = "",
+    ) -> str:
+        """Keep labelled rows as a task and return its key.
+
+        Args:
+            name: Of the task.
+            content: The file as text; at most 2 MB.
+            file_type: ".csv", ".tsv", ".jsonl" or ".json".
+            text_column: Column of the text.
+            label_column: Column of the label or answer.
+            text_b_column: Column of a second text, or empty.
+            kind: "classification" or "short_answer".
+            visitor: Secret of the caller on a public page.
+        """
+        workspace = self._context.workspace(visitor)
+        if file_type not in SUFFIXES or file_type == ".parquet":
+            raise ConfigError(
+                f"file_type {file_type[:20]!r}: .csv, .tsv, .jsonl or .json is needed."
+            )
+        columns = ColumnChoice(text_column, label_column, text_b_column or None, kind)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"rows{file_type}"
+            path.write_text(content, encoding="utf-8")
+            key, _ = keep_upload(workspace, self._context.profile.caps, path, name, columns)
+        return key
+
+    def start_training(
+        self,
+        method: str,
+        options: dict[str, Any] | None = None,
+        task: str = "support_intents",
+        wording: str = "plain",
+        seed: int = 0,
+        visitor: str = "",
+    ) -> str:
+        """Start a training and return the id of its job; see `job_status`.
+
+        Args:
+            method: A trained method, such as "prompt_tuning" or "lora".
+            options: Of the method; null takes its defaults.
+            task: Name of a task, or key of an upload.
+            wording: Name of a wording.
+            seed: Of the run.
+            visitor: Secret of the caller on a public page.
+        """
+        context = self._context
+        values = SettingValues(visitor, task, wording, context.profile.models[0])
+        given = {f"{method}__{key}": value for key, value in (options or {}).items()}
+        workspace, experiment = training_experiment(context, values, method, seed, given)
+        title = f"{method} on {context.desk.task(experiment.task).name}"
+        return self._submitted(
+            jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
+        )
+
+    def start_evaluation(self, experiment: dict[str, Any], visitor: str = "") -> str:
+        """Start a comparison and return the id of its job; see `job_status`.
+
+        Args:
+            experiment: As in an experiment file. Tasks and wordings are given by key, and
+                imported adapters by name; files are uploaded with `upload_rows` first.
+            visitor: Secret of the caller on a public page.
+        """
+        context = self._context
+        workspace = context.workspace(visitor)
+        checked = checked_experiment(workspace, experiment)
+        title = f"{len(checked.methods)} rows on {context.desk.task(checked.task).name}"
+        return self._submitted(
+            jobs.submit(workspace, context.profile, checked, kind="evaluate", title=title)
+        )
+
+    def job_status(self, job_id: str, visitor: str = "") -> dict[str, Any]:
+        """Return how far a job is: state, run, step, figures, finished rows.
+
+        Args:
+            job_id: Of `start_training` or `start_evaluation`.
+            visitor: Secret of the caller on a public page.
+        """
+        workspace = self._context.workspace(visitor)
+        jobs.start_next(workspace.root)
+        return jobs.read_job(workspace, job_id).status.model_dump(mode="json")
+
+    def stop_job(self, job_id: str, visitor: str = "") -> str:
+        """Ask a job to stop with a checkpoint and return its state.
+
+        Args:
+            job_id: Of `start_training` or `start_evaluation`.
+            visitor: Secret of the caller on a public page.
+        """
+        return jobs.stop(self._context.workspace(visitor), job_id).status.state
+
+    def export_comparison(self, job_id: str, visitor: str = "") -> dict[str, Any]:
+        """Return a finished comparison's report: `json`, and as text `csv`, `markdown`, `html`.
+
+        Args:
+            job_id: Of a finished job.
+            visitor: Secret of the caller on a public page.
+        """
+        comparison, _, _ = open_comparison(self._context.workspace(visitor), job_id)
+        return {
+            "json": json.loads(json.dumps(report_as_dict(comparison), default=str)),
+            "csv": report_csv(comparison),
+            "markdown": report_markdown(comparison),
+            "html": report_html(comparison),
+        }
+
+    def list_runs(self, visitor: str = "") -> list[dict[str, Any]]:
+        """Return the caller's runs: id, task, method, seed, status, metrics and costs.
+
+        Args:
+            visitor: Secret of the caller on a public page.
+        """
+        return [
+            {
+                "run_id": run.record.run_id,
+                "task": run.spec.task["name"],
+                "row": run.record.row,
+                "method": run.spec.method,
+                "seed": run.spec.seed,
+                "status": run.record.status,
+                "metrics": {name: asdict(value) for name, value in run.record.metrics.items()},
+                "cost": run.record.cost,
+            }
+            for run in self._context.workspace(visitor).runs()
+        ]
+
+    def _submitted(self, job: jobs.Job) -> str:
+        if self._context.profile.executor == "chunks":
+            raise ConfigError(
+                "jobs: this Space lends its accelerator to the page only. Use the page, or a Space "
+                "with hardware of its own."
+            )
+        jobs.start_next(self._context.root)
+        return job.status.job_id
+
+
+def build(context: AppContext) -> None:
+    """Register the endpoints; those that run the model share its place in the queue."""
+    endpoints = Endpoints(context)
+    for function in (endpoints.compare, endpoints.score):
+        api(_told(function), concurrency_id="model", concurrency_limit=1)
+    for quick in (
+        endpoints.upload_rows,
+        endpoints.start_training,
+        endpoints.start_evaluation,
+        endpoints.job_status,
+        endpoints.stop_job,
+        endpoints.export_comparison,
+        endpoints.list_runs,
+    ):
+        api(_told(quick), concurrency_limit=8)
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an endpoint whose errors reach the caller as messages, never as tracebacks."""
+    if function.__name__ == "compare":
+
+        def streamed(*arguments: Any) -> Iterator[Any]:
+            try:
+                yield from function(*arguments)
+            except Exception as error:
+                raise gr.Error(problem_text(error), print_exception=False) from error
+
+        return update_wrapper(streamed, function)
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise gr.Error(problem_text(error), print_exception=False) from error
+
+    return update_wrapper(called, function)
+
+
+def _column(column: Column) -> dict[str, Any]:
+    prediction, generation = column.prediction, column.generation
+    return {
+        "label": column.label,
+        "text": column.text,
+        "answer": None if prediction is None else prediction.answer,
+        "probabilities": None if prediction is None else prediction.probabilities,
+        "prompt_tokens": column.conditioning.num_tokens,
+        "generated_tokens": None if generation is None else len(generation.token_ids),
+        "first_token_seconds": column.first_token_seconds,
+        "seconds": column.seconds,
+    }
+
+
+def _check_texts(texts: object, context: AppContext) -> None:
+    most = context.profile.caps.text_chars
+    is_list = isinstance(texts, list) and 1 <= len(texts) <= _MOST_TEXTS
+    if not is_list or not all(isinstance(text, str) and text.strip() for text in texts):  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"texts: a list of 1 to {_MOST_TEXTS} texts is needed, none of them empty."
+        )
+    if any(len(text) > most for text in texts):  # type: ignore[attr-defined]
+        raise ConfigError(f"texts: at most {most} characters each.")

@@ -1,0 +1,102 @@
+"""What every tab is given, and how a tab shows that something went wrong."""
+
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from workbench.errors import WorkbenchError
+from workbench.runs.spec import Experiment
+from workbench.service.desk import ModelDesk
+from workbench.service.profile import Profile
+from workbench.service.ways import Setting, experiment_of
+from workbench.service.workspace import Workspace, open_workspace
+from workbench.ui.rendering import render
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """One running app.
+
+    Attributes:
+        root: Folder of all runs.
+        profile: What this place allows.
+        desk: Owner of the base in memory.
+        exports: Folder for files to download; the runs themselves are never served.
+        run_chunk: Runs a stretch of a job inside a handler, see `accelerator.chunk_runner`.
+    """
+
+    root: Path
+    profile: Profile
+    desk: ModelDesk
+    exports: Path
+    run_chunk: Callable[[str], str]
+
+    @property
+    def has_login(self) -> bool:
+        """Whether visitors can log in to the Hub: on a Space that asked for it, nowhere else."""
+        return "SPACE_ID" in os.environ and "OAUTH_CLIENT_ID" in os.environ
+
+    def workspace(self, token: object) -> Workspace:
+        """Return a visitor's workspace."""
+        return open_workspace(self.root, token, is_public=self.profile.is_public)
+
+    def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
+        """Return the workspace and setting that the page's first row stands for."""
+        setting = Setting(
+            task=str(values.task),
+            wording=str(values.wording),
+            model=str(values.model).strip(),
+            precision=str(values.precision),
+            chat=bool(values.chat),
+        )
+        return self.workspace(values.token), setting
+
+    def experiment(self, values: "SettingValues") -> tuple[Workspace, Experiment]:
+        """Return the workspace, and an experiment with the page's base, task and wording."""
+        workspace, setting = self.setting(values)
+        return workspace, experiment_of(workspace, self.profile, setting)
+
+
+@dataclass(frozen=True)
+class SettingValues:
+    """The raw values of the page's first row; anything may be in them."""
+
+    token: object = None
+    task: object = "support_intents"
+    wording: object = "plain"
+    model: object = "smollm2-135m-instruct"
+    precision: object = "nf4"
+    chat: object = False
+
+
+def problem_text(error: Exception) -> str:
+    """Return what to tell a visitor about an error; a bug gets a number and goes to the log."""
+    if isinstance(error, WorkbenchError):
+        return str(error)
+    number = secrets.token_hex(3)
+    _log.error("error %s", number, exc_info=error)
+    return (
+        f"Something went wrong on our side (error {number}). Nothing you made is lost; try again, "
+        "or look for that number in the log of the app."
+    )
+
+
+def problem(error: Exception) -> str:
+    """Return an error as a box to show where it arose."""
+    return render("problem", text=problem_text(error))
+
+
+def or_problem(work: Callable[[], str]) -> str:
+    """Return the HTML that work makes, or the box of what went wrong."""
+    try:
+        return work()
+    except Exception as error:
+        return problem(error)

@@ -1,0 +1,207 @@
+"""A job as a panel that follows it: progress, curves, stop and resume; shared by two tabs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+
+from workbench.analysis.training_figure import history_plot
+from workbench.service import jobs
+from workbench.service.command_line import compare_command
+from workbench.service.jobs import CAN_RESUME, Job
+from workbench.service.workspace import Workspace
+from workbench.ui.context import AppContext, problem
+from workbench.ui.rendering import render
+from workbench.ui.setup import Setup
+
+Kind = Literal["train", "evaluate"]
+
+_TICK_SECONDS = 1.5
+_EMPTY: Mapping[Kind, str] = {
+    "train": "Nothing was trained here yet. Choose a method and press Train; you can close this "
+    "page meanwhile, the training goes on.",
+    "evaluate": "Nothing was evaluated here yet. Choose rows and press Evaluate; you can close "
+    "this page meanwhile.",
+}
+
+
+@dataclass(frozen=True)
+class JobPanel:
+    """The components of a panel.
+
+    Attributes:
+        choice: Which job is shown.
+        view: The job as HTML.
+        timer: Looks again while the job is unfinished.
+        stop: Asks it to stop.
+        resume: Lets it go on.
+    """
+
+    choice: gr.Dropdown
+    view: gr.HTML
+    timer: gr.Timer
+    stop: gr.Button
+    resume: gr.Button
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `updates` returns values for."""
+        return [self.choice, self.view, self.timer, self.stop, self.resume]
+
+
+def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
+    """Return the panel's state for a job; for none, that of the newest one.
+
+    Looking also starts the next waiting job, so that a queue never stands still.
+    """
+    try:
+        workspace = context.workspace(token)
+        if context.profile.executor == "process":
+            jobs.start_next(workspace.root)
+        found = [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
+        choices = [(_title(job), job.status.job_id) for job in found]
+        shown = next((job for job in found if job.status.job_id == job_id), None)
+        shown = shown or (found[0] if found else None)
+        if shown is None:
+            view = render("hint", text=_EMPTY[kind])
+            return [
+                gr.Dropdown(choices=[], value=None),
+                view,
+                gr.Timer(active=False),
+                *_buttons(None),
+            ]
+        return [
+            gr.Dropdown(choices=choices, value=shown.status.job_id),
+            job_html(workspace, shown),
+            gr.Timer(active=shown.is_unfinished),
+            *_buttons(shown),
+        ]
+    except Exception as error:
+        return [gr.skip(), problem(error), gr.Timer(active=False), *_buttons(None)]
+
+
+def job_html(workspace: Workspace, job: Job) -> str:
+    """Return a job's progress, rows and curves."""
+    status = job.status
+    share = status.number + (status.done / status.steps if status.steps else 0.0)
+    fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
+    histories = _histories(workspace, job)
+    drawing = history_plot(histories, steps=status.steps if status.stage == "train" else None)
+    return render(
+        "job",
+        status=status,
+        fraction=fraction,
+        ahead=jobs.place_in_queue(workspace.root, job) if status.state == "queued" else 0,
+        drawing=drawing if histories else None,
+        command=compare_command(job.experiment, workspace.folder / "jobs" / status.job_id),
+        log=job.log if status.state == "failed" else "",
+        can_resume=status.state in CAN_RESUME,
+    )
+
+
+def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator[list[Any]]:
+    """Yield the panel of a job just submitted or resumed, and an empty place for what went wrong.
+
+    Where training has to happen inside a handler, this does one chunk after the other; otherwise
+    the job has a process of its own and the panel's timer takes over.
+    """
+    job_id = job.status.job_id
+    yield [*updates(context, kind, token, job_id), ""]
+    if context.profile.executor == "process":
+        return
+    while context.run_chunk(str(job.folder)) == "interrupted":
+        yield [*updates(context, kind, token, job_id), ""]
+    yield [*updates(context, kind, token, job_id), ""]
+
+
+def on_stop(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
+    """Ask the shown job to stop."""
+    try:
+        jobs.stop(context.workspace(token), job_id)
+    except Exception as error:
+        return [gr.skip(), problem(error), gr.skip(), gr.skip(), gr.skip()]
+    return updates(context, kind, token, job_id)
+
+
+def on_resume(
+    context: AppContext, kind: Kind, token: object, job_id: str | None
+) -> Iterator[list[Any]]:
+    """Let the shown job go on."""
+    try:
+        job = jobs.resume(context.workspace(token), context.profile, job_id)
+    except Exception as error:
+        yield [gr.skip(), problem(error), gr.skip(), gr.skip(), gr.skip()]
+        return
+    for shown in follow(context, kind, token, job):
+        yield shown[:-1]
+
+
+def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPanel:
+    """Lay out a panel and wire what does not depend on its tab."""
+    with gr.Row():
+        choice = gr.Dropdown(
+            [], label="Job", elem_id=f"wb-{kind}-job", scale=4, min_width=220, interactive=True
+        )
+        stop = gr.Button("Stop", interactive=False, elem_id=f"wb-{kind}-stop", min_width=90)
+        resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
+    view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
+    panel = JobPanel(choice, view, gr.Timer(_TICK_SECONDS, active=False), stop, resume)
+    quiet: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "outputs": panel.outputs,
+    }
+    inputs = [setup.values["token"], choice]
+    look = partial(updates, context, kind)
+    gr.on(
+        [panel.timer.tick, choice.input, tab.select, setup.loaded],
+        look,
+        inputs,
+        queue=False,
+        **quiet,
+    )
+    stop.click(partial(on_stop, context, kind), inputs, queue=False, **quiet)
+    resume.click(partial(on_resume, context, kind), inputs, concurrency_id="train", **quiet)
+    return panel
+
+
+def _histories(workspace: Workspace, job: Job) -> list[tuple[str, Sequence[Mapping[str, float]]]]:
+    """Return the training histories of the job's finished runs and of the current one."""
+    run_ids = {f"{row.row}, seed {row.seed}": row.run_id for row in job.status.rows}
+    if job.status.run_id and job.status.state != "finished":
+        run_ids[job.status.row] = job.status.run_id
+    found: list[tuple[str, Sequence[Mapping[str, float]]]] = []
+    for name, run_id in run_ids.items():
+        history = read_history(workspace.folder / run_id / "history.jsonl")
+        if history:
+            found.append((name, history))
+    return found
+
+
+def read_history(path: Path) -> list[Mapping[str, float]]:
+    """Return the entries of a history that may be being written; a torn line is left out."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def _title(job: Job) -> str:
+    return f"{job.status.title} · {job.status.state} · {job.status.created[:16].replace('T', ' ')}"
+
+
+def _buttons(job: Job | None) -> list[gr.Button]:
+    state = None if job is None else job.status.state
+    return [
+        gr.Button(interactive=state in ("queued", "running")),
+        gr.Button(interactive=state in CAN_RESUME),
+    ]

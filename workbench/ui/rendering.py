@@ -1,0 +1,80 @@
+"""HTML of the page, from templates that escape everything that comes from data or a model."""
+
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from workbench.analysis.display import (
+    NOTHING,
+    byte_size,
+    interval_text,
+    number,
+    one_line,
+    p_value_text,
+    percent,
+    points,
+)
+from workbench.analysis.drawing import Drawing
+from workbench.metrics import Estimate
+
+
+def render(template: str, **values: object) -> str:
+    """Return `templates/<template>.html.jinja` filled with values; they are text, never markup."""
+    return _environment().get_template(template).render(**values)
+
+
+def duration(seconds: float | None) -> str:
+    """Return "850 ms", "12 s", "3 min 20 s" or "2 h 5 min"."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_source),
+    )
+    environment.filters |= {
+        "bytes": byte_size,
+        "duration": duration,
+        "interval": lambda estimate: interval_text(estimate.low, estimate.high),
+        "number": number,
+        "one_line": one_line,
+        "p_value": p_value_text,
+        "percent": percent,
+        "points_interval": _points_interval,
+        "svg": _trusted_svg,
+    }
+    environment.globals["nothing"] = NOTHING
+    return environment
+
+
+def _points_interval(estimate: Estimate) -> str:
+    """Return "+4.5 [+1.0, +8.0]"; a dash where there is no difference."""
+    if estimate.value is None or estimate.low is None:
+        return points(estimate.value)
+    return f"{points(estimate.value)} {interval_text(estimate.low, estimate.high, sign=True)}"
+
+
+def _source(name: str) -> str:
+    path = files("workbench.ui").joinpath("templates", f"{name}.html.jinja")
+    return path.read_text(encoding="utf-8")
+
+
+def _trusted_svg(drawing: Drawing) -> Markup:
+    """Return a drawing's SVG as it is; the text in it is escaped where it is drawn."""
+    return Markup(drawing.svg)  # noqa: S704 - made by matplotlib, not by the data

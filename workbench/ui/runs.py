@@ -1,0 +1,245 @@
+"""The tab of what was made: open, compare two, share, download, delete, and import adapters."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from workbench.analysis.answers import read_history
+from workbench.analysis.display import percent
+from workbench.analysis.run_diff import diff_records, diff_specs, run_summary
+from workbench.analysis.training_figure import history_plot
+from workbench.errors import ConfigError
+from workbench.models.adapter_import import import_adapter
+from workbench.runs.store import StoredRun
+from workbench.service.publishing import adapter_archive, push_adapter
+from workbench.service.workspace import share_key
+from workbench.ui.context import AppContext, or_problem, problem
+from workbench.ui.rendering import render
+from workbench.ui.setup import Setup
+
+_COLUMNS = ("task", "row", "seed", "accuracy", "status", "started", "run")
+_EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
+
+
+def run_table(context: AppContext, token: object) -> pd.DataFrame:
+    """Return the visitor's runs, the newest first."""
+    runs = reversed(context.workspace(token).runs())
+    return pd.DataFrame([_line(run) for run in runs], columns=list(_COLUMNS))
+
+
+def on_refresh(context: AppContext, token: object) -> list[Any]:
+    """Return the table, and the runs to choose from."""
+    table = run_table(context, token)
+    ids = table["run"].tolist()
+    titles = [
+        f"{task} · {row} · seed {seed} · {run[-4:]}"
+        for task, row, seed, run in zip(
+            table["task"], table["row"], table["seed"], ids, strict=True
+        )
+    ]
+    choices = list(zip(titles, ids, strict=True))
+    return [
+        gr.Dataframe(value=table, visible=bool(ids)),
+        gr.Dropdown(choices=choices),
+        gr.Dropdown(choices=[("none", ""), *choices]),
+        "" if ids else render("hint", text=_EMPTY),
+    ]
+
+
+def on_open(context: AppContext, token: object, run_id: str | None, other: str | None) -> str:
+    """Return a run's page, or two runs side by side."""
+
+    def show() -> str:
+        if not run_id:
+            return render("hint", text="Choose a run in the list, or click one in the table.")
+        workspace = context.workspace(token)
+        run = workspace.run(run_id)
+        if other and other != run_id:
+            return diff_html(run, workspace.run(other))
+        return run_html(run)
+
+    return or_problem(show)
+
+
+def run_html(run: StoredRun) -> str:
+    """Return everything there is to say about one run."""
+    history = read_history(run)
+    drawing = history_plot([(run.record.row, history)], name="run") if history else None
+    return render("run", run=run, facts=run_summary(run), drawing=drawing)
+
+
+def diff_html(first: StoredRun, second: StoredRun) -> str:
+    """Return what differs between two runs: what was asked, and what came out."""
+    return render(
+        "diff",
+        first=first.record.run_id,
+        second=second.record.run_id,
+        specs=diff_specs(first.spec, second.spec),
+        figures=diff_records(first.record, second.record),
+    )
+
+
+def on_download(context: AppContext, token: object, run_id: str | None) -> list[Any]:
+    """Return the run's adapter as a zip file."""
+    try:
+        workspace = context.workspace(token)
+        folder = context.exports / workspace.folder.name
+        path = adapter_archive(workspace.run(run_id), folder)
+        return [gr.File(value=str(path), visible=True), ""]
+    except Exception as error:
+        return [gr.skip(), problem(error)]
+
+
+def on_share(context: AppContext, token: object, run_id: str | None) -> str:
+    """Return the link that opens a run."""
+
+    def link() -> str:
+        run = context.workspace(token).run(run_id)
+        query = f"?run={run.record.run_id}"
+        if context.profile.is_public:
+            query += f"&key={share_key(context.root, run.record.run_id)}"
+        return render("link", query=query, is_public=context.profile.is_public)
+
+    return or_problem(link)
+
+
+def on_delete(context: AppContext, token: object, run_id: str | None, is_sure: object) -> list[Any]:
+    """Delete a run after it was confirmed."""
+    try:
+        if is_sure is not True:
+            raise ConfigError("delete: tick 'Yes, delete it' first. A deleted run is gone.")
+        context.workspace(token).delete_run(run_id)
+        shown = on_refresh(context, token)
+        shown[1] = gr.Dropdown(choices=shown[1].choices, value=None)
+        return [*shown, render("hint", text=f"Deleted {run_id}."), False]
+    except Exception as error:
+        return [*([gr.skip()] * 4), problem(error), False]
+
+
+def on_import(context: AppContext, token: object, file: str | None) -> str:
+    """Check and keep an adapter trained elsewhere."""
+
+    def keep() -> str:
+        if file is None:
+            raise ConfigError("import: choose a zip file with the two files of a PEFT adapter.")
+        folder, summary = import_adapter(Path(file), context.workspace(token).imports)
+        return render("imported", name=folder.name, summary=summary)
+
+    return or_problem(keep)
+
+
+def on_push(
+    context: AppContext,
+    token: object,
+    run_id: str | None,
+    repo_id: str,
+    login: gr.OAuthToken | None,
+) -> str:
+    """Upload the run's adapter to the visitor's own account on the Hub."""
+
+    def push() -> str:
+        if login is None:
+            raise ConfigError("push: log in to the Hub with the button first.")
+        run = context.workspace(token).run(run_id)
+        address = push_adapter(run, str(repo_id).strip(), token=login.token)
+        return render("hint", text=f"Uploaded as a private repository: {address}")
+
+    return or_problem(push)
+
+
+def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
+    """Lay out the tab and wire it."""
+    token = setup.values["token"]
+    empty = gr.HTML(render("hint", text=_EMPTY))
+    table = gr.Dataframe(
+        headers=list(_COLUMNS),
+        interactive=False,
+        show_search="filter",
+        visible=False,
+        max_height=320,
+        label="Runs",
+        elem_id="wb-runs",
+        wrap=True,
+    )
+    with gr.Row():
+        run = gr.Dropdown([], label="Run", elem_id="wb-run", interactive=True, min_width=260)
+        other = gr.Dropdown(
+            [("none", "")], value="", label="Side by side with", interactive=True, min_width=260
+        )
+    view = gr.HTML(elem_id="wb-run-view")
+    with gr.Row():
+        download = gr.Button("Download adapter", elem_id="wb-download", min_width=140)
+        share = gr.Button("Share by link", elem_id="wb-share", min_width=120)
+        is_sure = gr.Checkbox(False, label="Yes, delete it", min_width=120, elem_id="wb-sure")
+        delete = gr.Button("Delete run", variant="stop", elem_id="wb-delete", min_width=100)
+    note = gr.HTML(elem_id="wb-run-note")
+    file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
+    quiet: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "queue": False,
+    }
+    listed = [table, run, other, empty]
+    gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **quiet)
+    table.select(_selected_run, None, run, **quiet)
+    gr.on([run.change, other.change], partial(on_open, context), [token, run, other], view, **quiet)
+    download.click(partial(on_download, context), [token, run], [file, note], **quiet)
+    share.click(partial(on_share, context), [token, run], note, **quiet)
+    delete.click(
+        partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **quiet
+    )
+    _build_import(context, token, quiet)
+    if context.has_login:
+        _build_push(context, token, run, quiet)
+
+
+def _build_import(context: AppContext, token: gr.BrowserState, quiet: dict[str, Any]) -> None:
+    with gr.Accordion("Import an adapter trained elsewhere", open=False, elem_id="wb-import"):
+        gr.Markdown(
+            "A zip file with `adapter_config.json` and `adapter_model.safetensors`, as PEFT's "
+            "`save_pretrained` writes them, of LoRA or prompt tuning on this base model. It then "
+            "appears among the ways to answer and the rows to evaluate."
+        )
+        file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
+        note = gr.HTML(elem_id="wb-import-note")
+    file.upload(partial(on_import, context), [token, file], note, **quiet)
+
+
+def _build_push(
+    context: AppContext, token: gr.BrowserState, run: gr.Dropdown, quiet: dict[str, Any]
+) -> None:
+    with gr.Accordion("Push the adapter to your Hub account", open=False):
+        gr.LoginButton()
+        repo_id = gr.Textbox(label="Repository", placeholder="me/my-adapter")
+        push = gr.Button("Push as a private repository")
+        note = gr.HTML()
+
+    def upload(  # Gradio finds the login by its annotation
+        visitor: object, run_id: str | None, name: str, login: gr.OAuthToken | None
+    ) -> str:
+        return on_push(context, visitor, run_id, name, login)
+
+    push.click(upload, [token, run, repo_id], note, **quiet)
+
+
+def _selected_run(event: gr.SelectData) -> Any:
+    """Return the run of the clicked line."""
+    line: Sequence[object] = event.row_value or []
+    return line[-1] if line else gr.skip()
+
+
+def _line(run: StoredRun) -> list[object]:
+    accuracy = run.record.metrics.get("accuracy")
+    return [
+        run.spec.task["name"],
+        run.record.row,
+        run.spec.seed,
+        percent(None if accuracy is None else accuracy.value),
+        run.record.status,
+        run.record.started[:16].replace("T", " "),
+        run.record.run_id,
+    ]

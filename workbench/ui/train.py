@@ -1,0 +1,289 @@
+"""The tab that trains one method while its curves grow; for "can it learn my task?"."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from workbench.errors import ConfigError
+from workbench.methods.base import SupportsSave
+from workbench.methods.catalog import METHODS, method_class
+from workbench.options import check_options
+from workbench.runs.spec import Experiment
+from workbench.service import jobs
+from workbench.service.estimate import estimate_training, measure_step
+from workbench.service.ways import experiment_of
+from workbench.service.workspace import Workspace
+from workbench.ui import job_panel
+from workbench.ui.context import AppContext, SettingValues, or_problem, problem_text
+from workbench.ui.rendering import render
+from workbench.ui.setup import Setup
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {"steps": 60, "eval_every": 20},
+    "standard": {},
+    "thorough": {"steps": 800, "eval_every": 50, "patience": 6},
+}
+"""Options that differ from the method's own defaults."""
+
+_MAIN_OPTIONS = 6  # shown at once; the rest is in a drawer
+_DEFAULT_METHOD = "prompt_tuning"
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option of a method as the page needs it."""
+
+    name: str
+    default: Any
+    kind: type
+    is_optional: bool
+    help: str
+    choices: Sequence[str] | None
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def bounds(self) -> str:
+        """What is allowed, in words."""
+        low, high = self.minimum, self.maximum
+        if low is None and high is None:
+            return ""
+        return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
+
+
+def trained_methods() -> list[str]:
+    """Return the names of the methods that train."""
+    return [name for name in METHODS if issubclass(method_class(name), SupportsSave)]
+
+
+def option_fields(method: str) -> list[OptionField]:
+    """Return a method's options, its own before those that all trained methods share."""
+    found = method_class(method)
+    hints = typing.get_type_hints(found)
+    fields = {field.name: field for field in dataclasses.fields(found)}
+    own = [name for name in found.__annotations__ if name in fields]
+    order = [*own, *(name for name in fields if name not in own)]
+    result = []
+    for name in order:
+        kinds = typing.get_args(hints[name]) or (hints[name],)
+        meta = fields[name].metadata
+        result.append(
+            OptionField(
+                name=name,
+                default=fields[name].default,
+                kind=next(kind for kind in kinds if kind is not type(None)),
+                is_optional=type(None) in kinds,
+                help=meta["help"],
+                choices=meta["choices"],
+                minimum=meta["minimum"],
+                maximum=meta["maximum"],
+            )
+        )
+    return result
+
+
+def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
+    """Return a method's options from raw values, without those left at their default.
+
+    Raises:
+        ConfigError: every wrong value at once.
+    """
+    given = {}
+    for option in option_fields(method):
+        value = values.get(f"{method}__{option.name}", option.default)
+        if isinstance(value, str):
+            value = _read(value, option)
+        if value is None:
+            value = None if option.is_optional else option.default
+        if option.kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value != option.default:
+            given[option.name] = value
+    check_options(method_class(method), given, where=f"methods.{method}")
+    return given
+
+
+def training_experiment(
+    context: AppContext,
+    setting: SettingValues,
+    method: str,
+    seed: object,
+    values: dict[str, object],
+) -> tuple[Workspace, Experiment]:
+    """Return the experiment that trains one method.
+
+    Raises:
+        WorkbenchError: something is wrong with a value.
+    """
+    if method not in trained_methods():
+        raise ConfigError(f"method: {str(method)[:60]!r} trains nothing. Choose one from the list.")
+    if not isinstance(seed, int | float) or not 0 <= seed < 2**31:
+        raise ConfigError(f"seed: {str(seed)[:40]}; a number from 0 up is needed.")
+    workspace, shared = context.setting(setting)
+    rows = {method: options_of(method, values)}
+    experiment = experiment_of(workspace, context.profile, shared, methods=rows, seeds=[int(seed)])
+    context.profile.check(experiment)
+    return workspace, experiment
+
+
+def on_estimate(context: AppContext, *, method: str, seed: object, **values: object) -> str:
+    """Return what the chosen training would cost."""
+    setting, options = _split(values)
+
+    def estimate() -> str:
+        _, experiment = training_experiment(context, setting, method, seed, options)
+        step = context.desk.measured(experiment, measure_step)
+        found = context.desk.call(
+            lambda: estimate_training(
+                context.desk.session(experiment), step, method, experiment.method_of(method)[1]
+            )
+        )
+        return render("estimate", cost=found)
+
+    return or_problem(estimate)
+
+
+def on_train(
+    context: AppContext, *, method: str, seed: object, **values: object
+) -> Iterator[list[Any]]:
+    """Start a training and show it; where the accelerator is lent by the call, train in chunks."""
+    setting, options = _split(values)
+    try:
+        workspace, experiment = training_experiment(context, setting, method, seed, options)
+        context.desk.task(experiment.task)  # a task that cannot be had is said now
+        title = f"{method} on {experiment.task.name}"
+        job = jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
+    except Exception as error:
+        yield [*([gr.skip()] * 5), render("problem", text=problem_text(error))]
+        return
+    yield from job_panel.follow(context, "train", setting.token, job)
+
+
+def on_preset(preset: str, method: str) -> list[Any]:
+    """Return values for the options of all methods: the preset's for the chosen one."""
+    chosen = PRESETS.get(preset, {})
+    touched = {name for options in PRESETS.values() for name in options}
+    return [
+        chosen.get(option.name, option.default)
+        if name == method and option.name in touched
+        else gr.skip()
+        for name in trained_methods()
+        for option in option_fields(name)
+    ]
+
+
+def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
+    """Lay out the tab and wire it."""
+    methods = trained_methods()
+    default = _DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0]
+    with gr.Row():
+        method = gr.Dropdown(
+            [(f"{name}: {method_class(name).summary}", name) for name in methods],
+            value=default,
+            label="Method",
+            elem_id="wb-method",
+            scale=3,
+            min_width=260,
+        )
+        preset = gr.Radio(
+            list(PRESETS),
+            value="standard",
+            label="Preset",
+            elem_id="wb-preset",
+            scale=3,
+            min_width=260,
+        )
+        seed = gr.Number(0, label="Seed", precision=0, min_width=90)
+    fields, groups = _build_options(methods, default)
+    estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
+    start = gr.Button("Train", variant="primary", elem_id="wb-train")
+    trouble = gr.HTML()
+    panel = job_panel.build(context, setup, "train", tab)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    inputs = {"method": method, "seed": seed, **fields, **setup.values}
+    method.change(
+        lambda chosen: [gr.Group(visible=name == chosen) for name in methods],
+        method,
+        groups,
+        queue=False,
+        **quiet,
+    )
+    gr.on([preset.input, method.input], on_preset, [preset, method], list(fields.values()),
+          queue=False, **quiet)  # fmt: skip
+    gr.on(
+        [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
+        partial(on_estimate, context),
+        inputs_kwargs=inputs,
+        outputs=estimate,
+        trigger_mode="always_last",
+        concurrency_limit=2,
+        **quiet,
+    )
+    start.click(
+        partial(on_train, context),
+        inputs_kwargs=inputs,
+        outputs=[*panel.outputs, trouble],
+        concurrency_id="train",
+        concurrency_limit=4,
+        trigger_mode="once",
+        **quiet,
+    )
+
+
+def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any], list[gr.Group]]:
+    """Lay out every method's options, one group visible; return components and groups."""
+    fields: dict[str, Any] = {}
+    groups = []
+    for name in methods:
+        options = option_fields(name)
+        with gr.Group(visible=name == default) as group:
+            with gr.Row():
+                for option in options[:_MAIN_OPTIONS]:
+                    fields[f"{name}__{option.name}"] = _component(name, option)
+            with gr.Accordion("More options", open=False), gr.Row():
+                for option in options[_MAIN_OPTIONS:]:
+                    fields[f"{name}__{option.name}"] = _component(name, option)
+        groups.append(group)
+    return fields, groups
+
+
+def _component(method: str, option: OptionField) -> Any:
+    """Return the input for an option; bounds are said, and checked where all doors check them."""
+    label = option.name.replace("_", " ")
+    shared: dict[str, Any] = {
+        "label": label,
+        "info": option.help.replace("null:", "empty:") + option.bounds,
+        "min_width": 170,
+        "elem_id": f"wb-{method}-{option.name}",
+    }
+    if option.kind is bool:
+        return gr.Checkbox(option.default, **shared)
+    if option.choices:
+        return gr.Dropdown(list(option.choices), value=option.default, **shared)
+    if option.is_optional and option.kind in (int, float):  # a number field cannot stay empty
+        return gr.Textbox("", placeholder="automatic", max_lines=1, **shared)
+    if option.kind in (int, float):
+        precision = 0 if option.kind is int else None
+        return gr.Number(option.default, precision=precision, **shared)
+    return gr.Textbox(option.default or "", max_lines=3, **shared)
+
+
+def _read(text: str, option: OptionField) -> Any:
+    """Return what was typed as the option's kind; what cannot be read stays for the check."""
+    if not text.strip():
+        return None
+    try:
+        return option.kind(text) if option.kind in (int, float) else text
+    except ValueError:
+        return text
+
+
+def _split(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
+    """Return the first row's values, and the options'."""
+    options = {key: value for key, value in values.items() if "__" in key}
+    return SettingValues(**{k: v for k, v in values.items() if "__" not in k}), options
