@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 # CPU thread pools that fight over two cores are slower than none.
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo app check test test-peer bench format clean
+.PHONY: setup demo app check test test-peer bench space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -48,5 +48,16 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --no-deps $(PEER)
 	$(BIN)/python benchmarks/run.py
 
+# As a Space would: a fresh environment from requirements.txt alone, a Space's variables.
+space:
+	$(PYTHON) -m venv $(VENV)-space
+	$(VENV)-space/bin/python -m pip install --quiet --requirement requirements.txt
+	$(VENV)-space/bin/python tests/space/check.py
+
+# The adapters that the page brings along; see workbench/examples/README.md.
+examples: setup
+	$(BIN)/workbench compare experiments/examples.yaml
+	$(BIN)/python benchmarks/keep_examples.py runs/examples
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-space build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,9 +1,12 @@
 """Launch the workbench in the browser; this is also what a Hugging Face Space runs."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from workbench.ui.app import build_app, launch_options, make_context
+with suppress(ImportError):
+    import spaces  # noqa: F401  before torch, where accelerators are lent by the call
+
+from workbench.ui.app import launch
 
 if __name__ == "__main__":
-    context = make_context(Path("runs"))
-    build_app(context).launch(server_name="127.0.0.1", **launch_options(context))
+    launch(Path("runs"))

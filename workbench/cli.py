@@ -9,7 +9,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -51,6 +51,16 @@ Chat = Annotated[
     bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template.")
 ]
 Seeds = Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")]
+Server = Annotated[
+    str | None, typer.Option(help="Address of a running app (workbench app) that does the work.")
+]
+Visitor = Annotated[
+    str,
+    typer.Option(
+        help="Your secret for a public app: 16 to 64 letters, digits, _ and -.",
+        envvar="WORKBENCH_VISITOR",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Folder of runs and report.")]
 
 
@@ -76,6 +86,8 @@ def compare(
     chat: Chat = None,
     seeds: Seeds = None,
     out: Out = None,
+    server: Server = None,
+    visitor: Visitor = "",
 ) -> None:
     """Run every method on one base and one task, and write the report.
 
@@ -100,6 +112,10 @@ def compare(
         "seeds": seeds,
         "rows": methods,
     }
+    if server is not None:
+        folder = out or Path("runs") / (experiment.stem if experiment else "default")
+        _remote().compare(server, experiment, settings or [], changes, out=folder, visitor=visitor)
+        return
     _call("compare", experiment, settings or [], changes, out)
 
 
@@ -137,12 +153,27 @@ def ask(
     methods: Methods = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096)] = 40,
     out: Out = None,
+    task: Task = None,
+    server: Server = None,
+    visitor: Visitor = "",
 ) -> None:
     """Stream all methods' answers to one text side by side.
 
     Trained methods answer with the adapters that `compare` or `train` stored in --out.
     """
     fields = [text] if text_b is None else [text, text_b]
+    if server is not None:
+        _remote().ask(
+            server,
+            fields,
+            task=task or "support_intents",
+            methods=methods,
+            max_new_tokens=max_new_tokens,
+            visitor=visitor,
+        )
+        return
+    if task is not None:
+        settings = [*(settings or []), f"task.name={task}"]
     _call(
         "ask",
         fields,
@@ -191,6 +222,19 @@ def doctor(
     _call("doctor", model)
 
 
+@app.command(name="app")
+def serve(
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; this machine alone if absent.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860.")] = None,
+) -> None:
+    """Open the workbench in the browser."""
+    _prepare()
+    importlib.import_module("workbench.ui.app").launch(runs, host=host, port=port)
+
+
 def main() -> None:
     """Run the command line; the only place where errors become messages and exit codes."""
     try:
@@ -205,10 +249,21 @@ def main() -> None:
         sys.exit(130)
 
 
+def _remote() -> Any:
+    """Import what talks to a server only when it is asked for."""
+    _prepare()
+    return importlib.import_module("workbench.commands.remote")
+
+
 def _call(command: str, *arguments: object, **options: object) -> None:
     """Import a command's module only now, so that --help needs no deep-learning stack."""
+    _prepare()
+    importlib.import_module(f"workbench.commands.{command}").run(*arguments, **options)
+
+
+def _prepare() -> None:
+    """Keep libraries from saying what is no concern of the user."""
     # It reports at import that an optional package is absent, which must not be installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our message names the hub
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries about their own future
-    importlib.import_module(f"workbench.commands.{command}").run(*arguments, **options)

@@ -5,6 +5,7 @@ two tokens, so everything that touches the engine runs on a single thread, one p
 the other. A stream is left by closing it: the thread then ends after the current token.
 """
 
+import logging
 import queue
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 from transformers import PreTrainedTokenizerBase
 
 from workbench.encoding import PromptEncoder
+from workbench.errors import WorkbenchError
 from workbench.methods.base import FittedMethod
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
@@ -29,6 +31,8 @@ from workbench.templates import PromptTemplate
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 Measured = TypeVar("Measured")
+
+_log = logging.getLogger(__name__)
 
 _MOST_TASKS = 16
 _MOST_FITTED = 32  # each may be a weight adapter in memory
@@ -134,6 +138,13 @@ class ModelDesk:
         finally:
             left.set()
 
+    def warm(self, experiment: Experiment) -> None:
+        """Load a base before anybody asks, beside whatever else starts."""
+        if self._direct is not None:  # ZeroGPU wants it loaded while the app starts
+            self.call(lambda: self.session(experiment))
+        else:
+            self._thread.submit(self._load_quietly, experiment)
+
     def task(self, choice: TaskChoice) -> Task:
         """Return a task; read once as long as it stays among the last used."""
         with self._tasks_lock:
@@ -213,6 +224,12 @@ class ModelDesk:
             if oldest.adapter is not None and self._engine is not None:
                 self._engine.adapters.remove(oldest.adapter)
         return fitted
+
+    def _load_quietly(self, experiment: Experiment) -> None:
+        try:
+            self.session(experiment)
+        except WorkbenchError as error:  # said again to whoever asks first
+            _log.warning("base model not loaded: %s", error)
 
     def close(self) -> None:
         """End the thread after what it is doing."""

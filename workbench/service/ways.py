@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, StoreError, unknown_name
@@ -29,7 +30,14 @@ WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """Ways that need no training, by row name."""
 
-_WORDS, _RUN, _IMPORT = "words:", "run:", "import:"
+EXAMPLES: Mapping[str, str] = {
+    "soft_prompt": "example_prompt_tuning",
+    "lora": "example_lora",
+}
+"""Adapters of the package, trained on the default task, by folder: their row names."""
+
+_WORDS, _RUN, _IMPORT, _EXAMPLE = "words:", "run:", "import:", "example:"
+_EXAMPLE_FOLDER = Path(__file__).parents[1] / "examples"
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,8 @@ def way_choices(
     ]
     for folder in imported_folders(workspace):
         choices.append((f"imported {folder}", f"{_IMPORT}{folder}"))
+    if _has_examples(experiment):
+        choices += [(row, f"{_EXAMPLE}{folder}") for folder, row in EXAMPLES.items()]
     return choices
 
 
@@ -189,8 +199,8 @@ def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) 
         if way.run is not None:
             options["seeds"] = [way.run.spec.seed]
             name = _free_name(way.run.record.row, way.run.spec.digest, rows)
-        elif key.startswith(_IMPORT):
-            name, options["seeds"] = f"imported_{key.removeprefix(_IMPORT)}", [0]
+        elif key.startswith((_IMPORT, _EXAMPLE)):
+            name, options["seeds"] = way.label.replace(" ", "_"), [0]
         elif way.method == "few_shot":
             options["seeds"] = list(seeds)
         else:
@@ -220,7 +230,21 @@ def _way(workspace: Workspace, key: object) -> Way:
     if text.startswith(_IMPORT):
         name = text.removeprefix(_IMPORT)
         return Way(f"imported {name}", "imported", {"adapter": _imported_folder(workspace, name)})
+    folder = text.removeprefix(_EXAMPLE)
+    if text.startswith(_EXAMPLE) and folder in EXAMPLES:
+        return Way(EXAMPLES[folder], "imported", {"adapter": str(_EXAMPLE_FOLDER / folder)})
     raise ConfigError(f"columns: {str(key)[:60]!r} is no way to answer. Choose from the list.")
+
+
+def _has_examples(experiment: Experiment) -> bool:
+    """Return whether the package's example adapters were trained for an experiment's setting."""
+    default = Experiment()
+    return (experiment.model, experiment.task, experiment.template, experiment.chat) == (
+        default.model,
+        default.task,
+        default.template,
+        default.chat,
+    )
 
 
 def _imported_folder(workspace: Workspace, name: object) -> str:

@@ -1,6 +1,8 @@
 """The page: one row of settings, one tab per question, and the programming interface."""
 
 import atexit
+import logging
+import os
 import shutil
 import tempfile
 from importlib.resources import files
@@ -8,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from transformers.utils import logging as transformers_logging
 
+from workbench.analysis.training_figure import history_plot
+from workbench.runs.spec import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile, detect_profile
@@ -54,6 +59,28 @@ def build_app(context: AppContext) -> gr.Blocks:
         api.build(context)
     app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
     return app
+
+
+def launch(root: Path, *, host: str | None = None, port: int | None = None) -> None:
+    """Serve the page until it is stopped.
+
+    Args:
+        root: Folder of all runs.
+        host: Address to listen on; this machine alone unless given (a Space says it in
+            `GRADIO_SERVER_NAME`).
+        port: None takes `GRADIO_SERVER_PORT`, or the first free one from 7860.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names a package not to install
+    transformers_logging.disable_progress_bar()
+    context = make_context(root)
+    app = build_app(context)
+    context.desk.warm(Experiment(model=context.profile.models[0]))
+    history_plot([("warm", [{"step": 1.0, "loss": 1.0}])])  # loads fonts, which takes a while
+    app.launch(
+        server_name=host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        server_port=port,
+        **launch_options(context),
+    )
 
 
 def launch_options(context: AppContext) -> dict[str, Any]:
