@@ -83,7 +83,8 @@ def _check(address: str) -> None:
         answer = client.predict(text="My parcel never came", visitor=VISITOR, api_name="/compare")
         _say(f"answers: {[column['answer'] for column in answer['columns']]}")
     except AppError as error:  # no hub here and no packaged weights: a clear message, no crash
-        assert "model" in str(error), error
+        if "the Hub is not reachable" not in str(error):
+            raise
         _say(f"without a hub the base cannot be had, and it says so: {str(error)[:90]}")
 
 

@@ -36,6 +36,7 @@ CAN_RESUME: tuple[JobState, ...] = ("stopped", "failed", "interrupted")
 
 _STATUS, _STOP, _LOG = "status.json", "stop", "worker.log"
 _NICENESS = 5  # the page stays responsive while a job computes
+_LOCK_SECONDS = 5  # others hold the queue for as long as it takes to read a few small files
 
 
 class RowResult(BaseModel):
@@ -140,7 +141,8 @@ def submit(
     _check_room(workspace, profile)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or kind
     now = datetime.now(UTC)
-    job_id = f"{now.strftime('%Y%m%d-%H%M%S')}-{slug}-{secrets.token_hex(3)}"
+    # Ids sort by time; to the second would not tell apart what one click after another starts.
+    job_id = f"{now.strftime('%Y%m%d-%H%M%S-%f')}-{slug}-{secrets.token_hex(3)}"
     folder = workspace.jobs / job_id
     store_experiment(folder, experiment)
     status = JobStatus(
@@ -181,9 +183,10 @@ def list_jobs(workspace: Workspace) -> list[Job]:
 def stop(workspace: Workspace, job_id: object) -> Job:
     """Ask a job to stop; it writes a checkpoint first. A waiting one stops at once."""
     job = read_job(workspace, job_id)
-    if job.status.state == "queued":
-        _end(job.folder, "stopped", "stopped before it began")
-    elif job.status.state == "running":
+    status = job.status
+    if status.state == "queued":
+        status = _end(job.folder, "queued", state="stopped", message="stopped before it began")
+    if status.state in ("running", "interrupted"):  # the latter also stands between two chunks
         (job.folder / _STOP).touch()
     return read_job(workspace, job_id)
 
@@ -218,7 +221,7 @@ def delete(workspace: Workspace, job_id: object) -> None:
 
 def start_next(root: Path) -> None:
     """Start the oldest waiting job below a root unless one is running; safe to call at any time."""
-    with suppress(Timeout), FileLock(root / ".jobs.lock", timeout=0):
+    with suppress(Timeout), FileLock(root / ".jobs.lock", timeout=_LOCK_SECONDS):
         waiting = []
         for folder in all_jobs(root):
             status = _try_status(folder)
@@ -296,7 +299,7 @@ def _check_room(workspace: Workspace, profile: Profile) -> None:
     if mine >= caps.jobs:
         raise StoreError(
             f"jobs: you have {mine} unfinished, at most {caps.jobs} are allowed. Wait for one, or "
-            "stop it under Runs."
+            "stop it."
         )
     everyone = sum(
         status.state in UNFINISHED
@@ -328,22 +331,27 @@ def _start_process(folder: Path) -> None:
         start_new_session=True,
         env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
     )
-    pid = int(started.stdout)
-    with suppress(psutil.NoSuchProcess):
+    pid, created = int(started.stdout), 0.0
+    with suppress(psutil.NoSuchProcess):  # one that is gone already reads as interrupted
         created = psutil.Process(pid).create_time()
-        changes = {"state": "running", "pid": pid, "pid_started": created, "stage": "start"}
-        write_status(folder, status.model_copy(update=changes))
+    changes = {"state": "running", "pid": pid, "pid_started": created, "stage": "start"}
+    write_status(folder, status.model_copy(update=changes))
 
 
 def _read_status(folder: Path) -> JobStatus:
+    status = _stored_status(folder)
+    if status.state == "running" and not _is_alive(status):
+        message = "its process ended without a word; resume goes on"
+        return _end(folder, "running", state="interrupted", message=message)
+    return status
+
+
+def _stored_status(folder: Path) -> JobStatus:
     path = folder / _STATUS
     try:
-        status = JobStatus(**json.loads(path.read_text(encoding="utf-8")))
+        return JobStatus.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Delete the job.") from error
-    if status.state == "running" and not _is_alive(status):
-        return _end(folder, "interrupted", "its process ended without a word; resume goes on")
-    return status
 
 
 def _try_status(folder: Path) -> JobStatus | None:
@@ -359,14 +367,17 @@ def _is_alive(status: JobStatus) -> bool:
         process = psutil.Process(status.pid)
         is_same = abs(process.create_time() - status.pid_started) < 1.0
         return is_same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):
         return False
 
 
-def _end(folder: Path, state: JobState, message: str) -> JobStatus:
-    raw = json.loads((folder / _STATUS).read_text(encoding="utf-8"))
+def _end(folder: Path, before: JobState, *, state: JobState, message: str) -> JobStatus:
+    """End a job that is still as it was seen; its process may have ended it since."""
+    status = _stored_status(folder)
+    if status.state != before:
+        return status
     changes = {"state": state, "message": message, "ended": _now(), "pid": None}
-    status = JobStatus(**raw).model_copy(update=changes)
+    status = status.model_copy(update=changes)
     write_status(folder, status)
     return status
 

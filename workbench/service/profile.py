@@ -92,8 +92,9 @@ class Profile:
             problems.append("revision: not offered on a public page. Leave it out.")
         if len(experiment.methods) > caps.methods:
             problems.append(f"{len(experiment.methods)} rows; at most {caps.methods} here.")
-        if len(experiment.seeds) > caps.seeds:
-            problems.append(f"{len(experiment.seeds)} seeds; at most {caps.seeds} here.")
+        most_seeds = max(len(experiment.seeds_of(row)) for row in experiment.methods)
+        if most_seeds > caps.seeds:
+            problems.append(f"{most_seeds} seeds; at most {caps.seeds} here.")
         for row in experiment.methods:
             for key, value in experiment.method_of(row)[1].items():
                 problems += self._option_problems(row, key, value)

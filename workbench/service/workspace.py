@@ -12,6 +12,7 @@ Locally the folders that the batch command wrote below <root> are shown too.
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import shutil
@@ -19,12 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.atomic import explained, write_text
+from filelock import FileLock, Timeout
+
+from workbench.atomic import explained
 from workbench.errors import StoreError
 from workbench.runs.spec import EXPERIMENT_FILE
 from workbench.runs.store import RunStore, StoredRun
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{2,159}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _KEY_FILE = ".share-secret"
 _OWN, _VISITORS = "workspace", "visitors"
@@ -98,7 +101,7 @@ class Workspace:
         for root in self.store.roots:
             for path in root.glob("*/record.json"):
                 with suppress(StoreError):
-                    run = RunStore(root).find(path.parent.name)
+                    run = self._run_in(root, path.parent.name)
                     if run is not None:
                         found.setdefault(run.record.run_id, run)
         return sorted(found.values(), key=lambda run: run.record.started)
@@ -110,18 +113,27 @@ class Workspace:
             StoreError: no such run, or not the visitor's.
         """
         name = checked_name(run_id, "run")
-        run = self.store.find(name)
-        if run is None:
-            raise StoreError(f"run '{name}': not found among your runs. Choose one from the list.")
-        return run
+        for root in self.store.roots:
+            run = self._run_in(root, name)
+            if run is not None:
+                return run
+        raise StoreError(f"run '{name}': not found among your runs. Choose one from the list.")
 
     def delete_run(self, run_id: object) -> None:
         """Delete a run's folder.
 
         Raises:
-            StoreError: no such run, or not the visitor's.
+            StoreError: no such run, not the visitor's, or a process is working on it.
         """
-        shutil.rmtree(self.run(run_id).folder)
+        run = self.run(run_id)
+        with explained(run.folder):
+            try:
+                with FileLock(run.folder / ".lock", timeout=0):
+                    shutil.rmtree(run.folder)
+            except Timeout as error:
+                raise StoreError(
+                    f"run '{run.record.run_id}': is being made right now. Stop its job first."
+                ) from error
 
     def experiments(self) -> list[Path]:
         """Return folders with an experiment: the visitor's jobs; locally all."""
@@ -132,7 +144,15 @@ class Workspace:
 
     def stored_bytes(self) -> int:
         """Return the disk space the visitor's folder takes."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # a running job replaces its files meanwhile
+                total += path.stat().st_size if path.is_file() else 0
+        return total
+
+    def _run_in(self, root: Path, name: str) -> StoredRun | None:
+        run = RunStore(root).find(name)
+        return None if run is not None and self.is_public and _has_links(run.folder) else run
 
 
 def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
@@ -156,7 +176,7 @@ def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
 def workspace_of(job_folder: Path) -> Workspace:
     """Return the workspace a job's folder lies in."""
     folder = job_folder.parent.parent
-    is_public = folder.parent.name == _VISITORS
+    is_public = folder.name != _OWN
     return Workspace(folder.parent.parent if is_public else folder.parent, folder, is_public)
 
 
@@ -175,15 +195,28 @@ def shared_run(root: Path, run_id: object, key: object) -> StoredRun:
     if isinstance(key, str) and hmac.compare_digest(key.encode(), share_key(root, name).encode()):
         for folder in root.glob(f"{_VISITORS}/*/{name}"):
             run = RunStore(folder.parent).find(name)
-            if run is not None:
+            if run is not None and not _has_links(run.folder):
                 return run
     raise StoreError(f"run '{name}': this link does not open it. Ask for the whole link again.")
+
+
+def _has_links(folder: Path) -> bool:
+    """Return whether a folder, or anything in it, is a link: it may lead out of the workspace."""
+    return folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*"))
 
 
 def _secret(root: Path) -> bytes:
     path = root / _KEY_FILE
     if not path.is_file():
-        write_text(path, secrets.token_hex(32))
+        scratch = path.with_name(f"{_KEY_FILE}.{os.getpid()}")
         with explained(path):
-            path.chmod(0o600)
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / f"{_KEY_FILE}.lock"):  # several at once have to get one secret
+                if not path.is_file():
+                    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                    with os.fdopen(descriptor, "w") as stream:
+                        stream.write(secrets.token_hex(32))
+                        stream.flush()
+                        os.fsync(stream.fileno())
+                    scratch.replace(path)
     return path.read_bytes()

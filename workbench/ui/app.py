@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 from transformers.utils import logging as transformers_logging
 
 from workbench.analysis.training_figure import history_plot
@@ -19,6 +20,7 @@ from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile, detect_profile
 from workbench.ui import api, compare, evaluate, runs, setup, shared_runs, train
 from workbench.ui.context import AppContext
+from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
 
@@ -76,17 +78,21 @@ def launch(root: Path, *, host: str | None = None, port: int | None = None) -> N
     app = build_app(context)
     context.desk.warm(Experiment(model=context.profile.models[0]))
     history_plot([("warm", [{"step": 1.0, "loss": 1.0}])])  # loads fonts, which takes a while
-    app.launch(
-        server_name=host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        server_port=port,
-        **launch_options(context),
-    )
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    app.launch(server_name=host, server_port=port, **launch_options(context, host))
 
 
-def launch_options(context: AppContext) -> dict[str, Any]:
-    """Return the arguments of `launch` that look and safety need."""
+def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, Any]:
+    """Return the arguments of `launch` that look and safety need, for an address to listen on."""
     style = files("workbench.ui").joinpath("style.css").read_text(encoding="utf-8")
+    guard = Middleware(
+        Guard,
+        upload_bytes=context.profile.caps.upload_bytes,
+        only_local=is_loopback(host) and not context.profile.is_public,
+        on_hub="SPACE_ID" in os.environ,
+    )
     return {
+        "app_kwargs": {"middleware": [guard]},
         "theme": make_theme(),
         "css": style,
         "show_error": False,

@@ -157,7 +157,12 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3):
             text = gr.Textbox(
-                label="Text", lines=3, max_length=caps.text_chars, elem_id="wb-text", autofocus=True
+                label="Text",
+                placeholder="Shift + Enter answers",
+                lines=3,
+                max_length=caps.text_chars,
+                elem_id="wb-text",
+                autofocus=True,
             )
             text_b = gr.Textbox(label="", lines=2, visible=False, max_length=caps.text_chars)
             with gr.Row():

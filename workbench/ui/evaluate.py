@@ -38,13 +38,19 @@ _PAGE = 20  # items of the browser at once
 _EMPTY = "No evaluation yet. Choose rows above and press Evaluate; the table appears here."
 
 
-def on_rows(context: AppContext, chosen: Sequence[str], **setting: object) -> Any:
-    """Return the rows that can be evaluated with the setting; by default words and trained runs."""
+def on_rows(
+    context: AppContext, chosen: Sequence[str], offered: Sequence[str], **setting: object
+) -> list[Any]:
+    """Return the rows that can be evaluated with the setting, and all that were ever offered.
+
+    What was chosen stays; what is offered for the first time, such as a run just trained, is added.
+    """
     workspace, experiment = context.experiment(SettingValues(**setting))
     choices = way_choices(workspace, context.desk, experiment)
     keys = [key for _, key in choices]
-    kept = [key for key in chosen if key in keys]
-    return gr.Dropdown(choices=choices, value=kept or keys[: context.profile.caps.methods])
+    value = [key for key in keys if key in chosen or key not in offered]
+    most = context.profile.caps.methods
+    return [gr.Dropdown(choices=choices, value=value[:most]), [*dict.fromkeys([*offered, *keys])]]
 
 
 def on_evaluate(
@@ -261,6 +267,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         )
         seeds = gr.Textbox("0", label="Seeds", info="Draws of demonstrations.", min_width=110)
         limit = gr.Textbox("", label="Most test items", placeholder="all", min_width=110)
+    offered = gr.State([])
     start = gr.Button("Evaluate", variant="primary", elem_id="wb-evaluate")
     trouble = gr.HTML()
     panel = job_panel.build(context, setup, "evaluate", tab)
@@ -268,8 +275,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     gr.on(
         [*setup.changes, tab.select, setup.loaded],
         partial(on_rows, context),
-        inputs_kwargs={"chosen": rows, **setup.values},
-        outputs=rows,
+        inputs_kwargs={"chosen": rows, "offered": offered, **setup.values},
+        outputs=[rows, offered],
         queue=False,
         **quiet,
     )

@@ -200,7 +200,7 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
             min_width=190,
         )
         precision = gr.Dropdown(list(PRECISIONS), value="nf4", label="Precision", min_width=110)
-        chat = gr.Checkbox(False, label="Chat template", min_width=110)
+        chat = gr.Checkbox(False, label="Chat template", min_width=190)
     values: dict[str, Any] = {
         "token": token,
         "task": task,
@@ -240,7 +240,7 @@ def _build_upload(
             label=f"Labelled rows: {', '.join(SUFFIXES)}, at most {most:g} MB",
             file_types=list(SUFFIXES),
             elem_id="wb-file",
-            height=120,
+            height=150,
         )
         view = gr.HTML()
         with gr.Group(visible=False) as mapping:

@@ -1,0 +1,73 @@
+"""Make the README's pictures: `make screenshots`. The page is used for real, nothing is staged.
+
+Trains a soft prompt and evaluates four rows on the default task, then writes docs/screenshots/.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from browser.driver import ask, chromium, open_tab, running_app, visitor, wait_for_job
+
+TARGET = Path(__file__).parents[2] / "docs" / "screenshots"
+QUESTION = "I was charged twice and I want my money back"
+
+
+def main() -> None:
+    """Write all pictures."""
+    TARGET.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        with running_app(Path(scratch) / "runs") as address:
+            with visitor(browser, address) as page:
+                ask(page, QUESTION)
+                page.locator("details summary").nth(2).scroll_into_view_if_needed()
+                picture(page, "compare-light")
+                train(page)
+                picture(page, "train-light")
+                evaluate(page)
+                picture(page, "evaluate-light")
+                open_tab(page, "Runs")
+                page.wait_for_selector("#wb-runs >> text=prompt_tuning")
+                page.wait_for_timeout(1500)
+                picture(page, "runs-light")
+            with visitor(browser, address, dark=True) as page:
+                open_tab(page, "Evaluate")
+                page.wait_for_selector("#wb-leaderboard")
+                page.wait_for_selector("#wb-items table")
+                picture(page, "evaluate-dark")
+            with visitor(browser, address, dark=True, width=390, height=844) as page:
+                ask(page, QUESTION)
+                picture(page, "compare-phone-dark")
+
+
+def train(page: Page) -> None:
+    """Train a soft prompt for 60 steps."""
+    open_tab(page, "Train")
+    page.get_by_text("quick", exact=True).click()
+    page.wait_for_selector("#wb-estimate >> text=trains", timeout=60_000)
+    page.click("#wb-train")
+    wait_for_job(page, "train", "finished")
+
+
+def evaluate(page: Page) -> None:
+    """Evaluate all rows the page offers."""
+    open_tab(page, "Evaluate")
+    page.wait_for_selector("#wb-rows .token >> text=prompt_tuning")
+    page.click("#wb-evaluate")
+    wait_for_job(page, "evaluate", "finished")
+    page.wait_for_selector("#wb-items table")
+    page.wait_for_timeout(1500)
+
+
+def picture(page: Page, name: str) -> None:
+    """Write the whole page as it is."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(600)
+    page.screenshot(path=str(TARGET / f"{name}.png"), full_page=True)
+
+
+if __name__ == "__main__":
+    main()

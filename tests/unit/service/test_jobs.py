@@ -1,0 +1,528 @@
+"""Jobs without a process: the queue, its caps, and status files that cannot be trusted."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from visitors import ANNA, BEN, local_workspace, visitor
+from workbench.errors import ConfigError, StoreError
+from workbench.runs.spec import Experiment
+from workbench.service import jobs
+from workbench.service.profile import Caps, Profile
+
+EXPERIMENT = Experiment(methods={"few_shot": {"seeds": [0, 1]}, "zero_shot": {}})
+
+
+def profile(**caps: float) -> Profile:
+    return Profile("tests", is_public=True, caps=Caps(**caps))
+
+
+def submit(workspace, *, title: str = "a title", **caps: float) -> jobs.Job:
+    return jobs.submit(workspace, profile(**caps), EXPERIMENT, kind="evaluate", title=title)
+
+
+def set_status(job: jobs.Job, **changes: object) -> jobs.Job:
+    """Write a status as a process would."""
+    jobs.write_status(job.folder, job.status.model_copy(update=changes))
+    return job
+
+
+def mark_running(job: jobs.Job) -> jobs.Job:
+    """Let this process stand for the job's."""
+    started = psutil.Process().create_time()
+    return set_status(job, state="running", pid=os.getpid(), pid_started=started)
+
+
+@pytest.fixture
+def anna(tmp_path):
+    return visitor(tmp_path, ANNA)
+
+
+class StandIn:
+    """A program in the place of Python: what is started is a shell script, which does as told."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._program, self._mark = folder / "stand-in", str(folder)
+        monkeypatch.setenv("STARTED_BY", self._mark)
+        monkeypatch.setattr(sys, "executable", str(self._program))
+        self.does("exec sleep 60")
+
+    def does(self, script: str) -> None:
+        """Say what a started process does."""
+        self._program.write_text(f"#!/bin/sh\n{script}\n")
+        self._program.chmod(0o755)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes that were started and live."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("STARTED_BY") == self._mark:
+                    found.append(process)
+        return found
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Put a program in the place of Python; what it started is ended after the test."""
+    program = StandIn(tmp_path, monkeypatch)
+    yield program
+    for process in program.processes():
+        process.kill()
+
+
+def states(*workspaces) -> dict[str, str]:
+    return {
+        job.status.job_id: job.status.state
+        for workspace in workspaces
+        for job in jobs.list_jobs(workspace)
+    }
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_new_job_waits(anna):
+    job = submit(anna)
+
+    assert (job.status.state, job.status.total, job.status.pid) == ("queued", 3, None)
+    assert job.experiment == EXPERIMENT
+
+
+def test_the_title_shapes_the_id_and_cannot_shape_a_path(anna):
+    job = submit(anna, title="../Über <b>alles</b>/" * 10)
+
+    assert job.folder.parent == anna.jobs
+    assert "ber-b-alles-b" in job.status.job_id
+
+
+def test_a_title_without_letters_is_replaced_by_the_kind(anna):
+    assert "-evaluate-" in submit(anna, title="日本").status.job_id
+
+
+def test_jobs_of_one_second_keep_their_order(anna):
+    ids = [submit(anna, title=title).status.job_id for title in "zyxwvutsrq"]
+
+    assert [job.status.job_id for job in jobs.list_jobs(anna)] == ids[::-1]
+
+
+# Caps
+
+
+def test_more_unfinished_jobs_than_allowed_are_refused(anna):
+    submit(anna, jobs=2)
+    submit(anna, jobs=2)
+
+    with pytest.raises(StoreError) as caught:
+        submit(anna, jobs=2)
+
+    assert str(caught.value) == (
+        "jobs: you have 2 unfinished, at most 2 are allowed. Wait for one, or stop it."
+    )
+
+
+def test_a_stopped_job_makes_room(anna):
+    jobs.stop(anna, submit(anna, jobs=1).status.job_id)
+
+    assert submit(anna, jobs=1).status.state == "queued"
+
+
+def test_the_queue_of_all_visitors_can_be_full(anna, tmp_path):
+    submit(anna, waiting=1)
+
+    with pytest.raises(StoreError) as caught:
+        submit(visitor(tmp_path, BEN), waiting=1)
+
+    assert str(caught.value) == (
+        "jobs: the queue is full (1 waiting or running). Try again in a few minutes."
+    )
+
+
+def test_a_visitor_whose_space_is_used_up_gets_no_more_jobs(anna):
+    anna.folder.mkdir(parents=True)
+    (anna.folder / "adapter").write_bytes(b"x" * 3_000_001)
+
+    with pytest.raises(ConfigError) as caught:
+        submit(anna, stored_bytes=3_000_000)
+
+    assert str(caught.value) == ("space: your runs take more than 3 MB. Delete some under Runs.")
+
+
+def test_locally_the_disk_is_ones_own(tmp_path):
+    workspace = local_workspace(tmp_path)
+    workspace.folder.mkdir(parents=True)
+    (workspace.folder / "adapter").write_bytes(b"x" * 100)
+
+    assert submit(workspace, stored_bytes=10).status.state == "queued"
+
+
+def test_an_experiment_beyond_the_caps_leaves_no_job(anna):
+    with pytest.raises(ConfigError, match="2 rows; at most 1 here"):
+        submit(anna, methods=1)
+
+    assert jobs.list_jobs(anna) == []
+
+
+def test_resuming_needs_room_too(anna):
+    first = submit(anna, jobs=1)
+    jobs.stop(anna, first.status.job_id)
+    submit(anna, jobs=1)
+
+    with pytest.raises(StoreError, match="you have 1 unfinished, at most 1 are allowed"):
+        jobs.resume(anna, profile(jobs=1), first.status.job_id)
+
+
+# The queue
+
+
+def test_the_oldest_job_of_all_visitors_starts_first(anna, tmp_path, stand_in):
+    ben = visitor(tmp_path, BEN)
+    first = submit(anna, title="zzz").status.job_id
+    second = submit(ben, title="aaa").status.job_id
+
+    jobs.start_next(tmp_path)
+
+    assert states(anna, ben) == {first: "running", second: "queued"}
+
+
+def test_while_one_runs_no_other_starts(anna, tmp_path, stand_in):
+    first, second = submit(anna).status.job_id, submit(anna).status.job_id
+
+    for _ in range(3):
+        jobs.start_next(tmp_path)
+
+    assert states(anna) == {first: "running", second: "queued"}
+
+
+def test_looks_at_once_start_one_process(anna, tmp_path, stand_in):
+    submit(anna)
+    submit(anna)
+    barrier = threading.Barrier(6)
+
+    def look(_: int) -> None:
+        barrier.wait(timeout=30)
+        jobs.start_next(tmp_path)
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(look, range(6)))
+
+    assert len(stand_in.processes()) == 1
+
+
+def test_a_look_beside_another_one_still_starts_the_next_job(anna, tmp_path, stand_in):
+    job = submit(anna).status.job_id
+    other = FileLock(tmp_path / ".jobs.lock", thread_local=False)
+    other.acquire()
+    threading.Timer(0.3, other.release).start()
+
+    jobs.start_next(tmp_path)
+
+    assert states(anna) == {job: "running"}
+
+
+def test_a_started_job_says_which_process_it_is(anna, tmp_path, stand_in):
+    job = submit(anna)
+
+    jobs.start_next(tmp_path)
+
+    status = jobs.read_job(anna, job.status.job_id).status
+    assert [process.pid for process in stand_in.processes()] == [status.pid]
+
+
+def test_a_process_is_no_child_of_the_one_that_started_it(anna, tmp_path, stand_in):
+    submit(anna)
+
+    jobs.start_next(tmp_path)
+
+    children = psutil.Process().children(recursive=True)
+    assert set(stand_in.processes()).isdisjoint(children)
+
+
+def test_a_process_that_dies_at_once_reads_as_interrupted_and_leaves_its_log(
+    anna, tmp_path, stand_in
+):
+    stand_in.does("echo cannot start; exit 1")
+    job_id = submit(anna).status.job_id
+
+    jobs.start_next(tmp_path)
+    wait_for(lambda: states(anna) != {job_id: "running"})
+
+    found = jobs.read_job(anna, job_id)
+    assert (found.status.state, found.status.message, found.log) == (
+        "interrupted",
+        "its process ended without a word; resume goes on",
+        "cannot start\n",
+    )
+
+
+def test_a_program_that_is_not_there_is_not_tried_again_and_again(anna, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such program"))
+    job_id = submit(anna).status.job_id
+
+    jobs.start_next(tmp_path)
+    wait_for(lambda: states(anna) != {job_id: "running"})
+
+    assert states(anna) == {job_id: "interrupted"}
+
+
+def test_a_killed_process_reads_as_interrupted_and_the_next_job_starts(anna, tmp_path, stand_in):
+    first, second = submit(anna).status.job_id, submit(anna).status.job_id
+    jobs.start_next(tmp_path)
+    (process,) = stand_in.processes()
+    process.kill()
+    wait_for(lambda: states(anna)[first] != "running")
+
+    jobs.start_next(tmp_path)
+
+    assert states(anna) == {first: "interrupted", second: "running"}
+
+
+def test_a_process_that_ends_while_it_is_looked_at_keeps_its_last_word(anna, monkeypatch):
+    job = mark_running(submit(anna))
+
+    class Ended(psutil.Process):
+        def __init__(self, pid: int | None = None) -> None:
+            set_status(job, state="finished", pid=None)
+            raise psutil.NoSuchProcess(pid or 0)
+
+    monkeypatch.setattr(psutil, "Process", Ended)
+
+    assert jobs.read_job(anna, job.status.job_id).status.state == "finished"
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_the_job(anna):
+    job = mark_running(submit(anna))
+
+    set_status(job, state="running", pid=os.getpid(), pid_started=1.0)
+
+    assert jobs.read_job(anna, job.status.job_id).status.state == "interrupted"
+
+
+def test_a_place_in_the_queue_counts_everybodys_jobs_before(anna, tmp_path):
+    mark_running(submit(anna))
+    submit(visitor(tmp_path, BEN))
+    mine = submit(anna)
+    submit(anna)
+
+    assert jobs.place_in_queue(tmp_path, mine) == 2
+
+
+# Stop, resume, delete
+
+
+def test_stopping_a_waiting_job_ends_it_at_once(anna):
+    status = jobs.stop(anna, submit(anna).status.job_id).status
+
+    assert (status.state, status.message) == ("stopped", "stopped before it began")
+
+
+def test_stopping_a_running_job_asks_its_process(anna):
+    job = mark_running(submit(anna))
+
+    jobs.stop(anna, job.status.job_id)
+
+    assert jobs.should_stop(job.folder)()
+    assert jobs.read_job(anna, job.status.job_id).status.state == "running"
+
+
+def test_stopping_a_job_between_two_chunks_stops_the_next_one(anna):
+    job = set_status(submit(anna), state="interrupted")
+
+    jobs.stop(anna, job.status.job_id)
+
+    assert jobs.is_stop_requested(job.folder)
+
+
+def test_stopping_a_finished_job_changes_nothing(anna):
+    job = set_status(submit(anna), state="finished")
+
+    assert jobs.stop(anna, job.status.job_id).status.state == "finished"
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "interrupted"])
+def test_a_job_that_ended_early_can_wait_again(state, anna):
+    job = set_status(submit(anna), state=state, message="why", ended="then", seconds=12.5)
+    (job.folder / "stop").touch()
+
+    status = jobs.resume(anna, profile(), job.status.job_id).status
+
+    assert (status.state, status.message, status.ended, status.seconds) == (
+        "queued",
+        "",
+        None,
+        12.5,
+    )
+    assert not jobs.is_stop_requested(job.folder)
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "finished"])
+def test_any_other_job_is_not_resumed(state, anna):
+    job = submit(anna)
+    mark_running(job) if state == "running" else set_status(job, state=state)
+
+    with pytest.raises(StoreError) as caught:
+        jobs.resume(anna, profile(), job.status.job_id)
+
+    assert str(caught.value) == f"job '{job.status.job_id}': is {state}; nothing to resume."
+
+
+def test_a_running_job_is_not_deleted(anna):
+    job = mark_running(submit(anna))
+
+    with pytest.raises(StoreError) as caught:
+        jobs.delete(anna, job.status.job_id)
+
+    assert str(caught.value) == f"job '{job.status.job_id}': is running. Stop it first."
+    assert job.folder.is_dir()
+
+
+def test_a_deleted_job_is_gone(anna):
+    job = submit(anna)
+
+    jobs.delete(anna, job.status.job_id)
+
+    assert jobs.list_jobs(anna) == []
+
+
+def test_an_unknown_job_is_refused(anna):
+    with pytest.raises(StoreError) as caught:
+        jobs.read_job(anna, "missing")
+
+    assert str(caught.value) == (
+        "job 'missing': not found among your jobs. Choose one from the list."
+    )
+
+
+def test_one_process_does_not_begin_a_job_of_another(anna):
+    job = submit(anna)
+    other = psutil.Process(os.getppid())
+    set_status(job, state="running", pid=other.pid, pid_started=other.create_time())
+
+    with pytest.raises(StoreError, match="is running, not waiting"), jobs.running(job.folder):
+        pass
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_a_job_that_ended_does_not_begin_again_by_itself(state, anna):
+    job = set_status(submit(anna), state=state)
+
+    with pytest.raises(StoreError, match=f"is {state}, not waiting"), jobs.running(job.folder):
+        pass
+
+
+# Files that cannot be trusted
+
+GARBAGE = {
+    "torn": b'{"job_id": "x", "kin',
+    "empty": b"",
+    "no mapping": b"[]",
+    "a number": b"3",
+    "unknown key": b'{"surprise": 1}',
+    "unknown state": None,
+    "not UTF-8": b"\xff\xfe\x00",
+    "a folder": None,
+}
+
+
+@pytest.fixture
+def spoiled(anna):
+    """Return a function that spoils the status of a job that stands beside a good one."""
+
+    def spoil(case: str) -> tuple[jobs.Job, jobs.Job]:
+        good, bad = submit(anna), submit(anna)
+        path = bad.folder / "status.json"
+        if case == "a folder":
+            path.unlink()
+            path.mkdir()
+        elif case == "unknown state":
+            content = json.loads(path.read_text()) | {"state": "dancing"}
+            path.write_text(json.dumps(content))
+        else:
+            path.write_bytes(GARBAGE[case])
+        return good, bad
+
+    return spoil
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_a_spoiled_status_is_said_with_what_to_do(case, anna, spoiled):
+    _, bad = spoiled(case)
+
+    with pytest.raises(StoreError, match=r"(?s)status\.json: cannot be read .* Delete the job\."):
+        jobs.read_job(anna, bad.status.job_id)
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_a_spoiled_status_is_passed_over_in_lists(case, anna, spoiled):
+    good, _ = spoiled(case)
+
+    assert [job.status.job_id for job in jobs.list_jobs(anna)] == [good.status.job_id]
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_a_spoiled_status_does_not_hold_up_the_queue(case, anna, tmp_path, stand_in, spoiled):
+    good, _ = spoiled(case)
+
+    jobs.start_next(tmp_path)
+
+    assert states(anna) == {good.status.job_id: "running"}
+
+
+@pytest.mark.parametrize("pid", [-5, 0, 2**70])
+def test_a_process_number_that_is_none_reads_as_interrupted(pid, anna):
+    job = set_status(submit(anna), state="running", pid=pid, pid_started=1.0)
+
+    assert jobs.read_job(anna, job.status.job_id).status.state == "interrupted"
+
+
+def test_a_job_without_its_experiment_is_passed_over(anna):
+    job = submit(anna)
+    (job.folder / "experiment.json").unlink()
+
+    assert jobs.list_jobs(anna) == []
+
+
+def test_a_job_whose_folder_disappears_is_no_error_for_others(anna):
+    first, second = submit(anna), submit(anna)
+
+    shutil.rmtree(first.folder)
+
+    assert [job.status.job_id for job in jobs.list_jobs(anna)] == [second.status.job_id]
+
+
+def test_the_log_is_its_end_and_any_bytes_can_be_shown(anna):
+    job = submit(anna)
+    (job.folder / "worker.log").write_bytes(b"\xff" + b"x" * 5000 + b"end")
+
+    assert len(job.log) == 4000
+    assert job.log.endswith("end")
+
+
+def test_a_job_past_its_deadline_is_asked_to_stop(anna):
+    job = submit(anna)
+
+    assert jobs.should_stop(job.folder, deadline=time.monotonic() - 1)()
+    assert not jobs.should_stop(job.folder, deadline=time.monotonic() + 1000)()
+
+
+def test_caps_of_a_page_are_those_of_its_profile(anna):
+    public = replace(profile(), models=("other",))
+
+    with pytest.raises(ConfigError, match="this public page offers other"):
+        jobs.submit(anna, public, EXPERIMENT, kind="train", title="t")

@@ -1,0 +1,159 @@
+"""What stands in front of Gradio: bounds on bodies, closed doors, and headers for browsers.
+
+Gradio bounds uploaded files but no JSON, fetches any public address for whoever asks, and sends no
+headers against sniffing and framing.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_BODY_BYTES = 2_000_000  # the largest honest one is `upload_rows` with a file as text
+_UPLOAD_MARGIN = 100_000  # bytes of a form around its file
+_API = "/gradio_api/"
+_UPLOAD = f"{_API}upload"
+_CLOSED = ("component_server", "deep_link", "process_recording", "proxy=", "undo-vibe", "vibe-")
+_FILES = ("file=", "file/")
+_HUB = "https://huggingface.co"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on is reached from this machine alone."""
+    return host.lower().strip("[]") in _LOOPBACK
+
+
+def page_headers(*, on_hub: bool) -> Mapping[str, str]:
+    """Return the headers of every answer.
+
+    Args:
+        on_hub: The page is a Space, whose frame asks the Hub about it.
+    """
+    others = f" {_HUB}" if on_hub else ""
+    policy = {
+        "default-src": "'self'",
+        # Gradio's page starts with inline scripts and compiles its HTML templates.
+        "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": f"'self' data: blob:{others}",
+        "font-src": "'self' data:",
+        "media-src": "'self' data: blob:",
+        "worker-src": "'self' blob:",
+        "connect-src": f"'self' data: blob:{others}",
+        "object-src": "'none'",
+        "base-uri": "'self'",
+        "frame-ancestors": f"'self' {_HUB} https://*.hf.space",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(" ".join(rule) for rule in policy.items()),
+        "Referrer-Policy": "no-referrer",  # links to shared runs carry their key
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+class Guard:
+    """Refuses what the page never sends; everything else passes through, with headers added.
+
+    Args:
+        app: What is guarded.
+        upload_bytes: Size of the largest file that may be uploaded.
+        only_local: Answer only requests that are addressed to this machine by a page of this
+            machine: another site cannot use a visitor's browser to get in.
+        on_hub: See `page_headers`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, upload_bytes: int, only_local: bool, on_hub: bool = False
+    ) -> None:
+        self._app = app
+        self._most_upload = upload_bytes + _UPLOAD_MARGIN
+        self._only_local = only_local
+        self._headers = page_headers(on_hub=on_hub)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self._headers)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope["path"], headers)
+        if refusal is not None:
+            await refusal(scope, receive, answer)
+            return
+        most = self._most_upload if scope["path"] == _UPLOAD else MOST_BODY_BYTES
+        announced = headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > most:
+            await _too_large(most)(scope, receive, answer)
+            return
+        with suppress(ClientDisconnect):  # how an app leaves whose reader was refused
+            await self._app(scope, *_bounded(most, scope, receive, answer))
+
+    def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
+        if self._only_local:
+            host, origin = headers.get("host", ""), headers.get("origin")
+            if not is_loopback(_name_of(host)):
+                return _refused(
+                    403,
+                    f"host {host[:80]!r}: this app answers on this machine only. Open it as "
+                    "http://127.0.0.1, or start it with --host to let others in.",
+                )
+            if origin is not None and not is_loopback(_name_of(origin.partition("://")[2])):
+                return _refused(403, f"origin {origin[:80]!r}: another site may not call this app.")
+        if path.startswith(_API):
+            rest = path.removeprefix(_API)
+            if rest.startswith(_CLOSED) or (rest.startswith(_FILES) and "://" in rest):
+                return _refused(403, "this address is closed: the page does not use it.")
+        return None
+
+
+def _bounded(most: int, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Return `receive` and `send` for the app: a body that grows too large ends in a refusal.
+
+    The refusal is sent while the body is read, and the app is told that its reader has left.
+    """
+    num_read, is_refused = 0, False
+
+    async def read() -> Message:
+        nonlocal num_read, is_refused
+        if is_refused:
+            return {"type": "http.disconnect"}
+        message = await receive()
+        num_read += len(message.get("body", b""))
+        if num_read > most:
+            await _too_large(most)(scope, receive, send)
+            is_refused = True
+            return {"type": "http.disconnect"}
+        return message
+
+    async def answer(message: Message) -> None:
+        if not is_refused:
+            await send(message)
+
+    return read, answer
+
+
+def _too_large(most: int) -> JSONResponse:
+    return _refused(
+        413, f"body: larger than {most / 1e6:g} MB, the most this address takes. Send less at once."
+    )
+
+
+def _refused(status: int, sentence: str) -> JSONResponse:
+    # Closing spares the server the rest of a body that nobody will read.
+    return JSONResponse({"detail": sentence}, status, headers={"Connection": "close"})
+
+
+def _name_of(netloc: str) -> str:
+    """Return the host of "host:port"."""
+    host, _, port = netloc.rpartition(":")
+    return host if host and port.isdecimal() else netloc
