@@ -12,7 +12,10 @@ exception keeps its traceback and exits with 1.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"()<>,;:]+/)+")
 
 
 class WorkbenchError(Exception):
@@ -37,6 +40,11 @@ class ModelError(WorkbenchError):
 
 class StoreError(WorkbenchError):
     """The run store cannot be read or written."""
+
+
+def without_folders(text: str) -> str:
+    """Return a message with every absolute path cut to its last part, for readers elsewhere."""
+    return _FOLDERS.sub("", text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

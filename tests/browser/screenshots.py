@@ -36,8 +36,9 @@ def main() -> None:
             with visitor(browser, address, dark=True) as page:
                 open_tab(page, "Evaluate")
                 page.wait_for_selector("#wb-leaderboard")
+                open_tab(page, "Items")
                 page.wait_for_selector("#wb-items table")
-                picture(page, "evaluate-dark")
+                picture(page, "items-dark")
             with visitor(browser, address, dark=True, width=390, height=844) as page:
                 ask(page, QUESTION)
                 picture(page, "compare-phone-dark")
@@ -58,8 +59,7 @@ def evaluate(page: Page) -> None:
     page.wait_for_selector("#wb-rows .token >> text=prompt_tuning")
     page.click("#wb-evaluate")
     wait_for_job(page, "evaluate", "finished")
-    page.wait_for_selector("#wb-items table")
-    page.wait_for_timeout(1500)
+    page.wait_for_selector("#wb-cost-view svg")
 
 
 def picture(page: Page, name: str) -> None:

@@ -82,7 +82,11 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
     page.wait_for_selector("#wb-leaderboard")
     table = page.inner_text("#wb-leaderboard")
     assert all(row in table for row in ("majority_class", "zero_shot", "prompt_tuning"))
-    page.wait_for_selector("#wb-items table")
+    page.wait_for_selector("#wb-cost-view svg")
+    open_tab(page, "Calibration and confusion")
+    page.wait_for_selector("#wb-row-view table")
+    open_tab(page, "Items")
+    page.wait_for_selector("#wb-items table, #wb-items .wb-hint")
 
     found = problems(page)
     open_tab(page, "Train")
@@ -93,6 +97,7 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
     found += problems(page)
     assert found == []
     open_tab(page, "Evaluate")
+    open_tab(page, "Files")
     page.click("#wb-export")
     page.wait_for_selector("#wb-files a", timeout=30_000)
     report = downloaded(page, "report.json")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from workbench.runs.session import Session
+from workbench.runs.spec import Experiment
 from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile
 from workbench.service.worker import work
@@ -37,12 +39,17 @@ def chunk_runner(desk: ModelDesk, profile: Profile) -> Callable[[str], str]:
     "interrupted" means that the next chunk is due: going on is the same as resuming.
     """
 
+    def open_alone(experiment: Experiment) -> Session:
+        session = desk.session(experiment)
+        desk.forget_fitted()
+        return session
+
     def run_chunk(folder: str) -> str:
         status = desk.call(
             lambda: work(
                 Path(folder),
                 workspace_of(Path(folder)).store,
-                open_session=desk.session,
+                open_session=open_alone,
                 seconds=profile.chunk_seconds,
                 minutes=profile.caps.minutes,
             )

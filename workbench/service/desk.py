@@ -108,25 +108,9 @@ class ModelDesk:
             with self._direct:
                 yield from work(lambda: False)
             return
-        items: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(_WAITING_ITEMS)
+        items: _Items[Item] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
-
-        def hand_over(item: Item | None, failure: BaseException | None) -> None:
-            while not left.is_set():
-                with suppress(queue.Full):
-                    items.put((item, failure), timeout=0.2)
-                    return
-
-        def produce() -> None:
-            failure: BaseException | None = None
-            try:
-                for item in work(left.is_set):
-                    hand_over(item, None)
-            except BaseException as error:  # raised again where the stream is read
-                failure = error
-            hand_over(None, failure)
-
-        self._thread.submit(produce)
+        self._thread.submit(_produce, work, items, left)
         try:
             while True:
                 item, failure = items.get()
@@ -220,10 +204,21 @@ class ModelDesk:
         fitted = fit()
         self._fitted[key] = fitted
         while len(self._fitted) > _MOST_FITTED:
-            _, oldest = self._fitted.popitem(last=False)
-            if oldest.adapter is not None and self._engine is not None:
-                self._engine.adapters.remove(oldest.adapter)
+            self._drop_oldest()
         return fitted
+
+    def forget_fitted(self) -> None:
+        """Take what was fitted off the base; call it on the model's thread.
+
+        A job that runs on this base names its adapters as answers do, by the digest of the spec.
+        """
+        while self._fitted:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._fitted.popitem(last=False)
+        if oldest.adapter is not None and self._engine is not None:
+            self._engine.adapters.remove(oldest.adapter)
 
     def _load_quietly(self, experiment: Experiment) -> None:
         try:
@@ -234,6 +229,31 @@ class ModelDesk:
     def close(self) -> None:
         """End the thread after what it is doing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+_Items = queue.Queue[tuple[Item | None, BaseException | None]]
+
+
+def _produce(
+    work: Callable[[Callable[[], bool]], Iterator[Item]], items: _Items[Item], left: threading.Event
+) -> None:
+    """Hand over what `work` yields, then its end, until the reader has left."""
+
+    def hand_over(item: Item | None, failure: BaseException | None) -> None:
+        while not left.is_set():
+            with suppress(queue.Full):
+                items.put((item, failure), timeout=0.2)
+                return
+
+    failure: BaseException | None = None
+    try:
+        for item in work(left.is_set):
+            hand_over(item, None)
+            if left.is_set():  # whether or not the work asks for itself
+                break
+    except BaseException as error:  # raised again where the stream is read
+        failure = error
+    hand_over(None, failure)
 
 
 def _base_choice(experiment: Experiment) -> BaseChoice:

@@ -18,6 +18,7 @@ MOST_CHARS = 8000  # characters; ours are below 2,000
 _PREFIX = "edited:"
 _WHERE = "wording"
 _TITLE_CHARS = 32
+_MOST_LEVELS = 12  # of lists and mappings in each other; ours have 5
 
 
 def wording_choices(workspace: Workspace, task: Task) -> list[tuple[str, str]]:
@@ -58,8 +59,30 @@ def parse_wording(text: str, task: Task) -> PromptTemplate:
         raise ConfigError(
             f"{_WHERE}: {len(str(text))} characters; at most {MOST_CHARS} are read. Shorten it."
         )
+    _check_shape(text)
     template = check_mapping(parse_mapping(text, where=_WHERE), PromptTemplate, where=_WHERE)
     return template.check(task.field_names, task.labels, where=_WHERE)
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what makes YAML costly: merged aliases become billions of keys, depth takes minutes.
+
+    Raises:
+        ConfigError: a reference, or too many levels.
+    """
+    depth = 0
+    with suppress(yaml.YAMLError):  # said with its line by whoever parses it in full
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            where = f"{_WHERE}, line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(
+                    f"{where}: refers to '*{event.anchor}'. References are not read here; write "
+                    "the text out."
+                )
+            if depth > _MOST_LEVELS:
+                raise ConfigError(f"{where}: nested too deeply. Write fewer levels.")
 
 
 def keep_wording(workspace: Workspace, text: str, task: Task) -> str:

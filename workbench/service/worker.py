@@ -97,10 +97,14 @@ class StatusWriter:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         self._update(state=state, message=message, ended=ended, seconds_left=None, pid=None)
 
+    @property
+    def seconds(self) -> float:
+        """Computing time of the job so far."""
+        return self._seconds_before + time.monotonic() - self._began
+
     def _update(self, *, is_written: bool = True, **changes: object) -> None:
-        seconds = self._seconds_before + time.monotonic() - self._began
         memory = self._process.memory_info().rss
-        extra = {"seconds": round(seconds, 1), "memory_bytes": memory}
+        extra = {"seconds": round(self.seconds, 1), "memory_bytes": memory}
         self.status = self.status.model_copy(update=changes | extra)
         if is_written:
             jobs.write_status(self._folder, self.status)
@@ -146,7 +150,7 @@ def work(
             )
             writer.finish("finished")
         except Interrupted as interruption:
-            writer.finish(*_why_stopped(folder, writer.status, minutes, str(interruption)))
+            writer.finish(*_why_stopped(folder, writer.seconds, minutes, str(interruption)))
         except WorkbenchError as error:
             writer.finish("failed", str(error))
         except Exception:
@@ -156,11 +160,11 @@ def work(
 
 
 def _why_stopped(
-    folder: Path, status: JobStatus, minutes: float | None, reason: str
+    folder: Path, seconds: float, minutes: float | None, reason: str
 ) -> tuple[JobState, str]:
     if jobs.is_stop_requested(folder):
         return "stopped", f"{reason}; resume goes on from there"
-    if minutes is not None and status.seconds >= 60 * minutes:
+    if minutes is not None and seconds >= 60 * minutes:
         return "stopped", f"the {minutes:g} minutes a job may take here are up ({reason})"
     return "interrupted", f"{reason}; resume goes on from there"
 

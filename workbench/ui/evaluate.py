@@ -299,28 +299,34 @@ def _build_results(
     token = setup.values["token"]
     key = gr.Dropdown([], label="Comparison", elem_id="wb-comparison", interactive=True)
     results = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-results")
-    with gr.Column(visible=False) as details:
-        with gr.Row():
-            costs = [(cost.axis_title, name) for name, cost in COSTS.items()]
-            cost = gr.Dropdown(costs, value="trained_parameters", label="Cost", elem_id="wb-cost")
-            quality = gr.Dropdown([("accuracy", "accuracy")], value="accuracy", label="Quality")
-        cost_view = gr.HTML(elem_id="wb-cost-view")
-        row = gr.Dropdown([], label="Row to look at", elem_id="wb-row")
-        row_view = gr.HTML(elem_id="wb-row-view")
-        with gr.Row():
-            mode = gr.Dropdown(
-                [(m.label, m.value) for m in BrowseMode],
-                value=BrowseMode.DISAGREE.value,
-                label="Items",
-                elem_id="wb-mode",
-            )
-            chosen = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
-            against = gr.Dropdown([], label="Against")
-            search = gr.Textbox(label="Search", elem_id="wb-search")
-            page = gr.Number(1, label="Page", precision=0, min_width=80)
-        items = gr.HTML(elem_id="wb-items")
-        export = gr.Button("Prepare files to download", elem_id="wb-export")
-        files = gr.Files(visible=False, label="Report, items and figures", elem_id="wb-files")
+    with gr.Column(visible=False) as details, gr.Tabs(elem_id="wb-details"):
+        with gr.Tab("Quality against cost"):
+            with gr.Row():
+                costs = [(cost.axis_title, name) for name, cost in COSTS.items()]
+                cost = gr.Dropdown(
+                    costs, value="trained_parameters", label="Cost", elem_id="wb-cost"
+                )
+                quality = gr.Dropdown([("accuracy", "accuracy")], value="accuracy", label="Quality")
+            cost_view = gr.HTML(elem_id="wb-cost-view")
+        with gr.Tab("Calibration and confusion"):
+            row = gr.Dropdown([], label="Row to look at", elem_id="wb-row")
+            row_view = gr.HTML(elem_id="wb-row-view")
+        with gr.Tab("Items"):
+            with gr.Row():
+                mode = gr.Dropdown(
+                    [(m.label, m.value) for m in BrowseMode],
+                    value=BrowseMode.DISAGREE.value,
+                    label="Items",
+                    elem_id="wb-mode",
+                )
+                chosen = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
+                against = gr.Dropdown([], label="Against")
+                search = gr.Textbox(label="Search", elem_id="wb-search")
+                page = gr.Number(1, label="Page", precision=0, min_width=80)
+            items = gr.HTML(elem_id="wb-items")
+        with gr.Tab("Files"):
+            export = gr.Button("Prepare files to download", elem_id="wb-export")
+            files = gr.Files(visible=False, label="Report, items and figures", elem_id="wb-files")
     quiet: dict[str, Any] = {
         "api_visibility": "private",
         "show_progress": "hidden",

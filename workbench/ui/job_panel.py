@@ -89,7 +89,8 @@ def job_html(workspace: Workspace, job: Job) -> str:
     status = job.status
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
-    histories = _histories(workspace, job)
+    is_drawn = status.kind == "train" or status.state != "finished"
+    histories = _histories(workspace, job) if is_drawn else []
     drawing = history_plot(histories, steps=status.steps if status.stage == "train" else None)
     return render(
         "job",

@@ -164,6 +164,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         label="Runs",
         elem_id="wb-runs",
         wrap=True,
+        column_widths=["15%", "20%", "8%", "12%", "11%", "14%", "20%"],
     )
     with gr.Row():
         run = gr.Dropdown([], label="Run", elem_id="wb-run", interactive=True, min_width=260)
