@@ -1,13 +1,15 @@
-"""The batch command that does the same as the page: to copy, to repeat, to put into a script."""
+"""The batch commands that do the same as the page: to copy, to repeat, to put into a script."""
 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from workbench.runs.spec import Experiment
+from workbench.methods.catalog import method_class
+from workbench.runs.spec import Experiment, TaskChoice
 
 _TASK_FLAGS = {
     "name": "--task",
@@ -40,11 +42,35 @@ def compare_command(experiment: Experiment, out: Path) -> str:
     words += _settings(experiment, default, _SETTINGS)
     if experiment.seeds != default.seeds:
         words += ["--seeds", ",".join(map(str, experiment.seeds))]
-    for row, options in experiment.methods.items():
-        for key, value in options.items():
-            words += ["--set", f"methods.{row}.{key}={json.dumps(value)}"]
+    words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]
     return " ".join(map(shlex.quote, words))
+
+
+def ask_command(experiment: Experiment, texts: Sequence[str], out: Path) -> str:
+    """Return the `workbench ask` line that asks an experiment's rows about a text."""
+    default = Experiment()
+    words = ["workbench", "ask", texts[0]]
+    words += ["--text-b", texts[1]] if len(texts) > 1 else []
+    words += _settings(experiment.task, TaskChoice(name=""), tuple(_TASK_FLAGS), prefix="task.")
+    words += _settings(experiment.task, default.task, ("kind", "split_seed"), prefix="task.")
+    words += _settings(experiment, default, (*_FLAGS, "chat", *_SETTINGS))
+    words += _row_settings(experiment)
+    words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]
+    return " ".join(map(shlex.quote, words))
+
+
+def _row_settings(experiment: Experiment) -> list[str]:
+    """Return `--set methods.<row>.<option>=value` of all that a row does not have by default."""
+    words = []
+    for row, options in experiment.methods.items():
+        method, _ = experiment.method_of(row)
+        default = {field.name: field.default for field in fields(method_class(method))}
+        default |= {"method": row, "seeds": list(experiment.seeds)}
+        for key, value in options.items():
+            if key not in default or value != default[key]:
+                words += ["--set", f"methods.{row}.{key}={json.dumps(value)}"]
+    return words
 
 
 def _changed(given: BaseModel, default: BaseModel, flags: Mapping[str, str]) -> list[str]:
@@ -58,8 +84,12 @@ def _settings(
 ) -> list[str]:
     """Return `--set key=value` of every field that differs from the default."""
     changed = [key for key in keys if getattr(given, key) != getattr(default, key)]
-    settings = [f"{prefix}{key}={json.dumps(getattr(given, key))}" for key in changed]
+    settings = [f"{prefix}{key}={json.dumps(_plain(getattr(given, key)))}" for key in changed]
     return [word for setting in settings for word in ("--set", setting)]
+
+
+def _plain(value: object) -> object:
+    return _shown(value) if isinstance(value, Path) else value
 
 
 def _shown(value: object) -> str:

@@ -14,15 +14,16 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from workbench.atomic import explained, write_json
-from workbench.errors import StoreError, TaskError
+from workbench.errors import StoreError, TaskError, WorkbenchError
 from workbench.runs.session import open_task
 from workbench.runs.spec import TaskChoice
 from workbench.service.profile import Caps
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
-from workbench.tasks.files import read_table
+from workbench.tasks.files import declared_rows, read_table
 from workbench.tasks.rows import cell_text
+from workbench.yaml_files import check_mapping
 
 Result = TypeVar("Result")
 
@@ -93,17 +94,19 @@ def look_at(path: Path, caps: Caps) -> TableView:
         raise TaskError(
             f"{path.name}: unknown file type. Known: {', '.join(SUFFIXES)}. Convert the file."
         )
+    if not path.is_file():  # uploads are kept for a day
+        raise TaskError(f"{path.name}: is not there any more. Upload it again.")
     if path.stat().st_size > caps.upload_bytes:
         raise TaskError(
             f"{path.name}: {path.stat().st_size / 1e6:.1f} MB; at most "
             f"{caps.upload_bytes / 1e6:g} MB here. Take a sample of it."
         )
+    _check_rows(path, _named(path, lambda: declared_rows(path)) or 0, caps)
     rows = _named(path, lambda: read_table(path).rows)
-    if len(rows) > caps.rows:
-        raise TaskError(
-            f"{path.name}: {len(rows)} rows; at most {caps.rows} here. Take a sample of it."
-        )
+    _check_rows(path, len(rows), caps)
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    if not columns:
+        raise TaskError(f"{path.name}: no column in {len(rows)} rows. Name the values.")
     texts = {name: [_cell(row.get(name)) for row in rows] for name in columns}
     label = _guess_label(columns, texts)
     text = _guess_text(columns, texts, label)
@@ -135,6 +138,7 @@ def keep_upload(
     The copy on disk is named by us; what the visitor called the file only shapes the task's name.
 
     Raises:
+        ConfigError: the mapping is none.
         TaskError: the rows cannot be used as mapped.
     """
     look_at(path, caps)
@@ -146,21 +150,22 @@ def keep_upload(
     digest = hashlib.sha256(mapping.encode() + content).hexdigest()[:12]
     folder = workspace.uploads / digest
     target = folder / f"{stem}{path.suffix.lower()}"
+    given = {
+        "name": stem,
+        "train": target,
+        "kind": columns.kind,
+        "text_column": columns.text,
+        "text_b_column": columns.text_b or None,
+        "label_column": columns.label,
+    }
+    choice = check_mapping(given, TaskChoice, where="upload")
     is_new = not (folder / _RECORD).is_file()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    choice = TaskChoice(
-        name=stem,
-        train=target,
-        kind=columns.kind,
-        text_column=columns.text,
-        text_b_column=columns.text_b or None,
-        label_column=columns.label,
-    )
     try:
         task = _named(target, lambda: open_task(choice))
-    except TaskError:
+    except WorkbenchError:
         if is_new:
             shutil.rmtree(folder)
         raise
@@ -172,7 +177,7 @@ def task_choices(workspace: Workspace, catalog: Sequence[str]) -> list[tuple[str
     """Return (title, key) of every task the visitor can choose: their own first."""
     own = []
     for path in workspace.uploads.glob(f"*/{_RECORD}"):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError, KeyError):
             name = json.loads(path.read_text(encoding="utf-8"))["name"]
             own.append((path.stat().st_mtime, (f"{name} (yours)", f"{_PREFIX}{path.parent.name}")))
     newest_first = [choice for _, choice in sorted(own, reverse=True)]
@@ -189,7 +194,7 @@ def task_choice(workspace: Workspace, key: object) -> TaskChoice:
         digest = checked_name(key.removeprefix(_PREFIX), "upload")
         path = workspace.uploads / digest / _RECORD
         try:
-            return TaskChoice(**json.loads(path.read_text(encoding="utf-8")))
+            return TaskChoice.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError) as error:
             raise StoreError(
                 f"upload '{digest}': not found among your files. Upload the file again."
@@ -203,6 +208,13 @@ def key_of(workspace: Workspace, choice: TaskChoice) -> str | None:
         return choice.name
     folder = choice.train.parent
     return f"{_PREFIX}{folder.name}" if folder.parent == workspace.uploads else None
+
+
+def _check_rows(path: Path, number: int, caps: Caps) -> None:
+    if number > caps.rows:
+        raise TaskError(
+            f"{path.name}: {number} rows; at most {caps.rows} here. Take a sample of it."
+        )
 
 
 def _named(path: Path, work: Callable[[], Result]) -> Result:

@@ -75,7 +75,7 @@ def _check_shape(text: str) -> None:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
-            where = f"{_WHERE}, line {event.start_mark.line + 1}"
+            where = f"{_WHERE}, line {event.start_mark.line + 1 if event.start_mark else 0}"
             if isinstance(event, yaml.AliasEvent):
                 raise ConfigError(
                     f"{where}: refers to '*{event.anchor}'. References are not read here; write "

@@ -3,14 +3,18 @@
 A file is read whole or refused; only lines without any content are passed over.
 """
 
+import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workbench.errors import TaskError
 from workbench.tasks.rows import NUM_NAMED, ColumnMapping, Row, Table, listed, samples_from_rows
@@ -18,6 +22,8 @@ from workbench.tasks.rows import NUM_NAMED, ColumnMapping, Row, Table, listed, s
 __all__ = ["ColumnMapping", "read_rows", "read_table", "samples_from_rows"]
 
 MAX_FILE_BYTES = 200_000_000  # bytes; a table of this size already takes some GB as Python rows
+MAX_COLUMNS = 1000  # a table of labelled texts has a few
+_PARQUET_BATCH = 64  # rows unpacked before their size is looked at again
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -41,6 +47,28 @@ def read_table(path: Path) -> Table:
         found = "only a header" if suffix in (".csv", ".tsv") else "no rows"
         raise TaskError(f"{path}: the file has {found}. Add labelled rows.")
     return table
+
+
+def declared_rows(path: Path) -> int | None:
+    """Return how many rows a Parquet file says it has; None for text, which has to be read.
+
+    A few hundred bytes of Parquet can stand for billions of rows.
+
+    Raises:
+        TaskError: see `read_table`.
+    """
+    _check_file(path)
+    if path.suffix.lower() != ".parquet":
+        return None
+    with _explained_parquet(path), pq.ParquetFile(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _check_columns(path: Path, number: int) -> None:
+    if number > MAX_COLUMNS:
+        raise TaskError(
+            f"{path}: {number} columns; at most {MAX_COLUMNS} are read. Keep those that matter."
+        )
 
 
 def _check_file(path: Path) -> None:
@@ -85,6 +113,7 @@ def _read_text(path: Path) -> str:
 
 def _read_delimited(path: Path, separator: str) -> Table:
     text = _read_text(path)
+    _check_columns(path, _num_cells(path, text, separator))
     try:
         # Without a header of its own pandas neither renames repeated columns nor takes the first
         # one for an index, and refuses rows that are longer than the first.
@@ -111,6 +140,14 @@ def _read_delimited(path: Path, separator: str) -> Table:
             table.places.append(place)
         place += _num_lines(record)
     return table
+
+
+def _num_cells(path: Path, text: str, separator: str) -> int:
+    """Return the number of columns before pandas makes an object for each of them."""
+    try:
+        return len(next(csv.reader(io.StringIO(text), delimiter=separator), ()))
+    except csv.Error as error:
+        raise TaskError(f"{path}: the header cannot be read: {error}. Correct it.") from error
 
 
 def _num_lines(record: Iterable[str]) -> int:
@@ -163,6 +200,7 @@ def _read_jsonl(path: Path) -> Table:
         else:
             problems.append(f"{path}, line {place}: {_shown(row)} is no JSON object.")
     _raise_first(problems, advice='Write one object per line: {"text": "…", "label": "…"}.')
+    _check_columns(path, len({name for row in table.rows for name in row}))
     return table
 
 
@@ -184,19 +222,37 @@ def _read_json(path: Path) -> Table:
         if not isinstance(row, dict)
     ]
     _raise_first(problems, advice='Write objects: {"text": "…", "label": "…"}.')
+    _check_columns(path, len({name for row in rows for name in row}))
     return Table(rows, list(range(1, len(rows) + 1)), "row")
 
 
 def _read_parquet(path: Path) -> Table:
-    try:
+    with _explained_parquet(path), pq.ParquetFile(path) as file:
+        _check_columns(path, len(file.schema_arrow.names))
+        batches, size = [], 0
+        for batch in file.iter_batches(_PARQUET_BATCH):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > MAX_FILE_BYTES:
+                raise TaskError(
+                    f"{path}: unpacked, the file has more than {MAX_FILE_BYTES // 1_000_000} MB; "
+                    "no more are read. Take a sample of it."
+                )
+        table = pa.Table.from_batches(batches, file.schema_arrow)
         # Arrow types keep whole numbers whole in a column that has gaps.
-        frame = pd.read_parquet(path, dtype_backend="pyarrow")
+        frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+    return Table(rows, list(range(1, len(rows) + 1)), "row")
+
+
+@contextmanager
+def _explained_parquet(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise TaskError(
             f"{path}: cannot be read as Parquet: {error}. Write the file again."
         ) from error
-    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
-    return Table(rows, list(range(1, len(rows) + 1)), "row")
 
 
 def _raise_first(problems: Sequence[str], *, advice: str) -> None:

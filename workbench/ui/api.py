@@ -4,9 +4,11 @@ On a public page every call needs `visitor`: any secret of 16 to 64 letters, dig
 whoever has it owns what was made with it. Locally it is left empty.
 """
 
+import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial, update_wrapper
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import api
+from pydantic import BaseModel, ConfigDict, create_model
 
 from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, without_folders
 from workbench.methods.prediction import score_labels
 from workbench.service import jobs
 from workbench.service.asking import Column, fit_way, spec_of
@@ -27,6 +30,7 @@ from workbench.tasks.base import Sample
 from workbench.ui.compare import Question, stream_columns
 from workbench.ui.context import AppContext, SettingValues, problem_text
 from workbench.ui.train import training_experiment
+from workbench.yaml_files import check_mapping
 
 _MOST_TEXTS = 256  # of one call
 _DEFAULT_WAYS = ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
@@ -130,7 +134,7 @@ class Endpoints:
 
         Args:
             name: Of the task.
-            content: The file as text; at most 2 MB.
+            content: The file as text; a call takes at most 2 MB.
             file_type: ".csv", ".tsv", ".jsonl" or ".json".
             text_column: Column of the text.
             label_column: Column of the label or answer.
@@ -203,7 +207,10 @@ class Endpoints:
         """
         workspace = self._context.workspace(visitor)
         jobs.start_next(workspace.root)
-        return jobs.read_job(workspace, job_id).status.model_dump(mode="json")
+        status = jobs.read_job(workspace, job_id).status
+        if workspace.is_public:
+            status = status.model_copy(update={"message": without_folders(status.message)})
+        return status.model_dump(mode="json")
 
     def stop_job(self, job_id: str, visitor: str = "") -> str:
         """Ask a job to stop with a checkpoint and return its state.
@@ -278,11 +285,12 @@ def build(context: AppContext) -> None:
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return an endpoint whose errors reach the caller as messages, never as tracebacks."""
+    types = _argument_types(function)
     if function.__name__ == "compare":
 
         def streamed(*arguments: Any) -> Iterator[Any]:
             try:
-                yield from function(*arguments)
+                yield from function(**_checked(types, arguments))
             except Exception as error:
                 raise gr.Error(problem_text(error), print_exception=False) from error
 
@@ -290,11 +298,32 @@ def _told(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def called(*arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            return function(**_checked(types, arguments))
         except Exception as error:
             raise gr.Error(problem_text(error), print_exception=False) from error
 
     return update_wrapper(called, function)
+
+
+def _argument_types(function: Callable[..., Any]) -> type[BaseModel]:
+    """Return a model of an endpoint's arguments: Gradio passes on whatever was sent."""
+    hints = typing.get_type_hints(function)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    return create_model(function.__name__, __config__=strict, **fields)
+
+
+def _checked(types: type[BaseModel], arguments: Sequence[Any]) -> dict[str, Any]:
+    """Return an endpoint's arguments by name.
+
+    Raises:
+        ConfigError: every argument of a wrong type at once.
+    """
+    given = dict(zip(types.model_fields, arguments, strict=False))
+    return dict(check_mapping(given, types, where=types.__name__))
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         Guard,
         upload_bytes=context.profile.caps.upload_bytes,
         only_local=is_loopback(host) and not context.profile.is_public,
-        on_hub="SPACE_ID" in os.environ,
+        space_host=os.environ.get("SPACE_HOST", ""),
     )
     return {
         "app_kwargs": {"middleware": [guard]},

@@ -1,6 +1,5 @@
 """The tab that answers one text in several ways side by side; for "what does each of them say?"."""
 
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +14,10 @@ from workbench.errors import ConfigError
 from workbench.models.base import GenerationOptions
 from workbench.service.accelerator import accelerated
 from workbench.service.asking import Column, PromptPiece, answer, fit_way, spec_of
-from workbench.service.ways import WORDS, way_choices, ways_of
+from workbench.service.command_line import ask_command
+from workbench.service.ways import WORDS, experiment_of, rows_of, way_choices, ways_of
 from workbench.tasks.base import Sample
-from workbench.ui.context import AppContext, SettingValues, problem
+from workbench.ui.context import AppContext, SettingValues, or_problem, or_skip, problem
 from workbench.ui.rendering import duration, render
 from workbench.ui.setup import Setup
 
@@ -116,6 +116,7 @@ def on_answer(
         yield problem(error)
 
 
+@or_skip(4)
 def on_setting(context: AppContext, chosen: Sequence[str], **setting: object) -> list[Any]:
     """Return text boxes, examples and ways that fit the setting: for the outputs of `build`."""
     workspace, experiment = context.experiment(SettingValues(**setting))
@@ -140,15 +141,20 @@ def keep_or_default(chosen: Sequence[str], choices: Sequence[tuple[str, str]]) -
     return kept + others[: max(0, _DEFAULT_COLUMNS - len(kept))]
 
 
-def ask_command(context: AppContext, text: object, text_b: object, **setting: object) -> str:
+def on_command(
+    context: AppContext, *, text: str, text_b: str, ways: Sequence[str], **setting: object
+) -> str:
     """Return the command that asks the same in a terminal."""
-    values = SettingValues(**setting)
-    words = ["workbench", "ask", str(text or "…")]
-    words += ["--text-b", str(text_b)] if text_b else []
-    words += ["--set", f"task.name={values.task}", "--set", f"template={values.wording}"]
-    words += ["--set", f"model={values.model}", "--set", f"precision={values.precision}"]
-    words += ["--out", str(context.workspace(values.token).folder)]
-    return " ".join(map(shlex.quote, words))
+
+    def command() -> str:
+        workspace, shared = context.setting(SettingValues(**setting))
+        rows = rows_of(workspace, ways, seeds=[0])
+        experiment = experiment_of(workspace, context.profile, shared, methods=rows)
+        names = context.desk.task(experiment.task).field_names
+        texts = [str(given or "…") for given in (text, text_b)][: len(names)]
+        return render("command", command=ask_command(experiment, texts, workspace.folder))
+
+    return or_problem(command)
 
 
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
@@ -190,6 +196,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         elem_id="wb-examples",
     )
     cards = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-columns")
+    with gr.Accordion("The same in a terminal", open=False, elem_id="wb-ask-command") as drawer:
+        command = gr.HTML()
     inputs = {
         "text": text,
         "text_b": text_b,
@@ -210,6 +218,16 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         trigger_mode="once",
         show_progress="hidden",
         api_visibility="private",
+    )
+    told = {"text": text, "text_b": text_b, "ways": ways, **setup.values}
+    gr.on(
+        [drawer.expand, go.click],
+        partial(on_command, context),
+        inputs_kwargs=told,
+        outputs=command,
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
     )
     stop.click(None, cancels=[asked], api_visibility="private", queue=False)
     examples.click(

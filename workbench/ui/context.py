@@ -5,10 +5,13 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from workbench.errors import WorkbenchError
+import gradio as gr
+
+from workbench.errors import WorkbenchError, without_folders
 from workbench.runs.spec import Experiment
 from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile
@@ -78,9 +81,12 @@ class SettingValues:
 
 
 def problem_text(error: Exception) -> str:
-    """Return what to tell a visitor about an error; a bug gets a number and goes to the log."""
+    """Return what to tell a visitor about an error; a bug gets a number and goes to the log.
+
+    Where things lie on this machine is nobody's business.
+    """
     if isinstance(error, WorkbenchError):
-        return str(error)
+        return without_folders(str(error))
     number = secrets.token_hex(3)
     _log.error("error %s", number, exc_info=error)
     return (
@@ -100,3 +106,22 @@ def or_problem(work: Callable[[], str]) -> str:
         return work()
     except Exception as error:
         return problem(error)
+
+
+def or_skip(num_outputs: int) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
+    """Return a decorator for handlers that follow the first row: they leave their part as it is.
+
+    What is wrong with the setting is said below the first row, once.
+    """
+
+    def decorate(handler: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        @wraps(handler)
+        def guarded(*arguments: Any, **keywords: Any) -> list[Any]:
+            try:
+                return handler(*arguments, **keywords)
+            except WorkbenchError:
+                return [gr.skip()] * num_outputs
+
+        return guarded
+
+    return decorate

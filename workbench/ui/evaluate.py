@@ -30,7 +30,14 @@ from workbench.service import jobs
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.ways import experiment_of, rows_of, way_choices
 from workbench.ui import job_panel
-from workbench.ui.context import AppContext, SettingValues, or_problem, problem, problem_text
+from workbench.ui.context import (
+    AppContext,
+    SettingValues,
+    or_problem,
+    or_skip,
+    problem,
+    problem_text,
+)
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
@@ -38,6 +45,7 @@ _PAGE = 20  # items of the browser at once
 _EMPTY = "No evaluation yet. Choose rows above and press Evaluate; the table appears here."
 
 
+@or_skip(2)
 def on_rows(
     context: AppContext, chosen: Sequence[str], offered: Sequence[str], **setting: object
 ) -> list[Any]:

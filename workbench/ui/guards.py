@@ -20,6 +20,7 @@ _CLOSED = ("component_server", "deep_link", "process_recording", "proxy=", "undo
 _FILES = ("file=", "file/")
 _HUB = "https://huggingface.co"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HOSTS = ("host", "x-forwarded-host")  # headers that say by which name a visitor came
 
 
 def is_loopback(host: str) -> bool:
@@ -63,16 +64,17 @@ class Guard:
         upload_bytes: Size of the largest file that may be uploaded.
         only_local: Answer only requests that are addressed to this machine by a page of this
             machine: another site cannot use a visitor's browser to get in.
-        on_hub: See `page_headers`.
+        space_host: Name of the Space this is, if it is one.
     """
 
     def __init__(
-        self, app: ASGIApp, *, upload_bytes: int, only_local: bool, on_hub: bool = False
+        self, app: ASGIApp, *, upload_bytes: int, only_local: bool, space_host: str = ""
     ) -> None:
         self._app = app
         self._most_upload = upload_bytes + _UPLOAD_MARGIN
         self._only_local = only_local
-        self._headers = page_headers(on_hub=on_hub)
+        self._space_host = space_host
+        self._headers = page_headers(on_hub=bool(space_host))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -95,8 +97,16 @@ class Guard:
         if announced.isdecimal() and int(announced) > most:
             await _too_large(most)(scope, receive, answer)
             return
+        if "session" in scope and self._is_from_elsewhere(headers):
+            # Gradio lets every site call a Space, cookies included: never in a visitor's name.
+            scope = {**scope, "session": {}}
         with suppress(ClientDisconnect):  # how an app leaves whose reader was refused
             await self._app(scope, *_bounded(most, scope, receive, answer))
+
+    def _is_from_elsewhere(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        own = {self._space_host, *(headers.get(name, "") for name in _HOSTS)}
+        return origin is not None and origin.partition("://")[2] not in own
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
         if self._only_local:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from workbench.analysis.training_figure import history_plot
+from workbench.errors import without_folders
 from workbench.service import jobs
 from workbench.service.command_line import compare_command
 from workbench.service.jobs import CAN_RESUME, Job
@@ -85,8 +86,10 @@ def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) 
 
 
 def job_html(workspace: Workspace, job: Job) -> str:
-    """Return a job's progress, rows and curves."""
+    """Return a job's progress, rows and curves; on a public page, nothing about this machine."""
     status = job.status
+    is_public = workspace.is_public
+    command = compare_command(job.experiment, workspace.folder / "jobs" / status.job_id)
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
     is_drawn = status.kind == "train" or status.state != "finished"
@@ -98,8 +101,9 @@ def job_html(workspace: Workspace, job: Job) -> str:
         fraction=fraction,
         ahead=jobs.place_in_queue(workspace.root, job) if status.state == "queued" else 0,
         drawing=drawing if histories else None,
-        command=compare_command(job.experiment, workspace.folder / "jobs" / status.job_id),
-        log=job.log if status.state == "failed" else "",
+        message=without_folders(status.message) if is_public else status.message,
+        command=without_folders(command) if is_public else command,
+        log=job.log if status.state == "failed" and not is_public else "",
         can_resume=status.state in CAN_RESUME,
     )
 

@@ -1,6 +1,6 @@
 """The first row of the page: task, wording and base, which all tabs share; uploads and wordings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from workbench.service.uploads import (
 from workbench.service.wordings import keep_wording, parse_wording, wording_choices, wording_text
 from workbench.service.workspace import new_token
 from workbench.tasks.catalog import list_tasks
-from workbench.ui.context import AppContext, SettingValues, problem
+from workbench.ui.context import AppContext, SettingValues, or_skip, problem
 from workbench.ui.rendering import render
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
@@ -66,7 +66,7 @@ def tasks_to_choose(context: AppContext, token: object) -> list[tuple[str, str]]
 
 
 def on_task(context: AppContext, **setting: object) -> list[Any]:
-    """Return the wordings of a newly chosen task, its facts, and a problem if it cannot be had."""
+    """Return wordings, text to edit and facts of a chosen task, and what is wrong with it."""
     try:
         workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
         task = context.desk.task(experiment.task)
@@ -75,15 +75,29 @@ def on_task(context: AppContext, **setting: object) -> list[Any]:
         key = choices[0][1]
         text = wording_text(workspace, task, key)
     except Exception as error:
-        return [gr.skip(), gr.skip(), problem(error)]
-    return [gr.Dropdown(choices=choices, value=key), text, facts]
+        return [gr.skip(), gr.skip(), gr.skip(), problem(error)]
+    return [gr.Dropdown(choices=choices, value=key), text, facts, ""]
 
 
-def on_wording(context: AppContext, **setting: object) -> str:
+def on_base(context: AppContext, **setting: object) -> Iterator[str]:
+    """Yield that the base is being loaded, then nothing, or why it cannot be had."""
+    yield render("hint", text=f"Loading {setting['model']} in {setting['precision']} …")
+    try:
+        values = SettingValues(**setting | {"wording": "plain", "task": _DEFAULT_TASK})
+        _, experiment = context.experiment(values)
+        context.desk.info(experiment)
+    except Exception as error:
+        yield problem(error)
+    else:
+        yield ""
+
+
+@or_skip(1)
+def on_wording(context: AppContext, **setting: object) -> list[Any]:
     """Return the chosen wording as YAML to edit."""
     workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
     task = context.desk.task(experiment.task)
-    return wording_text(workspace, task, setting["wording"])
+    return [wording_text(workspace, task, setting["wording"])]
 
 
 def on_preview(context: AppContext, *, text: str, row: object, **setting: object) -> str:
@@ -201,6 +215,7 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
         )
         precision = gr.Dropdown(list(PRECISIONS), value="nf4", label="Precision", min_width=110)
         chat = gr.Checkbox(False, label="Chat template", min_width=190)
+    trouble = gr.HTML(elem_id="wb-trouble")
     values: dict[str, Any] = {
         "token": token,
         "task": task,
@@ -221,10 +236,18 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
         [task.change, known.change],
         partial(on_task, context),
         inputs_kwargs=values,
-        outputs=[wording, editor, facts],
+        outputs=[wording, editor, facts, trouble],
         **quiet,
     )
-    wording.input(partial(on_wording, context), inputs_kwargs=values, outputs=editor, **quiet)
+    wording.input(partial(on_wording, context), inputs_kwargs=values, outputs=[editor], **quiet)
+    gr.on(
+        [model.change, precision.change],
+        partial(on_base, context),
+        inputs_kwargs=values,
+        outputs=trouble,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     changes = [c.change for c in (task, wording, model, precision, chat)]
     return Setup(values, changes, known.change)
 

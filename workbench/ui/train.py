@@ -16,6 +16,7 @@ from workbench.options import check_options
 from workbench.runs.spec import Experiment
 from workbench.service import jobs
 from workbench.service.estimate import estimate_training, measure_step
+from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
@@ -91,9 +92,12 @@ def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
     """Return a method's options from raw values, without those left at their default.
 
     Raises:
-        ConfigError: every wrong value at once.
+        ConfigError: every wrong value and unknown name at once.
     """
-    given = {}
+    prefix = f"{method}__"
+    names = [key.removeprefix(prefix) for key in values if key.startswith(prefix)]
+    known = {option.name for option in option_fields(method)}
+    given = {name[:80]: values[prefix + name] for name in names if name not in known}
     for option in option_fields(method):
         value = values.get(f"{method}__{option.name}", option.default)
         if isinstance(value, str):
@@ -164,9 +168,15 @@ def on_train(
     yield from job_panel.follow(context, "train", setting.token, job)
 
 
-def on_preset(preset: str, method: str) -> list[Any]:
+def preset_options(profile: Profile, preset: str) -> dict[str, Any]:
+    """Return a preset's options, as far as the place it runs in allows them."""
+    most = profile.caps.options
+    return {key: min(value, most.get(key, value)) for key, value in PRESETS.get(preset, {}).items()}
+
+
+def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
     """Return values for the options of all methods: the preset's for the chosen one."""
-    chosen = PRESETS.get(preset, {})
+    chosen = preset_options(context.profile, preset)
     touched = {name for options in PRESETS.values() for name in options}
     return [
         chosen.get(option.name, option.default)
@@ -213,8 +223,14 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         queue=False,
         **quiet,
     )
-    gr.on([preset.input, method.input], on_preset, [preset, method], list(fields.values()),
-          queue=False, **quiet)  # fmt: skip
+    gr.on(
+        [preset.input, method.input],
+        partial(on_preset, context),
+        [preset, method],
+        list(fields.values()),
+        queue=False,
+        **quiet,
+    )
     gr.on(
         [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
         partial(on_estimate, context),
