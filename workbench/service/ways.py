@@ -9,6 +9,7 @@ from typing import Any
 from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.methods.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
+from workbench.runs.experiment import requests_of
 from workbench.runs.spec import Experiment, read_experiment
 from workbench.runs.store import StoredRun
 from workbench.service.asking import Way
@@ -96,7 +97,7 @@ def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Expe
     Tasks and wordings are given by key, imported adapters by name; paths are refused.
 
     Raises:
-        ConfigError: unknown keys, values no experiment can have, or a path.
+        ConfigError: unknown keys, methods or options, values no experiment can have, or a path.
         StoreError: an upload, a wording or an adapter that is not the visitor's.
     """
     asked = check_mapping(content, Experiment, where="experiment")
@@ -120,7 +121,9 @@ def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Expe
         "template": template_name(workspace, asked.template),
         "methods": rows,
     }
-    return read_experiment(None, (), changes)
+    experiment = read_experiment(None, (), changes)
+    requests_of(experiment)  # said now, not by a job that waited for its turn
+    return experiment
 
 
 def way_choices(
@@ -179,20 +182,23 @@ def ways_of(workspace: Workspace, keys: Sequence[str], *, most: int) -> list[Way
         ConfigError: none, too many, or an unknown one.
         StoreError: a run or an adapter that is not the visitor's.
     """
-    if not keys:
-        raise ConfigError("columns: none chosen. Choose at least one way to answer.")
+    chosen = _chosen(keys)
     if len(keys) > most:
         raise ConfigError(f"columns: {len(keys)} chosen; at most {most} here.")
-    return [_way(workspace, key) for key in dict.fromkeys(keys)]
+    return [_way(workspace, key) for key in chosen]
 
 
 def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the rows of an experiment that evaluates the chosen ways.
 
     A trained run keeps its options and its seed, so that it is found and not trained again.
+
+    Raises:
+        ConfigError: none, or an unknown one.
+        StoreError: a run or an adapter that is not the visitor's.
     """
     rows: dict[str, Any] = {}
-    for key in dict.fromkeys(keys):
+    for key in _chosen(keys):
         way = _way(workspace, key)
         options: dict[str, Any] = dict(way.options)
         name = key.removeprefix(_WORDS) if key.startswith(_WORDS) else way.method
@@ -209,13 +215,25 @@ def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) 
     return rows
 
 
+def _chosen(keys: object) -> list[str]:
+    """Return chosen keys, each once.
+
+    Raises:
+        ConfigError: none, or no list of texts.
+    """
+    if not keys:
+        raise ConfigError("columns: none chosen. Choose at least one way to answer.")
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f"columns: {str(keys)[:60]!r} is no list of ways. Choose from the list.")
+    return list(dict.fromkeys(keys))
+
+
 def _free_name(row: str, digest: str, taken: Mapping[str, object]) -> str:
     safe = "".join(c if c.isalnum() or c == "_" else "_" for c in row)
-    return safe if safe not in taken else f"{safe}_{digest[:4]}"
+    return safe if safe not in taken and safe not in WORDS else f"{safe}_{digest[:4]}"
 
 
-def _way(workspace: Workspace, key: object) -> Way:
-    text = key if isinstance(key, str) else ""
+def _way(workspace: Workspace, text: str) -> Way:
     if text.startswith(_WORDS):
         name = text.removeprefix(_WORDS)
         if name not in WORDS:
@@ -233,7 +251,7 @@ def _way(workspace: Workspace, key: object) -> Way:
     folder = text.removeprefix(_EXAMPLE)
     if text.startswith(_EXAMPLE) and folder in EXAMPLES:
         return Way(EXAMPLES[folder], "imported", {"adapter": str(_EXAMPLE_FOLDER / folder)})
-    raise ConfigError(f"columns: {str(key)[:60]!r} is no way to answer. Choose from the list.")
+    raise ConfigError(f"columns: {text[:60]!r} is no way to answer. Choose from the list.")
 
 
 def _has_examples(experiment: Experiment) -> bool:

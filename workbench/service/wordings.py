@@ -28,7 +28,7 @@ def wording_choices(workspace: Workspace, task: Task) -> list[tuple[str, str]]:
     own = sorted(names, key=lambda name: name != "plain") or ["plain"]
     choices = [(name, name) for name in own]
     for path in sorted(workspace.wordings.glob("*.yaml"), key=lambda p: -p.stat().st_mtime):
-        with suppress(WorkbenchError, OSError):
+        with suppress(WorkbenchError, OSError, ValueError):
             template = parse_wording(path.read_text(encoding="utf-8"), task)
             words = " ".join((template.instruction or template.input).split())
             title = words if len(words) <= _TITLE_CHARS else f"{words[: _TITLE_CHARS - 1]}…"
@@ -48,16 +48,18 @@ def wording_text(workspace: Workspace, task: Task, key: object) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-def parse_wording(text: str, task: Task) -> PromptTemplate:
+def parse_wording(text: object, task: Task) -> PromptTemplate:
     """Return the template that YAML text describes, checked against a task.
 
     Raises:
         ConfigError: too long, no YAML, unknown or missing keys.
         PromptError: it does not fit the task.
     """
-    if not isinstance(text, str) or len(text) > MOST_CHARS:
+    if not isinstance(text, str):
+        raise ConfigError(f"{_WHERE}: is of type {type(text).__name__}; text is needed.")
+    if len(text) > MOST_CHARS:
         raise ConfigError(
-            f"{_WHERE}: {len(str(text))} characters; at most {MOST_CHARS} are read. Shorten it."
+            f"{_WHERE}: {len(text)} characters; at most {MOST_CHARS} are read. Shorten it."
         )
     _check_shape(text)
     template = check_mapping(parse_mapping(text, where=_WHERE), PromptTemplate, where=_WHERE)
@@ -101,7 +103,7 @@ def template_name(workspace: Workspace, key: object) -> str:
     """Return what an experiment calls a wording: its name, or the path of an edited one.
 
     Raises:
-        StoreError: an edited wording that is not among the visitor's.
+        StoreError: an edited wording that is not among the visitor's, or the name of a file.
     """
     if isinstance(key, str) and key.startswith(_PREFIX):
         digest = checked_name(key.removeprefix(_PREFIX), "wording")
@@ -109,4 +111,7 @@ def template_name(workspace: Workspace, key: object) -> str:
         if not path.is_file():
             raise StoreError(f"wording '{digest}': not found among yours. Choose another one.")
         return str(path)
-    return checked_name(key, "wording").removesuffix(".yaml").removesuffix(".yml")
+    name = checked_name(key, "wording")
+    if name.endswith((".yaml", ".yml")):  # would be read from the working directory
+        raise StoreError(f"wording '{name}': files are not read from here. Choose one by its name.")
+    return name

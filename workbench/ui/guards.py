@@ -1,9 +1,10 @@
 """What stands in front of Gradio: bounds on bodies, closed doors, and headers for browsers.
 
-Gradio bounds uploaded files but no JSON, fetches any public address for whoever asks, and sends no
-headers against sniffing and framing.
+Gradio bounds uploaded files but no JSON, downloads from any public address for whoever asks, and
+sends no headers against sniffing and framing.
 """
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -88,24 +89,33 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["path"], headers)
-        if refusal is not None:
-            await refusal(scope, receive, answer)
-            return
         most = self._most_upload if scope["path"] == _UPLOAD else MOST_BODY_BYTES
         announced = headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > most:
-            await _too_large(most)(scope, receive, answer)
+        refusal = self._refusal(scope["path"], headers)
+        if refusal is None and announced.isdecimal() and int(announced) > most:
+            refusal = _too_large(most)
+        if refusal is not None:
+            await refusal(scope, receive, answer)
             return
         if "session" in scope and self._is_from_elsewhere(headers):
             # Gradio lets every site call a Space, cookies included: never in a visitor's name.
             scope = {**scope, "session": {}}
+        read, answer = _bounded(most, scope, receive, answer)
+        if "json" in headers.get("content-type", ""):
+            body = await _whole(read)
+            if body is None:  # refused, or left
+                return
+            if _names_address(body):
+                sentence = "files: upload them; they are not fetched from an address."
+                await _refused(403, sentence)(scope, receive, answer)
+                return
+            read = _replayed(body, read)
         with suppress(ClientDisconnect):  # how an app leaves whose reader was refused
-            await self._app(scope, *_bounded(most, scope, receive, answer))
+            await self._app(scope, read, answer)
 
     def _is_from_elsewhere(self, headers: Headers) -> bool:
         origin = headers.get("origin")
-        own = {self._space_host, *(headers.get(name, "") for name in _HOSTS)}
+        own = {self._space_host, *(headers.get(name, "") for name in _HOSTS)} - {""}
         return origin is not None and origin.partition("://")[2] not in own
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
@@ -150,6 +160,45 @@ def _bounded(most: int, scope: Scope, receive: Receive, send: Send) -> tuple[Rec
             await send(message)
 
     return read, answer
+
+
+async def _whole(read: Receive) -> bytes | None:
+    """Return a body, or None if it is not to be had."""
+    parts = []
+    while True:
+        message = await read()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, read: Receive) -> Receive:
+    """Return `receive` for a body that was read already."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await read()
+
+    return again
+
+
+def _names_address(body: bytes) -> bool:
+    """Return whether a call hands over a file by its address, which Gradio would download."""
+    try:
+        pending = [json.loads(body)]
+    except (ValueError, RecursionError):  # Gradio refuses it for the same reason
+        return False
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if "meta" in value and "://" in str(value.get("path")):
+                return True
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return False
 
 
 def _too_large(most: int) -> JSONResponse:
