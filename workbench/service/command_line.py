@@ -1,18 +1,18 @@
 """The batch commands that do the same as the page: to copy, to repeat, to put into a script."""
 
-import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel
 
 from workbench.methods.catalog import method_class
 from workbench.runs.spec import Experiment, TaskChoice
 
 _TASK_FLAGS = {
-    "name": "--task",
     "train": "--train",
     "dev": "--dev",
     "test": "--test",
@@ -35,6 +35,8 @@ def compare_command(experiment: Experiment, out: Path) -> str:
     """
     default = Experiment()
     words = ["workbench", "compare"]
+    if experiment.task != default.task and experiment.task.name is not None:
+        words += ["--task", experiment.task.name]  # any other flag of the task needs it too
     words += _changed(experiment.task, default.task, _TASK_FLAGS)
     words += _settings(experiment.task, default.task, ("kind", "split_seed"), prefix="task.")
     words += _changed(experiment, default, _FLAGS)
@@ -50,13 +52,15 @@ def compare_command(experiment: Experiment, out: Path) -> str:
 def ask_command(experiment: Experiment, texts: Sequence[str], out: Path) -> str:
     """Return the `workbench ask` line that asks an experiment's rows about a text."""
     default = Experiment()
-    words = ["workbench", "ask", texts[0]]
+    words = ["workbench", "ask"]
     words += ["--text-b", texts[1]] if len(texts) > 1 else []
-    words += _settings(experiment.task, TaskChoice(name=""), tuple(_TASK_FLAGS), prefix="task.")
+    names = ("name", *_TASK_FLAGS)
+    words += _settings(experiment.task, TaskChoice(name=""), names, prefix="task.")
     words += _settings(experiment.task, default.task, ("kind", "split_seed"), prefix="task.")
     words += _settings(experiment, default, (*_FLAGS, "chat", *_SETTINGS))
     words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]
+    words += ["--", texts[0]]  # a text may start like an option
     return " ".join(map(shlex.quote, words))
 
 
@@ -69,7 +73,7 @@ def _row_settings(experiment: Experiment) -> list[str]:
         default |= {"method": row, "seeds": list(experiment.seeds)}
         for key, value in options.items():
             if key not in default or value != default[key]:
-                words += ["--set", f"methods.{row}.{key}={json.dumps(value)}"]
+                words += ["--set", f"methods.{row}.{key}={_yaml(value)}"]
     return words
 
 
@@ -84,8 +88,20 @@ def _settings(
 ) -> list[str]:
     """Return `--set key=value` of every field that differs from the default."""
     changed = [key for key in keys if getattr(given, key) != getattr(default, key)]
-    settings = [f"{prefix}{key}={json.dumps(_plain(getattr(given, key)))}" for key in changed]
+    settings = [f"{prefix}{key}={_yaml(_plain(getattr(given, key)))}" for key in changed]
     return [word for setting in settings for word in ("--set", setting)]
+
+
+def _yaml(value: object) -> str:
+    """Return a value as YAML, which `--set` reads; JSON's 1e-05 would be text there."""
+    text: str = yaml.safe_dump(
+        value,
+        default_style='"' if isinstance(value, str) else None,
+        default_flow_style=True,
+        allow_unicode=True,
+        width=math.inf,
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _plain(value: object) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.errors import StoreError
 from workbench.runs.spec import Experiment, stored_experiment
-from workbench.service.workspace import Workspace, checked_name
+from workbench.service.workspace import Workspace
 
 _REPORT = "report.json"
 _MOST_KEPT = 16  # comparisons in memory
@@ -35,8 +35,8 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     found = []
     for folder in workspace.experiments():
         path = folder / _REPORT
-        if path.is_file() and not _is_training(folder):
-            with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if path.is_file() and not _is_training(folder):
                 report = json.loads(path.read_text(encoding="utf-8"))
                 rows = len({row["row"] for row in report["rows"]})
                 title = f"{report['task']['name']}: {rows} rows · {report['created'][:16]}"
@@ -53,10 +53,12 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
     Raises:
         StoreError: no such comparison among the visitor's, or its runs are gone.
     """
-    name = checked_name(key, "comparison")
-    entry = next((e for e in list_comparisons(workspace) if e.key == name), None)
+    # Not held against the form of names: locally a folder may be called anything.
+    entry = next((e for e in list_comparisons(workspace) if e.key == key), None)
     if entry is None:
-        raise StoreError(f"comparison '{name}': not found among yours. Choose one from the list.")
+        raise StoreError(
+            f"comparison {str(key)[:80]!r}: not found among yours. Choose one from the list."
+        )
     experiment = stored_experiment(entry.folder)
     assert experiment is not None, entry.folder  # the list has only folders with an experiment
     modified = (entry.folder / _REPORT).stat().st_mtime_ns

@@ -4,8 +4,9 @@ import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
+from httpx2 import HTTPError  # the Hub's client raises it without a connection
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
 from workbench.atomic import explained
@@ -57,7 +58,7 @@ def push_adapter(run: StoredRun, repo_id: str, *, token: str, hub: Hub | None = 
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ConfigError(
-            f"repository '{repo_id[:80]}': {error}. Example: me/my-adapter"
+            f"repository '{repo_id[:80]}': {str(error)[:200].rstrip('.')}. Example: me/my-adapter"
         ) from error
     if repo_id.count("/") != 1:
         raise ConfigError(f"repository '{repo_id[:80]}': owner and name are needed: me/my-adapter")
@@ -69,7 +70,7 @@ def push_adapter(run: StoredRun, repo_id: str, *, token: str, hub: Hub | None = 
             folder_path=files[0].parent,
             commit_message=f"Adapter of run {run.record.run_id}",
         )
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ConfigError(
             f"repository '{repo_id}': the Hub refused ({type(error).__name__}). Log in again, and "
             "check that the repository is yours."

@@ -229,20 +229,31 @@ def _read_json(path: Path) -> Table:
 def _read_parquet(path: Path) -> Table:
     with _explained_parquet(path), pq.ParquetFile(path) as file:
         _check_columns(path, len(file.schema_arrow.names))
-        batches, size = [], 0
+        batches, size = [file.schema_arrow.empty_table()], 0
         for batch in file.iter_batches(_PARQUET_BATCH):
-            batches.append(batch)
-            size += batch.nbytes
+            batches.append(_without_dictionaries(pa.Table.from_batches([batch])))
+            size += batches[-1].nbytes
             if size > MAX_FILE_BYTES:
                 raise TaskError(
                     f"{path}: unpacked, the file has more than {MAX_FILE_BYTES // 1_000_000} MB; "
                     "no more are read. Take a sample of it."
                 )
-        table = pa.Table.from_batches(batches, file.schema_arrow)
+        table = pa.concat_tables(batches[1:] or batches)
         # Arrow types keep whole numbers whole in a column that has gaps.
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
     return Table(rows, list(range(1, len(rows) + 1)), "row")
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    """Return a table as large as its cells: Arrow keeps a text that many rows share once."""
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if pa.types.is_dictionary(column.type):
+            plain = column.cast(column.type.value_type)
+            table = table.set_column(place, name, plain)
+        elif "dictionary" in str(column.type):
+            raise ValueError(f"column {name!r} has dictionaries inside lists or structs")
+    return table
 
 
 @contextmanager

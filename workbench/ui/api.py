@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial, update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.events import api
@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
 from workbench.errors import ConfigError, without_folders
 from workbench.methods.prediction import score_labels
+from workbench.runs.spec import Experiment
 from workbench.service import jobs
 from workbench.service.asking import Column, fit_way, spec_of
 from workbench.service.comparisons import open_comparison
 from workbench.service.uploads import SUFFIXES, ColumnChoice, keep_upload
 from workbench.service.ways import checked_experiment, ways_of
+from workbench.service.workspace import Workspace
 from workbench.tasks.base import Sample
 from workbench.ui.compare import Question, stream_columns
 from workbench.ui.context import AppContext, SettingValues, problem_text
@@ -178,9 +180,7 @@ class Endpoints:
         given = {f"{method}__{key}": value for key, value in (options or {}).items()}
         workspace, experiment = training_experiment(context, values, method, seed, given)
         title = f"{method} on {context.desk.task(experiment.task).name}"
-        return self._submitted(
-            jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
-        )
+        return self._submit(workspace, experiment, kind="train", title=title)
 
     def start_evaluation(self, experiment: dict[str, Any], visitor: str = "") -> str:
         """Start a comparison and return the id of its job; see `job_status`.
@@ -194,9 +194,7 @@ class Endpoints:
         workspace = context.workspace(visitor)
         checked = checked_experiment(workspace, experiment)
         title = f"{len(checked.methods)} rows on {context.desk.task(checked.task).name}"
-        return self._submitted(
-            jobs.submit(workspace, context.profile, checked, kind="evaluate", title=title)
-        )
+        return self._submit(workspace, checked, kind="evaluate", title=title)
 
     def job_status(self, job_id: str, visitor: str = "") -> dict[str, Any]:
         """Return how far a job is: state, run, step, figures, finished rows.
@@ -206,7 +204,8 @@ class Endpoints:
             visitor: Secret of the caller on a public page.
         """
         workspace = self._context.workspace(visitor)
-        jobs.start_next(workspace.root)
+        if self._context.profile.executor == "process":
+            jobs.start_next(workspace.root)
         status = jobs.read_job(workspace, job_id).status
         if workspace.is_public:
             status = status.model_copy(update={"message": without_folders(status.message)})
@@ -256,12 +255,21 @@ class Endpoints:
             for run in self._context.workspace(visitor).runs()
         ]
 
-    def _submitted(self, job: jobs.Job) -> str:
-        if self._context.profile.executor == "chunks":
+    def _submit(
+        self,
+        workspace: Workspace,
+        experiment: Experiment,
+        *,
+        kind: Literal["train", "evaluate"],
+        title: str,
+    ) -> str:
+        profile = self._context.profile
+        if profile.executor == "chunks":
             raise ConfigError(
                 "jobs: this Space lends its accelerator to the page only. Use the page, or a Space "
                 "with hardware of its own."
             )
+        job = jobs.submit(workspace, profile, experiment, kind=kind, title=title)
         jobs.start_next(self._context.root)
         return job.status.job_id
 

@@ -1,5 +1,6 @@
 """The tab that answers one text in several ways side by side; for "what does each of them say?"."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,7 +129,7 @@ def on_setting(context: AppContext, chosen: Sequence[str], **setting: object) ->
         gr.Textbox(label=_title(first)),
         gr.Textbox(label=_title(second[0]) if second else "", visible=bool(second), value=""),
         gr.Dataset(samples=samples, sample_labels=[_sample_label(sample) for sample in samples]),
-        gr.Dropdown(choices=choices, value=keep_or_default(chosen, choices)),
+        gr.Dropdown(choices=choices, value=keep_or_default(chosen, choices), multiselect=True),
     ]
 
 
@@ -334,11 +335,12 @@ def _decoding(context: AppContext, question: Question) -> GenerationOptions:
 
 def _bounded(value: object, name: str, low: float, high: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= float(value) <= high:  # type: ignore[arg-type]  # NaN is not inside either
+    number: Any = value if is_number else math.nan
+    if not low <= number <= high:  # NaN is inside of no bounds
         raise ConfigError(
             f"{name}: {str(value)[:40]}; a number from {low:g} to {high:g} is needed."
         )
-    return float(value)  # type: ignore[arg-type]
+    return float(number)
 
 
 def _title(field_name: str) -> str:

@@ -1,6 +1,6 @@
 """The tab that measures: many rows on the test split, then what the numbers say and how sure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from workbench.analysis.disagreement import (
     disagreement_csv,
     mode_counts,
 )
-from workbench.analysis.drawing import Drawing
+from workbench.analysis.drawing import Drawing, Plot
 from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline
 from workbench.analysis.leaderboard import leaderboard
@@ -58,7 +58,8 @@ def on_rows(
     keys = [key for _, key in choices]
     value = [key for key in keys if key in chosen or key not in offered]
     most = context.profile.caps.methods
-    return [gr.Dropdown(choices=choices, value=value[:most]), [*dict.fromkeys([*offered, *keys])]]
+    shown = gr.Dropdown(choices=choices, value=value[:most], multiselect=True)
+    return [shown, [*dict.fromkeys([*offered, *keys])]]
 
 
 def on_evaluate(
@@ -162,9 +163,7 @@ def on_cost(context: AppContext, token: object, key: str | None, cost: str, qual
         if not key:
             return ""
         comparison, _, _ = open_comparison(context.workspace(token), key)
-        if cost not in COSTS:
-            raise ConfigError(f"cost: {str(cost)[:40]!r} is none. Choose one from the list.")
-        plot = cost_plot(comparison, cost=cost, quality=quality)
+        plot = _cost_plot(comparison, cost, quality)
         if plot is None:
             title = COSTS[cost].title
             return render("hint", text=f"All rows have the same {title}: nothing to draw.")
@@ -180,9 +179,10 @@ def on_row(context: AppContext, token: object, key: str | None, row: str | None)
         if not key or not row:
             return ""
         comparison, _, _ = open_comparison(context.workspace(token), key)
-        calibration = calibration_plot(comparison, [row])
+        name = _choice(row, _row_names(comparison), "row")
+        calibration = calibration_plot(comparison, [name])
         drawing: Drawing | None = None if calibration is None else calibration.svg_drawing()
-        return render("row_detail", drawing=drawing, confusion=confusion_of(comparison, row))
+        return render("row_detail", drawing=drawing, confusion=confusion_of(comparison, name))
 
     return or_problem(draw)
 
@@ -241,23 +241,26 @@ def on_export(
     """Return the files of a comparison: report in four forms, items as CSV, figures as PNG."""
     if not key:
         return None
-    workspace = context.workspace(token)
-    comparison, _, _ = open_comparison(workspace, key)
-    target = context.exports / workspace.folder.name / key
-    files = write_report(comparison, target)
-    paths = [files.html, files.markdown, files.csv, files.json]
-    items = _items(context, token, key, mode=mode, row=row, against=against, search="")
-    write_text(target / "items.csv", disagreement_csv(items))
-    paths.append(target / "items.csv")
-    plots = {
-        "accuracy.png": forest_plot(comparison),
-        "cost.png": cost_plot(comparison, cost=cost, quality=quality),
-        "calibration.png": calibration_plot(comparison),
-    }
-    for name, plot in plots.items():
-        if plot is not None:
-            write_bytes(target / name, plot.png())
-            paths.append(target / name)
+    try:
+        workspace = context.workspace(token)
+        comparison, _, _ = open_comparison(workspace, key)
+        items = _items(context, token, key, mode=mode, row=row, against=against, search="")
+        plots = {
+            "accuracy.png": forest_plot(comparison),
+            "cost.png": _cost_plot(comparison, cost, quality),
+            "calibration.png": calibration_plot(comparison),
+        }
+        target = context.exports / workspace.folder.name / key
+        files = write_report(comparison, target)
+        paths = [files.html, files.markdown, files.csv, files.json]
+        write_text(target / "items.csv", disagreement_csv(items))
+        paths.append(target / "items.csv")
+        for name, plot in plots.items():
+            if plot is not None:
+                write_bytes(target / name, plot.png())
+                paths.append(target / name)
+    except Exception as error:  # there is no place for a box among files
+        raise gr.Error(problem_text(error), print_exception=False) from error
     return gr.Files(value=[str(path) for path in paths], visible=True)
 
 
@@ -328,7 +331,7 @@ def _build_results(
                     elem_id="wb-mode",
                 )
                 chosen = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
-                against = gr.Dropdown([], label="Against")
+                against = gr.Dropdown([], label="Against", elem_id="wb-against")
                 search = gr.Textbox(label="Search", elem_id="wb-search")
                 page = gr.Number(1, label="Page", precision=0, min_width=80)
             items = gr.HTML(elem_id="wb-items")
@@ -390,20 +393,51 @@ def _items(
 ) -> list[BrowsedItem]:
     """Return the items of a mode with their texts, where the task can still be had."""
     comparison, experiment, _ = open_comparison(context.workspace(token), key)
-    if mode not in list(BrowseMode):
-        raise ConfigError(f"items: {str(mode)[:40]!r} is no choice. Choose one from the list.")
+    chosen = _choice(mode, list(BrowseMode), "items")
+    for name in (row, against):
+        if name is not None:
+            _choice(name, _row_names(comparison), "row")
     texts: dict[str, Mapping[str, str]] = {}
     with suppress(WorkbenchError):
         task = context.desk.task(experiment.task)
         texts = {sample.id: sample.fields for sample in task.test}
     return browse(
         comparison,
-        BrowseMode(mode),
+        BrowseMode(chosen),
         row=row,
         against=against,
         text_of=texts,
         search=str(search or "")[:200],
     )
+
+
+def _cost_plot(comparison: Comparison, cost: object, quality: object) -> Plot | None:
+    """Return quality against a cost; None if all rows cost the same.
+
+    Raises:
+        ConfigError: no cost, or no metric of the rows.
+    """
+    metrics = {name for row in comparison.rows for name in row.metrics}
+    return cost_plot(
+        comparison,
+        cost=_choice(cost, COSTS, "cost"),
+        quality=_choice(quality, metrics, "quality"),
+    )
+
+
+def _row_names(comparison: Comparison) -> set[str]:
+    return {row.row for row in comparison.rows}
+
+
+def _choice(value: object, known: Collection[str], kind: str) -> str:
+    """Return what was chosen from a list.
+
+    Raises:
+        ConfigError: it does not stand there.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ConfigError(f"{kind}: {str(value)[:40]!r} is none. Choose one from the list.")
+    return value
 
 
 def _limit(value: object) -> int | None:
@@ -412,7 +446,7 @@ def _limit(value: object) -> int | None:
     Raises:
         ConfigError: no number from 1 up.
     """
-    text = str(value or "").strip()
+    text = "" if value is None else str(value).strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):

@@ -100,18 +100,18 @@ class Guard:
         if "session" in scope and self._is_from_elsewhere(headers):
             # Gradio lets every site call a Space, cookies included: never in a visitor's name.
             scope = {**scope, "session": {}}
-        read, answer = _bounded(most, scope, receive, answer)
+        read, reply = _bounded(most, scope, receive, answer)
         if "json" in headers.get("content-type", ""):
             body = await _whole(read)
             if body is None:  # refused, or left
                 return
-            if _names_address(body):
-                sentence = "files: upload them; they are not fetched from an address."
-                await _refused(403, sentence)(scope, receive, answer)
+            fault = _fault(body)
+            if fault is not None:
+                await _refused(400, fault)(scope, receive, answer)
                 return
             read = _replayed(body, read)
         with suppress(ClientDisconnect):  # how an app leaves whose reader was refused
-            await self._app(scope, read, answer)
+            await self._app(scope, read, reply)
 
     def _is_from_elsewhere(self, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -184,20 +184,31 @@ def _replayed(body: bytes, read: Receive) -> Receive:
     return again
 
 
-def _names_address(body: bytes) -> bool:
-    """Return whether a call hands over a file by its address, which Gradio would download."""
+def _fault(body: bytes) -> str | None:
+    """Return what Gradio would stumble over in a call, or do for anybody who asks."""
     try:
         pending = [json.loads(body)]
     except (ValueError, RecursionError):  # Gradio refuses it for the same reason
-        return False
+        return None
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            if "meta" in value and "://" in str(value.get("path")):
-                return True
-            pending.extend(value.values())
+            path = value.get("path")
+            if "meta" in value and isinstance(path, str) and "://" in path:
+                return "files: upload them; they are not fetched from an address."
+            pending += [*value, *value.values()]
         elif isinstance(value, list):
-            pending.extend(value)
+            pending += value
+        elif isinstance(value, str) and _has_half_character(value):
+            return "text: half a character in it (a lone surrogate); write it again."
+    return None
+
+
+def _has_half_character(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
     return False
 
 

@@ -109,7 +109,7 @@ def job_html(workspace: Workspace, job: Job) -> str:
 
 
 def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator[list[Any]]:
-    """Yield the panel of a job just submitted or resumed, and an empty place for what went wrong.
+    """Yield the panel of a job just submitted or resumed, and what went wrong, if anything.
 
     Where training has to happen inside a handler, this does one chunk after the other; otherwise
     the job has a process of its own and the panel's timer takes over.
@@ -118,9 +118,16 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
     yield [*updates(context, kind, token, job_id), ""]
     if context.profile.executor == "process":
         return
-    while context.run_chunk(str(job.folder)) == "interrupted":
-        yield [*updates(context, kind, token, job_id), ""]
-    yield [*updates(context, kind, token, job_id), ""]
+    trouble = ""
+    try:
+        while context.run_chunk(str(job.folder)) == "interrupted":
+            choice, view, *_ = updates(context, kind, token, job_id)
+            # It only rests between two chunks, so the page offers what a running job allows.
+            rests = [gr.Timer(active=True), gr.Button(interactive=True)]
+            yield [choice, view, *rests, gr.Button(interactive=False), ""]
+    except Exception as error:
+        trouble = problem(error)
+    yield [*updates(context, kind, token, job_id), trouble]
 
 
 def on_stop(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:

@@ -126,11 +126,10 @@ def training_experiment(
     """
     if method not in trained_methods():
         raise ConfigError(f"method: {str(method)[:60]!r} trains nothing. Choose one from the list.")
-    if not isinstance(seed, int | float) or not 0 <= seed < 2**31:
-        raise ConfigError(f"seed: {str(seed)[:40]}; a number from 0 up is needed.")
+    seeds = [_seed(seed)]
     workspace, shared = context.setting(setting)
     rows = {method: options_of(method, values)}
-    experiment = experiment_of(workspace, context.profile, shared, methods=rows, seeds=[int(seed)])
+    experiment = experiment_of(workspace, context.profile, shared, methods=rows, seeds=seeds)
     context.profile.check(experiment)
     return workspace, experiment
 
@@ -287,6 +286,19 @@ def _component(method: str, option: OptionField) -> Any:
         precision = 0 if option.kind is int else None
         return gr.Number(option.default, precision=precision, **shared)
     return gr.Textbox(option.default or "", max_lines=3, **shared)
+
+
+def _seed(value: object) -> int:
+    """Return a seed.
+
+    Raises:
+        ConfigError: no whole number from 0 up.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number: Any = value if is_number else -1
+    if not 0 <= number < 2**31 or number != int(number):  # NaN is inside of no bounds
+        raise ConfigError(f"seed: {str(value)[:40]}; a number from 0 up is needed.")
+    return int(number)
 
 
 def _read(text: str, option: OptionField) -> Any:

@@ -115,7 +115,7 @@ def test_a_revision_is_allowed_on_the_own_machine():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 100.5])
 def test_a_number_that_is_no_amount_is_an_excess(value):
-    with pytest.raises(ConfigError, match="lora.steps"):
+    with pytest.raises(ConfigError, match=r"lora\.steps"):
         PUBLIC.check(Experiment(model="one", methods={"lora": {"steps": value}}))
 
 

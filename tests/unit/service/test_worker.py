@@ -3,7 +3,9 @@
 import itertools
 import json
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from safetensors.numpy import load_file
 
 from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.errors import StoreError
+from workbench.progress import ProgressEvent
+from workbench.runs.store import StoredRun
 from workbench.service import jobs, worker
 from workbench.service.accelerator import chunk_runner
 from workbench.service.desk import ModelDesk
@@ -22,11 +26,12 @@ from workbench.service.workspace import Workspace
 
 METHODS = {
     "zero_shot": {},
-    "prompt_tuning": {"steps": 40, "eval_every": 16},
-    "lora": {"steps": 40, "eval_every": 16, "dropout": 0.1},
+    "prompt_tuning": {"steps": 24, "eval_every": 10},
+    "lora": {"steps": 24, "eval_every": 10, "dropout": 0.1},
 }
 TRAINED = ("prompt_tuning", "lora")
 TICK = 0.01  # seconds of the tests' clock between two looks at it
+CHUNK = 0.6  # seconds, so about 15 steps
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +44,10 @@ def desk():
 def submitted(tiny_folder, tmp_path_factory):
     """Return a function that submits a job in a workspace of its own."""
 
-    def submit(methods: dict[str, dict[str, object]] = METHODS) -> tuple[Workspace, Job]:
-        root = tmp_path_factory.mktemp("root")
-        workspace = local_workspace(root)
-        key = keep_rows(workspace, root / "given")
-        experiment = tiny_experiment(workspace, tiny_folder, key, methods)
+    def submit(root: Path | None = None, **methods: object) -> tuple[Workspace, Job]:
+        workspace = local_workspace(root or tmp_path_factory.mktemp("root"))
+        key = keep_rows(workspace, workspace.root / "given")
+        experiment = tiny_experiment(workspace, tiny_folder, key, methods or METHODS)
         title = "a job"
         return workspace, jobs.submit(workspace, LOCAL, experiment, kind="evaluate", title=title)
 
@@ -51,11 +55,25 @@ def submitted(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def add(submitted, whole):
+    """Return a function that submits another job where the baselines are known already."""
+    return partial(submitted, whole[0].root)
+
+
+@contextmanager
+def ticking():
     """Let a second pass with every hundredth look at the clock, so that pieces are always equal."""
     ticks = (TICK * number for number in itertools.count())
-    for module in (worker, jobs):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (worker, jobs):
+            patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+        yield
+
+
+@pytest.fixture
+def clock():
+    with ticking():
+        yield
 
 
 def run(workspace: Workspace, job: Job, desk: ModelDesk, **options: object) -> JobStatus:
@@ -66,21 +84,25 @@ def status_of(workspace: Workspace, job: Job) -> JobStatus:
     return jobs.read_job(workspace, job.status.job_id).status
 
 
-def learned(workspace: Workspace, method: str) -> dict[str, bytes]:
-    """Return the tensors a method learned, as bytes."""
-    (run,) = (run for run in workspace.runs() if run.spec.method == method)
-    tensors = load_file(run.adapter_folder / "adapter_model.safetensors")
+def runs_of(workspace: Workspace, job: Job) -> dict[str, StoredRun]:
+    return {row.row: workspace.run(row.run_id) for row in status_of(workspace, job).rows}
+
+
+def learned(workspace: Workspace, job: Job, row: str) -> dict[str, bytes]:
+    """Return the tensors a row learned, as bytes."""
+    folder = runs_of(workspace, job)[row].adapter_folder
+    tensors = load_file(folder / "adapter_model.safetensors")
     return {name: tensor.tobytes() for name, tensor in tensors.items()}
 
 
-def measured(workspace: Workspace) -> dict[str, object]:
-    return {run.spec.method: (run.record.metrics, run.predictions()) for run in workspace.runs()}
+def measured(workspace: Workspace, job: Job) -> dict[str, object]:
+    runs = runs_of(workspace, job)
+    return {row: (run.record.metrics, run.predictions()) for row, run in runs.items()}
 
 
-def history(workspace: Workspace, method: str) -> list[tuple[float, ...]]:
-    """Return step, loss and dev loss of each entry, without the seconds."""
-    (run,) = (run for run in workspace.runs() if run.spec.method == method)
-    lines = (run.folder / "history.jsonl").read_text().splitlines()
+def history(workspace: Workspace, job: Job, row: str) -> list[tuple[float, ...]]:
+    """Return the figures of each entry, without the seconds."""
+    lines = (runs_of(workspace, job)[row].folder / "history.jsonl").read_text().splitlines()
     return [tuple(v for k, v in json.loads(line).items() if k != "seconds") for line in lines]
 
 
@@ -124,13 +146,13 @@ def test_the_report_has_the_rows_and_the_baselines(whole):
 
 def test_a_job_run_again_finds_its_runs_and_changes_nothing(whole, desk):
     workspace, job = whole
-    before = measured(workspace)
+    before = measured(workspace, job)
     again = jobs.submit(workspace, LOCAL, job.experiment, kind="evaluate", title="again")
 
     status = run(workspace, again, desk)
 
     assert [row.found for row in status.rows] == [True, True, True]
-    assert measured(workspace) == before
+    assert measured(workspace, again) == before
 
 
 def test_a_finished_job_is_not_worked_on_again(whole, desk):
@@ -142,13 +164,9 @@ def test_a_finished_job_is_not_worked_on_again(whole, desk):
 def in_chunks(submitted, desk):
     """Return workspace and job of a run in chunks, and the states after them."""
     workspace, job = submitted()
-    ticks = (TICK * number for number in itertools.count())
-    profile = replace(ZERO_GPU, chunk_seconds=0.8)
+    run_chunk = chunk_runner(desk, replace(ZERO_GPU, chunk_seconds=CHUNK))
     states, adapters = [], []
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (worker, jobs):
-            patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-        run_chunk = chunk_runner(desk, profile)
+    with ticking():
         while len(states) < 100:
             states.append(run_chunk(str(job.folder)))
             adapters.append(desk.session(job.experiment).engine.adapters.names)
@@ -167,16 +185,16 @@ def test_chunks_end_interrupted_until_the_last_one(in_chunks):
 
 @pytest.mark.parametrize("method", TRAINED)
 def test_what_chunks_learn_is_bit_equal_to_one_run(method, in_chunks, whole):
-    assert learned(in_chunks[0], method) == learned(whole[0], method)
+    assert learned(*in_chunks[:2], method) == learned(*whole, method)
 
 
 def test_what_chunks_measure_is_equal_to_one_run(in_chunks, whole):
-    assert measured(in_chunks[0]) == measured(whole[0])
+    assert measured(*in_chunks[:2]) == measured(*whole)
 
 
 @pytest.mark.parametrize("method", TRAINED)
 def test_chunks_have_the_history_of_one_run(method, in_chunks, whole):
-    assert history(in_chunks[0], method) == history(whole[0], method)
+    assert history(*in_chunks[:2], method) == history(*whole, method)
 
 
 def test_no_chunk_leaves_an_adapter_on_the_shared_base(in_chunks):
@@ -186,12 +204,12 @@ def test_no_chunk_leaves_an_adapter_on_the_shared_base(in_chunks):
 def test_computing_time_adds_up_over_chunks(in_chunks):
     workspace, job, states, _ = in_chunks
 
-    assert status_of(workspace, job).seconds > 0.8 * (len(states) - 1)
+    assert status_of(workspace, job).seconds > CHUNK * (len(states) - 1)
 
 
-@pytest.mark.parametrize("minutes", [0.01, 0.0141, 0.0157, 0.0166])
-def test_a_job_whose_minutes_are_up_stops_and_says_so(minutes, submitted, desk, clock):
-    workspace, job = submitted({"prompt_tuning": {"steps": 500, "eval_every": 4}})
+@pytest.mark.parametrize("minutes", [0.01, 0.0157])
+def test_a_job_whose_minutes_are_up_stops_and_says_so(minutes, add, desk, clock):
+    workspace, job = add(prompt_tuning={"steps": 500, "eval_every": 4})
 
     status = run(workspace, job, desk, minutes=minutes)
 
@@ -199,16 +217,17 @@ def test_a_job_whose_minutes_are_up_stops_and_says_so(minutes, submitted, desk, 
     assert status.message.startswith(f"the {minutes:g} minutes a job may take here are up (")
 
 
-def test_a_job_whose_minutes_are_up_has_a_checkpoint(submitted, desk, clock):
-    workspace, job = submitted({"prompt_tuning": {"steps": 500, "eval_every": 4}})
+def test_a_job_whose_minutes_are_up_has_a_checkpoint(add, desk, clock):
+    workspace, job = add(prompt_tuning={"steps": 501, "eval_every": 4})
 
     run(workspace, job, desk, minutes=0.015)
 
-    assert len(list(workspace.folder.glob("*/checkpoint.safetensors"))) == 1
+    run_id = status_of(workspace, job).run_id
+    assert (workspace.folder / run_id / "checkpoint.safetensors").is_file()
 
 
-def test_minutes_count_over_all_resumptions(submitted, desk, clock):
-    workspace, job = submitted({"prompt_tuning": {"steps": 500, "eval_every": 4}})
+def test_minutes_count_over_all_resumptions(add, desk, clock):
+    workspace, job = add(prompt_tuning={"steps": 502, "eval_every": 4})
     run(workspace, job, desk, minutes=0.015)
     done = status_of(workspace, job).done
     jobs.resume(workspace, LOCAL, job.status.job_id)
@@ -218,8 +237,8 @@ def test_minutes_count_over_all_resumptions(submitted, desk, clock):
     assert (status.state, status.done) == ("stopped", done)
 
 
-def test_a_stop_that_was_asked_for_is_said(submitted, desk):
-    workspace, job = submitted({"zero_shot": {}})
+def test_a_stop_that_was_asked_for_is_said(add, desk):
+    workspace, job = add(zero_shot={})
     (job.folder / "stop").touch()
 
     status = run(workspace, job, desk)
@@ -230,16 +249,16 @@ def test_a_stop_that_was_asked_for_is_said(submitted, desk):
     )
 
 
-def test_a_process_told_to_end_leaves_its_job_interrupted(submitted, desk):
-    workspace, job = submitted({"zero_shot": {}})
+def test_a_process_told_to_end_leaves_its_job_interrupted(add, desk):
+    workspace, job = add(zero_shot={})
     stopping = threading.Event()
     stopping.set()
 
     assert run(workspace, job, desk, stopping=stopping).state == "interrupted"
 
 
-def test_an_error_of_the_visitor_fails_the_job_with_its_message(submitted, desk):
-    workspace, job = submitted({"zero_shot": {}, "lora": {"rank": 0}})
+def test_an_error_of_the_visitor_fails_the_job_with_its_message(add, desk):
+    workspace, job = add(zero_shot={}, lora={"rank": 0})
 
     status = run(workspace, job, desk)
 
@@ -249,8 +268,19 @@ def test_an_error_of_the_visitor_fails_the_job_with_its_message(submitted, desk)
     )
 
 
-def test_a_bug_fails_the_job_without_details_and_goes_on_to_the_log(submitted):
-    workspace, job = submitted({"zero_shot": {}})
+@pytest.mark.xfail(
+    raises=KeyError,
+    strict=True,
+    reason="AdapterBank.save: PEFT still calls an adapter active that was removed before",
+)
+def test_one_job_trains_several_weight_adapters(add):
+    workspace, job = add(lora={"steps": 2, "seeds": [0, 1]})
+
+    assert run(workspace, job, ModelDesk(is_direct=True)).state == "finished"
+
+
+def test_a_bug_fails_the_job_without_details_and_goes_on_to_the_log(add):
+    workspace, job = add(zero_shot={})
 
     def broken(_: object) -> None:
         raise ZeroDivisionError("secret details")
@@ -275,28 +305,33 @@ def test_the_process_of_a_folder_without_a_job_ends_with_one(tmp_path, capfd):
     assert "no experiment in it" in capfd.readouterr().err
 
 
-def test_steps_left_become_seconds_left(submitted, clock):
-    _, job = submitted({"zero_shot": {}})
-    from workbench.progress import ProgressEvent
-
+def test_steps_left_become_seconds_left(add, monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    _, job = add(zero_shot={})
     writer = worker.StatusWriter(job.folder, job.status)
-    writer.progressed(ProgressEvent("train", 1, 10, {}))
-    writer.progressed(ProgressEvent("train", 2, 10, {"loss": 1.0, "surprise": 2.0}))
 
-    assert writer.status.seconds_left == pytest.approx(8 * _spent(writer), rel=0.5)
+    writer.progressed(ProgressEvent("train", 1, 10, {}))
+    now.seconds = 2.0
+    writer.progressed(ProgressEvent("train", 2, 10, {}))
+
+    assert writer.status.seconds_left == 16.0
+
+
+def test_only_the_figures_of_a_training_are_kept(add):
+    _, job = add(zero_shot={})
+    writer = worker.StatusWriter(job.folder, job.status)
+
+    writer.progressed(ProgressEvent("train", 1, 10, {"loss": 1.0, "surprise": 2.0}))
+
     assert writer.status.figures == {"loss": 1.0}
 
 
-def _spent(writer: worker.StatusWriter) -> float:
-    return 5 * TICK  # looks at the clock between two steps
-
-
-def test_the_status_is_written_at_the_last_step_at_least(submitted):
-    workspace, job = submitted({"zero_shot": {}})
-    from workbench.progress import ProgressEvent
-
+def test_the_last_step_is_always_written(add):
+    workspace, job = add(zero_shot={})
     writer = worker.StatusWriter(job.folder, job.status)
-    writer.progressed(ProgressEvent("train", 10, 10, {}))
 
-    assert Path(job.folder / "status.json").read_text().count('"done": 10') == 1
+    for step in range(1, 11):
+        writer.progressed(ProgressEvent("train", step, 10, {}))
+
     assert status_of(workspace, job).done == 10

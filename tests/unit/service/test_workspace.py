@@ -214,7 +214,7 @@ def test_another_visitor_cannot_open_it_by_name(case, shared_root):
 def test_a_way_out_of_the_folder_is_refused(case, shared_root):
     anna = visitor(shared_root, ANNA).folder
 
-    with pytest.raises(WorkbenchError, match="not a name|not found|no way"):
+    with pytest.raises(WorkbenchError, match=r"not a name|not found|no way"):
         OPENERS[case](visitor(shared_root, BEN), f"../{anna.name}/{case}")
 
 

@@ -192,9 +192,8 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "broken Parquet": (
         "a.parquet",
         b"abc",
-        "a.parquet: cannot be read as Parquet: Could not open Parquet input source "
-        "'a.parquet': Parquet file size is 3 bytes, smaller than the minimum file footer "
-        "(8 bytes). Write the file again.",
+        "a.parquet: cannot be read as Parquet: Parquet file size is 3 bytes, smaller than the "
+        "minimum file footer (8 bytes). Write the file again.",
     ),
 }
 

@@ -1,0 +1,86 @@
+"""Two apps over the tiny model, a public and a local one; sockets to this machine only."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+from security.raw import Visitor
+from security.serving import running_app
+from visitors import ANNA, BEN
+
+
+@pytest.fixture(autouse=True)
+def _no_network(socket_enabled) -> None:
+    """Sockets to this machine: client and app have to talk to each other."""
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"])
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running app.
+
+    Attributes:
+        address: Where it answers.
+        root: Its folder of runs.
+        scratch: Its log and temporary files.
+    """
+
+    address: str
+    root: Path
+    scratch: Path
+
+
+@pytest.fixture(scope="package")
+def sites(tiny_folder, tmp_path_factory) -> Iterator[dict[str, Site]]:
+    """Return a public and a local app, started beside each other."""
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+
+        def start(profile: str) -> Site:
+            scratch = tmp_path_factory.mktemp(profile)
+            root = scratch / "runs"
+            address = stack.enter_context(running_app(root, profile, tiny_folder, scratch=scratch))
+            return Site(address, root, scratch)
+
+        names = ("public", "local")
+        yield dict(zip(names, pool.map(start, names), strict=True))
+
+
+@pytest.fixture(scope="package")
+def public(sites) -> Site:
+    """Return the app whose visitors do not know each other."""
+    return sites["public"]
+
+
+@pytest.fixture(scope="package")
+def local(sites) -> Site:
+    """Return the app of one person on one machine."""
+    return sites["local"]
+
+
+@pytest.fixture
+def anna(public) -> Iterator[Visitor]:
+    """Return a visitor of the public app."""
+    visitor = Visitor(public.address, ANNA)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def ben(public) -> Iterator[Visitor]:
+    """Return another visitor of the public app."""
+    visitor = Visitor(public.address, BEN)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def owner(local) -> Iterator[Visitor]:
+    """Return the user of the local app, who needs no token."""
+    visitor = Visitor(local.address, "")
+    yield visitor
+    visitor.close()

@@ -1,0 +1,193 @@
+"""Comparisons to open: what is finished and the visitor's, made anew from its runs."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from visitors import ANNA, BEN, keep_rows, local_workspace, tiny_experiment, visitor
+from workbench.errors import StoreError
+from workbench.runs.spec import EXPERIMENT_FILE
+from workbench.service import jobs
+from workbench.service.comparisons import list_comparisons, open_comparison
+from workbench.service.desk import ModelDesk
+from workbench.service.profile import LOCAL
+from workbench.service.worker import work
+from workbench.service.workspace import Workspace
+
+METHODS = {"zero_shot": {}, "few_shot": {"k": 2, "seeds": [0, 1]}}
+
+
+@pytest.fixture(scope="module")
+def place(tiny_folder, tmp_path_factory):
+    """Return Anna's workspace with two finished evaluations, a training and a waiting job."""
+    root = tmp_path_factory.mktemp("comparisons")
+    anna = visitor(root, ANNA)
+    key = keep_rows(anna, root / "given")
+    desk = ModelDesk(is_direct=True)
+    made = {}
+    for title, kind, methods in (
+        ("first", "evaluate", METHODS),
+        ("training", "train", {"few_shot": {"k": 3}}),
+        ("second", "evaluate", {"zero_shot": {}}),
+        ("waiting", "evaluate", METHODS),
+    ):
+        experiment = tiny_experiment(anna, tiny_folder, key, methods)
+        job = jobs.submit(anna, LOCAL, experiment, kind=kind, title=title)
+        made[title] = job.status.job_id
+        if title != "waiting":
+            work(job.folder, anna.store, open_session=desk.session)
+    for seconds, title in enumerate(("first", "training", "second")):
+        path = anna.jobs / made[title] / "report.json"
+        report = json.loads(path.read_text()) | {"created": f"2026-01-01T00:00:0{seconds}+00:00"}
+        path.write_text(json.dumps(report))
+    return anna, made
+
+
+def test_finished_evaluations_are_listed_newest_first(place):
+    anna, made = place
+
+    assert [entry.key for entry in list_comparisons(anna)] == [made["second"], made["first"]]
+
+
+def test_a_title_says_task_rows_and_time(place):
+    anna, _ = place
+
+    assert list_comparisons(anna)[1].title == "messages: 4 rows · 2026-01-01 00:00"
+
+
+def test_another_visitor_sees_none(place):
+    anna, made = place
+    ben = visitor(anna.root, BEN)
+
+    assert list_comparisons(ben) == []
+    with pytest.raises(StoreError) as caught:
+        open_comparison(ben, made["first"])
+    assert str(caught.value) == (
+        f"comparison '{made['first']}': not found among yours. Choose one from the list."
+    )
+
+
+@pytest.mark.parametrize("title", ["training", "waiting"])
+def test_what_is_no_finished_evaluation_cannot_be_opened(title, place):
+    anna, made = place
+
+    with pytest.raises(StoreError, match="not found among yours"):
+        open_comparison(anna, made[title])
+
+
+@pytest.mark.parametrize("key", ["../x", "", None, 3, ["x"], "x" * 500])
+def test_what_is_no_comparison_is_refused(key, place):
+    with pytest.raises(StoreError) as caught:
+        open_comparison(place[0], key)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_an_opened_comparison_has_the_rows_of_its_report(place):
+    anna, made = place
+    comparison, experiment, folder = open_comparison(anna, made["first"])
+
+    report = json.loads((folder / "report.json").read_text())
+    assert [(row.row, row.seed) for row in comparison.rows] == [
+        (row["row"], row["seed"]) for row in report["rows"]
+    ]
+    assert list(experiment.methods) == ["zero_shot", "few_shot"]
+
+
+def test_an_opened_comparison_has_the_figures_of_its_report(place):
+    anna, made = place
+    comparison, _, folder = open_comparison(anna, made["first"])
+
+    report = json.loads((folder / "report.json").read_text())
+    assert [row.metrics["accuracy"].value for row in comparison.rows] == [
+        row["metrics"]["accuracy"]["value"] for row in report["rows"]
+    ]
+
+
+def test_a_comparison_opened_twice_is_made_once(place):
+    anna, made = place
+
+    first, second = (open_comparison(anna, made["first"])[0] for _ in range(2))
+
+    assert first is second
+
+
+def test_a_report_written_anew_is_read_anew(place):
+    anna, made = place
+    first, _, folder = open_comparison(anna, made["second"])
+    path = folder / "report.json"
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
+
+    assert open_comparison(anna, made["second"])[0] is not first
+
+
+GARBAGE = ["", "{", "[]", "{}", '{"rows": 3}', '{"rows": [], "task": 1, "created": 2}', "\ufffd"]
+
+
+@pytest.mark.parametrize("content", GARBAGE)
+def test_a_spoiled_report_is_passed_over(content, tmp_path):
+    workspace = local_workspace(tmp_path)
+    folder = workspace.jobs / "some-job"
+    folder.mkdir(parents=True)
+    (folder / EXPERIMENT_FILE).write_text("{}")
+    (folder / "report.json").write_text(content)
+
+    assert list_comparisons(workspace) == []
+
+
+# Of the batch command
+
+
+@pytest.fixture
+def batch(place, tmp_path):
+    """Return a function that puts the first comparison where the batch command would."""
+    anna, made = place
+
+    def put(name: str) -> Workspace:
+        (tmp_path / name).mkdir(parents=True)
+        for path in anna.folder.glob("messages_*"):
+            (tmp_path / name / path.name).symlink_to(path)
+        for name_of_file in (EXPERIMENT_FILE, "report.json"):
+            content = (anna.jobs / made["first"] / name_of_file).read_bytes()
+            (tmp_path / name / name_of_file).write_bytes(content)
+        return local_workspace(tmp_path)
+
+    return put
+
+
+@pytest.mark.parametrize("name", ["quick", "q1", "my runs", "größer"])
+def test_locally_a_comparison_of_the_batch_command_is_opened(name, batch):
+    workspace = batch(name)
+
+    (entry,) = list_comparisons(workspace)
+
+    assert entry.title == f"messages: 4 rows · 2026-01-01 00:00 · {name}"
+    assert open_comparison(workspace, entry.key)[2] == workspace.root / name
+
+
+def test_a_public_page_does_not_open_it(batch):
+    root = batch("quick").root
+
+    assert list_comparisons(visitor(root, ANNA)) == []
+
+
+def test_a_comparison_whose_runs_are_gone_says_so(place, batch, tmp_path):
+    workspace = batch("quick")
+    for path in (tmp_path / "quick").glob("messages_few_shot_*"):
+        path.unlink()
+
+    with pytest.raises(StoreError, match="not found among your runs"):
+        open_comparison(workspace, "quick")
+
+
+def test_the_rows_named_in_a_report_cannot_lead_elsewhere(place, batch, tmp_path):
+    workspace = batch("quick")
+    path = Path(tmp_path / "quick" / "report.json")
+    report = json.loads(path.read_text())
+    report["rows"][0]["run_id"] = "../../etc"
+    path.write_text(json.dumps(report))
+
+    with pytest.raises(StoreError, match="not a name of a run"):
+        open_comparison(workspace, "quick")

@@ -1,0 +1,399 @@
+"""The first row: tasks, wordings and uploads of a visitor, and what is wrong with a setting."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from pages import HOSTILE, Page, Seen, dangers, is_problem, said
+from visitors import write_rows
+from workbench.runs.spec import TaskChoice
+from workbench.service.uploads import task_choices
+from workbench.service.wordings import wording_choices
+from workbench.ui.context import SettingValues
+from workbench.ui.setup import (
+    on_base,
+    on_keep_upload,
+    on_keep_wording,
+    on_load,
+    on_preview,
+    on_task,
+    on_upload,
+    on_wording,
+    tasks_to_choose,
+)
+
+EDITED = "version: 1\ninstruction: 'Which of {labels} is it?'\ninput: 'Q: {text}'\n"
+
+
+# The visitor
+
+
+@pytest.mark.parametrize("token", [None, "", "short", 3, ["a"], {"a": 1}, "../../etc/passwd/x"])
+def test_a_visitor_without_a_token_gets_one(token, chunk_page):
+    known, _, told = on_load(chunk_page.context, token)
+
+    assert chunk_page.context.workspace(known)
+    assert told == known
+
+
+def test_a_visitor_keeps_a_token(chunk_page):
+    token = chunk_page.setting["token"]
+
+    known, tasks, _ = on_load(chunk_page.context, token)
+
+    assert known == token
+    assert chunk_page.setting["task"] in [key for _, key in tasks.choices]
+
+
+def test_two_visitors_get_two_tokens(chunk_page):
+    assert on_load(chunk_page.context, None)[0] != on_load(chunk_page.context, None)[0]
+
+
+def test_own_tasks_come_first_and_then_the_default(page):
+    keys = [key for _, key in tasks_to_choose(page.context, None)]
+    own = [key for _, key in task_choices(page.workspace, [])]
+
+    assert keys[: len(own)] == own
+    assert keys[len(own)] == "support_intents"
+
+
+# Tasks
+
+
+def test_a_task_brings_its_wordings_its_text_and_its_facts(page):
+    wording, text, facts, trouble = on_task(page.context, **page.values(task="support_intents"))
+
+    assert wording.choices[0] == ("plain", "plain")
+    assert wording.value == "plain"
+    assert "instruction:" in text
+    assert "support_intents" in Seen(facts).text
+    assert trouble == ""
+
+
+def test_a_wording_of_the_task_before_does_not_disturb_the_next_task(page):
+    *_, trouble = on_task(page.context, **page.values(task="support_intents", wording="unknown"))
+
+    assert trouble == ""
+
+
+BAD_TASKS = {
+    "unknown": ("sst3", "unknown task 'sst3'. Did you mean 'sst2'?"),
+    "a path": ("../sst2", "not a name of a task"),
+    "none": (None, "unknown task 'None'"),
+    "a list": (["sst2"], "not a name of a task"),
+    "an upload of nobody": ("upload:0123456789ab", "not found among your files"),
+    "not a number": (math.nan, "unknown task 'nan'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TASKS)
+def test_a_task_that_cannot_be_had_is_said_once(case, page):
+    task, expected = BAD_TASKS[case]
+
+    *kept, trouble = on_task(page.context, **page.values(task=task))
+
+    assert kept == [gr.skip()] * 3
+    assert expected in said(trouble)
+
+
+def test_a_hostile_task_is_shown_as_text(hostile_page):
+    _, _, facts, trouble = on_task(hostile_page.context, **hostile_page.setting)
+
+    assert trouble == ""
+    assert dangers(facts) == []
+    assert HOSTILE[1] in Seen(facts).text
+
+
+# Bases
+
+
+def test_a_base_says_that_it_is_loaded_and_then_nothing(page):
+    first, last = on_base(page.context, **page.setting)
+
+    assert Seen(first).text == f"Loading {page.setting['model']} in fp32 …"
+    assert last == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model": "smollm3"}, "unknown base model 'smollm3'"),
+        ({"model": None}, "unknown base model 'None'"),
+        ({"model": ["a"]}, "base model"),
+        ({"precision": "nf5"}, "unknown precision 'nf5'"),
+        ({"precision": None}, "unknown precision 'None'"),
+    ],
+)
+def test_a_base_that_cannot_be_had_is_said(changes, expected, page):
+    shown = list(on_base(page.context, **page.values(**changes)))
+
+    assert expected in said(shown[-1])
+    assert "on our side" not in said(shown[-1])
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_name_of_a_base_is_shown_as_text(text, page):
+    shown = list(on_base(page.context, **page.values(model=text)))
+
+    assert is_problem(shown[-1])
+    assert [dangers(html) for html in shown] == [[], []]
+
+
+def test_a_public_page_does_not_load_another_base(chunk_page):
+    *_, last = on_base(chunk_page.context, **chunk_page.values(model="/etc"))
+
+    assert "this public page offers" in said(last)
+
+
+# Wordings
+
+
+def test_a_chosen_wording_is_shown_as_its_text(page):
+    brief, plain = (
+        on_wording(page.context, **page.values(task="support_intents", wording=name))[0]
+        for name in ("brief", "plain")
+    )
+
+    assert "input:" in brief
+    assert brief != plain
+
+
+@pytest.mark.parametrize("wording", ["plane", "../x", None, 3, ["plain"], "plain.yaml"])
+def test_a_wording_that_does_not_exist_leaves_the_text(wording, page):
+    assert on_wording(page.context, **page.values(wording=wording)) == [gr.skip()]
+
+
+def preview(page: Page, text: object = EDITED, row: object = 0, **changes: Any) -> str:
+    return on_preview(page.context, text=text, row=row, **page.values(**changes))
+
+
+def test_a_preview_is_the_prompt_of_a_training_row_and_what_should_follow(page):
+    sample = page.context.desk.task(task_of(page)).train[0]
+
+    text = Seen(preview(page)).text
+
+    expected = f"Which of complaint, praise is it?\n\nQ: {sample.fields['text']} {sample.target}"
+    assert text.startswith(expected)
+
+
+def test_a_preview_counts_the_tokens_of_both_parts(page):
+    sample = page.context.desk.task(task_of(page)).train[0]
+    shared = len("Which of complaint, praise is it?\n\n")  # the tiny model's tokens are bytes
+    own = len(f"Q: {sample.fields['text']}")
+
+    text = Seen(preview(page)).text
+
+    counts = f"{shared} tokens shared by all texts + {own} of this text = {shared + own}"
+    assert f"{counts}, {100 * (shared + own) / 1024:.1f} % of the context of 1,024." in text
+
+
+def test_each_row_has_a_preview_of_its_own_and_rows_go_round(page):
+    num_train = len(page.context.desk.task(task_of(page)).train)
+
+    assert preview(page, row=0) != preview(page, row=1)
+    assert preview(page, row=num_train) == preview(page, row=0)
+
+
+@pytest.mark.parametrize(
+    "row", [-1, 1.9, math.nan, math.inf, -math.inf, 10**400, None, "3", [1], {"a": 1}, True]
+)
+def test_any_row_shows_some_preview(row, page):
+    assert not is_problem(preview(page, row=row))
+
+
+def test_words_for_labels_are_shown_with_their_tokens(page):
+    text = Seen(preview(page, f"{EDITED}label_words: {{praise: good, complaint: bad}}\n")).text
+
+    assert "good 5" in text  # with its space, one byte each
+    assert "bad 4" in text
+
+
+def test_a_short_answer_task_has_a_preview_without_labels(page):
+    text = Seen(preview(page, "version: 1\ninput: 'Q: {question}'\n", task="arithmetic")).text
+
+    assert "Words for the labels" not in text
+
+
+BAD_WORDINGS = {
+    "empty": ("", "wording: the file is empty"),
+    "none": (None, "wording: is of type NoneType; text is needed."),
+    "a list": (["a"], "wording: is of type list; text is needed."),
+    "a mapping": ({"a": 1}, "wording: is of type dict; text is needed."),
+    "a number": (math.nan, "wording: is of type float; text is needed."),
+    "no YAML": ("input: [", "wording, line 1"),
+    "long": ("x" * 9000, "wording: 9000 characters; at most 8000 are read."),
+    "another field": ("version: 1\ninput: '{sentence}'\n", "input uses {sentence}"),
+    "zero byte": ("version: 1\ninput: '\0{text}'\n", "wording"),
+    "hostile": (HOSTILE[0], "wording"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_WORDINGS)
+@pytest.mark.parametrize("handler", ["preview", "keep"])
+def test_what_is_no_wording_is_one_message(handler, case, page):
+    text, expected = BAD_WORDINGS[case]
+    before = wording_choices(page.workspace, page.context.desk.task(task_of(page)))
+
+    html = (
+        preview(page, text)
+        if handler == "preview"
+        else on_keep_wording(page.context, text=text, **page.setting)[1]
+    )
+
+    assert is_problem(html)
+    assert expected in said(html)
+    assert wording_choices(page.workspace, page.context.desk.task(task_of(page))) == before
+
+
+def task_of(page: Page) -> TaskChoice:
+    return page.context.experiment(SettingValues(**page.setting))[1].task
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if "\0" not in text and "{" not in text])
+def test_a_hostile_wording_is_shown_as_text(text, page):
+    wording = f"version: 1\ninstruction: {json.dumps(text)}\ninput: 'Q: {{text}}'\n"
+
+    html = preview(page, wording)
+
+    assert dangers(html) == []
+
+
+def test_a_kept_wording_is_chosen(empty_page):
+    wording, _ = on_keep_wording(empty_page.context, text=EDITED, **empty_page.setting)
+
+    assert wording.value.startswith("edited:")
+    assert wording.value in [key for _, key in wording.choices]
+
+
+def test_a_kept_wording_can_be_asked_with(empty_page):
+    wording, _ = on_keep_wording(empty_page.context, text=EDITED, **empty_page.setting)
+
+    (text,) = on_wording(empty_page.context, **empty_page.values(wording=wording.value))
+
+    assert text == EDITED
+
+
+# Uploads
+
+
+def keep(page: Page, file: Path | str | None, **changes: Any) -> list[Any]:
+    asked = {
+        "file": None if file is None else str(file), "text_column": "message",
+        "label_column": "intent", "text_b_column": "", "kind": "classification",
+        "token": page.setting["token"],
+    }  # fmt: skip
+    return on_keep_upload(page.context, **asked | changes)
+
+
+def test_a_file_shows_its_rows_and_guesses_its_columns(page, tmp_path):
+    file = write_rows(tmp_path / "rows.csv")
+
+    view, text, label, text_b, mapping = on_upload(page.context, str(file))
+
+    assert "40 rows, 2 columns" in Seen(view).text
+    assert (text.value, label.value, text_b.value) == ("message", "intent", "")
+    assert mapping.visible
+
+
+def test_no_file_hides_the_mapping(page):
+    view, *_, mapping = on_upload(page.context, None)
+
+    assert view == ""
+    assert mapping.visible is False
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "gone.csv"])
+def test_a_file_that_cannot_be_read_is_one_message(name, page, tmp_path):
+    if name != "gone.csv":
+        (tmp_path / name).write_bytes(b"PK")
+
+    view, *_, mapping = on_upload(page.context, str(tmp_path / name))
+
+    assert is_problem(view)
+    assert "on our side" not in said(view)
+    assert str(tmp_path) not in view
+    assert mapping.visible is False
+
+
+def test_a_file_beyond_the_caps_is_one_message(chunk_page, tmp_path):
+    view, *_ = on_upload(chunk_page.context, str(write_rows(tmp_path / "rows.csv", 5001)))
+
+    assert said(view) == "rows.csv: 5001 rows; at most 5000 here. Take a sample of it."
+
+
+def hostile_file(path: Path) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([HOSTILE[0], HOSTILE[2]])
+        texts = [text for text in HOSTILE if "\0" not in text]
+        writer.writerows([f"{texts[n % 8]} {n}", texts[n % 2]] for n in range(40))
+    return path
+
+
+def test_a_hostile_file_is_shown_as_text(page, tmp_path):
+    file = hostile_file(tmp_path / "<img src=x onerror=alert(1)>.csv")
+
+    view, text, label, *_ = on_upload(page.context, str(file))
+
+    assert dangers(view) == []
+    assert HOSTILE[0] in Seen(view).text
+    assert {text.value, label.value} == {HOSTILE[0], HOSTILE[2]}
+
+
+def test_a_hostile_file_is_kept_and_shown_as_text(empty_page, tmp_path):
+    file = hostile_file(tmp_path / "<img src=x onerror=alert(1)>.csv")
+
+    _, facts = keep(empty_page, file, text_column=HOSTILE[0], label_column=HOSTILE[2])
+
+    assert not is_problem(facts)
+    assert dangers(facts) == []
+
+
+def test_a_kept_file_is_chosen_as_the_task(empty_page, tmp_path):
+    task, facts = keep(empty_page, write_rows(tmp_path / "my rows.csv"))
+
+    assert ("my_rows (yours)", task.value) in task.choices
+    assert "my_rows" in Seen(facts).text
+
+
+def test_keeping_without_a_file_says_what_to_do(page):
+    kept, facts = keep(page, None)
+
+    assert kept == gr.skip()
+    assert Seen(facts).text == "Choose a file first."
+
+
+BAD_COLUMNS = {
+    "no such text": ({"text_column": "massage"}, "unknown column 'massage'"),
+    "text is label": ({"text_column": "intent"}, "both the label and the field"),
+    "no text": ({"text_column": None}, "upload, text_column"),
+    "a list": ({"label_column": ["intent"]}, "upload, label_column"),
+    "a mapping": ({"text_b_column": {"a": 1}}, "upload, text_b_column"),
+    "no number": ({"label_column": math.nan}, "upload, label_column"),
+    "an unknown kind": ({"kind": "dance"}, "upload, kind"),
+    "no kind": ({"kind": None}, "upload, kind"),
+    "hostile": ({"text_column": HOSTILE[0]}, "unknown column"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COLUMNS)
+def test_columns_that_cannot_be_used_are_one_message(case, empty_page, tmp_path):
+    changes, expected = BAD_COLUMNS[case]
+
+    kept, facts = keep(empty_page, write_rows(tmp_path / "rows.csv"), **changes)
+
+    assert kept == gr.skip()
+    assert expected in said(facts)
+    assert dangers(facts) == []
+    assert str(tmp_path) not in facts
+
+
+def test_a_public_page_keeps_nothing_of_nobody(chunk_page, tmp_path):
+    _, facts = keep(chunk_page, write_rows(tmp_path / "rows.csv"), token=None)
+
+    assert "needs the token it gave your browser" in said(facts)
