@@ -94,6 +94,7 @@ class AdapterBank:
         """
         peft = self._owner_of(name)
         peft.peft_config[name].base_model_name_or_path = base_name
+        peft.active_adapter = name  # it may still name one that was removed, and be looked up
         peft.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
         nested = folder / name  # PEFT puts every adapter but "default" into a folder of its own
         if nested.is_dir():

@@ -327,11 +327,6 @@ def test_a_way_still_answers_after_a_job_in_chunks_used_it_too(place, together):
     assert (state, place.ask(imported)[0].text) == ("finished", together[-1].text)
 
 
-@pytest.mark.xfail(
-    raises=KeyError,
-    strict=True,
-    reason="AdapterBank.save: PEFT still calls an adapter active that was removed before",
-)
 def test_a_deleted_run_is_trained_again_on_the_base_that_answered_with_it(place, together):
     row = {"lora": {"steps": 2, "eval_every": 2}}
     experiment = place.experiment.model_copy(update={"methods": row, "reference": "lora"})

@@ -268,11 +268,6 @@ def test_an_error_of_the_visitor_fails_the_job_with_its_message(add, desk):
     )
 
 
-@pytest.mark.xfail(
-    raises=KeyError,
-    strict=True,
-    reason="AdapterBank.save: PEFT still calls an adapter active that was removed before",
-)
 def test_one_job_trains_several_weight_adapters(add):
     workspace, job = add(lora={"steps": 2, "seeds": [0, 1]})
 
