@@ -14,7 +14,6 @@ from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Literal
 
-import gradio as gr
 from gradio.events import api
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -30,7 +29,7 @@ from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
 from workbench.tasks.base import Sample
 from workbench.ui.compare import Question, stream_columns
-from workbench.ui.context import AppContext, SettingValues, problem_text
+from workbench.ui.context import AppContext, SettingValues, guarded, told_to_caller
 from workbench.ui.train import training_experiment
 from workbench.yaml_files import check_mapping
 
@@ -292,25 +291,17 @@ def build(context: AppContext) -> None:
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an endpoint whose errors reach the caller as messages, never as tracebacks."""
+    """Return an endpoint whose arguments are checked, and whose errors are told as messages."""
     types = _argument_types(function)
-    if function.__name__ == "compare":
 
-        def streamed(*arguments: Any) -> Iterator[Any]:
-            try:
-                yield from function(**_checked(types, arguments))
-            except Exception as error:
-                raise gr.Error(problem_text(error), print_exception=False) from error
-
-        return update_wrapper(streamed, function)
+    def streamed(*arguments: Any) -> Iterator[Any]:
+        yield from function(**_checked(types, arguments))
 
     def called(*arguments: Any) -> Any:
-        try:
-            return function(**_checked(types, arguments))
-        except Exception as error:
-            raise gr.Error(problem_text(error), print_exception=False) from error
+        return function(**_checked(types, arguments))
 
-    return update_wrapper(called, function)
+    told = streamed if inspect.isgeneratorfunction(function) else called
+    return guarded(told_to_caller)(update_wrapper(told, function))
 
 
 def _argument_types(function: Callable[..., Any]) -> type[BaseModel]:

@@ -18,7 +18,7 @@ from workbench.service.asking import Column, PromptPiece, answer, fit_way, spec_
 from workbench.service.command_line import ask_command
 from workbench.service.ways import WORDS, experiment_of, rows_of, way_choices, ways_of
 from workbench.tasks.base import Sample
-from workbench.ui.context import AppContext, SettingValues, or_problem, or_skip, problem
+from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
 from workbench.ui.rendering import duration, render
 from workbench.ui.setup import Setup
 
@@ -91,6 +91,7 @@ def columns_html(columns: Sequence[Column], *, is_done: bool) -> str:
     return render("columns", cards=cards, agreement=_agreement(cards), is_done=is_done)
 
 
+@shows_problem
 def on_answer(
     context: AppContext,
     *,
@@ -106,15 +107,12 @@ def on_answer(
     question = Question((text, text_b), ways, max_new_tokens, temperature, seed)
     columns: list[Column] = []
     shown = 0.0
-    try:
-        yield render("hint", text="Waiting for the model …")
-        for columns in stream_columns(context, SettingValues(**setting), question):
-            if time.monotonic() - shown >= _YIELD_SECONDS:
-                shown = time.monotonic()
-                yield columns_html(columns, is_done=False)
-        yield columns_html(columns, is_done=True)
-    except Exception as error:
-        yield problem(error)
+    yield render("hint", text="Waiting for the model …")
+    for columns in stream_columns(context, SettingValues(**setting), question):
+        if time.monotonic() - shown >= _YIELD_SECONDS:
+            shown = time.monotonic()
+            yield columns_html(columns, is_done=False)
+    yield columns_html(columns, is_done=True)
 
 
 @or_skip(4)
@@ -142,20 +140,17 @@ def keep_or_default(chosen: Sequence[str], choices: Sequence[tuple[str, str]]) -
     return kept + others[: max(0, _DEFAULT_COLUMNS - len(kept))]
 
 
+@shows_problem
 def on_command(
     context: AppContext, *, text: str, text_b: str, ways: Sequence[str], **setting: object
 ) -> str:
     """Return the command that asks the same in a terminal."""
-
-    def command() -> str:
-        workspace, shared = context.setting(SettingValues(**setting))
-        rows = rows_of(workspace, ways, seeds=[0])
-        experiment = experiment_of(workspace, context.profile, shared, methods=rows)
-        names = context.desk.task(experiment.task).field_names
-        texts = [str(given or "…") for given in (text, text_b)][: len(names)]
-        return render("command", command=ask_command(experiment, texts, workspace.folder))
-
-    return or_problem(command)
+    workspace, shared = context.setting(SettingValues(**setting))
+    rows = rows_of(workspace, ways, seeds=[0])
+    experiment = experiment_of(workspace, context.profile, shared, methods=rows)
+    names = context.desk.task(experiment.task).field_names
+    texts = [str(given or "…") for given in (text, text_b)][: len(names)]
+    return render("command", command=ask_command(experiment, texts, workspace.folder))
 
 
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:

@@ -3,11 +3,13 @@
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import gradio as gr
 
@@ -19,6 +21,7 @@ from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.ui.rendering import render
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
@@ -100,12 +103,72 @@ def problem(error: Exception) -> str:
     return render("problem", text=problem_text(error))
 
 
-def or_problem(work: Callable[[], str]) -> str:
-    """Return the HTML that work makes, or the box of what went wrong."""
-    try:
-        return work()
-    except Exception as error:
-        return problem(error)
+class _Output(Enum):
+    """What becomes of an output after an error: the box, or what was there before."""
+
+    PROBLEM = auto()
+    KEEP = auto()
+
+
+PROBLEM, KEEP = _Output.PROBLEM, _Output.KEEP
+
+
+def guarded(
+    after: Callable[[Exception], Any],
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Return a decorator for handlers; `after` makes their outputs of an error.
+
+    The one place of the page where any error is caught. Of a generator it ends the stream.
+    """
+
+    def decorate(handler: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        @wraps(handler)
+        def called(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Any:
+            try:
+                return handler(*arguments, **keywords)
+            except Exception as error:
+                return after(error)
+
+        @wraps(handler)
+        def streamed(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Any:
+            try:
+                yield from cast("Iterator[Any]", handler(*arguments, **keywords))
+            except Exception as error:
+                yield after(error)
+
+        return streamed if isgeneratorfunction(handler) else called
+
+    return decorate
+
+
+def shows_problem(handler: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorate a handler of one output: an error is shown in its place."""
+    return guarded(problem)(handler)
+
+
+def shows_problems(
+    *outputs: object,
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Return a decorator for handlers of several outputs, given what each becomes after an error.
+
+    Args:
+        outputs: `PROBLEM` for the box, `KEEP` for no change, or a function that makes the output.
+    """
+
+    def after(error: Exception) -> list[Any]:
+        made = {PROBLEM: lambda: problem(error), KEEP: gr.skip}
+        return [made.get(output, output)() for output in outputs]  # type: ignore[call-overload]
+
+    return guarded(after)
+
+
+def told_to_caller(error: Exception) -> NoReturn:
+    """Raise an error as Gradio's own, for where there is no place for a box.
+
+    Raises:
+        gr.Error: with what to tell, never a traceback.
+    """
+    raise gr.Error(problem_text(error), print_exception=False) from error
 
 
 def or_skip(num_outputs: int) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:

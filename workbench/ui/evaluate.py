@@ -31,12 +31,15 @@ from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.ways import experiment_of, rows_of, way_choices
 from workbench.ui import job_panel
 from workbench.ui.context import (
+    KEEP,
+    PROBLEM,
     AppContext,
     SettingValues,
-    or_problem,
+    guarded,
     or_skip,
-    problem,
-    problem_text,
+    shows_problem,
+    shows_problems,
+    told_to_caller,
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -62,6 +65,7 @@ def on_rows(
     return [shown, [*dict.fromkeys([*offered, *keys])]]
 
 
+@shows_problems(*job_panel.KEPT, PROBLEM)
 def on_evaluate(
     context: AppContext,
     *,
@@ -72,25 +76,21 @@ def on_evaluate(
 ) -> Iterator[list[Any]]:
     """Start an evaluation and show how far it is."""
     values = SettingValues(**setting)
-    try:
-        workspace, shared = context.setting(values)
-        if not rows:
-            raise ConfigError("rows: none chosen. Choose at least one.")
-        numbers = parse_seeds(seeds)
-        experiment = experiment_of(
-            workspace,
-            context.profile,
-            shared,
-            methods=rows_of(workspace, rows, seeds=numbers),
-            seeds=numbers[:1],
-            limit_test=_limit(limit_test),
-        )
-        name = context.desk.task(experiment.task).name
-        title = f"{len(experiment.methods)} rows on {name}"
-        job = jobs.submit(workspace, context.profile, experiment, kind="evaluate", title=title)
-    except Exception as error:
-        yield [*([gr.skip()] * 5), render("problem", text=problem_text(error))]
-        return
+    workspace, shared = context.setting(values)
+    if not rows:
+        raise ConfigError("rows: none chosen. Choose at least one.")
+    numbers = parse_seeds(seeds)
+    experiment = experiment_of(
+        workspace,
+        context.profile,
+        shared,
+        methods=rows_of(workspace, rows, seeds=numbers),
+        seeds=numbers[:1],
+        limit_test=_limit(limit_test),
+    )
+    name = context.desk.task(experiment.task).name
+    title = f"{len(experiment.methods)} rows on {name}"
+    job = jobs.submit(workspace, context.profile, experiment, kind="evaluate", title=title)
     yield from job_panel.follow(context, "evaluate", values.token, job)
 
 
@@ -117,30 +117,26 @@ def on_list(context: AppContext, token: object, chosen: str | None, job_id: str 
     return gr.Dropdown(choices=[(entry.title, entry.key) for entry in entries], value=value)
 
 
+@shows_problems(PROBLEM, lambda: gr.Column(visible=False), *(KEEP,) * 5)
 def on_open(context: AppContext, token: object, key: str | None) -> list[Any]:
     """Return everything the results part shows of a comparison; see `build` for the order."""
     hidden = gr.Column(visible=False)
     if not key:
         return [render("hint", text=_EMPTY), hidden, *([gr.skip()] * 5)]
-    try:
-        comparison, _, _ = open_comparison(context.workspace(token), key)
-        names = list(dict.fromkeys(row.row for row in comparison.rows))
-        metrics = dict.fromkeys(name for row in comparison.rows for name in row.metrics)
-        best = leaderboard(comparison)[0].name
-        own = [row.row for row in comparison.rows if not row.is_baseline] or names
-        return [
-            results_html(comparison),
-            gr.Group(visible=True),
-            gr.Dropdown(
-                choices=[(metric_of(name).title, name) for name in metrics], value="accuracy"
-            ),
-            gr.Dropdown(choices=names, value=best if best in own else own[-1]),
-            gr.Dropdown(choices=names, value=own[-1]),
-            gr.Dropdown(choices=names, value=comparison.reference),
-            gr.Dropdown(choices=mode_choices(comparison, own[-1], comparison.reference)),
-        ]
-    except Exception as error:
-        return [problem(error), hidden, *([gr.skip()] * 5)]
+    comparison, _, _ = open_comparison(context.workspace(token), key)
+    names = list(dict.fromkeys(row.row for row in comparison.rows))
+    metrics = dict.fromkeys(name for row in comparison.rows for name in row.metrics)
+    best = leaderboard(comparison)[0].name
+    own = [row.row for row in comparison.rows if not row.is_baseline] or names
+    return [
+        results_html(comparison),
+        gr.Group(visible=True),
+        gr.Dropdown(choices=[(metric_of(name).title, name) for name in metrics], value="accuracy"),
+        gr.Dropdown(choices=names, value=best if best in own else own[-1]),
+        gr.Dropdown(choices=names, value=own[-1]),
+        gr.Dropdown(choices=names, value=comparison.reference),
+        gr.Dropdown(choices=mode_choices(comparison, own[-1], comparison.reference)),
+    ]
 
 
 def results_html(comparison: Comparison) -> str:
@@ -156,35 +152,29 @@ def results_html(comparison: Comparison) -> str:
     )
 
 
+@shows_problem
 def on_cost(context: AppContext, token: object, key: str | None, cost: str, quality: str) -> str:
     """Return quality against a cost, with the Pareto front."""
-
-    def draw() -> str:
-        if not key:
-            return ""
-        comparison, _, _ = open_comparison(context.workspace(token), key)
-        plot = _cost_plot(comparison, cost, quality)
-        if plot is None:
-            title = COSTS[cost].title
-            return render("hint", text=f"All rows have the same {title}: nothing to draw.")
-        return render("drawing", drawing=plot.svg_drawing())
-
-    return or_problem(draw)
+    if not key:
+        return ""
+    comparison, _, _ = open_comparison(context.workspace(token), key)
+    plot = _cost_plot(comparison, cost, quality)
+    if plot is None:
+        title = COSTS[cost].title
+        return render("hint", text=f"All rows have the same {title}: nothing to draw.")
+    return render("drawing", drawing=plot.svg_drawing())
 
 
+@shows_problem
 def on_row(context: AppContext, token: object, key: str | None, row: str | None) -> str:
     """Return calibration and confusion matrix of a row."""
-
-    def draw() -> str:
-        if not key or not row:
-            return ""
-        comparison, _, _ = open_comparison(context.workspace(token), key)
-        name = _choice(row, _row_names(comparison), "row")
-        calibration = calibration_plot(comparison, [name])
-        drawing: Drawing | None = None if calibration is None else calibration.svg_drawing()
-        return render("row_detail", drawing=drawing, confusion=confusion_of(comparison, name))
-
-    return or_problem(draw)
+    if not key or not row:
+        return ""
+    comparison, _, _ = open_comparison(context.workspace(token), key)
+    name = _choice(row, _row_names(comparison), "row")
+    calibration = calibration_plot(comparison, [name])
+    drawing: Drawing | None = None if calibration is None else calibration.svg_drawing()
+    return render("row_detail", drawing=drawing, confusion=confusion_of(comparison, name))
 
 
 def mode_choices(comparison: Comparison, row: str, against: str) -> list[tuple[str, str]]:
@@ -194,6 +184,7 @@ def mode_choices(comparison: Comparison, row: str, against: str) -> list[tuple[s
     return [(f"{mode.label}: {count} of {total}", mode.value) for mode, count in counts.items()]
 
 
+@shows_problems(PROBLEM, KEEP)
 def on_browse(
     context: AppContext,
     *,
@@ -208,25 +199,23 @@ def on_browse(
     """Return a page of items, and the modes with their counts for the chosen rows."""
     if not key or not row or not against:
         return ["", gr.skip()]
-    try:
-        comparison, _, _ = open_comparison(context.workspace(token), key)
-        items = _items(context, token, key, mode=mode, row=row, against=against, search=search)
-        number = int(page) if isinstance(page, int | float) and 1 <= page < 1e6 else 1
-        last = max(1, -(-len(items) // _PAGE))
-        number = min(number, last)
-        view = render(
-            "items",
-            items=items[(number - 1) * _PAGE : number * _PAGE],
-            names=list(items[0].answers) if items else [],
-            total=len(items),
-            page=number,
-            last=last,
-        )
-        return [view, gr.Dropdown(choices=mode_choices(comparison, row, against), value=mode)]
-    except Exception as error:
-        return [problem(error), gr.skip()]
+    comparison, _, _ = open_comparison(context.workspace(token), key)
+    items = _items(context, token, key, mode=mode, row=row, against=against, search=search)
+    number = int(page) if isinstance(page, int | float) and 1 <= page < 1e6 else 1
+    last = max(1, -(-len(items) // _PAGE))
+    number = min(number, last)
+    view = render(
+        "items",
+        items=items[(number - 1) * _PAGE : number * _PAGE],
+        names=list(items[0].answers) if items else [],
+        total=len(items),
+        page=number,
+        last=last,
+    )
+    return [view, gr.Dropdown(choices=mode_choices(comparison, row, against), value=mode)]
 
 
+@guarded(told_to_caller)  # there is no place for a box among files
 def on_export(
     context: AppContext,
     *,
@@ -241,26 +230,23 @@ def on_export(
     """Return the files of a comparison: report in four forms, items as CSV, figures as PNG."""
     if not key:
         return None
-    try:
-        workspace = context.workspace(token)
-        comparison, _, _ = open_comparison(workspace, key)
-        items = _items(context, token, key, mode=mode, row=row, against=against, search="")
-        plots = {
-            "accuracy.png": forest_plot(comparison),
-            "cost.png": _cost_plot(comparison, cost, quality),
-            "calibration.png": calibration_plot(comparison),
-        }
-        target = context.exports / workspace.folder.name / key
-        files = write_report(comparison, target)
-        paths = [files.html, files.markdown, files.csv, files.json]
-        write_text(target / "items.csv", disagreement_csv(items))
-        paths.append(target / "items.csv")
-        for name, plot in plots.items():
-            if plot is not None:
-                write_bytes(target / name, plot.png())
-                paths.append(target / name)
-    except Exception as error:  # there is no place for a box among files
-        raise gr.Error(problem_text(error), print_exception=False) from error
+    workspace = context.workspace(token)
+    comparison, _, _ = open_comparison(workspace, key)
+    items = _items(context, token, key, mode=mode, row=row, against=against, search="")
+    plots = {
+        "accuracy.png": forest_plot(comparison),
+        "cost.png": _cost_plot(comparison, cost, quality),
+        "calibration.png": calibration_plot(comparison),
+    }
+    target = context.exports / workspace.folder.name / key
+    files = write_report(comparison, target)
+    paths = [files.html, files.markdown, files.csv, files.json]
+    write_text(target / "items.csv", disagreement_csv(items))
+    paths.append(target / "items.csv")
+    for name, plot in plots.items():
+        if plot is not None:
+            write_bytes(target / name, plot.png())
+            paths.append(target / name)
     return gr.Files(value=[str(path) for path in paths], visible=True)
 
 

@@ -15,13 +15,15 @@ from workbench.service import jobs
 from workbench.service.command_line import compare_command
 from workbench.service.jobs import CAN_RESUME, Job
 from workbench.service.workspace import Workspace
-from workbench.ui.context import AppContext, problem
+from workbench.ui.context import KEEP, PROBLEM, AppContext, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
 Kind = Literal["train", "evaluate"]
 
 _TICK_SECONDS = 1.5
+KEPT = (KEEP,) * 5  # a panel's outputs after an error that is shown elsewhere
+_NO_BUTTONS = (lambda: gr.Button(interactive=False),) * 2
 _EMPTY: Mapping[Kind, str] = {
     "train": "Nothing was trained here yet. Choose a method and press Train; you can close this "
     "page meanwhile, the training goes on.",
@@ -54,35 +56,33 @@ class JobPanel:
         return [self.choice, self.view, self.timer, self.stop, self.resume]
 
 
+@shows_problems(KEEP, PROBLEM, lambda: gr.Timer(active=False), *_NO_BUTTONS)
 def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Return the panel's state for a job; for none, that of the newest one.
 
     Looking also starts the next waiting job, so that a queue never stands still.
     """
-    try:
-        workspace = context.workspace(token)
-        if context.profile.executor == "process":
-            jobs.start_next(workspace.root)
-        found = [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
-        choices = [(_title(job), job.status.job_id) for job in found]
-        shown = next((job for job in found if job.status.job_id == job_id), None)
-        shown = shown or (found[0] if found else None)
-        if shown is None:
-            view = render("hint", text=_EMPTY[kind])
-            return [
-                gr.Dropdown(choices=[], value=None),
-                view,
-                gr.Timer(active=False),
-                *_buttons(None),
-            ]
+    workspace = context.workspace(token)
+    if context.profile.executor == "process":
+        jobs.start_next(workspace.root)
+    found = [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
+    choices = [(_title(job), job.status.job_id) for job in found]
+    shown = next((job for job in found if job.status.job_id == job_id), None)
+    shown = shown or (found[0] if found else None)
+    if shown is None:
+        view = render("hint", text=_EMPTY[kind])
         return [
-            gr.Dropdown(choices=choices, value=shown.status.job_id),
-            job_html(workspace, shown),
-            gr.Timer(active=shown.is_unfinished),
-            *_buttons(shown),
+            gr.Dropdown(choices=[], value=None),
+            view,
+            gr.Timer(active=False),
+            *_buttons(None),
         ]
-    except Exception as error:
-        return [gr.skip(), problem(error), gr.Timer(active=False), *_buttons(None)]
+    return [
+        gr.Dropdown(choices=choices, value=shown.status.job_id),
+        job_html(workspace, shown),
+        gr.Timer(active=shown.is_unfinished),
+        *_buttons(shown),
+    ]
 
 
 def job_html(workspace: Workspace, job: Job) -> str:
@@ -103,7 +103,7 @@ def job_html(workspace: Workspace, job: Job) -> str:
         drawing=drawing if histories else None,
         message=without_folders(status.message) if is_public else status.message,
         command=without_folders(command) if is_public else command,
-        log=job.log if status.state == "failed" and not is_public else "",
+        log=job.log if status.state in ("failed", "interrupted") and not is_public else "",
         can_resume=status.state in CAN_RESUME,
     )
 
@@ -130,24 +130,19 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
     yield [*updates(context, kind, token, job_id), trouble]
 
 
+@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)
 def on_stop(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Ask the shown job to stop."""
-    try:
-        jobs.stop(context.workspace(token), job_id)
-    except Exception as error:
-        return [gr.skip(), problem(error), gr.skip(), gr.skip(), gr.skip()]
+    jobs.stop(context.workspace(token), job_id)
     return updates(context, kind, token, job_id)
 
 
+@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)
 def on_resume(
     context: AppContext, kind: Kind, token: object, job_id: str | None
 ) -> Iterator[list[Any]]:
     """Let the shown job go on."""
-    try:
-        job = jobs.resume(context.workspace(token), context.profile, job_id)
-    except Exception as error:
-        yield [gr.skip(), problem(error), gr.skip(), gr.skip(), gr.skip()]
-        return
+    job = jobs.resume(context.workspace(token), context.profile, job_id)
     for shown in follow(context, kind, token, job):
         yield shown[:-1]
 

@@ -17,7 +17,7 @@ from workbench.models.adapter_import import import_adapter
 from workbench.runs.store import StoredRun
 from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.service.workspace import share_key
-from workbench.ui.context import AppContext, or_problem, problem
+from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
@@ -50,19 +50,16 @@ def on_refresh(context: AppContext, token: object) -> list[Any]:
     ]
 
 
+@shows_problem
 def on_open(context: AppContext, token: object, run_id: str | None, other: str | None) -> str:
     """Return a run's page, or two runs side by side."""
-
-    def show() -> str:
-        if not run_id:
-            return render("hint", text="Choose a run in the list, or click one in the table.")
-        workspace = context.workspace(token)
-        run = workspace.run(run_id)
-        if other and other != run_id:
-            return diff_html(run, workspace.run(other))
-        return run_html(run)
-
-    return or_problem(show)
+    if not run_id:
+        return render("hint", text="Choose a run in the list, or click one in the table.")
+    workspace = context.workspace(token)
+    run = workspace.run(run_id)
+    if other and other != run_id:
+        return diff_html(run, workspace.run(other))
+    return run_html(run)
 
 
 def run_html(run: StoredRun) -> str:
@@ -83,55 +80,46 @@ def diff_html(first: StoredRun, second: StoredRun) -> str:
     )
 
 
+@shows_problems(KEEP, PROBLEM)
 def on_download(context: AppContext, token: object, run_id: str | None) -> list[Any]:
     """Return the run's adapter as a zip file."""
-    try:
-        workspace = context.workspace(token)
-        folder = context.exports / workspace.folder.name
-        path = adapter_archive(workspace.run(run_id), folder)
-        return [gr.File(value=str(path), visible=True), ""]
-    except Exception as error:
-        return [gr.skip(), problem(error)]
+    workspace = context.workspace(token)
+    folder = context.exports / workspace.folder.name
+    path = adapter_archive(workspace.run(run_id), folder)
+    return [gr.File(value=str(path), visible=True), ""]
 
 
+@shows_problem
 def on_share(context: AppContext, token: object, run_id: str | None) -> str:
     """Return the link that opens a run."""
-
-    def link() -> str:
-        run = context.workspace(token).run(run_id)
-        query = f"?run={run.record.run_id}"
-        if context.profile.is_public:
-            query += f"&key={share_key(context.root, run.record.run_id)}"
-        return render("link", query=query, is_public=context.profile.is_public)
-
-    return or_problem(link)
+    run = context.workspace(token).run(run_id)
+    query = f"?run={run.record.run_id}"
+    if context.profile.is_public:
+        query += f"&key={share_key(context.root, run.record.run_id)}"
+    return render("link", query=query, is_public=context.profile.is_public)
 
 
+@shows_problems(KEEP, KEEP, KEEP, KEEP, PROBLEM, lambda: False)
 def on_delete(context: AppContext, token: object, run_id: str | None, is_sure: object) -> list[Any]:
     """Delete a run after it was confirmed."""
-    try:
-        if is_sure is not True:
-            raise ConfigError("delete: tick 'Yes, delete it' first. A deleted run is gone.")
-        context.workspace(token).delete_run(run_id)
-        shown = on_refresh(context, token)
-        shown[1] = gr.Dropdown(choices=shown[1].choices, value=None)
-        return [*shown, render("hint", text=f"Deleted {run_id}."), False]
-    except Exception as error:
-        return [*([gr.skip()] * 4), problem(error), False]
+    if is_sure is not True:
+        raise ConfigError("delete: tick 'Yes, delete it' first. A deleted run is gone.")
+    context.workspace(token).delete_run(run_id)
+    shown = on_refresh(context, token)
+    shown[1] = gr.Dropdown(choices=shown[1].choices, value=None)
+    return [*shown, render("hint", text=f"Deleted {run_id}."), False]
 
 
+@shows_problem
 def on_import(context: AppContext, token: object, file: str | None) -> str:
     """Check and keep an adapter trained elsewhere."""
-
-    def keep() -> str:
-        if file is None:
-            raise ConfigError("import: choose a zip file with the two files of a PEFT adapter.")
-        folder, summary = import_adapter(Path(file), context.workspace(token).imports)
-        return render("imported", name=folder.name, summary=summary)
-
-    return or_problem(keep)
+    if file is None:
+        raise ConfigError("import: choose a zip file with the two files of a PEFT adapter.")
+    folder, summary = import_adapter(Path(file), context.workspace(token).imports)
+    return render("imported", name=folder.name, summary=summary)
 
 
+@shows_problem
 def on_push(
     context: AppContext,
     token: object,
@@ -140,15 +128,11 @@ def on_push(
     login: gr.OAuthToken | None,
 ) -> str:
     """Upload the run's adapter to the visitor's own account on the Hub."""
-
-    def push() -> str:
-        if login is None:
-            raise ConfigError("push: log in to the Hub with the button first.")
-        run = context.workspace(token).run(run_id)
-        address = push_adapter(run, str(repo_id).strip(), token=login.token)
-        return render("hint", text=f"Uploaded as a private repository: {address}")
-
-    return or_problem(push)
+    if login is None:
+        raise ConfigError("push: log in to the Hub with the button first.")
+    run = context.workspace(token).run(run_id)
+    address = push_adapter(run, str(repo_id).strip(), token=login.token)
+    return render("hint", text=f"Uploaded as a private repository: {address}")
 
 
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:

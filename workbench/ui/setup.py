@@ -22,7 +22,15 @@ from workbench.service.uploads import (
 from workbench.service.wordings import keep_wording, parse_wording, wording_choices, wording_text
 from workbench.service.workspace import new_token
 from workbench.tasks.catalog import list_tasks
-from workbench.ui.context import AppContext, SettingValues, or_skip, problem
+from workbench.ui.context import (
+    KEEP,
+    PROBLEM,
+    AppContext,
+    SettingValues,
+    or_skip,
+    shows_problem,
+    shows_problems,
+)
 from workbench.ui.rendering import render
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
@@ -65,31 +73,26 @@ def tasks_to_choose(context: AppContext, token: object) -> list[tuple[str, str]]
     return task_choices(context.workspace(token), [*names, *hub])
 
 
+@shows_problems(KEEP, KEEP, KEEP, PROBLEM)
 def on_task(context: AppContext, **setting: object) -> list[Any]:
     """Return wordings, text to edit and facts of a chosen task, and what is wrong with it."""
-    try:
-        workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-        task = context.desk.task(experiment.task)
-        choices = wording_choices(workspace, task)
-        facts = render("task", view=task_view(task), licence=task.source.licence)
-        key = choices[0][1]
-        text = wording_text(workspace, task, key)
-    except Exception as error:
-        return [gr.skip(), gr.skip(), gr.skip(), problem(error)]
+    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
+    task = context.desk.task(experiment.task)
+    choices = wording_choices(workspace, task)
+    facts = render("task", view=task_view(task), licence=task.source.licence)
+    key = choices[0][1]
+    text = wording_text(workspace, task, key)
     return [gr.Dropdown(choices=choices, value=key), text, facts, ""]
 
 
+@shows_problem
 def on_base(context: AppContext, **setting: object) -> Iterator[str]:
     """Yield that the base is being loaded, then nothing, or why it cannot be had."""
     yield render("hint", text=f"Loading {setting['model']} in {setting['precision']} …")
-    try:
-        values = SettingValues(**setting | {"wording": "plain", "task": _DEFAULT_TASK})
-        _, experiment = context.experiment(values)
-        context.desk.info(experiment)
-    except Exception as error:
-        yield problem(error)
-    else:
-        yield ""
+    values = SettingValues(**setting | {"wording": "plain", "task": _DEFAULT_TASK})
+    _, experiment = context.experiment(values)
+    context.desk.info(experiment)
+    yield ""
 
 
 @or_skip(1)
@@ -100,22 +103,20 @@ def on_wording(context: AppContext, **setting: object) -> list[Any]:
     return [wording_text(workspace, task, setting["wording"])]
 
 
+@shows_problem
 def on_preview(context: AppContext, *, text: str, row: object, **setting: object) -> str:
     """Return the edited wording rendered on a training row, or what is wrong with it."""
-    try:
-        _, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-        task = context.desk.task(experiment.task)
-        template = parse_wording(text, task)
-        number = int(row) if isinstance(row, int | float) and 0 <= row < 1e9 else 0
-        sample = task.train[number % len(task.train)]
-        with context.desk.encoder(experiment, template) as encoder:
-            start = encoder.start()
-            own = encoder.own_ids(sample.fields, start)
-            rendered = encoder.render(sample.fields)
-            choices = encoder.choice_ids()
-        context_length = context.desk.info(experiment).context_length
-    except Exception as error:
-        return problem(error)
+    _, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
+    task = context.desk.task(experiment.task)
+    template = parse_wording(text, task)
+    number = int(row) if isinstance(row, int | float) and 0 <= row < 1e9 else 0
+    sample = task.train[number % len(task.train)]
+    with context.desk.encoder(experiment, template) as encoder:
+        start = encoder.start()
+        own = encoder.own_ids(sample.fields, start)
+        rendered = encoder.render(sample.fields)
+        choices = encoder.choice_ids()
+    context_length = context.desk.info(experiment).context_length
     shared = len(start.head_ids) + len(start.shared_ids)
     return render(
         "preview",
@@ -133,27 +134,23 @@ def on_preview(context: AppContext, *, text: str, row: object, **setting: object
     )
 
 
+@shows_problems(KEEP, PROBLEM)
 def on_keep_wording(context: AppContext, *, text: str, **setting: object) -> list[Any]:
     """Keep an edited wording and choose it."""
-    try:
-        workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-        task = context.desk.task(experiment.task)
-        key = keep_wording(workspace, text, task)
-        choices = wording_choices(workspace, task)
-    except Exception as error:
-        return [gr.skip(), problem(error)]
+    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
+    task = context.desk.task(experiment.task)
+    key = keep_wording(workspace, text, task)
+    choices = wording_choices(workspace, task)
     return [gr.Dropdown(choices=choices, value=key), gr.skip()]
 
 
+@shows_problems(PROBLEM, KEEP, KEEP, KEEP, lambda: gr.Group(visible=False))
 def on_upload(context: AppContext, file: str | None) -> list[Any]:
     """Return first rows and column choices of an uploaded file."""
     nothing = [gr.skip()] * 3
     if file is None:
         return ["", *nothing, gr.Group(visible=False)]
-    try:
-        view = look_at(Path(file), context.profile.caps)
-    except Exception as error:
-        return [problem(error), *nothing, gr.Group(visible=False)]
+    view = look_at(Path(file), context.profile.caps)
     columns = list(view.columns)
     return [
         render("table_view", view=view),
@@ -164,6 +161,7 @@ def on_upload(context: AppContext, file: str | None) -> list[Any]:
     ]
 
 
+@shows_problems(KEEP, PROBLEM)
 def on_keep_upload(
     context: AppContext,
     *,
@@ -175,20 +173,17 @@ def on_keep_upload(
     token: object,
 ) -> list[Any]:
     """Check the mapped file, keep it as a task and choose it."""
-    try:
-        if file is None:
-            return [gr.skip(), render("hint", text="Choose a file first.")]
-        path = Path(file)
-        columns = ColumnChoice(text_column, label_column, text_b_column or None, kind)
-        workspace = context.workspace(token)
-        key, task = keep_upload(workspace, context.profile.caps, path, path.stem, columns)
-        choices = tasks_to_choose(context, token)
-        return [
-            gr.Dropdown(choices=choices, value=key),
-            render("task", view=task_view(task), licence="yours"),
-        ]
-    except Exception as error:
-        return [gr.skip(), problem(error)]
+    if file is None:
+        return [gr.skip(), render("hint", text="Choose a file first.")]
+    path = Path(file)
+    columns = ColumnChoice(text_column, label_column, text_b_column or None, kind)
+    workspace = context.workspace(token)
+    key, task = keep_upload(workspace, context.profile.caps, path, path.stem, columns)
+    choices = tasks_to_choose(context, token)
+    return [
+        gr.Dropdown(choices=choices, value=key),
+        render("task", view=task_view(task), licence="yours"),
+    ]
 
 
 def build(context: AppContext, app: gr.Blocks) -> Setup:

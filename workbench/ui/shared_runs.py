@@ -5,10 +5,11 @@ from typing import Any
 import gradio as gr
 
 from workbench.service.workspace import open_workspace, shared_run
-from workbench.ui.context import AppContext, problem
+from workbench.ui.context import AppContext, guarded, problem
 from workbench.ui.runs import run_html
 
 
+@guarded(lambda error: gr.HTML(value=problem(error), visible=True))
 def on_link(context: AppContext, request: gr.Request) -> Any:
     """Return the run that the address names, if it names one.
 
@@ -17,14 +18,11 @@ def on_link(context: AppContext, request: gr.Request) -> Any:
     run_id, key = request.query_params.get("run"), request.query_params.get("key")
     if not run_id:
         return gr.HTML(visible=False)
-    try:
-        if context.profile.is_public:
-            run = shared_run(context.root, run_id, key)
-        else:
-            run = open_workspace(context.root, None, is_public=False).run(run_id)
-        return gr.HTML(value=run_html(run), visible=True)
-    except Exception as error:
-        return gr.HTML(value=problem(error), visible=True)
+    if context.profile.is_public:
+        run = shared_run(context.root, run_id, key)
+    else:
+        run = open_workspace(context.root, None, is_public=False).run(run_id)
+    return gr.HTML(value=run_html(run), visible=True)
 
 
 def build(context: AppContext, app: gr.Blocks) -> None:

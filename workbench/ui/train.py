@@ -20,7 +20,13 @@ from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
-from workbench.ui.context import AppContext, SettingValues, or_problem, problem_text
+from workbench.ui.context import (
+    PROBLEM,
+    AppContext,
+    SettingValues,
+    shows_problem,
+    shows_problems,
+)
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
@@ -134,36 +140,30 @@ def training_experiment(
     return workspace, experiment
 
 
+@shows_problem
 def on_estimate(context: AppContext, *, method: str, seed: object, **values: object) -> str:
     """Return what the chosen training would cost."""
     setting, options = _split(values)
-
-    def estimate() -> str:
-        _, experiment = training_experiment(context, setting, method, seed, options)
-        step = context.desk.measured(experiment, measure_step)
-        found = context.desk.call(
-            lambda: estimate_training(
-                context.desk.session(experiment), step, method, experiment.method_of(method)[1]
-            )
+    _, experiment = training_experiment(context, setting, method, seed, options)
+    step = context.desk.measured(experiment, measure_step)
+    found = context.desk.call(
+        lambda: estimate_training(
+            context.desk.session(experiment), step, method, experiment.method_of(method)[1]
         )
-        return render("estimate", cost=found)
+    )
+    return render("estimate", cost=found)
 
-    return or_problem(estimate)
 
-
+@shows_problems(*job_panel.KEPT, PROBLEM)
 def on_train(
     context: AppContext, *, method: str, seed: object, **values: object
 ) -> Iterator[list[Any]]:
     """Start a training and show it; where the accelerator is lent by the call, train in chunks."""
     setting, options = _split(values)
-    try:
-        workspace, experiment = training_experiment(context, setting, method, seed, options)
-        context.desk.task(experiment.task)  # a task that cannot be had is said now
-        title = f"{method} on {experiment.task.name}"
-        job = jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
-    except Exception as error:
-        yield [*([gr.skip()] * 5), render("problem", text=problem_text(error))]
-        return
+    workspace, experiment = training_experiment(context, setting, method, seed, options)
+    context.desk.task(experiment.task)  # a task that cannot be had is said now
+    title = f"{method} on {experiment.task.name}"
+    job = jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
     yield from job_panel.follow(context, "train", setting.token, job)
 
 

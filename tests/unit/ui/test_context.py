@@ -1,12 +1,22 @@
 """What a visitor is told when something goes wrong, and what not."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 
 from pages import Seen, dangers, is_problem
 from workbench.errors import ConfigError, StoreError
-from workbench.ui.context import SettingValues, or_problem, or_skip, problem, problem_text
+from workbench.ui.context import (
+    KEEP,
+    PROBLEM,
+    SettingValues,
+    or_skip,
+    problem,
+    problem_text,
+    shows_problem,
+    shows_problems,
+)
 
 
 def test_an_error_of_the_visitor_is_said_in_its_own_words():
@@ -43,7 +53,7 @@ def test_each_line_of_a_message_is_a_paragraph():
 
 
 def test_what_works_is_shown_as_it_is():
-    assert or_problem(lambda: "<p>fine</p>") == "<p>fine</p>"
+    assert shows_problem(lambda: "<p>fine</p>")() == "<p>fine</p>"
 
 
 @pytest.mark.parametrize("error", [ConfigError("wrong"), ZeroDivisionError("bug")])
@@ -51,7 +61,31 @@ def test_what_does_not_work_is_a_box(error):
     def fail() -> str:
         raise error
 
-    assert is_problem(or_problem(fail))
+    assert is_problem(shows_problem(fail)())
+
+
+def test_a_handler_of_several_outputs_shows_the_box_in_its_place():
+    @shows_problems(KEEP, PROBLEM, lambda: False)
+    def fail() -> list[object]:
+        raise ConfigError("wrong")
+
+    kept, box, last = fail()
+
+    assert kept == {"__type__": "update"}
+    assert is_problem(box)
+    assert last is False
+
+
+def test_a_stream_ends_with_the_box():
+    @shows_problem
+    def fail() -> Iterator[str]:
+        yield "first"
+        raise ConfigError("wrong")
+
+    first, box = fail()
+
+    assert first == "first"
+    assert is_problem(box)
 
 
 def test_a_handler_that_follows_the_setting_leaves_its_part_when_the_setting_is_wrong():
@@ -73,7 +107,7 @@ def test_any_value_of_the_first_row_becomes_an_experiment_or_one_message(name, v
         _, experiment = page.context.experiment(values)
         return experiment.model
 
-    found = or_problem(open_it)
+    found = shows_problem(open_it)()
 
     assert is_problem(found) or isinstance(found, str)
     assert "on our side" not in found
