@@ -19,29 +19,31 @@ QUESTION = "I was charged twice and I want my money back"
 def main() -> None:
     """Write all pictures."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
-        with running_app(Path(scratch) / "runs") as address:
-            with visitor(browser, address) as page:
-                ask(page, QUESTION)
-                page.locator("details summary").nth(2).scroll_into_view_if_needed()
-                picture(page, "compare-light")
-                train(page)
-                picture(page, "train-light")
-                evaluate(page)
-                picture(page, "evaluate-light")
-                open_tab(page, "Runs")
-                page.wait_for_selector("#wb-runs >> text=prompt_tuning")
-                page.wait_for_timeout(1500)
-                picture(page, "runs-light")
-            with visitor(browser, address, dark=True) as page:
-                open_tab(page, "Evaluate")
-                page.wait_for_selector("#wb-leaderboard")
-                open_tab(page, "Items")
-                page.wait_for_selector("#wb-items table")
-                picture(page, "items-dark")
-            with visitor(browser, address, dark=True, width=390, height=844) as page:
-                ask(page, QUESTION)
-                picture(page, "compare-phone-dark")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        chromium() as browser,
+        running_app(Path(scratch) / "runs") as address,
+    ):
+        with visitor(browser, address) as page:
+            ask(page, QUESTION)
+            picture(page, "compare-light")
+            train(page)
+            picture(page, "train-light")
+            evaluate(page)
+            picture(page, "evaluate-light")
+            open_tab(page, "Runs")
+            page.wait_for_selector("#wb-runs >> text=prompt_tuning")
+            page.wait_for_timeout(1500)
+            picture(page, "runs-light")
+        with visitor(browser, address, dark=True) as page:
+            open_tab(page, "Evaluate")
+            page.wait_for_selector("#wb-leaderboard")
+            open_tab(page, "Items")
+            page.wait_for_selector("#wb-items table")
+            picture(page, "items-dark")
+        with visitor(browser, address, dark=True, width=390, height=844) as page:
+            ask(page, QUESTION)
+            picture(page, "compare-phone-dark")
 
 
 def train(page: Page) -> None:

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+from security.flows import Belongings, belongings
 from security.raw import Visitor
-from security.serving import running_app
+from security.serving import audited, running_app
 from visitors import ANNA, BEN
+from workbench.service.desk import ModelDesk
+from workbench.service.profile import Profile
+from workbench.ui.context import AppContext
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +32,13 @@ class Site:
         address: Where it answers.
         root: Its folder of runs.
         scratch: Its log and temporary files.
+        notes: What it and its jobs noted about whom they talk to.
     """
 
     address: str
     root: Path
     scratch: Path
+    notes: Path
 
 
 @pytest.fixture(scope="package")
@@ -42,9 +48,9 @@ def sites(tiny_folder, tmp_path_factory) -> Iterator[dict[str, Site]]:
 
         def start(profile: str) -> Site:
             scratch = tmp_path_factory.mktemp(profile)
-            root = scratch / "runs"
-            address = stack.enter_context(running_app(root, profile, tiny_folder, scratch=scratch))
-            return Site(address, root, scratch)
+            root, notes = scratch / "runs", scratch / "notes.log"
+            app = running_app(root, profile, tiny_folder, scratch=scratch, **audited(notes))
+            return Site(stack.enter_context(app), root, scratch, notes)
 
         names = ("public", "local")
         yield dict(zip(names, pool.map(start, names), strict=True))
@@ -60,6 +66,14 @@ def public(sites) -> Site:
 def local(sites) -> Site:
     """Return the app of one person on one machine."""
     return sites["local"]
+
+
+@pytest.fixture(scope="package")
+def hers(public, lora_export) -> Iterator[tuple[Visitor, Belongings]]:
+    """Return Anna in the session in which she made one of everything, and what she made."""
+    visitor = Visitor(public.address, ANNA)
+    yield visitor, belongings(visitor, lora_export)
+    visitor.close()
 
 
 @pytest.fixture
@@ -84,3 +98,14 @@ def owner(local) -> Iterator[Visitor]:
     visitor = Visitor(local.address, "")
     yield visitor
     visitor.close()
+
+
+@pytest.fixture
+def app_context(tmp_path):
+    """Return a function that makes what handlers are given, for calls past Gradio's checks."""
+
+    def make(root: Path, profile: Profile) -> AppContext:
+        exports = tmp_path / "exports"
+        return AppContext(root.resolve(), profile, ModelDesk(), exports, lambda _: "finished")
+
+    return make

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 START_SECONDS = 90
+_AUDITED = Path(__file__).with_name("audited")
 PROFILES = ("local", "public")
 
 
@@ -53,6 +54,15 @@ def running_app(
         finally:
             app.terminate()
             app.wait(30)
+
+
+def audited(notes: Path) -> dict[str, str]:
+    """Return an environment in which Python processes note whom they talk to beyond this machine.
+
+    Beside the notes they keep a list of themselves, `<notes>.processes`.
+    """
+    notes.touch()
+    return {"PYTHONPATH": str(_AUDITED), "WORKBENCH_AUDIT": str(notes)}
 
 
 def _wait(address: str, app: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -90,6 +90,7 @@ def test_no_more_is_read_than_the_bound():
     async def endless():
         nonlocal num_read
         num_read += 65536
+        assert num_read < 2 * MOST_BODY_BYTES
         return {"type": "http.request", "body": b" " * 65536, "more_body": True}
 
     sent = handled(reading_app, receive=endless, path="/anything")

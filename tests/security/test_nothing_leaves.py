@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from security.flows import belongings, finished
+from security.flows import belongings
 from security.raw import Visitor
 from security.serving import running_app
 
+TABS = {"Train": "#wb-estimate .wb-facts", "Evaluate": "#wb-leaderboard", "Runs": "#wb-runs"}
 AUDITED = Path(__file__).with_name("audited")
 
 
@@ -45,6 +46,7 @@ def test_app_and_jobs_talk_to_nobody(watched, lora_export):
 
     assert answer.error is None
     assert report.error is None
+    assert "workbench.service.worker" in Path(f"{log}.processes").read_text()
     assert log.read_text() == ""
 
 
@@ -66,9 +68,9 @@ def test_the_page_asks_only_its_own_app(watched):
         for summary in ("Your own data, and what the task holds", "Wording: edit and preview"):
             page.get_by_text(summary).click()
         page.wait_for_selector("#wb-preview .wb-prompt")
-        for tab in ("Train", "Evaluate", "Runs"):
+        for tab, shown in TABS.items():
             driver.open_tab(page, tab)
-            page.wait_for_load_state("networkidle")
+            page.wait_for_selector(shown)
         page.get_by_role("button", name="Use via API").click()
         page.wait_for_selector("text=/API|endpoints/i")
         context.close()
@@ -95,13 +97,3 @@ def test_the_notes_would_hold_whoever_is_talked_to(tmp_path, code):
     subprocess.run([sys.executable, "-c", code], env=audited(log), capture_output=True, check=False)
 
     assert "192.0.2.1" in log.read_text() or "example.com" in log.read_text()
-
-
-def test_the_notes_are_kept_by_jobs_too(watched):
-    """A job is another process; it notes what it does because it inherits the environment."""
-    address, log = watched
-    owner = Visitor(address, "")
-    jobs = owner.call("list_runs").data[0]
-    owner.close()
-
-    assert [run["status"] for run in jobs if run["method"] == "lora"] == ["finished"]

@@ -11,10 +11,8 @@ import pytest
 from security.flows import WORDING, adapter_zip, belongings, import_zip
 from security.raw import Visitor
 from visitors import ANNA, BEN
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import CPU_SPACE
 from workbench.ui import evaluate, job_panel, runs
-from workbench.ui.context import AppContext
 
 STRANGERS = {
     "another visitor": BEN,
@@ -26,19 +24,10 @@ STRANGERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def hers(public, lora_export):
-    """Return the names of everything Anna made, and her session."""
-    visitor = Visitor(public.address, ANNA)
-    made = belongings(visitor, lora_export)
-    yield SimpleNamespace(made=made, session=visitor.session, visitor=visitor)
-    visitor.close()
-
-
 @pytest.fixture
-def context(public, tmp_path):
-    """Return what the handlers of the public app are given, for calls past Gradio's own checks."""
-    return AppContext(public.root.resolve(), CPU_SPACE, ModelDesk(), tmp_path, lambda _: "finished")
+def context(public, app_context):
+    """Return what the handlers of the public app are given."""
+    return app_context(public.root, CPU_SPACE)
 
 
 def looks(made):
@@ -82,7 +71,7 @@ LOOKS, STARTS = list(looks(NOTHING)), list(starts(NOTHING, ""))
 def test_no_endpoint_opens_what_somebody_else_made(public, hers, who, call):
     stranger = Visitor(public.address, STRANGERS[who])
     model = stranger.component("wb-model")["props"]["value"]
-    name, arguments = (looks(hers.made) | starts(hers.made, model))[call]
+    name, arguments = (looks(made) | starts(made, model))[call]
 
     answer = stranger.call(name, **arguments)
 
@@ -94,20 +83,20 @@ def test_no_endpoint_opens_what_somebody_else_made(public, hers, who, call):
 
 @pytest.mark.parametrize("call", LOOKS)
 def test_every_endpoint_opens_it_to_the_one_who_made_it(hers, call):
-    name, arguments = looks(hers.made)[call]
-    arguments |= {"task": hers.made.task} if name in ("compare", "score") else {}
+    name, arguments = looks(made)[call]
+    arguments |= {"task": made.task} if name in ("compare", "score") else {}
 
     assert hers.visitor.call(name, **arguments).error is None
 
 
 def test_lists_hold_only_ones_own(hers, ben):
-    assert hers.made.run in [run["run_id"] for run in hers.visitor.call("list_runs").data[0]]
+    assert made.run in [run["run_id"] for run in hers.visitor.call("list_runs").data[0]]
 
     assert ben.call("list_runs").data == [[]]
     for handler in ben.handlers():
         if not handler["queue"]:
             text = ben.run(handler, ben.inputs(handler)).text
-            names = (hers.made.run, hers.made.job, hers.made.task, hers.made.adapter)
+            names = (made.run, made.job, made.task, made.adapter)
             assert [name for name in names if name in text] == []
 
 
@@ -140,7 +129,7 @@ HANDLERS = list(handler_calls(None, SimpleNamespace(run="", job=""), ""))
 def test_no_handler_opens_what_somebody_else_made(context, public, hers, who, call):
     before = files_below(public.root)
 
-    result = handler_calls(context, hers.made, STRANGERS[who])[call]()
+    result = handler_calls(context, made, STRANGERS[who])[call]()
 
     text = str(result)
     assert "That did not work." in text
@@ -153,7 +142,7 @@ def test_the_files_of_a_comparison_are_not_prepared_for_others(context, hers):
     shown = {"mode": "all", "row": "lora", "against": "zero_shot"}
     with pytest.raises(gr.Error, match="not found among yours"):
         evaluate.on_export(
-            context, token=BEN, key=hers.made.job, cost="params", quality="accuracy", **shown
+            context, token=BEN, key=made.job, cost="params", quality="accuracy", **shown
         )
 
 
@@ -161,14 +150,14 @@ def test_a_guessed_session_does_not_lend_its_owners_rights(public, hers):
     """Her session's lists let the names through; the token decides all the same."""
     thief = Visitor(public.address, BEN, session=hers.session)
 
-    opened = thief.click("wb-run", "change", wb_run=hers.made.run)
-    loaded = thief.click("wb-download", wb_run=hers.made.run)
+    opened = thief.click("wb-run", "change", wb_run=made.run)
+    loaded = thief.click("wb-download", wb_run=made.run)
 
     assert opened.status == 200
     assert "not found among your runs" in opened.html
     assert "not found among your runs" in loaded.html
-    mine = hers.visitor.click("wb-run", "change", wb_run=hers.made.run)
-    assert hers.made.run in mine.html
+    mine = hers.visitor.click("wb-run", "change", wb_run=made.run)
+    assert made.run in mine.html
     thief.close()
 
 
@@ -179,7 +168,7 @@ def test_a_session_that_is_not_open_has_nothing_to_tell(hers, ben):
     result = said(ben, f"call/compare/{guessed}")
 
     assert '"session_not_found":true' in messages
-    assert hers.made.run not in messages + result
+    assert made.run not in messages + result
     assert "event: complete" not in result
 
 
@@ -193,15 +182,15 @@ def test_no_link_stores_what_a_session_holds(public, hers, ben):
 
 @pytest.mark.parametrize("part", ["no key", "a wrong key", "the key of another run", "a path"])
 def test_a_shared_link_opens_one_run_with_its_key_alone(public, hers, part):
-    key = hers.made.link.rpartition("key=")[2]
+    key = made.link.rpartition("key=")[2]
     queries = {
-        "no key": {"run": hers.made.run},
-        "a wrong key": {"run": hers.made.run, "key": key[:-1] + "0"},
-        "the key of another run": {"run": hers.made.run.replace("lora", "zero_shot"), "key": key},
-        "a path": {"run": f"../{hers.made.run}", "key": key},
+        "no key": {"run": made.run},
+        "a wrong key": {"run": made.run, "key": key[:-1] + "0"},
+        "the key of another run": {"run": made.run.replace("lora", "zero_shot"), "key": key},
+        "a path": {"run": f"../{made.run}", "key": key},
     }
 
-    opened = linked(public, {"run": hers.made.run, "key": key})
+    opened = linked(public, {"run": made.run, "key": key})
     refused = linked(public, queries[part])
 
     assert "lora" in opened
@@ -223,17 +212,17 @@ def test_what_was_uploaded_is_not_served_to_others(public, hers):
 
 def test_others_find_nothing_under_the_name_of_an_import(hers, ben, lora_export):
     assert "Imported as" in import_zip(ben, adapter_zip(lora_export)).html
-    mine = ben.call("compare", text="x", ways=[f"import:{hers.made.adapter}"])
+    mine = ben.call("compare", text="x", ways=[f"import:{made.adapter}"])
 
     assert mine.error is None  # the same file has the same name, in a folder of his own
-    assert ben.call("compare", text="x", ways=[f"run:{hers.made.run}"]).data is None
+    assert ben.call("compare", text="x", ways=[f"run:{made.run}"]).data is None
 
 
 def test_a_wording_is_kept_for_its_owner_alone(hers, ben):
     shown = ben.click("wb-task", "change")
 
     assert WORDING.split("'")[1] not in shown.text
-    assert hers.made.wording not in shown.text
+    assert made.wording not in shown.text
 
 
 def linked(site, query):

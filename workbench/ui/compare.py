@@ -16,6 +16,7 @@ from workbench.models.base import GenerationOptions
 from workbench.service.accelerator import accelerated
 from workbench.service.asking import Column, PromptPiece, answer, fit_way, spec_of
 from workbench.service.command_line import ask_command
+from workbench.service.profile import Caps
 from workbench.service.ways import WORDS, experiment_of, rows_of, way_choices, ways_of
 from workbench.tasks.base import Sample
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
@@ -155,7 +156,56 @@ def on_command(
 
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
-    caps = context.profile.caps
+    fields, go, stop = _build_inputs(context.profile.caps)
+    text, text_b, ways = fields["text"], fields["text_b"], fields["ways"]
+    examples = gr.Dataset(
+        label="Examples to click",
+        components=[text, text_b],
+        samples=[["", ""]],
+        sample_labels=[""],
+        layout="gallery",
+        elem_id="wb-examples",
+    )
+    cards = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-columns")
+    with gr.Accordion("The same in a terminal", open=False, elem_id="wb-ask-command") as drawer:
+        command = gr.HTML()
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    asked = gr.on(
+        [go.click, text.submit],
+        accelerated(partial(on_answer, context), context.profile, seconds=_ANSWER_SECONDS),
+        inputs_kwargs={**fields, **setup.values},
+        outputs=cards,
+        concurrency_id="model",
+        concurrency_limit=1,
+        trigger_mode="once",
+        **quiet,
+    )
+    quiet["queue"] = False
+    stop.click(None, cancels=[asked], **quiet)
+    gr.on(
+        [drawer.expand, go.click],
+        partial(on_command, context),
+        inputs_kwargs={"text": text, "text_b": text_b, "ways": ways, **setup.values},
+        outputs=command,
+        **quiet,
+    )
+    examples.click(
+        lambda sample: (sample[0], sample[1] if len(sample) > 1 else ""),
+        examples,
+        [text, text_b],
+        **quiet,
+    )
+    gr.on(
+        [*setup.changes, tab.select, setup.loaded],
+        partial(on_setting, context),
+        inputs_kwargs={"chosen": ways, **setup.values},
+        outputs=[text, text_b, examples, ways],
+        **quiet,
+    )
+
+
+def _build_inputs(caps: Caps) -> tuple[dict[str, Any], gr.Button, gr.Button]:
+    """Lay out what is asked; return the inputs of `on_answer`, and both buttons."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3):
             text = gr.Textbox(
@@ -183,66 +233,15 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
                 tokens = gr.Slider(1, caps.new_tokens, 24, step=1, label="Most new tokens")
                 temperature = gr.Slider(0, 2, 0, step=0.1, label="Temperature, 0 is greedy")
                 seed = gr.Number(0, label="Seed", precision=0)
-    examples = gr.Dataset(
-        label="Examples to click",
-        components=[text, text_b],
-        samples=[["", ""]],
-        sample_labels=[""],
-        layout="gallery",
-        elem_id="wb-examples",
-    )
-    cards = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-columns")
-    with gr.Accordion("The same in a terminal", open=False, elem_id="wb-ask-command") as drawer:
-        command = gr.HTML()
-    inputs = {
+    fields = {
         "text": text,
         "text_b": text_b,
         "ways": ways,
         "max_new_tokens": tokens,
         "temperature": temperature,
         "seed": seed,
-        **setup.values,
     }
-    run = accelerated(partial(on_answer, context), context.profile, seconds=_ANSWER_SECONDS)
-    asked = gr.on(
-        [go.click, text.submit],
-        run,
-        inputs_kwargs=inputs,
-        outputs=cards,
-        concurrency_id="model",
-        concurrency_limit=1,
-        trigger_mode="once",
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    told = {"text": text, "text_b": text_b, "ways": ways, **setup.values}
-    gr.on(
-        [drawer.expand, go.click],
-        partial(on_command, context),
-        inputs_kwargs=told,
-        outputs=command,
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
-    stop.click(None, cancels=[asked], api_visibility="private", queue=False)
-    examples.click(
-        lambda sample: (sample[0], sample[1] if len(sample) > 1 else ""),
-        examples,
-        [text, text_b],
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
-    gr.on(
-        [*setup.changes, tab.select, setup.loaded],
-        partial(on_setting, context),
-        inputs_kwargs={"chosen": ways, **setup.values},
-        outputs=[text, text_b, examples, ways],
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
+    return fields, go, stop
 
 
 def _card(column: Column, *, is_done: bool) -> Card:

@@ -289,82 +289,92 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     _build_results(context, setup, panel, tab)
 
 
+_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+
+
 def _build_results(
     context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.Tab
 ) -> None:
-    """Lay out what is shown of a finished comparison."""
+    """Lay out what is shown of a finished comparison, and wire it."""
     token = setup.values["token"]
     key = gr.Dropdown([], label="Comparison", elem_id="wb-comparison", interactive=True)
     results = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-results")
     with gr.Column(visible=False) as details, gr.Tabs(elem_id="wb-details"):
         with gr.Tab("Quality against cost"):
-            with gr.Row():
-                costs = [(cost.axis_title, name) for name, cost in COSTS.items()]
-                cost = gr.Dropdown(
-                    costs, value="trained_parameters", label="Cost", elem_id="wb-cost"
-                )
-                quality = gr.Dropdown([("accuracy", "accuracy")], value="accuracy", label="Quality")
-            cost_view = gr.HTML(elem_id="wb-cost-view")
+            cost, quality = _build_cost(context, token, key)
         with gr.Tab("Calibration and confusion"):
             row = gr.Dropdown([], label="Row to look at", elem_id="wb-row")
             row_view = gr.HTML(elem_id="wb-row-view")
         with gr.Tab("Items"):
-            with gr.Row():
-                mode = gr.Dropdown(
-                    [(m.label, m.value) for m in BrowseMode],
-                    value=BrowseMode.DISAGREE.value,
-                    label="Items",
-                    elem_id="wb-mode",
-                )
-                chosen = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
-                against = gr.Dropdown([], label="Against", elem_id="wb-against")
-                search = gr.Textbox(label="Search", elem_id="wb-search")
-                page = gr.Number(1, label="Page", precision=0, min_width=80)
-            items = gr.HTML(elem_id="wb-items")
+            browsed = _build_items(context, token, key)
         with gr.Tab("Files"):
             export = gr.Button("Prepare files to download", elem_id="wb-export")
             files = gr.Files(visible=False, label="Report, items and figures", elem_id="wb-files")
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "queue": False,
-    }
     gr.on(
         [panel.view.change, tab.select, setup.loaded],
         partial(on_list, context),
         [token, key, panel.choice],
         key,
-        **quiet,
+        **_QUIET,
     )
     key.change(
         partial(on_open, context),
         [token, key],
-        [results, details, quality, row, chosen, against, mode],
-        **quiet,
+        [results, details, quality, row, browsed["row"], browsed["against"], browsed["mode"]],
+        **_QUIET,
     )
+    row.change(partial(on_row, context), [token, key, row], row_view, **_QUIET)
+    export.click(
+        partial(on_export, context),
+        inputs_kwargs={**browsed, "cost": cost, "quality": quality},
+        outputs=files,
+        **_QUIET,
+    )
+
+
+def _build_cost(
+    context: AppContext, token: gr.BrowserState, key: gr.Dropdown
+) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """Lay out quality against cost; return both choices."""
+    with gr.Row():
+        costs = [(cost.axis_title, name) for name, cost in COSTS.items()]
+        cost = gr.Dropdown(costs, value="trained_parameters", label="Cost", elem_id="wb-cost")
+        quality = gr.Dropdown([("accuracy", "accuracy")], value="accuracy", label="Quality")
+    view = gr.HTML(elem_id="wb-cost-view")
     gr.on(
         [key.change, cost.change, quality.change],
         partial(on_cost, context),
         [token, key, cost, quality],
-        cost_view,
-        **quiet,
+        view,
+        **_QUIET,
     )
-    row.change(partial(on_row, context), [token, key, row], row_view, **quiet)
-    shown = {"token": token, "key": key, "mode": mode, "row": chosen, "against": against}
+    return cost, quality
+
+
+def _build_items(context: AppContext, token: gr.BrowserState, key: gr.Dropdown) -> dict[str, Any]:
+    """Lay out the browser of items; return what says which items, as inputs of handlers."""
+    with gr.Row():
+        mode = gr.Dropdown(
+            [(m.label, m.value) for m in BrowseMode],
+            value=BrowseMode.DISAGREE.value,
+            label="Items",
+            elem_id="wb-mode",
+        )
+        row = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
+        against = gr.Dropdown([], label="Against", elem_id="wb-against")
+        search = gr.Textbox(label="Search", elem_id="wb-search")
+        page = gr.Number(1, label="Page", precision=0, min_width=80)
+    items = gr.HTML(elem_id="wb-items")
+    shown = {"token": token, "key": key, "mode": mode, "row": row, "against": against}
     gr.on(
-        [mode.input, chosen.change, against.change, search.change, page.change],
+        [mode.input, row.change, against.change, search.change, page.change],
         partial(on_browse, context),
         inputs_kwargs={**shown, "search": search, "page": page},
         outputs=[items, mode],
         trigger_mode="always_last",
-        **quiet,
+        **_QUIET,
     )
-    export.click(
-        partial(on_export, context),
-        inputs_kwargs={**shown, "cost": cost, "quality": quality},
-        outputs=files,
-        **quiet,
-    )
+    return shown
 
 
 def _items(

@@ -1,4 +1,7 @@
-"""Put on the path of a process, this notes every address beyond this machine that it talks to."""
+"""Put on the path of a process, this notes every address beyond this machine that it talks to.
+
+Beside the notes it keeps a list of the processes that kept them.
+"""
 
 import os
 import sys
@@ -19,7 +22,9 @@ def _note(event: str, arguments: tuple) -> None:
     host = host.decode() if isinstance(host, bytes) else host
     if host is not None and not host.startswith(_HERE):
         with open(_LOG, "a") as log:
-            log.write(f"{event} {address} in {sys.argv[:1]}\n")
+            log.write(f"{event} {address} in {sys.orig_argv}\n")
 
 
+with open(f"{_LOG}.processes", "a") as processes:
+    processes.write(f"{' '.join(sys.orig_argv)}\n")
 sys.addaudithook(_note)
