@@ -69,11 +69,17 @@ def local(sites) -> Site:
 
 
 @pytest.fixture(scope="package")
-def hers(public, lora_export) -> Iterator[tuple[Visitor, Belongings]]:
-    """Return Anna in the session in which she made one of everything, and what she made."""
+def author(public) -> Iterator[Visitor]:
+    """Return Anna in the session in which she makes things."""
     visitor = Visitor(public.address, ANNA)
-    yield visitor, belongings(visitor, lora_export)
+    yield visitor
     visitor.close()
+
+
+@pytest.fixture(scope="package")
+def made(author, lora_export) -> Belongings:
+    """Return one of everything that a visitor can make; all of it is Anna's."""
+    return belongings(author, lora_export)
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def audited(notes: Path) -> dict[str, str]:
     Beside the notes they keep a list of themselves, `<notes>.processes`.
     """
     notes.touch()
-    return {"PYTHONPATH": str(_AUDITED), "WORKBENCH_AUDIT": str(notes)}
+    path = os.pathsep.join(filter(None, [str(_AUDITED), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, "WORKBENCH_AUDIT": str(notes)}
 
 
 def _wait(address: str, app: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: not from the page in a browser, not from the app or its jobs."""
+"""Nothing leaves this machine: not from the page in a browser, not from an app or its jobs."""
 
 import subprocess
 import sys
@@ -6,66 +6,45 @@ from pathlib import Path
 
 import pytest
 
-from security.flows import belongings
-from security.raw import Visitor
-from security.serving import running_app
+from security.serving import audited
 
-TABS = {"Train": "#wb-estimate .wb-facts", "Evaluate": "#wb-leaderboard", "Runs": "#wb-runs"}
-AUDITED = Path(__file__).with_name("audited")
+TABS = {"Train": "#wb-estimate .wb-facts", "Evaluate": "#wb-results", "Runs": "#wb-run"}
+DRAWERS = ("Your own data, and what the task holds", "Wording: edit and preview")
 
 
-def audited(log: Path) -> dict[str, str]:
-    """Return an environment in which a Python process notes whom it talks to."""
-    return {"PYTHONPATH": str(AUDITED), "WORKBENCH_AUDIT": str(log)}
-
-
-@pytest.fixture(scope="module")
-def watched(tiny_folder, tmp_path_factory):
-    """Return the address of an app that notes whom it talks to, and its notes."""
-    scratch = tmp_path_factory.mktemp("audited")
-    log = scratch / "audit.log"
-    log.touch()
-    with running_app(
-        scratch / "runs", "local", tiny_folder, scratch=scratch, **audited(log)
-    ) as address:
-        yield address, log
-
-
-def test_app_and_jobs_talk_to_nobody(watched, lora_export):
-    address, log = watched
-    owner = Visitor(address, "")
-
-    made = belongings(owner, lora_export)  # rows, a wording, an import, a job with a training
-    for handler in owner.handlers():
+def test_an_app_and_its_jobs_talk_to_nobody(public, local, author, made):
+    for handler in author.handlers():
         if not handler["queue"]:
-            owner.run(handler, owner.inputs(handler))
+            author.run(handler, author.inputs(handler))
     ways = ["words:zero_shot", f"run:{made.run}", f"import:{made.adapter}"]
-    answer = owner.call("compare", text="lovely", ways=ways, task=made.task)
-    report = owner.call("export_comparison", job_id=made.job)
-    owner.close()
+    answer = author.call("compare", text="lovely", ways=ways, task=made.task)
+    report = author.call("export_comparison", job_id=made.job)
 
     assert answer.error is None
     assert report.error is None
-    assert "workbench.service.worker" in Path(f"{log}.processes").read_text()
-    assert log.read_text() == ""
+    processes = Path(f"{public.notes}.processes").read_text()
+    assert "security/serving.py" in processes
+    assert "workbench.service.worker" in processes
+    assert public.notes.read_text() + local.notes.read_text() == ""
 
 
 @pytest.mark.browser
-def test_the_page_asks_only_its_own_app(watched):
+def test_the_page_asks_only_its_own_app(local):
     driver = pytest.importorskip("browser.driver", reason="no Playwright: make setup installs it")
     if driver.chromium_path() is None:
         pytest.skip("no Chromium: apt-get install chromium")
-    address, log = watched
     asked = []
     with driver.chromium() as browser:
         context = browser.new_context()
         context.route("**/*", lambda route: (asked.append(route.request.url), route.continue_()))
         page = context.new_page()
         page.on("websocket", lambda socket: asked.append(socket.url))
-        page.goto(address)
+        page.goto(local.address)
         driver.ready(page)
-        driver.ask(page, "lovely sun")
-        for summary in ("Your own data, and what the task holds", "Wording: edit and preview"):
+        page.fill("#wb-text textarea", "lovely sun")
+        page.click("#wb-answer")
+        page.wait_for_selector(".wb-columns[aria-busy=false], #wb-columns .wb-problem")
+        for summary in DRAWERS:
             page.get_by_text(summary).click()
         page.wait_for_selector("#wb-preview .wb-prompt")
         for tab, shown in TABS.items():
@@ -75,10 +54,10 @@ def test_the_page_asks_only_its_own_app(watched):
         page.wait_for_selector("text=/API|endpoints/i")
         context.close()
 
-    strangers = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    strangers = [url for url in asked if not url.startswith((local.address, "data:", "blob:"))]
     assert len(asked) > 20
     assert strangers == []
-    assert log.read_text() == ""
+    assert local.notes.read_text() == ""
 
 
 @pytest.mark.parametrize(
@@ -91,9 +70,10 @@ def test_the_page_asks_only_its_own_app(watched):
     ],
 )
 def test_the_notes_would_hold_whoever_is_talked_to(tmp_path, code):
-    log = tmp_path / "audit.log"
-    log.touch()
+    notes = tmp_path / "notes.log"
 
-    subprocess.run([sys.executable, "-c", code], env=audited(log), capture_output=True, check=False)
+    subprocess.run(
+        [sys.executable, "-c", code], env=audited(notes), capture_output=True, check=False
+    )
 
-    assert "192.0.2.1" in log.read_text() or "example.com" in log.read_text()
+    assert "192.0.2.1" in notes.read_text() or "example.com" in notes.read_text()

@@ -46,10 +46,11 @@ def test_no_address_serves_a_file_of_the_server(anna, route, path):
     assert "[project]" not in got.text
 
 
-def test_nothing_below_the_folder_of_runs_is_served(public, anna):
-    secret = public.root / ".share-secret"
-    secret.write_text("a" * 64)
-    stored = [secret, *made_files(anna, public)]
+def test_nothing_below_the_folder_of_runs_is_served(public, anna, made):
+    stored = made_files(anna, public)
+    assert {".share-secret", "record.json", "adapter_model.safetensors", "status.json"} <= {
+        path.name for path in stored
+    }
 
     for path in stored:
         for form in (str(path), f"/proc/self/root{path}", f"{path.parent}/./{path.name}"):

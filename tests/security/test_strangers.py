@@ -8,7 +8,7 @@ import gradio as gr
 import httpx
 import pytest
 
-from security.flows import WORDING, adapter_zip, belongings, import_zip
+from security.flows import WORDING, adapter_zip, import_zip
 from security.raw import Visitor
 from visitors import ANNA, BEN
 from workbench.service.profile import CPU_SPACE
@@ -68,7 +68,7 @@ LOOKS, STARTS = list(looks(NOTHING)), list(starts(NOTHING, ""))
 
 @pytest.mark.parametrize("call", LOOKS + STARTS)
 @pytest.mark.parametrize("who", STRANGERS)
-def test_no_endpoint_opens_what_somebody_else_made(public, hers, who, call):
+def test_no_endpoint_opens_what_somebody_else_made(public, who, call, made):
     stranger = Visitor(public.address, STRANGERS[who])
     model = stranger.component("wb-model")["props"]["value"]
     name, arguments = (looks(made) | starts(made, model))[call]
@@ -82,15 +82,15 @@ def test_no_endpoint_opens_what_somebody_else_made(public, hers, who, call):
 
 
 @pytest.mark.parametrize("call", LOOKS)
-def test_every_endpoint_opens_it_to_the_one_who_made_it(hers, call):
+def test_every_endpoint_opens_it_to_the_one_who_made_it(call, author, made):
     name, arguments = looks(made)[call]
     arguments |= {"task": made.task} if name in ("compare", "score") else {}
 
-    assert hers.visitor.call(name, **arguments).error is None
+    assert author.call(name, **arguments).error is None
 
 
-def test_lists_hold_only_ones_own(hers, ben):
-    assert made.run in [run["run_id"] for run in hers.visitor.call("list_runs").data[0]]
+def test_lists_hold_only_ones_own(ben, author, made):
+    assert made.run in [run["run_id"] for run in author.call("list_runs").data[0]]
 
     assert ben.call("list_runs").data == [[]]
     for handler in ben.handlers():
@@ -126,7 +126,7 @@ HANDLERS = list(handler_calls(None, SimpleNamespace(run="", job=""), ""))
 
 @pytest.mark.parametrize("call", HANDLERS)
 @pytest.mark.parametrize("who", STRANGERS)
-def test_no_handler_opens_what_somebody_else_made(context, public, hers, who, call):
+def test_no_handler_opens_what_somebody_else_made(context, public, who, call, made):
     before = files_below(public.root)
 
     result = handler_calls(context, made, STRANGERS[who])[call]()
@@ -138,7 +138,7 @@ def test_no_handler_opens_what_somebody_else_made(context, public, hers, who, ca
     assert files_below(public.root) == before
 
 
-def test_the_files_of_a_comparison_are_not_prepared_for_others(context, hers):
+def test_the_files_of_a_comparison_are_not_prepared_for_others(context, made):
     shown = {"mode": "all", "row": "lora", "against": "zero_shot"}
     with pytest.raises(gr.Error, match="not found among yours"):
         evaluate.on_export(
@@ -146,9 +146,9 @@ def test_the_files_of_a_comparison_are_not_prepared_for_others(context, hers):
         )
 
 
-def test_a_guessed_session_does_not_lend_its_owners_rights(public, hers):
+def test_a_guessed_session_does_not_lend_its_owners_rights(public, author, made):
     """Her session's lists let the names through; the token decides all the same."""
-    thief = Visitor(public.address, BEN, session=hers.session)
+    thief = Visitor(public.address, BEN, session=author.session)
 
     opened = thief.click("wb-run", "change", wb_run=made.run)
     loaded = thief.click("wb-download", wb_run=made.run)
@@ -156,13 +156,13 @@ def test_a_guessed_session_does_not_lend_its_owners_rights(public, hers):
     assert opened.status == 200
     assert "not found among your runs" in opened.html
     assert "not found among your runs" in loaded.html
-    mine = hers.visitor.click("wb-run", "change", wb_run=made.run)
+    mine = author.click("wb-run", "change", wb_run=made.run)
     assert made.run in mine.html
     thief.close()
 
 
-def test_a_session_that_is_not_open_has_nothing_to_tell(hers, ben):
-    guessed = f"{hers.session[:-1]}{'0' if hers.session[-1] != '0' else '1'}"
+def test_a_session_that_is_not_open_has_nothing_to_tell(ben, author, made):
+    guessed = f"{author.session[:-1]}{'0' if author.session[-1] != '0' else '1'}"
 
     messages = said(ben, f"queue/data?session_hash={guessed}")
     result = said(ben, f"call/compare/{guessed}")
@@ -172,16 +172,16 @@ def test_a_session_that_is_not_open_has_nothing_to_tell(hers, ben):
     assert "event: complete" not in result
 
 
-def test_no_link_stores_what_a_session_holds(public, hers, ben):
+def test_no_link_stores_what_a_session_holds(public, ben, author):
     """Gradio would write all values of a session, tokens included, to a file it serves."""
-    answer = ben.http.get("/gradio_api/deep_link", params={"session_hash": hers.session})
+    answer = ben.http.get("/gradio_api/deep_link", params={"session_hash": author.session})
 
     assert answer.status_code == 403
     assert not (public.scratch / "gradio" / "deep_links").exists()
 
 
 @pytest.mark.parametrize("part", ["no key", "a wrong key", "the key of another run", "a path"])
-def test_a_shared_link_opens_one_run_with_its_key_alone(public, hers, part):
+def test_a_shared_link_opens_one_run_with_its_key_alone(public, part, made):
     key = made.link.rpartition("key=")[2]
     queries = {
         "no key": {"run": made.run},
@@ -199,7 +199,7 @@ def test_a_shared_link_opens_one_run_with_its_key_alone(public, hers, part):
     assert "rank" not in refused
 
 
-def test_what_was_uploaded_is_not_served_to_others(public, hers):
+def test_what_was_uploaded_is_not_served_to_others(public):
     """Uploads lie below folders named by a hash of their content; nothing lists them."""
     stranger = Visitor(public.address, BEN)
     stored = public.scratch / "gradio"
@@ -210,7 +210,7 @@ def test_what_was_uploaded_is_not_served_to_others(public, hers):
     stranger.close()
 
 
-def test_others_find_nothing_under_the_name_of_an_import(hers, ben, lora_export):
+def test_others_find_nothing_under_the_name_of_an_import(ben, lora_export, made):
     assert "Imported as" in import_zip(ben, adapter_zip(lora_export)).html
     mine = ben.call("compare", text="x", ways=[f"import:{made.adapter}"])
 
@@ -218,7 +218,7 @@ def test_others_find_nothing_under_the_name_of_an_import(hers, ben, lora_export)
     assert ben.call("compare", text="x", ways=[f"run:{made.run}"]).data is None
 
 
-def test_a_wording_is_kept_for_its_owner_alone(hers, ben):
+def test_a_wording_is_kept_for_its_owner_alone(ben, made):
     shown = ben.click("wb-task", "change")
 
     assert WORDING.split("'")[1] not in shown.text

@@ -20,6 +20,7 @@ from workbench.service.uploads import ColumnChoice, keep_upload
 from workbench.service.ways import rows_of, ways_of
 from workbench.service.worker import work
 from workbench.tasks.base import Sample
+from workbench.templates import PromptTemplate
 
 QUESTION = Sample("question", {"text": "lovely great sun, and snow ☃ in May"}, target="")
 GREEDY = GenerationOptions(max_new_tokens=12)
@@ -138,12 +139,20 @@ def test_each_column_says_when_it_began_and_ended(together):
         assert 0 < column.first_token_seconds <= column.seconds
 
 
-def test_an_answer_ends_at_the_separator_of_the_wording(place):
-    separator = place.session.encoder.template.separator
+def test_an_answer_ends_at_the_separator_of_the_wording(place, tmp_path):
+    encoder = place.session.encoder
+    wording = PromptTemplate(version=1, input="Q: {text}")  # its separator is not in the prompt
+    fields = QUESTION.fields
 
-    columns = place.ask(*place.keys, options=replace(GREEDY, max_new_tokens=60))
+    def ask(separator: str) -> str:
+        template = wording.model_copy(update={"separator": separator})
+        session = Session(place.session.engine, replace(encoder, template=template))
+        fitted = [("one", fit_way(session, Way("one", "zero_shot", {}), tmp_path))]
+        return list(answer(session, fitted, Sample("q", fields, ""), GREEDY))[-1][0].text
 
-    assert not any(separator in column.text for column in columns)
+    whole = ask("never in a text")
+
+    assert ask(whole[3:5]) == whole[: whole.index(whole[3:5])]
 
 
 def test_sampling_with_one_seed_repeats_itself(place):
@@ -258,9 +267,19 @@ def ask_sum(session: Session, way: Way, folder: Path) -> Column:
 
 
 def test_a_short_answer_ends_at_the_line(sums, tmp_path):
-    column = ask_sum(sums, Way("zero_shot", "zero_shot", {}), tmp_path)
+    fitted = fit_way(sums, Way("zero_shot", "zero_shot", {}), tmp_path)
+    sample = Sample("question", {"text": "what is 2 and 2"}, target="")
+    row = fitted.condition(sample.fields)
+    for seed in range(50):  # of the first text that has a line break
+        options = GenerationOptions(max_new_tokens=40, temperature=9.0, seed=seed)
+        (whole,) = sums.engine.generate([row], options)
+        if "\n" in whole.text[1:]:
+            break
 
-    assert "\n" not in column.text
+    (column,) = list(answer(sums, [("one", fitted)], sample, options))[-1]
+
+    assert "\n" in whole.text
+    assert column.text == whole.text.split("\n")[0]
 
 
 def test_a_short_answer_has_no_label_probabilities(sums, tmp_path):
