@@ -25,9 +25,9 @@ def address(app_root, pytestconfig):
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(address):
-    """Return one browser for all tests."""
+    """Return one browser for a file of tests; its event loop must not outlive them."""
     with chromium() as found:
         yield found
 
