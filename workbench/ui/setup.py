@@ -65,7 +65,7 @@ def on_load(context: AppContext, token: object) -> list[Any]:
 
 
 def tasks_to_choose(context: AppContext, token: object) -> list[tuple[str, str]]:
-    """Return (title, key) of the tasks; on a public page only those that need no hub."""
+    """Return (title, key) of the tasks: uploads, those that need no hub, and those of the hub."""
     files = list_tasks()
     names = [file.name for file in files if file.source.hub_id is None]
     names.sort(key=lambda name: name != _DEFAULT_TASK)
