@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from security.raw import Visitor, file_data
+from workbench.errors import TaskError
+from workbench.service import uploads
+from workbench.service.profile import CPU_SPACE
 from workbench.tasks.files import MAX_COLUMNS
 
 
@@ -29,10 +32,10 @@ def wide_header(separator: str) -> bytes:
 
 
 FILES = {
-    "ten million rows": (
+    "a million rows": (
         "rows.parquet",
-        lambda: parquet(pa.table({"text": repeated("x", 10_000_000)})),
-        "10000000 rows; at most 5000 here.",
+        lambda: parquet(pa.table({"text": repeated("x", 1_000_000)})),
+        "1000000 rows; at most 5000 here.",
     ),
     "five gigabytes of text": (
         "rows.parquet",
@@ -99,3 +102,12 @@ def test_a_small_file_that_would_unpack_into_a_huge_one_is_refused(public, what)
     assert "That did not work." in answer.html
     assert message in answer.html
     visitor.close()
+
+
+def test_rows_are_counted_before_they_are_read(monkeypatch, tmp_path):
+    file = tmp_path / "rows.parquet"
+    file.write_bytes(parquet(pa.table({"text": repeated("x", 1_000_000)})))
+    monkeypatch.setattr(uploads, "read_table", lambda path: pytest.fail("it was read"))
+
+    with pytest.raises(TaskError, match="1000000 rows; at most 5000 here"):
+        uploads.look_at(file, CPU_SPACE.caps)

@@ -90,7 +90,8 @@ EXPERIMENTS = {
 @pytest.mark.parametrize("what", EXPERIMENTS)
 def test_an_experiment_from_outside_names_nothing_of_the_server(anna, what):
     model = anna.component("wb-model")["props"]["value"]
-    asked = {"model": model, "precision": "fp32", "methods": {"zero_shot": {}}} | EXPERIMENTS[what]
+    asked = {"model": model, "precision": "fp32"} | EXPERIMENTS[what]
+    asked["methods"] = {"zero_shot": {}} | EXPERIMENTS[what].get("methods", {})
 
     answer = anna.call("start_evaluation", experiment=asked)
 
@@ -147,7 +148,6 @@ REFUSED = {
     "a module": "version: 1\ninput: !!python/module:os\n",
     "an own tag": "version: !include /etc/passwd\ninput: '{text}'",
     "a reference": "version: 1\ninput: &a '{text}'\ninstruction: *a",
-    "ten thousand levels": "[" * (MOST_CHARS - 100),
     "nine kilobytes": "version: 1\ninput: '{text} " + "x" * 9000 + "'",
     "two documents": "version: 1\n---\nversion: 2",
     "an unknown key": "version: 1\ninput: '{text}'\nimport: os",
@@ -182,6 +182,13 @@ def test_a_few_lines_do_not_grow_into_billions(anna, what):
     preview = anna.click("wb-editor", "change", wb_editor=BOMBS[what][: MOST_CHARS - 100])
 
     assert "References are not read here; write the text out." in preview.html
+
+
+def test_levels_are_counted_before_they_are_read(anna):
+    """Thousands of them would take PyYAML many seconds."""
+    preview = anna.click("wb-editor", "change", wb_editor="[" * (MOST_CHARS - 100))
+
+    assert "wording, line 1: nested too deeply." in preview.html
 
 
 def test_no_worker_of_the_page_was_started_by_any_of_this(public):

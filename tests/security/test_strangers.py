@@ -12,6 +12,7 @@ from security.flows import WORDING, adapter_zip, import_zip
 from security.raw import Visitor
 from visitors import ANNA, BEN
 from workbench.service.profile import CPU_SPACE
+from workbench.service.workspace import open_workspace
 from workbench.ui import evaluate, job_panel, runs
 
 STRANGERS = {
@@ -79,6 +80,34 @@ def test_no_endpoint_opens_what_somebody_else_made(public, who, call, made):
     assert answer.error is not None
     assert "on our side" not in answer.error
     stranger.close()
+
+
+def test_no_path_leads_into_anothers_folder(public, made, ben):
+    """The folders lie beside each other, and are named by a hash that is no secret for long."""
+    his = open_workspace(public.root, BEN, is_public=True)
+    for folder in (his.jobs, his.uploads, his.wordings, his.imports):
+        folder.mkdir(parents=True, exist_ok=True)  # no way leads through a folder that is not there
+    (hers,) = {path.parents[1] for path in public.root.glob(f"visitors/*/jobs/{made.job}")}
+    way = f"../{hers.name}"
+    asked = {
+        "a run": ("compare", {"text": "x", "ways": [f"run:{way}/{made.run}"]}),
+        "an import": (
+            "compare",
+            {"text": "x", "ways": [f"import:../{way}/imports/{made.adapter}"]},
+        ),
+        "an upload": ("compare", {"text": "x", "task": f"upload:../{way}/uploads/{made.task[7:]}"}),
+        "a wording": (
+            "compare",
+            {"text": "x", "wording": f"edited:../{way}/wordings/{made.wording[7:]}"},
+        ),
+        "a job": ("job_status", {"job_id": f"../{way}/jobs/{made.job}"}),
+        "a comparison": ("export_comparison", {"job_id": f"../{way}/jobs/{made.job}"}),
+    }
+
+    answers = {what: ben.call(name, **arguments) for what, (name, arguments) in asked.items()}
+
+    assert {what for what, answer in answers.items() if answer.data is not None} == set()
+    assert {what: answer.error for what, answer in answers.items() if not answer.error} == {}
 
 
 @pytest.mark.parametrize("call", LOOKS)
