@@ -13,6 +13,7 @@ Introduction to the Bootstrap, chapter 13; Davison and Hinkley 1997, Bootstrap M
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -348,3 +349,14 @@ def _calibration_gap(
     excess = hits - confidences
     gaps = [np.abs((excess * (bins == index)).mean(axis=axis)) for index in range(num_bins)]
     return np.asarray(np.sum(gaps, axis=0))
+
+
+def token_f1(found: Sequence[int], wanted: Sequence[int]) -> float:
+    """Return the F1 of two bags of tokens: twice the overlap by the sum of the sizes.
+
+    Source: the F1 of SQuAD, Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
+    """
+    if not found or not wanted:
+        return float(not found and not wanted)
+    overlap = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * overlap / (len(found) + len(wanted))

@@ -31,6 +31,8 @@ from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_prog
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
+_MOST_PATH_POINTS = 100  # stored states of a training path
+PATH_FOLDER = "path"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,20 +72,30 @@ class Trainable:
         parameters: Trained tensors by name, float32.
         prefix: Returns the prefix made from the parameters; called once per step.
         adapter: Weight adapter active for the rows, or None.
+        penalty: Returns what is added to the loss of a step, in nats; None adds nothing.
+        keep_path: Whether the parameters are stored at the start and at each evaluation, for the
+            analysis of how they moved.
     """
 
     parameters: Mapping[str, torch.nn.Parameter]
     prefix: Callable[[], Prefix]
     adapter: str | None = None
+    penalty: Callable[[], torch.Tensor] | None = None
+    keep_path: bool = False
 
 
 @dataclass(frozen=True)
 class DevScore:
-    """A dev evaluation: accuracy and mean loss in nats over `num_items`."""
+    """A dev evaluation: accuracy and mean loss in nats over `num_items`.
+
+    `is_admissible` says whether a side condition of the method holds; what breaks it is only ever
+    kept for want of better.
+    """
 
     accuracy: float
     loss: float
     num_items: int
+    is_admissible: bool = True
 
     def better_than(self, other: "DevScore | None") -> bool:
         """Return whether this evaluation should replace `other` as the best.
@@ -93,6 +105,8 @@ class DevScore:
         """
         if other is None:
             return True
+        if self.is_admissible != other.is_admissible:
+            return self.is_admissible
         spread = math.sqrt(max(other.accuracy * (1 - other.accuracy), 0.0) / other.num_items)
         if abs(self.accuracy - other.accuracy) <= spread:
             return self.loss < other.loss
@@ -149,6 +163,7 @@ def train(
     """
     loop = _Loop(engine, request)
     loop.resume()
+    loop.keep_point()
     options, state = request.options, loop.state
     while state.step < options.steps and not loop.out_of_patience():
         if should_stop():
@@ -157,6 +172,7 @@ def train(
         figures = loop.step()
         if state.step % options.eval_every == 0 or state.step == options.steps:
             figures |= loop.evaluate()
+            loop.keep_point()
             loop.save()
         progress(ProgressEvent("train", state.step, options.steps, figures))
     loop.restore_best()
@@ -179,6 +195,7 @@ class _Loop:
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._checkpoint = request.folder / "checkpoint.safetensors"
         self._history = request.folder / "history.jsonl"
+        self._path = request.folder / PATH_FOLDER
 
     def step(self) -> dict[str, float]:
         """Make one optimizer step and return its figures."""
@@ -215,6 +232,15 @@ class _Loop:
         self._record(figures)
         return figures
 
+    def keep_point(self) -> None:
+        """Store the parameters as they are, if the method asks for its path."""
+        options, step = self.request.options, self.state.step
+        gap = math.ceil(math.ceil(options.steps / options.eval_every) / _MOST_PATH_POINTS)
+        is_wanted = step % (gap * options.eval_every) == 0 or step == options.steps
+        if not (self.request.trainable.keep_path and is_wanted):
+            return
+        self._write(self._path / f"{step:07d}.safetensors", dict(self.parameters), {})
+
     def out_of_patience(self) -> bool:
         """Return whether early stopping applies."""
         patience = self.request.options.patience
@@ -239,6 +265,8 @@ class _Loop:
             for parameter in self.parameters.values():
                 parameter.requires_grad_()
             loss = answer_loss(self.engine, trainable.prefix(), trainable.adapter, batch)
+            if trainable.penalty is not None:
+                loss = loss + trainable.penalty()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
         return float(loss.detach())
 
@@ -283,20 +311,32 @@ class _Loop:
             "evaluations_since_best": state.evaluations_since_best,
             "seconds": state.seconds,
         }
-        scratch = self._checkpoint.with_suffix(".writing")
-        contiguous = {key: value.contiguous() for key, value in tensors.items()}
-        with explained(self._checkpoint):
+        self._write(self._checkpoint, tensors, {"position": json.dumps(position)})
+
+    def _write(
+        self, path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
+    ) -> None:
+        """Write a file of tensors whole or not at all.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        scratch = path.with_suffix(".writing")
+        contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                save_file(contiguous, scratch, metadata={"position": json.dumps(position)})
+                save_file(contiguous, scratch, metadata=metadata)
             except SafetensorError as error:  # safetensors hides the system's own error in text
                 full = shutil.disk_usage(scratch.parent).free < _checkpoint_bytes(contiguous)
                 raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-            scratch.replace(self._checkpoint)
+            scratch.replace(path)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one; history after it is dropped."""
         if not self._checkpoint.is_file():
             self._history.unlink(missing_ok=True)
+            shutil.rmtree(self._path, ignore_errors=True)
             return
         with safe_open(self._checkpoint, framework="pt") as stored, torch.no_grad():
             position = json.loads(stored.metadata()["position"])

@@ -67,7 +67,7 @@ def test_an_unknown_method_is_refused_with_the_closest():
 
     assert str(caught.value) == (
         "methods: unknown method 'zero_shoot'. Did you mean 'zero_shot'? Known: "
-        "chain_of_thought, few_shot, imported, lora, prompt_tuning, zero_shot."
+        "chain_of_thought, few_shot, hard_prompt, imported, lora, prompt_tuning, zero_shot."
     )
 
 

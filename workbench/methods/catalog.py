@@ -10,6 +10,7 @@ from workbench.options import check_options
 METHODS = {
     "chain_of_thought": "workbench.methods.chain_of_thought:ChainOfThought",
     "few_shot": "workbench.methods.few_shot:FewShot",
+    "hard_prompt": "workbench.methods.hard_prompt:HardPrompt",
     "imported": "workbench.methods.imported:Imported",
     "lora": "workbench.methods.lora:Lora",
     "prompt_tuning": "workbench.methods.prompt_tuning:PromptTuning",

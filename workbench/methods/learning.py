@@ -1,14 +1,22 @@
 """What trained methods share: labelled examples, the dev score, and the cost of training."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from peft import PromptTuningConfig, TaskType
+from safetensors.torch import save_file
 
-from workbench.encoding import PromptStart
+from workbench.encoding import PromptEncoder, PromptStart
 from workbench.memory import PeakMemory
 from workbench.methods.base import FitContext, FittedMethod, TrainedCost
+from workbench.models.adapter_import import read_prompt_vectors
+from workbench.models.base import Conditioning
+from workbench.models.catalog import hub_id_of
+from workbench.models.engine import Engine
+from workbench.tasks.base import Sample
 from workbench.training import (
     DevScore,
     Example,
@@ -18,6 +26,8 @@ from workbench.training import (
     train,
 )
 
+PROMPT = "prompt_embeddings"  # PEFT's name for the vectors of a soft prompt
+_WEIGHTS = "adapter_model.safetensors"
 _TINY = 1e-12  # keeps the logarithm of a probability that underflowed finite
 
 
@@ -27,6 +37,8 @@ def fit_by_training(
     trainable: Trainable,
     start: PromptStart,
     fitted: Callable[[], FittedMethod],
+    *,
+    is_admissible: Callable[[], bool] = lambda: True,
 ) -> FittedMethod:
     """Train on the training split, keep the best step on dev, and return the fitted method.
 
@@ -36,13 +48,18 @@ def fit_by_training(
         trainable: What is trained.
         start: Fixes which tokens are a row's own.
         fitted: Makes the fitted method from the current parameters.
+        is_admissible: Whether the current parameters may be kept, asked at each evaluation.
     """
+
+    def evaluate() -> DevScore:
+        return replace(dev_score(context, fitted()), is_admissible=is_admissible())
+
     request = TrainingRequest(
         trainable=trainable,
         examples=training_examples(context, start),
         options=options,
         seed=context.seed,
-        evaluate=lambda: dev_score(context, fitted()),
+        evaluate=evaluate,
         folder=context.folder,
     )
     with PeakMemory() as peak:
@@ -67,43 +84,74 @@ def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
     return [
         Example(
             context.encoder.own_ids(sample.fields, start),
-            choices.get(sample.target) or short_answer_ids(context, sample.fields, sample.target),
+            choices.get(sample.target)
+            or short_answer_ids(context.encoder, sample.fields, sample.target),
         )
         for sample in context.task.train
     ]
 
 
-def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
-    """Return accuracy and mean loss in nats on dev, or on its first `most` items.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What conditioned rows answer to N items.
 
-    Labels are scored as in the final evaluation, and the loss is taken over the labels alone. For
-    short answers, "right" means that greedy decoding would write exactly the correct answer; no
-    text is generated.
+    Attributes:
+        right: (N,) bool. For short answers: whether greedy decoding would write exactly the
+            correct one; no text is generated.
+        losses: (N,) negative log-probability in nats of the right label among the labels, or of
+            the right short answer.
+        answers: (N,) index of the label chosen; -1 for tasks without labels.
     """
-    task = context.task
-    samples = task.dev[:most]
-    rows = [fitted.condition(sample.fields) for sample in samples]
-    if task.labels:
-        scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
-        golds = [task.labels.index(sample.target) for sample in samples]
+
+    right: np.ndarray
+    losses: np.ndarray
+    answers: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(self.right.mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean loss in nats."""
+        return float(self.losses.mean())
+
+
+def score_answers(
+    engine: Engine, encoder: PromptEncoder, rows: Sequence[Conditioning], samples: Sequence[Sample]
+) -> Outcome:
+    """Return what rows answer to their samples; labels are scored as in the final evaluation."""
+    labels = encoder.task.labels
+    if labels:
+        scores = engine.score(rows, [encoder.choice_ids()] * len(rows))
+        golds = np.array([labels.index(sample.target) for sample in samples])
         probabilities = np.stack([score.probabilities for score in scores])  # (N, C)
-        right = probabilities.argmax(axis=1) == golds
+        answers = probabilities.argmax(axis=1)
         losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
-    else:
-        answers = [(short_answer_ids(context, s.fields, s.target),) for s in samples]
-        scores = context.engine.score(rows, answers)
-        right = np.array([score.is_greedy[0] for score in scores])
-        losses = np.array([-score.logprobs[0] for score in scores])
-    return DevScore(float(right.mean()), float(losses.mean()), len(rows))
+        return Outcome(answers == golds, losses, answers)
+    wanted = [(short_answer_ids(encoder, s.fields, s.target),) for s in samples]
+    scores = engine.score(rows, wanted)
+    right = np.array([bool(score.is_greedy[0]) for score in scores])
+    losses = np.array([-float(score.logprobs[0]) for score in scores])
+    return Outcome(right, losses, np.full(len(rows), -1))
+
+
+def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
+    """Return accuracy and mean loss in nats on dev, or on its first `most` items."""
+    samples = context.task.dev[:most]
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    found = score_answers(context.engine, context.encoder, rows, samples)
+    return DevScore(found.accuracy, found.loss, len(rows))
 
 
 def short_answer_ids(
-    context: FitContext, fields: Mapping[str, str], answer: str
+    encoder: PromptEncoder, fields: Mapping[str, str], answer: str
 ) -> tuple[int, ...]:
     """Return the tokens of a short answer and of the end of the text after it."""
-    tail = context.encoder.render(fields).tail
-    end = context.encoder.tokenizer.eos_token_id
-    return (*context.encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
+    tail = encoder.render(fields).tail
+    end = encoder.tokenizer.eos_token_id
+    return (*encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
 
 
 def embedding_rms(context: FitContext) -> float:
@@ -116,3 +164,44 @@ def embedding_rms(context: FitContext) -> float:
     sample = np.random.default_rng(0).integers(0, size, 2048)
     vectors: torch.Tensor = context.engine.forward.embed(sample.tolist())
     return float(vectors.square().mean().sqrt())
+
+
+def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None:
+    """Write a fitted prompt as vectors in PEFT's format, with what stands before them included.
+
+    PEFT puts its vectors at the very start of the input, so special tokens and the chat header are
+    stored as vectors too; then plain PEFT gives the same answers.
+    """
+    forward = context.engine.forward
+    pieces = [
+        piece if isinstance(piece, torch.Tensor) else forward.embed(piece)
+        for piece in fitted.prefix.pieces
+        if len(piece)
+    ]
+    vectors = torch.cat([piece.detach().float().cpu() for piece in pieces])
+    config = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        num_virtual_tokens=len(vectors),
+        token_dim=vectors.shape[1],
+        base_model_name_or_path=hub_id_of(context.engine.info.name),
+        num_transformer_submodules=1,
+        inference_mode=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    save_file({PROMPT: vectors.contiguous()}, folder / _WEIGHTS)
+
+
+def read_learned_vectors(context: FitContext, folder: Path) -> torch.Tensor:
+    """Return the vectors (P, D) of a stored soft prompt without the head `save_prompt` added.
+
+    Raises:
+        ModelError: not a prompt-tuning adapter, or of another embedding width.
+    """
+    forward = context.engine.forward
+    vectors = read_prompt_vectors(folder, forward.embedding_width)
+    head = context.encoder.start().head_ids
+    if not head or len(vectors) <= len(head):
+        return vectors
+    is_head = torch.equal(vectors[: len(head)], forward.embed(head).detach().cpu())
+    return vectors[len(head) :] if is_head else vectors

@@ -8,6 +8,7 @@ A batch run as one tree (`Engine.run_as_tree`) is attended block by block: its r
 and themselves, never each other, so most of the square of all tokens need not be computed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 GROUPED_ATTENTION = "grouped_sdpa"
+
+AttentionWatch = Callable[[int, torch.Tensor], None]
+"""Told a layer's number and its attention weights (B, query heads, T, K), layer by layer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     row_blocks: RowBlocks | None = None,
+    attention_watch: AttentionWatch | None = None,
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """Return attention outputs (B, T, query heads, head width).
@@ -52,10 +57,14 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
         value: (B, H, K, head width).
         attention_mask: (B, 1, T, K), bool; None leaves the case to transformers.
         row_blocks: The tree's shape, where the batch is one.
+        attention_watch: Given the weights, which are then computed as well.
         **kwargs: As transformers passes them; `scaling` and `dropout` are used.
     """
     heads = key.shape[1]
     groups = query.shape[1] // heads
+    if attention_watch is not None and attention_mask is not None:
+        weights = attention_weights(query, key, attention_mask, kwargs.get("scaling"))
+        attention_watch(int(getattr(module, "layer_idx", -1)), weights)
     if attention_mask is None or attention_mask.shape[1] != 1 or query.shape[2] == 1:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **kwargs
@@ -68,6 +77,19 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
     else:
         outputs = _attend_blocks(query, key, value, attention_mask, row_blocks, scale=scale)
     return outputs.transpose(1, 2).contiguous(), None
+
+
+def attention_weights(
+    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor, scaling: object = None
+) -> torch.Tensor:
+    """Return softmax weights (B, query heads, T, K) in float32.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
+    """
+    scale = scaling if isinstance(scaling, float) else query.shape[-1] ** -0.5
+    keys = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    scores = query.float() @ keys.float().transpose(-1, -2) * scale
+    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
 
 
 def _attend(

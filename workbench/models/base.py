@@ -18,15 +18,34 @@ Precision = Literal["nf4", "fp4", "int8", "bf16", "fp32"]
 
 
 @dataclass(frozen=True, eq=False)
+class Patch:
+    """Hidden states that take the place of a prefix's own where they enter a layer.
+
+    Source: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102, section 3.
+
+    Attributes:
+        layer: From 0; the states are replaced before this layer.
+        position: The first position of the prefix that is replaced.
+        states: (n, D) for n positions in a row.
+    """
+
+    layer: int
+    position: int
+    states: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Prefix:
     """The start that rows share: a sequence of token ids and learned vectors.
 
     Attributes:
         pieces: Each piece is a tuple of token ids, or a float tensor (P, D) in the space of the
             embedding module's output.
+        patches: Hidden states put in place of those that follow from the pieces.
     """
 
     pieces: tuple[tuple[int, ...] | torch.Tensor, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -39,11 +58,11 @@ class Prefix:
         sha = hashlib.sha256()
         for piece in self.pieces:
             if isinstance(piece, torch.Tensor):
-                vectors = piece.detach().to("cpu", torch.float32).contiguous()
-                sha.update(b"vectors" + repr(tuple(vectors.shape)).encode())
-                sha.update(vectors.numpy().tobytes())
+                sha.update(b"vectors" + _content(piece))
             else:
                 sha.update(b"ids" + repr(piece).encode())
+        for patch in self.patches:
+            sha.update(f"patch {patch.layer} {patch.position}".encode() + _content(patch.states))
         return sha.hexdigest()[:16]
 
 
@@ -136,3 +155,9 @@ class TextDelta:
     row: int
     text: str
     generation: Generation | None = None
+
+
+def _content(tensor: torch.Tensor) -> bytes:
+    """Return shape and values of a tensor (n, D) as bytes."""
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
+    return repr(tuple(values.shape)).encode() + values.numpy().tobytes()

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 
 from workbench.errors import PromptError
 from workbench.models.adapters import AdapterBank
-from workbench.models.attention import RowBlocks
+from workbench.models.attention import AttentionWatch, RowBlocks
 from workbench.models.base import (
     ChoiceScores,
     Conditioning,
@@ -259,8 +259,11 @@ class Engine:
         *,
         keep: bool = False,
         training: bool = False,
+        watch: AttentionWatch | None = None,
     ) -> "RowStates":
         """Run rows after their prefixes; `keep` stores keys and values for decoding.
+
+        `watch` is told the attention weights, over keys laid out as `rows` says.
 
         Differentiable with respect to the prefix states and the adapters.
         """
@@ -268,7 +271,8 @@ class Engine:
         packed = pack_rows(trees, lengths, self.forward.device)
         cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
         with self.adapters.active(adapters, training=training):
-            return RowStates(self.forward.hidden_states(packed, cache), packed, cache)
+            hidden = self.forward.hidden_states(packed, cache, watch=watch)
+        return RowStates(hidden, packed, cache)
 
     def run_as_tree(
         self,
@@ -325,7 +329,7 @@ class Engine:
         """Return the prefix's keys and values; differentiable with respect to its vectors."""
         cache = recording_cache(self.forward.num_layers)
         with self.adapters.active([adapter], training=training):
-            self.forward.run_pieces(prefix.pieces, cache)
+            self.forward.run_prefix(prefix, cache)
         return _states_of(cache)
 
     def _check_length(self, row: Conditioning, new_tokens: int) -> None:

@@ -4,15 +4,18 @@ Hidden states and logits are separate steps: logits (V wide) are only computed w
 needed, and always in float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from workbench.errors import ModelError
-from workbench.models.attention import GROUPED_ATTENTION, RowBlocks
-from workbench.models.rows import PackedRows, TokenTree, pack_rows
+from workbench.models.attention import GROUPED_ATTENTION, AttentionWatch, RowBlocks
+from workbench.models.base import Patch, Prefix
+from workbench.models.rows import PackedRows, TokenTree, pack_rows, recording_cache
 
 _PROBE_TOKENS = (11, 7, 23, 5, 17, 3)  # any ids do; they only compare two ways to the same logits
 _PROBE_TOLERANCE = 0.05  # of the logits' standard deviation; a wrong head is off by far more
@@ -60,11 +63,15 @@ class BaseForward:
         *,
         pieces: Sequence[tuple[int, ...] | torch.Tensor] = (),
         blocks: RowBlocks | None = None,
+        watch: AttentionWatch | None = None,
     ) -> torch.Tensor:
         """Return the last layer's states (B, T, D) of the packed rows.
 
         With `pieces`, ids and vectors stand in for the first tokens of a single row; `blocks` says
-        that this row is a tree of rows.
+        that this row is a tree of rows; `watch` is told the attention weights of each layer.
+
+        Raises:
+            ModelError: attention weights are asked for and this base computes them its own way.
         """
         inputs: dict[str, torch.Tensor] = {"input_ids": packed.token_ids}
         if pieces:
@@ -72,30 +79,68 @@ class BaseForward:
             rest = self.embed(packed.token_ids[0, len(start) :].tolist())
             inputs = {"inputs_embeds": torch.cat([start, rest])[None].to(self.dtype)}
         # Only our own attention function knows the keyword; others go by the mask, as exactly.
-        known = blocks is not None and self.model.config._attn_implementation == GROUPED_ATTENTION
-        shape = {"row_blocks": blocks} if known else {}
+        is_ours = self.model.config._attn_implementation == GROUPED_ATTENTION
+        extra: dict[str, object] = {}
+        if blocks is not None and is_ours:
+            extra["row_blocks"] = blocks
+        if watch is not None:
+            if not is_ours:
+                raise ModelError(
+                    f"model '{self.model.config._name_or_path}': its attention weights cannot be "
+                    "read. Readings of attention need a Llama-, Qwen- or Mistral-like model."
+                )
+            extra["attention_watch"] = watch
         outputs = self._decoder(
             **inputs,
             attention_mask=self._masks(packed.allowed, packed.distances),
             position_ids=packed.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
-            **shape,
+            **extra,
         )
         hidden: torch.Tensor = outputs.last_hidden_state
         return hidden
 
-    def run_pieces(self, pieces: Sequence[tuple[int, ...] | torch.Tensor], cache: Cache) -> None:
-        """Fill `cache` with the keys and values of token ids and vectors in a row."""
-        inputs = self._embedded(pieces)[None].to(self.dtype)  # (1, P, D)
+    def run_prefix(self, prefix: Prefix, cache: Cache) -> None:
+        """Fill `cache` with the keys and values of a prefix."""
+        self._run_prefix(prefix, cache)
+
+    def states_of_prefix(self, prefix: Prefix) -> torch.Tensor:
+        """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones."""
+        cache = recording_cache(self.num_layers)
+        states = self._run_prefix(prefix, cache, output_hidden_states=True).hidden_states
+        return torch.stack([state[0].float() for state in states])
+
+    def final_norm(self, states: torch.Tensor) -> torch.Tensor:
+        """Return states (..., D) as the output head expects them, for those between two layers."""
+        norm = getattr(self._decoder, "norm", None) or self._decoder.ln_f
+        normed: torch.Tensor = norm(states.to(self.dtype))
+        return normed.float()
+
+    def _run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
+        inputs = self._embedded(prefix.pieces)[None].to(self.dtype)  # (1, P, D)
         chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
-        self._decoder(
-            inputs_embeds=inputs,
-            attention_mask=self._masks(chain.allowed, chain.distances),
-            position_ids=chain.position_ids,
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with self._patched(prefix.patches):
+            return self._decoder(
+                inputs_embeds=inputs,
+                attention_mask=self._masks(chain.allowed, chain.distances),
+                position_ids=chain.position_ids,
+                past_key_values=cache,
+                use_cache=True,
+                **options,
+            )
+
+    @contextmanager
+    def _patched(self, patches: Sequence[Patch]) -> Iterator[None]:
+        """Replace hidden states where they enter a layer, inside the block."""
+        layers = getattr(self._decoder, "layers", None) or self._decoder.h
+        hooks = [layers[patch.layer].register_forward_pre_hook(_replaced(patch))
+                 for patch in patches]  # fmt: skip
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def step(
         self, tokens: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, cache: Cache
@@ -171,3 +216,19 @@ class BaseForward:
         if len(self._layer_types) == 1:
             return windowed
         return {"full_attention": allowed, "sliding_attention": windowed}
+
+
+def _replaced(
+    patch: Patch,
+) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]:
+    """Return a hook that puts a patch's states into the first input (1, P, D) of a layer."""
+
+    def hook(
+        _module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        states = inputs[0].clone()
+        end = patch.position + len(patch.states)
+        states[0, patch.position : end] = patch.states.to(states)
+        return (states, *inputs[1:])
+
+    return hook

@@ -1,0 +1,47 @@
+"""A soft prompt as arrays: where its vectors are, where they started, and how they moved."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class SoftPrompt:
+    """P learned vectors of width D, in the order in which the model reads them.
+
+    Attributes:
+        name: To show.
+        vectors: (P, D) float32.
+        start: (P, D) where training began, or None where that is not known.
+        path: Training steps and the vectors (P, D) at each, in order; empty where not kept.
+        task: Name of the task it was trained on, or "".
+    """
+
+    name: str
+    vectors: np.ndarray
+    start: np.ndarray | None = None
+    path: tuple[tuple[int, np.ndarray], ...] = ()
+    task: str = ""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of the vectors, start and path."""
+        sha = hashlib.sha256()
+        for array in (self.vectors, self.start, *(vectors for _, vectors in self.path)):
+            if array is not None:
+                sha.update(repr(array.shape).encode())
+                sha.update(np.ascontiguousarray(array, dtype=np.float32).tobytes())
+        return sha.hexdigest()[:16]
+
+
+def random_like(vectors: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return Gaussian vectors (P, D) with the norms of the given ones, in random directions."""
+    drawn = np.random.default_rng(seed).normal(size=vectors.shape)
+    scale = np.linalg.norm(vectors, axis=1) / np.linalg.norm(drawn, axis=1)
+    vectors: np.ndarray = (drawn * scale[:, None]).astype(np.float32)
+    return vectors

@@ -1,0 +1,1 @@
+"""Reading what a method learned, each figure beside its controls; one file per reading."""

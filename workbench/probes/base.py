@@ -1,0 +1,126 @@
+"""What every reading is: a frozen dataclass of options with `read`, and what it is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch
+
+from workbench.analysis.vectors.neighbours import Vocabulary
+from workbench.analysis.vectors.prompt import SoftPrompt
+from workbench.analysis.vectors.reading import Reading
+from workbench.models.base import Prefix
+from workbench.models.vocabulary import embedding_table, ordinary_tokens, token_texts
+from workbench.probes.scoring import Scorer
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+from workbench.runs.session import Session
+
+Kind = Literal["vectors", "weights"]
+Cost = Literal["instant", "seconds", "minutes"]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightChange:
+    """A LoRA as it is stored: name, folder with the adapter, and the task it was trained on."""
+
+    name: str
+    folder: Path
+    task: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is read, and beside what.
+
+    Attributes:
+        session: Base, task and wording.
+        vocabulary: The base's tokens and embeddings.
+        scorer: Scores prompts on the task's items; remembers what it scored.
+        prompt: The soft prompt that is read, or None if weights are read.
+        others: Further soft prompts to hold against it.
+        weights: The weight change that is read, or None.
+        other_weights: Further ones to hold against it.
+        progress: Told about each step of long readings.
+        should_stop: Asked between steps; True ends the reading with `Interrupted`.
+    """
+
+    session: Session
+    vocabulary: Vocabulary
+    scorer: Scorer
+    prompt: SoftPrompt | None = None
+    others: tuple[SoftPrompt, ...] = ()
+    weights: WeightChange | None = None
+    other_weights: tuple[WeightChange, ...] = ()
+    progress: Progress = ignore_progress
+    should_stop: Callable[[], bool] = field(default=lambda: False)
+
+    @property
+    def soft_prompt(self) -> SoftPrompt:
+        """The soft prompt; a reading of vectors is never given anything else.
+
+        Raises:
+            ValueError: weights are read.
+        """
+        if self.prompt is None:
+            raise ValueError("this reading needs a soft prompt")
+        return self.prompt
+
+    @cached_property
+    def instruction_ids(self) -> tuple[int, ...]:
+        """Tokens of the instruction whose place the vectors take."""
+        return self.session.encoder.start().shared_ids
+
+    @property
+    def task_words(self) -> list[str]:
+        """Words of the labels and of the instruction, lower case, each once."""
+        encoder = self.session.encoder
+        labels = [encoder.template.word(label) for label in encoder.task.labels]
+        text = " ".join([*labels, encoder.template.instruction or ""])
+        words = ("".join(c for c in word if c.isalnum()) for word in text.lower().split())
+        return list(dict.fromkeys(word for word in words if len(word) > 1))
+
+    def prefix(self, vectors: np.ndarray) -> Prefix:
+        """Return vectors (P, D) as the prefix that takes the instruction's place."""
+        head = self.session.encoder.start().head_ids
+        return Prefix((head, torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))))
+
+    def token_prefix(self, token_ids: tuple[int, ...]) -> Prefix:
+        """Return token ids as the prefix that takes the instruction's place."""
+        return Prefix((self.session.encoder.start().head_ids + tuple(token_ids),))
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Tell how far the reading is.
+
+        Raises:
+            Interrupted: it was asked to stop.
+        """
+        if self.should_stop():
+            raise Interrupted(f"{stage} stopped after {done} of {total}")
+        self.progress(ProgressEvent(stage, done, total, {}))
+
+
+class Reader(Protocol):
+    """A frozen dataclass of options (`workbench.options.option`) that reads a subject."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    kind: ClassVar[Kind]
+    cost: ClassVar[Cost]
+
+    def read(self, subject: Subject) -> Reading:
+        """Return what was found."""
+
+
+def open_vocabulary(session: Session) -> Vocabulary:
+    """Return the tokens of a session's base; the embeddings are the base's own where possible."""
+    table = embedding_table(session.engine.forward)
+    tokenizer = session.encoder.tokenizer
+    return Vocabulary(
+        embeddings=table.cpu().numpy(),
+        tokens=token_texts(tokenizer, range(len(table))),
+        is_ordinary=ordinary_tokens(tokenizer, len(table)).numpy(),
+    )

@@ -1,0 +1,51 @@
+"""The readings by name, in the order they are shown. To add one: its file, and one line here."""
+
+import importlib
+from collections.abc import Mapping
+
+from workbench.errors import ConfigError, unknown_name
+from workbench.options import check_options
+from workbench.probes.base import Kind, Reader
+
+READERS = {
+    "nearest": "workbench.probes.nearest:NearestTokens",
+    "map": "workbench.probes.map:VocabularyMap",
+    "clusters": "workbench.probes.clusters:Clusters",
+    "ablation": "workbench.probes.ablation:Ablation",
+    "truncation": "workbench.probes.truncation:Truncation",
+    "attention": "workbench.probes.attention:AttentionMass",
+    "lens": "workbench.probes.lens:LogitLens",
+    "rounding": "workbench.probes.rounding:Rounding",
+    "verbalisation": "workbench.probes.verbalisation:Verbalisation",
+    "similarity": "workbench.probes.similarity:Similarity",
+    "interpolation": "workbench.probes.interpolation:Interpolation",
+    "weights": "workbench.probes.weights:WeightChanges",
+}
+
+
+def reader_class(name: str) -> type[Reader]:
+    """Return the class of a reading.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in READERS:
+        raise ConfigError(f"readings: {unknown_name('reading', name, READERS)}")
+    module, attribute = READERS[name].split(":")
+    found: type[Reader] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def make_reader(name: str, options: Mapping[str, object] | None = None) -> Reader:
+    """Return a reading with its options checked and the defaults filled in.
+
+    Raises:
+        ConfigError: unknown reading, unknown option, wrong type or value out of bounds.
+    """
+    found = reader_class(name)
+    return found(**check_options(found, options or {}, where=f"readings.{name}"))
+
+
+def readers_of(kind: Kind) -> list[str]:
+    """Return the names of the readings of soft prompts, or of weight changes."""
+    return [name for name in READERS if reader_class(name).kind == kind]
