@@ -13,7 +13,7 @@ from workbench.errors import ConfigError
 from workbench.methods.base import FitContext
 from workbench.methods.catalog import METHODS, make_method
 from workbench.methods.learning import PROMPT, read_learned_vectors
-from workbench.models.adapter_config import CONFIG_NAME
+from workbench.models.adapter_files import CONFIG_NAME
 from workbench.models.adapter_import import read_adapter
 from workbench.probes.base import Kind, WeightChange
 from workbench.runs.session import Session

@@ -43,5 +43,5 @@ def random_like(vectors: np.ndarray, *, seed: int) -> np.ndarray:
     """Return Gaussian vectors (P, D) with the norms of the given ones, in random directions."""
     drawn = np.random.default_rng(seed).normal(size=vectors.shape)
     scale = np.linalg.norm(vectors, axis=1) / np.linalg.norm(drawn, axis=1)
-    vectors: np.ndarray = (drawn * scale[:, None]).astype(np.float32)
-    return vectors
+    random: np.ndarray = (drawn * scale[:, None]).astype(np.float32)
+    return random
