@@ -186,6 +186,55 @@ def ask(
 
 
 @app.command()
+def inspect(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Id or folder of a run, folder of an adapter, control:random, control:instruction."
+        ),
+    ],
+    against: Annotated[
+        list[str] | None, typer.Option(help="Another one to hold against it. Repeatable.")
+    ] = None,
+    readings: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated (see: workbench readings) or all; else the quick ones."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="reading.option=value: --set nearest.k=10. Repeatable."),
+    ] = None,
+    items: Annotated[int, typer.Option(help="Test items prompts are scored on.", min=2)] = 64,
+    html: Annotated[Path | None, typer.Option(help="Write everything as one page.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything as data.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder to look for runs below.")] = Path("runs"),
+) -> None:
+    """Open what a run learned: its vectors or weights, each reading beside chance.
+
+    Readings are kept and found again.
+    """
+    _call(
+        "inspect",
+        run,
+        against=against or [],
+        readings=readings,
+        settings=settings or [],
+        items=items,
+        html=html,
+        json_file=json,
+        runs=runs,
+    )
+
+
+@app.command()
+def readings(
+    name: Annotated[str | None, typer.Argument(help="Show the options of one reading.")] = None,
+) -> None:
+    """List the readings of `inspect`, or the options of one."""
+    _call("listings", "readings", name)
+
+
+@app.command()
 def models() -> None:
     """List the base models known by a short name."""
     _call("listings", "models")

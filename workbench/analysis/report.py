@@ -1,6 +1,7 @@
 """The report of a comparison: JSON and CSV for programs, Markdown and HTML for people."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from workbench.analysis.report_markdown import report_markdown
 from workbench.analysis.results import Comparison, ComparisonRow
 from workbench.analysis.spreadsheet import Cell, csv_text
 from workbench.analysis.tables import terminal_table
+from workbench.analysis.vectors.reading import Reading
 from workbench.atomic import write_text
 
 __all__ = [
@@ -33,8 +35,15 @@ class ReportFiles:
     html: Path
 
 
-def write_report(comparison: Comparison, folder: Path) -> ReportFiles:
+def write_report(
+    comparison: Comparison, folder: Path, readings: Sequence[Reading] = ()
+) -> ReportFiles:
     """Write `report.json`, `.csv`, `.md` and `.html` into a folder, each whole or not at all.
+
+    Args:
+        comparison: The table.
+        folder: Where the files go.
+        readings: Of what its soft prompts learned; shown in the two forms for people.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -48,8 +57,8 @@ def write_report(comparison: Comparison, folder: Path) -> ReportFiles:
     content = json.dumps(report_as_dict(comparison), indent=2, ensure_ascii=False)
     write_text(found.json, content + "\n")
     write_text(found.csv, report_csv(comparison))
-    write_text(found.markdown, report_markdown(comparison))
-    write_text(found.html, report_html(comparison))
+    write_text(found.markdown, report_markdown(comparison, readings))
+    write_text(found.html, report_html(comparison, readings))
     return found
 
 

@@ -1,10 +1,6 @@
-"""The report as one HTML file that opens offline: no script, no font, no address to load."""
+"""The report as one HTML page."""
 
 from collections.abc import Sequence
-from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from workbench.analysis.answers import is_same_answer
 from workbench.analysis.confusion import ConfusionTable, confusion_of
@@ -14,9 +10,11 @@ from workbench.analysis.drawing import Drawing
 from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline, ranking
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
+from workbench.analysis.pages import render_page
 from workbench.analysis.results import Comparison
 from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
 from workbench.analysis.training_figure import training_plot
+from workbench.analysis.vectors.reading import Reading
 
 MOST_DISAGREEMENTS = 30
 _SHOWN_COSTS = ("trained_parameters", "prompt_tokens_mean", "milliseconds_per_item")
@@ -24,34 +22,37 @@ _ANSWER_LENGTH = 160  # characters of a short answer in the table of disagreemen
 _TEMPLATE = "report_template.html.jinja"
 
 
-def report_html(comparison: Comparison) -> str:
-    """Return the page; everything that comes from data is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["svg"] = _trusted_svg
-    source = files("workbench.analysis").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str:
+    """Return the page; everything that comes from data is escaped.
+
+    Args:
+        comparison: The table.
+        readings: Of what its soft prompts learned.
+    """
     chosen = best_and_reference(comparison)
-    return environment.from_string(source).render(
-        title=f"{one_line(str(comparison.task['name']))}: {one_line(str(comparison.base['name']))}",
-        subtitle=subtitle(comparison),
-        headline=headline(comparison),
-        results=result_table(comparison),
-        reference_rows=[row.row == comparison.reference for row in comparison.rows],
-        baseline_rows=[row.is_baseline for row in comparison.rows],
-        seeds=seed_table(comparison) if comparison.seeds else None,
-        metrics=metric_table(comparison),
-        figures=_drawings(comparison, chosen),
-        confusions=_confusions(comparison, chosen),
-        disagreements=_disagreement_table(comparison),
-        num_disagreements=len(comparison.disagreements),
-        num_items=comparison.task["num_test"],
-        warnings=comparison.warnings,
-        reading=reading_notes(),
-        facts=base_and_task_facts(comparison),
-        runs=run_facts(comparison),
-        nothing=NOTHING,
-    )
+    content = {
+        "title": f"{one_line(str(comparison.task['name']))}: "
+        f"{one_line(str(comparison.base['name']))}",
+        "subtitle": subtitle(comparison),
+        "headline": headline(comparison),
+        "results": result_table(comparison),
+        "reference_rows": [row.row == comparison.reference for row in comparison.rows],
+        "baseline_rows": [row.is_baseline for row in comparison.rows],
+        "seeds": seed_table(comparison) if comparison.seeds else None,
+        "metrics": metric_table(comparison),
+        "figures_drawn": _drawings(comparison, chosen),
+        "confusions": _confusions(comparison, chosen),
+        "readings": readings,
+        "disagreements": _disagreement_table(comparison),
+        "num_disagreements": len(comparison.disagreements),
+        "num_items": comparison.task["num_test"],
+        "warnings": comparison.warnings,
+        "reading_notes": reading_notes(),
+        "facts": base_and_task_facts(comparison),
+        "runs": run_facts(comparison),
+        "nothing": NOTHING,
+    }
+    return render_page(_TEMPLATE, content)
 
 
 def best_and_reference(comparison: Comparison) -> list[str]:
@@ -100,8 +101,3 @@ def _answer_text(answer: str | None) -> str:
 def _judged_text(answer: str | None, target: str, comparison: Comparison) -> str:
     is_correct = is_same_answer(answer, target, has_labels=comparison.has_labels)
     return _answer_text(answer) + (" \N{CHECK MARK}" if is_correct else "")
-
-
-def _trusted_svg(drawing: Drawing) -> Markup:
-    """Return a drawing's SVG as it is; `inline_svg` has escaped the text in it."""
-    return Markup(drawing.svg)  # noqa: S704 - made by matplotlib, not by the data

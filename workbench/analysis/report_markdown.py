@@ -1,13 +1,14 @@
 """The report as Markdown; foreign text is escaped, so that it stays text in any renderer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from workbench.analysis.display import NOTHING, one_line
 from workbench.analysis.headline import headline
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
 from workbench.analysis.results import Comparison
 from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
+from workbench.analysis.vectors.reading import Reading
 
 # Only what Markdown reads as markup in one line, so that the source stays readable too: an
 # underscore inside a word or a colon before a space means nothing, "://" or "www." makes a link,
@@ -20,7 +21,7 @@ _NUMBERED = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # would start a list
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def report_markdown(comparison: Comparison) -> str:
+def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) -> str:
     """Return the report as Markdown with GitHub's tables."""
     blocks = [
         "# " + " \N{MIDDLE DOT} ".join(map(escape_markdown, subtitle(comparison))),
@@ -33,6 +34,11 @@ def report_markdown(comparison: Comparison) -> str:
     blocks += ["## Other metrics", _table(metric_table(comparison))]
     if comparison.warnings:
         blocks += ["## Warnings", _bullets(map(escape_markdown, comparison.warnings))]
+    if readings:
+        blocks += [
+            "## What the soft prompts read as",
+            _bullets(escape_markdown(f"{found.title}: {found.verdict}") for found in readings),
+        ]
     facts = base_and_task_facts(comparison) + run_facts(comparison)
     blocks += [
         "## How to read it",

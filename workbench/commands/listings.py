@@ -1,9 +1,9 @@
-"""`workbench models | tasks | methods | runs`: what there is."""
+"""`workbench models | tasks | methods | readings | runs`: what there is."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +11,12 @@ from rich.table import Table
 from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.methods.catalog import METHODS, method_class
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
+from workbench.probes.catalog import READERS, reader_class
 from workbench.runs.store import RunStore
 from workbench.tasks.catalog import list_tasks
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def run(what: str, *arguments: Any) -> None:
@@ -21,6 +25,7 @@ def run(what: str, *arguments: Any) -> None:
         "models": _models,
         "tasks": _tasks,
         "methods": _methods,
+        "readings": _readings,
         "runs": _runs,
     }
     listings[what](*arguments)
@@ -70,8 +75,23 @@ def _methods(name: str | None) -> None:
         return
     if name not in METHODS:
         raise ConfigError(unknown_name("method", name, METHODS))
+    _print_options(method_class(name))
+
+
+def _readings(name: str | None) -> None:
+    if name is not None:
+        _print_options(reader_class(name))
+        return
+    table = _table("reading", "of", "takes", "what")
+    for known in READERS:
+        found = reader_class(known)
+        table.add_row(known, found.kind, found.cost, found.summary)
+    _print(table)
+
+
+def _print_options(found: type["DataclassInstance"]) -> None:
     table = _table("option", "default", "allowed", "what")
-    for field in dataclasses.fields(method_class(name)):
+    for field in dataclasses.fields(found):
         bounds = field.metadata
         allowed = ", ".join(bounds["choices"] or ())
         if not allowed and (bounds["minimum"], bounds["maximum"]) != (None, None):

@@ -249,6 +249,26 @@ class Engine:
                 should_stop=should_stop,
             )
 
+    # What readings look at
+
+    def observe(self, rows: Sequence[Conditioning], watch: AttentionWatch) -> None:
+        """Run rows in one batch and tell `watch` each layer's attention weights (B, heads, T, K).
+
+        Keys of a row: its prefix, padded on the left to the longest one, then its own tokens.
+
+        Raises:
+            ModelError: this base computes attention its own way, or an adapter is not present.
+        """
+        with self.lock, torch.inference_mode():
+            trees = [TokenTree.chain(row.token_ids) for row in rows]
+            adapters = [row.adapter for row in rows]
+            self.run(trees, self._states_of_rows(rows), adapters, watch=watch)
+
+    def states_of_prefix(self, prefix: Prefix, adapter: str | None = None) -> torch.Tensor:
+        """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones."""
+        with self.lock, torch.inference_mode(), self.adapters.active([adapter]):
+            return self.forward.states_of_prefix(prefix)
+
     # What scoring, generation and training share
 
     def run(

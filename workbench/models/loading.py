@@ -166,6 +166,26 @@ def packed_layers(model: torch.nn.Module) -> list[str]:
     ]
 
 
+def dequantised_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """Return a float32 copy of a layer's weight, shaped as in the layer, which stays as it is.
+
+    Raises:
+        ModelError: the layer is in bitsandbytes' inference-only layout, which restores to garbage.
+    """
+    weight = layer.get_parameter("weight").detach()
+    if isinstance(layer, bnb.nn.Linear4bit):
+        if packed_layers(layer):
+            raise ModelError(
+                "a 4-bit weight was repacked for inference, so it cannot be read. Load the base "
+                "again with load_base."
+            )
+        weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    elif isinstance(layer, bnb.nn.Linear8bitLt):
+        (scales,) = _int8_scales(layer)
+        weight = bnb.functional.int8_vectorwise_dequant(layer.weight.data, scales)
+    return weight.to(torch.float32, copy=True)
+
+
 def base_hash(model: torch.nn.Module) -> str:
     """Return a hash of every weight of the base, adapters left out.
 

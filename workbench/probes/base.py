@@ -2,21 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 
+from workbench.analysis.vectors.chance import Standing, standing
 from workbench.analysis.vectors.neighbours import Vocabulary
-from workbench.analysis.vectors.prompt import SoftPrompt
+from workbench.analysis.vectors.prompt import SoftPrompt, random_like
 from workbench.analysis.vectors.reading import Reading
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, ordinary_tokens, token_texts
 from workbench.probes.scoring import Scorer
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.runs.session import Session
+
+NUM_RANDOM = 19  # the fewest controls that can show a figure beyond chance at the 5 % level
+NOT_ACTING = (
+    "No better than chance: the prompt answers no better than random vectors of the same norms, "
+    "so this says nothing about what was learned."
+)
 
 Kind = Literal["vectors", "weights"]
 Cost = Literal["instant", "seconds", "minutes"]
@@ -91,6 +98,24 @@ class Subject:
         """Return token ids as the prefix that takes the instruction's place."""
         return Prefix((self.session.encoder.start().head_ids + tuple(token_ids),))
 
+    def random_prompts(self, count: int = NUM_RANDOM) -> list[np.ndarray]:
+        """Return random vectors (P, D) with the norms of the prompt's, `count` draws."""
+        return [random_like(self.soft_prompt.vectors, seed=seed) for seed in range(count)]
+
+    def acting(self, stage: str) -> Standing:
+        """Return the prompt's mean loss beside that of random vectors: does it act at all?"""
+        found = self.scorer.outcomes(
+            [self.prefix(v) for v in (self.soft_prompt.vectors, *self.random_prompts())],
+            partial(self.step, stage),
+        )
+        return standing(
+            "loss with the prompt, nats",
+            found[0].loss,
+            "random vectors of the same norms",
+            [outcome.loss for outcome in found[1:]],
+            low_is_better=True,
+        )
+
     def step(self, stage: str, done: int, total: int) -> None:
         """Tell how far the reading is.
 
@@ -103,13 +128,17 @@ class Subject:
 
 
 class Reader(Protocol):
-    """A frozen dataclass of options (`workbench.options.option`) that reads a subject."""
+    """A frozen dataclass of options (`workbench.options.option`) that reads a subject.
+
+    `needs_base` says whether it runs the base; others leave the model's thread to whoever asks.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     title: ClassVar[str]
     summary: ClassVar[str]
     kind: ClassVar[Kind]
     cost: ClassVar[Cost]
+    needs_base: ClassVar[bool]
 
     def read(self, subject: Subject) -> Reading:
         """Return what was found."""

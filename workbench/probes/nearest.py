@@ -15,7 +15,7 @@ from scipy import stats
 from workbench.analysis.vectors.chance import Standing, percentiles, standing
 from workbench.analysis.vectors.neighbours import Measure, Neighbours, Vocabulary, nearest
 from workbench.analysis.vectors.prompt import SoftPrompt, random_like
-from workbench.analysis.vectors.reading import Reading, Table
+from workbench.analysis.vectors.reading import Cell, Reading, Table
 from workbench.options import option
 from workbench.probes.base import Cost, Kind, Subject
 
@@ -37,6 +37,7 @@ class NearestTokens:
     summary: ClassVar[str] = "which tokens each vector lies closest to, and how much that says"
     kind: ClassVar[Kind] = "vectors"
     cost: ClassVar[Cost] = "instant"
+    needs_base: ClassVar[bool] = False
 
     k: int = option(5, minimum=2, maximum=50, help="Tokens per vector.")
     seed: int = option(0, minimum=0, help="Of the random vectors.")
@@ -190,7 +191,7 @@ def _slot_table(
     facts: _SlotFacts,
     percentile: dict[str, np.ndarray],
 ) -> Table:
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     for slot in range(len(prompt)):
         started = None if facts.started_as is None else int(facts.started_as[slot])
         rows.append(
@@ -235,9 +236,9 @@ def _measure_table(vocabulary: Vocabulary, found: dict[Measure, Neighbours]) -> 
         "distance": "distance",
     }
     size = len(found["centred"].ids)
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     for slot in range(size):
-        row: list[str | int | float | None] = [slot]
+        row: list[Cell] = [slot]
         for measure in names:
             ids, values = found[measure].ids[slot], found[measure].values[slot]
             row += [
@@ -257,7 +258,7 @@ def _measure_table(vocabulary: Vocabulary, found: dict[Measure, Neighbours]) -> 
 
 def _duplicates(vocabulary: Vocabulary, centred: Neighbours) -> list[Table]:
     counts = Counter(int(i) for i in centred.ids[:, 0])
-    rows: list[list[str | int | float | None]] = [
+    rows: list[list[Cell]] = [
         [
             vocabulary.tokens[token],
             count,
@@ -279,7 +280,7 @@ def _shared_with_others(
     vocabulary: Vocabulary, subject: Subject, centred: Neighbours, *, k: int
 ) -> list[Table]:
     """Return how many neighbours another prompt has too: another seed's is a control."""
-    rows: list[list[str | int | float | None]] = []
+    rows: list[list[Cell]] = []
     mine = set(centred.ids.ravel().tolist())
     for other in subject.others:
         theirs = nearest(vocabulary, other.vectors, k=k, measures=("centred",))["centred"]

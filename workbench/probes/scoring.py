@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from workbench.methods.learning import Outcome, score_answers
 from workbench.models.base import Conditioning, Prefix
+from workbench.models.engine import Engine
 from workbench.runs.session import Session
 
 
@@ -21,6 +22,10 @@ class Scorer:
         start = session.encoder.start()
         self._own_ids = [session.encoder.own_ids(s.fields, start) for s in self.samples]
         self._outcomes: dict[tuple[str, str | None], Outcome] = {}
+
+    def belongs_to(self, engine: Engine) -> bool:
+        """Return whether the scores are of the base in this engine."""
+        return self._session.engine is engine
 
     @property
     def num_items(self) -> int:

@@ -1,11 +1,16 @@
 """An experiment from start to report: what the batch command, a job and a chunk of a job do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.analysis.report import write_report
-from workbench.runs.experiment import Watcher, requests_of, run_experiment
+from workbench.analysis.vectors.reading import Reading
+from workbench.probes.base import Subject, open_vocabulary
+from workbench.probes.catalog import make_reader
+from workbench.probes.loading import kind_of, load_prompt
+from workbench.probes.scoring import Scorer
+from workbench.runs.experiment import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.spec import Experiment, store_experiment
 from workbench.runs.store import RunStore
@@ -39,5 +44,23 @@ def run_comparison(
     comparison = compare_runs(
         [ComparedRun(row.row, row.run) for row in rows], reference=experiment.reference
     )
-    write_report(comparison, folder)
+    write_report(comparison, folder, _first_looks(session, rows))
     return comparison
+
+
+def _first_looks(session: Session, rows: Sequence[RowRun]) -> list[Reading]:
+    """Return the quickest reading of each soft prompt among the runs; the base is not run."""
+    learned = [row for row in rows if kind_of(row.run) == "vectors"]
+    if not learned:
+        return []
+    vocabulary = open_vocabulary(session)
+    reader, found = make_reader("nearest"), []
+    for row in learned:
+        name = f"{row.row}, seed {row.run.spec.seed}"
+        prompt = load_prompt(session, row.run, name)
+        reading = reader.read(Subject(session, vocabulary, Scorer(session, 0), prompt))
+        kept = [table for table in reading.tables if table.slots][:1]
+        found.append(
+            reading.model_copy(update={"title": f"{reading.title}: {name}", "tables": kept})
+        )
+    return found

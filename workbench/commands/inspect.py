@@ -1,0 +1,250 @@
+"""`workbench inspect`: open what a run learned, each reading beside what chance would show."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from workbench.analysis.vectors.inspection_page import inspection_html
+from workbench.analysis.vectors.reading import Reading, Table
+from workbench.atomic import write_json, write_text
+from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.models.adapter_files import CONFIG_NAME
+from workbench.probes.base import Kind, Subject
+from workbench.probes.catalog import make_reader, reader_class, readers_of
+from workbench.progress import ProgressEvent
+from workbench.runs.session import open_task
+from workbench.runs.spec import Experiment, stored_experiment
+from workbench.runs.store import RunStore, StoredRun
+from workbench.service.desk import ModelDesk
+from workbench.service.inspecting import (
+    Inspector,
+    Learned,
+    controls,
+    learned_adapters,
+    learned_runs,
+)
+
+_SHOWN_ROWS = 24  # of a table in the terminal; the page has all
+_SHOWN_COLUMNS = 6
+
+
+def run(
+    target: str,
+    *,
+    against: Sequence[str],
+    readings: str | None,
+    settings: Sequence[str],
+    items: int,
+    html: Path | None,
+    json_file: Path | None,
+    runs: Path,
+) -> None:
+    """Read what a run learned, print it, and write the page if asked for."""
+    console = Console()
+    experiment, chosen, beside = _opened(target, against, runs)
+    names = _names(readings, chosen.kind)
+    options = _options(settings, names)
+    desk = ModelDesk()
+    try:
+        inspector = Inspector(desk, items)
+        with console.status("loading base model and task …"):
+            subject = inspector.subject(experiment, chosen, beside)
+        console.print(_subject_line(subject, chosen), highlight=False, style="bold", markup=False)
+        folder = (chosen.run.folder.parent if chosen.run is not None else runs) / "readings"
+        found = []
+        for name in names:
+            found.append(_read(console, inspector, subject, name, options[name], folder))
+            _print_reading(console, found[-1])
+    finally:
+        desk.close()
+    if html is not None:
+        facts = [subject.session.engine.info.name, subject.session.task.name, chosen.title]
+        facts += [f"beside {one.title}" for one in beside]
+        write_text(html, inspection_html(chosen.title, facts, found))
+        console.print(f"page: {html}", highlight=False, markup=False)
+    if json_file is not None:
+        write_json(json_file, {"readings": [reading.model_dump(mode="json") for reading in found]})
+        console.print(f"data: {json_file}", highlight=False, markup=False)
+
+
+def _opened(
+    target: str, against: Sequence[str], runs: Path
+) -> tuple[Experiment, Learned, list[Learned]]:
+    """Return the experiment to open, what is read, and what is held against it."""
+    found = {name: _find(name, runs) for name in dict.fromkeys((target, *against))}
+    made = [run for run in found.values() if isinstance(run, StoredRun)]
+    experiment = _experiment_of(made[0]) if made else Experiment()
+    chosen = [_learned(name, one) for name, one in found.items()]
+    if not chosen[0].kind or chosen[0].key.startswith("control:") and not made:
+        raise ConfigError(
+            f"inspect {target}: a control is read beside a run that says base and task. "
+            "Add --against RUN."
+        )
+    return experiment, chosen[0], chosen[1:]
+
+
+def _find(name: str, runs: Path) -> StoredRun | Path | str:
+    """Return a run, an adapter folder, or the key of a control.
+
+    Raises:
+        StoreError: nothing of that name.
+    """
+    if name in {one.key for one in controls()}:
+        return name
+    path = Path(name)
+    if (path / "record.json").is_file():
+        run = RunStore(path.resolve().parent).find(path.resolve().name)
+        if run is not None:
+            return run
+    if (path / CONFIG_NAME).is_file():
+        return path
+    for file in sorted(runs.rglob("record.json")) if runs.is_dir() else []:
+        if file.parent.name == name or file.parent.name.endswith(f"_{name}"):
+            run = RunStore(file.parent.parent).find(file.parent.name)
+            if run is not None:
+                return run
+    raise StoreError(
+        f"inspect: no run or adapter '{name}' (looked below {runs}). Give the id of a run (see: "
+        "workbench runs), its folder, the folder of an adapter in PEFT's format, or "
+        "control:random or control:instruction."
+    )
+
+
+def _learned(name: str, found: StoredRun | Path | str) -> Learned:
+    if isinstance(found, StoredRun):
+        if found.record.status != "finished":
+            raise StoreError(f"run {found.record.run_id}: is {found.record.status}; finish it.")
+        learned = learned_runs([found], found.spec.base)
+        if not learned:
+            raise ConfigError(
+                f"run {found.record.run_id}: '{found.spec.method}' learns nothing that could be "
+                "opened. Choose a run of a soft prompt or of a weight adapter."
+            )
+        return learned[0]
+    if isinstance(found, Path):
+        return learned_adapters({name: (f"adapter {found.name}", found)})[0]
+    return next(one for one in controls() if one.key == found)
+
+
+def _experiment_of(run: StoredRun) -> Experiment:
+    """Return the experiment that made a run, found beside it.
+
+    Raises:
+        StoreError: there is none, or its data have changed since.
+    """
+    parent = run.folder.parent
+    for folder in (parent, *sorted((parent / "jobs").glob("*"))):
+        experiment = stored_experiment(folder)
+        if experiment is None or experiment.task.name not in (None, run.spec.task["name"]):
+            continue
+        try:
+            digest = open_task(experiment.task).digest
+        except WorkbenchError:
+            continue
+        if digest == run.spec.task["digest"]:
+            base = run.spec.base
+            fixed = {"compute_dtype": base["compute_dtype"], "precision": base["precision"]}
+            return experiment.model_copy(update=fixed)
+    raise StoreError(
+        f"run {run.record.run_id}: no experiment.json beside it whose data are those of the run. "
+        "The data may have moved or changed; run the comparison again."
+    )
+
+
+def _names(readings: str | None, kind: Kind) -> list[str]:
+    """Return the readings asked for; without a word, those that take seconds at most."""
+    possible = readers_of(kind)
+    if readings == "all":
+        return possible
+    if readings is None:
+        return [name for name in possible if reader_class(name).cost != "minutes"]
+    names = [name.strip() for name in readings.split(",") if name.strip()]
+    for name in names:
+        if reader_class(name).kind != kind:
+            raise ConfigError(
+                f"--readings {name}: reads {reader_class(name).kind}, and {kind} are given. "
+                f"Possible here: {', '.join(possible)}."
+            )
+    if not names:
+        raise ConfigError(f"--readings: none named. Possible here: {', '.join(possible)}, or all.")
+    return names
+
+
+def _options(settings: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `--set reading.option=value` by reading, checked before anything is loaded."""
+    options: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        name, dot, option = key.strip().partition(".")
+        if not (sign and dot and option) or name not in options:
+            raise ConfigError(
+                f"--set {setting}: not of the form reading.option=value for a reading that is "
+                f"made ({', '.join(names)}). Example: --set nearest.k=10"
+            )
+        options[name][option] = yaml.safe_load(text)
+    for name in names:
+        make_reader(name, options[name])
+    return options
+
+
+def _read(
+    console: Console,
+    inspector: Inspector,
+    subject: Subject,
+    name: str,
+    options: dict[str, Any],
+    folder: Path,
+) -> Reading:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        line = bar.add_task(name, total=None)
+        for step in inspector.stream(subject, name, options, folder=folder):
+            if isinstance(step, Reading):
+                return step
+            _show(bar, line, name, step)
+    raise AssertionError(f"reading '{name}' ended without a result")
+
+
+def _show(bar: Progress, line: Any, name: str, step: ProgressEvent) -> None:
+    bar.update(
+        line, description=f"{name} · {step.stage}", completed=step.done, total=step.total or None
+    )
+
+
+def _subject_line(subject: Subject, chosen: Learned) -> str:
+    info, task = subject.session.engine.info, subject.session.task
+    return f"{info.name} · {info.precision} · {task.name} · {chosen.title}"
+
+
+def _print_reading(console: Console, reading: Reading) -> None:
+    console.print()
+    console.print(Text(reading.title, style="bold underline"))
+    console.print(Text(reading.verdict))
+    for place in reading.standings:
+        console.print(Text(f"  {place.words}", style="dim"))
+    for table in reading.tables:
+        console.print(_rich_table(table))
+
+
+def _rich_table(table: Table) -> RichTable:
+    shown = RichTable(title=Text(table.title), box=None, pad_edge=False, title_justify="left")
+    for column in table.columns[:_SHOWN_COLUMNS]:
+        shown.add_column(Text(column), overflow="fold")
+    for row in table.rows[:_SHOWN_ROWS]:
+        shown.add_row(*(Text("–" if c is None else str(c)) for c in row[:_SHOWN_COLUMNS]))
+    if len(table.rows) > _SHOWN_ROWS:
+        shown.caption = f"{len(table.rows) - _SHOWN_ROWS} more in the page (--html)"
+    return shown
