@@ -1,6 +1,6 @@
 """`workbench inspect`: open what a run learned, each reading beside what chance would show."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ def run(
         folder = (chosen.run.folder.parent if chosen.run is not None else runs) / "readings"
         found = []
         for name in names:
-            found.append(_read(console, inspector, subject, name, options[name], folder))
+            steps = inspector.stream(subject, name, options[name], folder=folder)
+            found.append(_last(console, name, steps))
             _print_reading(console, found[-1])
     finally:
         desk.close()
@@ -81,7 +82,7 @@ def _opened(
     made = [run for run in found.values() if isinstance(run, StoredRun)]
     experiment = _experiment_of(made[0]) if made else Experiment()
     chosen = [_learned(name, one) for name, one in found.items()]
-    if not chosen[0].kind or chosen[0].key.startswith("control:") and not made:
+    if not chosen[0].kind or (chosen[0].key.startswith("control:") and not made):
         raise ConfigError(
             f"inspect {target}: a control is read beside a run that says base and task. "
             "Add --against RUN."
@@ -193,14 +194,8 @@ def _options(settings: Sequence[str], names: Sequence[str]) -> dict[str, dict[st
     return options
 
 
-def _read(
-    console: Console,
-    inspector: Inspector,
-    subject: Subject,
-    name: str,
-    options: dict[str, Any],
-    folder: Path,
-) -> Reading:
+def _last(console: Console, name: str, steps: Iterator[ProgressEvent | Reading]) -> Reading:
+    """Return the reading that steps end in, showing how far it is."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -211,17 +206,12 @@ def _read(
     )
     with bar:
         line = bar.add_task(name, total=None)
-        for step in inspector.stream(subject, name, options, folder=folder):
+        for step in steps:
             if isinstance(step, Reading):
                 return step
-            _show(bar, line, name, step)
+            stage = f"{name} · {step.stage}"
+            bar.update(line, description=stage, completed=step.done, total=step.total or None)
     raise AssertionError(f"reading '{name}' ended without a result")
-
-
-def _show(bar: Progress, line: Any, name: str, step: ProgressEvent) -> None:
-    bar.update(
-        line, description=f"{name} · {step.stage}", completed=step.done, total=step.total or None
-    )
 
 
 def _subject_line(subject: Subject, chosen: Learned) -> str:

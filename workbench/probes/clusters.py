@@ -29,10 +29,10 @@ from workbench.options import option
 from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject
 
 _CENTRAL = 5  # tokens that name a cluster
-_WORDS = 1000  # English words of which one is guessed as a cluster's meaning
+_WORDS = 300  # English words of which one is guessed as a meaning; the model reads 50 a second
 _FREQUENT_TOKENS = 20_000  # byte-pair vocabularies list frequent tokens first
 _SHORTEST_WORD = 4  # letters; shorter tokens are mostly parts of words
-_MEANT = 50  # tokens of a cluster whose meaning is averaged, at most
+_MEANT = 20  # tokens of a cluster whose meaning is averaged, at most
 _RANDOM, _REAL = "random vectors of the same norms", "real tokens"
 _NOTES = [
     "k-means always finds clusters, in noise too: only a silhouette beyond that of random vectors "

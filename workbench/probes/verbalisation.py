@@ -41,6 +41,7 @@ _ABOUT = (
     "Instruction:"
 )
 _PROMPTS = {"copy": (_COPY, "\nCopy:"), "about": (_ABOUT, "\nAsks for:")}
+_PROMPTS_AT_ONCE = 7  # of 8 rows each: the engine's batch
 _RECOVERED = 0.9  # share of a known instruction's tokens from which on the base can be asked
 _NOTES = [
     "What the base writes is a guess coloured by the examples in the asking prompt; random vectors "
@@ -76,12 +77,11 @@ class Verbalisation:
         said = self._said(subject, prompt.vectors, "vectors, one by one")
         known = self._known(subject)
         by_chance = self._chance(subject)
-        found = self._written(subject, prompt.vectors, cells)
-        start = None if prompt.start is None else self._written(subject, prompt.start, cells)
-        random = []
-        for number, drawn in enumerate(subject.random_prompts()):
-            subject.step("random vectors", number, NUM_RANDOM)
-            random.append(self._written(subject, drawn, cells))
+        asked = [prompt.vectors, *subject.random_prompts()]
+        if prompt.start is not None:
+            asked.append(prompt.start)
+        found, *others = self._written(subject, asked, cells)
+        random, start = others[:NUM_RANDOM], next(iter(others[NUM_RANDOM:]), None)
         words = _countable_words(subject)
         named = standing(
             "share of vectors named as their nearest token",
@@ -147,29 +147,46 @@ class Verbalisation:
         return hits
 
     def _written(
-        self, subject: Subject, vectors: np.ndarray, cells: Sequence[tuple[int, int]]
-    ) -> Texts:
-        """Return what is written when vectors, or their states, stand in the asking prompts."""
-        encoder, engine = subject.session.encoder, subject.session.engine
-        soft = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
-        states = engine.states_of_prefix(Prefix((soft,)))
-        rows, keys = [], []
-        for name, (before, after) in _PROMPTS.items():
-            head = encoder.encode(before)
-            for source, target in cells:
-                patch = Patch(target, len(head), states[source])
-                patches = () if (source, target) == (0, 0) else (patch,)
-                rows.append(Conditioning(Prefix((head, soft), patches), encoder.encode(after)))
-                keys.append((name, source, target))
+        self, subject: Subject, prompts: Sequence[np.ndarray], cells: Sequence[tuple[int, int]]
+    ) -> list[Texts]:
+        """Return what is written when each prompt, or its states, stands where it is asked for."""
+        engine = subject.session.engine
         options = GenerationOptions(max_new_tokens=self.max_new_tokens, stop=("\n",))
-        texts = engine.generate(rows, options, should_stop=subject.should_stop)
-        return {key: text.text.strip() for key, text in zip(keys, texts, strict=True)}
+        found: list[Texts] = []
+        for first in range(0, len(prompts), _PROMPTS_AT_ONCE):
+            subject.step("copies and descriptions", first, len(prompts))
+            asked = [
+                _asking(subject, vectors, cells)
+                for vectors in prompts[first : first + _PROMPTS_AT_ONCE]
+            ]
+            rows = [row for one in asked for row in one.values()]
+            texts = iter(engine.generate(rows, options, should_stop=subject.should_stop))
+            found += [{key: next(texts).text.strip() for key in one} for one in asked]
+        return found
+
+
+def _asking(
+    subject: Subject, vectors: np.ndarray, cells: Sequence[tuple[int, int]]
+) -> dict[tuple[str, int, int], Conditioning]:
+    """Return the asking prompts with the vectors, or their states, in place."""
+    encoder, engine = subject.session.encoder, subject.session.engine
+    soft = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+    states = engine.states_of_prefix(Prefix((soft,)))
+    rows = {}
+    for name, (before, after) in _PROMPTS.items():
+        head = encoder.encode(before)
+        for source, target in cells:
+            patch = Patch(target, len(head), states[source])
+            patches = () if (source, target) == (0, 0) else (patch,)
+            prefix = Prefix((head, soft), patches)
+            rows[name, source, target] = Conditioning(prefix, encoder.encode(after))
+    return rows
 
 
 def _cells(depth: int) -> list[tuple[int, int]]:
     """Return (source layer, target layer): the vectors themselves, and later states."""
     early, middle, half = depth // 10, depth // 4, depth // 2
-    chosen = [(0, 0), (early, early), (middle, early), (half, early), (middle, middle)]
+    chosen = [(0, 0), (middle, early), (half, early), (middle, middle)]
     return list(dict.fromkeys(chosen))
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from workbench.analysis.vectors.chance import NO_BETTER, Standing, standing
 from workbench.analysis.vectors.low_rank import (
@@ -62,6 +63,10 @@ class WeightChanges:
 
     def read(self, subject: Subject) -> Reading:
         """Return size and rank per module, and overlaps beside random ones."""
+        with threadpool_limits(1, user_api="blas"):  # hundreds of products too small to share
+            return self._read(subject)
+
+    def _read(self, subject: Subject) -> Reading:
         changes = _changes(read_adapter(_weights_of(subject).folder))
         others = {
             name: _changes(read_adapter(other.folder))

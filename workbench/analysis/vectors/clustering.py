@@ -4,13 +4,14 @@ Sources: silhouette: Rousseeuw 1987; adjusted Rand index: Hubert and Arabie 1985
 Campello et al. 2013. Rows are directions (`projection.directions`): centred, of length one.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 MAX_CLUSTERS = 8
 MIN_ROWS = 4  # with three, every split leaves a cluster of one
@@ -56,7 +57,8 @@ def k_means(rows: np.ndarray, *, seed: int) -> Clustering | None:
     """
     rows = np.asarray(rows, dtype=np.float64)
     most = min(MAX_CLUSTERS, len(rows) - 1, len(np.unique(rows.round(9), axis=0)))
-    tried = {count: _labels(rows, count, seed=seed) for count in range(2, most + 1)}
+    with _one_thread():
+        tried = {count: _labels(rows, count, seed=seed) for count in range(2, most + 1)}
     scores = {count: float(silhouette_score(rows, labels)) for count, labels in tried.items()}
     if not scores:
         return None
@@ -88,7 +90,8 @@ def stability(rows: np.ndarray, num_clusters: int, *, seed: int) -> float:
         1 if all are the same, about 0 if they agree as chance would.
     """
     rows = np.asarray(rows, dtype=np.float64)
-    runs = [_labels(rows, num_clusters, seed=seed + 1 + i) for i in range(_SEEDS)]
+    with _one_thread():
+        runs = [_labels(rows, num_clusters, seed=seed + 1 + i) for i in range(_SEEDS)]
     return float(np.mean([agreement(one, other) for one, other in combinations(runs, 2)]))
 
 
@@ -98,8 +101,11 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _labels(rows: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    with threadpool_limits(
-        1, user_api="openmp"
-    ):  # threads that wait for each other: 20 times slower
-        labels: np.ndarray = KMeans(count, n_init=_STARTS, random_state=seed).fit_predict(rows)
+    labels: np.ndarray = KMeans(count, n_init=_STARTS, random_state=seed).fit_predict(rows)
     return labels
+
+
+def _one_thread() -> AbstractContextManager[object]:
+    """Keep k-means to one thread: for so few rows several wait for each other, 20 times slower."""
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="openmp")
+    return limits
