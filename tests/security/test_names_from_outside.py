@@ -76,6 +76,14 @@ EXPERIMENTS = {
     "an adapter by path": {"methods": {"imported": {"adapter": "/etc"}}},
     "an adapter by path, renamed": {"methods": {"x": {"method": "imported", "adapter": "."}}},
     "an adapter of the package": {"methods": {"imported": {"adapter": "../examples/lora"}}},
+    "a start by path": {
+        "methods": {"prompt_tuning": {"init": "prompt", "init_prompt": "/etc"}},
+    },
+    "a start by path of the package": {
+        "methods": {
+            "prompt_tuning": {"init": "prompt", "init_prompt": "../examples/soft_prompt/adapter"},
+        },
+    },
     "a revision": {"revision": "main"},
     "a row with markup": {"methods": {"<b>x</b>": {"method": "zero_shot"}}},
     "a row with a newline": {"methods": {"a\nb": {"method": "zero_shot"}}},

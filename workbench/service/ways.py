@@ -38,6 +38,7 @@ EXAMPLES: Mapping[str, str] = {
 """Adapters of the package, trained on the default task, by folder: their row names."""
 
 _WORDS, _RUN, _IMPORT, _EXAMPLE = "words:", "run:", "import:", "example:"
+_ADAPTER = "adapter"  # the folder in a run's
 _EXAMPLE_FOLDER = Path(__file__).parents[1] / "examples"
 
 
@@ -78,6 +79,8 @@ def experiment_of(
     profile.check_model(setting.model)
     task = task_choice(workspace, setting.task).model_dump()
     rows = {name: dict(options) for name, options in (methods or {"zero_shot": {}}).items()}
+    for options in rows.values():
+        _own_start(workspace, options)
     changes = {
         "model": setting.model,
         "precision": setting.precision,
@@ -115,6 +118,7 @@ def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Expe
         _check_row_name(row)
         if asked.method_of(row)[0] == "imported":
             options["adapter"] = _imported_folder(workspace, options.get("adapter"))
+        _own_start(workspace, options)
     changes = {
         **asked.model_dump(mode="json"),
         "task": task,
@@ -274,6 +278,21 @@ def _imported_folder(workspace: Workspace, name: object) -> str:
     if name not in imported_folders(workspace):
         raise StoreError(f"adapter {str(name)[:60]!r}: not found among yours. Import it again.")
     return str(workspace.imports / str(name))
+
+
+def _own_start(workspace: Workspace, options: dict[str, Any]) -> None:
+    """Put the adapter folder of one of the visitor's runs in place of its id, for a warm start.
+
+    A run that was started so names the folder already; only the run's name in it is believed.
+
+    Raises:
+        StoreError: no such run, or not the visitor's.
+    """
+    asked = options.get("init_prompt")
+    if asked is not None:
+        path = Path(str(asked))
+        name = path.parent.name if path.name == _ADAPTER and len(path.parts) > 1 else asked
+        options["init_prompt"] = str(workspace.run(name).adapter_folder)
 
 
 def _check_row_name(row: str) -> None:

@@ -452,3 +452,36 @@ def test_a_run_is_called_by_row_seed_and_hash(workspace):
     run = workspace.run(store_run(workspace.folder, seed=5))
 
     assert run_title(run) == f"zero_shot · seed 5 · {run.spec.digest[:4]}"
+
+
+# A warm start
+
+
+def warm(start: object) -> dict[str, dict[str, object]]:
+    return {"prompt_tuning": {"init": "prompt", "init_prompt": start}}
+
+
+def test_a_warm_start_is_named_by_a_run_of_ones_own(workspace):
+    run_id = store_run(workspace.folder)
+    started = experiment_of(workspace, LOCAL, Setting(), methods=warm(run_id))
+    folder = str(workspace.run(run_id).adapter_folder)
+
+    assert started.methods["prompt_tuning"]["init_prompt"] == folder
+    again = experiment_of(workspace, LOCAL, Setting(), methods=warm(folder))
+    assert again.methods["prompt_tuning"]["init_prompt"] == folder
+
+
+@pytest.mark.parametrize("start", ["/etc", "..", "no-such-run", "/etc/x/adapter", "adapter", 7])
+def test_nothing_else_is_a_start(workspace, start):
+    with pytest.raises(StoreError):
+        experiment_of(workspace, LOCAL, Setting(), methods=warm(start))
+
+
+def test_a_run_of_somebody_else_is_no_start(tmp_path):
+    anna, ben = visitor(tmp_path, ANNA), visitor(tmp_path, BEN)
+    run_id = store_run(anna.folder)
+    small = Setting(model=CPU_SPACE.models[0])
+
+    for start in (run_id, str(anna.run(run_id).adapter_folder)):
+        with pytest.raises(StoreError, match="not found among your runs"):
+            experiment_of(ben, LOCAL, small, methods=warm(start))
