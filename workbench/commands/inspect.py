@@ -215,8 +215,8 @@ def _last(console: Console, name: str, steps: Iterator[ProgressEvent | Reading])
 
 
 def _subject_line(subject: Subject, chosen: Learned) -> str:
-    info, task = subject.session.engine.info, subject.session.task
-    return f"{info.name} · {info.precision} · {task.name} · {chosen.title}"
+    info = subject.session.engine.info
+    return f"{info.name} · {info.precision} · read on {subject.session.task.name} · {chosen.title}"
 
 
 def _print_reading(console: Console, reading: Reading) -> None:
