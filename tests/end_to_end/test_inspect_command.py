@@ -27,10 +27,17 @@ def made(tiny_folder, tmp_path_factory) -> Path:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])
         writer.writerows([f"{w} {i}", w] for i in range(20) for w in ("good", "bad"))
-    quick = ["--set", "methods.prompt_tuning.steps=4", "--set", "methods.prompt_tuning.eval_every=2",
-             "--set", "methods.lora.steps=2", "--set", "methods.prompt_tuning.seeds=[0,1]"]  # fmt: skip
-    asked = ["compare", "--model", tiny_folder, "--precision", "fp32", "--train", rows,
-             "--methods", "zero_shot,prompt_tuning,lora", "--out", folder / "runs" / "mine", *quick]  # fmt: skip
+    settings = (
+        "methods.prompt_tuning.steps=4",
+        "methods.prompt_tuning.eval_every=2",
+        "methods.prompt_tuning.seeds=[0,1]",
+        "methods.lora.steps=2",
+    )
+    quick = [word for setting in settings for word in ("--set", setting)]
+    base = ["--model", tiny_folder, "--precision", "fp32"]
+    rows_to_run = ["--methods", "zero_shot,prompt_tuning,lora"]
+    out = ["--out", folder / "runs" / "mine"]
+    asked = ["compare", *base, "--train", rows, *rows_to_run, *out, *quick]
     result = CliRunner().invoke(app, list(map(str, asked)))
     assert result.exit_code == 0, result.output
     return folder / "runs"
@@ -44,8 +51,9 @@ def test_a_prompt_is_opened_beside_another_and_written_as_a_page(made, tmp_path)
     one, other = run_ids(made, "prompt_tuning")
     page, data = tmp_path / "page.html", tmp_path / "data.json"
 
-    result = inspect(one, "--against", other, "--runs", made, "--items", "4", "--html", page,
-                     "--json", data, "--readings", "nearest,truncation,attention,similarity")  # fmt: skip
+    beside = [one, "--against", other, "--runs", made, "--items", "4"]
+    files = ["--html", page, "--json", data]
+    result = inspect(*beside, *files, "--readings", "nearest,truncation,attention,similarity")
 
     assert result.exit_code == 0, result.output
     for title in ("Nearest tokens", "How many vectors are needed", "Attention on the prompt",

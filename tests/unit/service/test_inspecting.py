@@ -170,7 +170,7 @@ def test_an_error_of_a_reading_reaches_who_asked(workspace, experiment, inspecto
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
     subject = inspector.subject(experiment, one)
 
-    with pytest.raises(ConfigError, match="unknown reading 'nearst'. Did you mean 'nearest'"):
+    with pytest.raises(ConfigError, match=r"unknown reading 'nearst'\. Did you mean 'nearest'"):
         inspector.read(subject, "nearst", {}, folder=tmp_path)
     with pytest.raises(ConfigError, match=r"readings\.nearest\.k: 1 is out of bounds"):
         inspector.read(subject, "nearest", {"k": 1}, folder=tmp_path)
