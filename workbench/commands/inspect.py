@@ -65,7 +65,7 @@ def run(
     finally:
         desk.close()
     if html is not None:
-        facts = [subject.session.engine.info.name, subject.session.task.name, chosen.title]
+        facts = [subject.session.engine.info.name, f"read on {subject.session.task.name}"]
         facts += [f"beside {one.title}" for one in beside]
         write_text(html, inspection_html(chosen.title, facts, found))
         console.print(f"page: {html}", highlight=False, markup=False)

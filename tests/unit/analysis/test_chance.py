@@ -70,3 +70,18 @@ def test_a_verdict_names_what_is_and_what_is_not():
     assert verdict([poor]) == "B: no better than chance."
     assert verdict([good]) == "A: better than chance."
     assert verdict([good, poor]) == "Better than chance: a. No better than chance: b."
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.5, 9.0])
+def test_the_strip_shows_the_band_and_the_figure_in_order(value):
+    found = standing("x", value, "controls", np.linspace(0, 1, 101))
+    begin, end, at = found.band
+
+    assert 0 < begin < end < 100
+    assert 0 < at < 100
+    ordered = sorted([(found.low, begin), (found.high, end), (value, at)])
+    assert [place for _, place in ordered] == sorted([begin, end, at])
+
+
+def test_controls_without_spread_still_have_a_strip():
+    assert standing("x", 1.0, "same", np.ones(19)).band == (50.0, 50.0, 50.0)

@@ -46,6 +46,17 @@ class Standing(BaseModel):
         return self.p_value <= LEVEL
 
     @property
+    def band(self) -> tuple[float, float, float]:
+        """Where the control's band begins and ends and where the figure lies, in % of a strip."""
+        low, high = min(self.low, self.value), max(self.high, self.value)
+        margin = 0.06 * (high - low) or 1.0
+        width = high - low + 2 * margin
+        begin, end, at = (
+            100 * (figure - low + margin) / width for figure in (self.low, self.high, self.value)
+        )
+        return begin, end, at
+
+    @property
     def words(self) -> str:
         """Say so in plain words, figures included."""
         judged = "better than chance" if self.is_better else NO_BETTER
