@@ -19,6 +19,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import freed_memory
 import page_load
+import readings
 import resident_memory
 import scoring
 import side_by_side
@@ -27,7 +28,7 @@ from material import load_engine, load_material
 from measuring import machine
 from workbench.memory import keep_freed_memory
 
-_PARTS = ("scoring", "side_by_side", "training_step", "memory", "freed_memory", "page")
+_PARTS = ("scoring", "side_by_side", "training_step", "memory", "freed_memory", "page", "readings")
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _COLUMNS = "| what | ratio | single repeats | target | measured |\n|---|---|---|---|---|"
 
@@ -75,6 +76,8 @@ def _report(parts: list[str], folder: Path, began: float) -> str:
             figures = freed_memory.measure(task)
         elif part == "page":
             figures = page_load.measure(folder / part)
+        elif part == "readings":
+            figures = readings.measure(folder / part)
         elif part == "side_by_side":
             figures = side_by_side.measure(engine, task, fitted or {})
         else:
