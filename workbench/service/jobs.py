@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.atomic import write_json
-from workbench.errors import ConfigError, StoreError
+from workbench.errors import StoreError
 from workbench.runs.spec import Experiment, store_experiment, stored_experiment
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
@@ -310,11 +310,7 @@ def _check_room(workspace: Workspace, profile: Profile) -> None:
         raise StoreError(
             f"jobs: the queue is full ({everyone} waiting or running). Try again in a few minutes."
         )
-    if workspace.is_public and workspace.stored_bytes() > caps.stored_bytes:
-        raise ConfigError(
-            f"space: your runs take more than {caps.stored_bytes // 1_000_000} MB. Delete some "
-            "under Runs."
-        )
+    workspace.check_space(caps.stored_bytes)
 
 
 def _start_process(folder: Path) -> None:

@@ -142,6 +142,7 @@ def keep_upload(
         TaskError: the rows cannot be used as mapped.
     """
     look_at(path, caps)
+    workspace.check_space(caps.stored_bytes)
     content = path.read_bytes()
     stem = _slug(name or path.stem)
     if (prompts_folder() / stem).is_dir():  # its wordings fit other fields and labels

@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
-from workbench.errors import StoreError
+from workbench.errors import ConfigError, StoreError
 from workbench.runs.spec import EXPERIMENT_FILE
 from workbench.runs.store import RunStore, StoredRun
 
@@ -149,6 +149,18 @@ class Workspace:
             with suppress(OSError):  # a running job replaces its files meanwhile
                 total += path.stat().st_size if path.is_file() else 0
         return total
+
+    def check_space(self, most: int) -> None:
+        """Refuse to keep more of a visitor who has `most` bytes already; one's own disk is free.
+
+        Raises:
+            ConfigError: says how much may be kept.
+        """
+        if self.is_public and self.stored_bytes() > most:
+            raise ConfigError(
+                f"space: your runs and files take more than {most // 1_000_000} MB. Delete some "
+                "under Runs."
+            )
 
     def _run_in(self, root: Path, name: str) -> StoredRun | None:
         run = RunStore(root).find(name)

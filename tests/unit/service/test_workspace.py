@@ -1,5 +1,6 @@
 """Workspaces: names cannot leave a folder, and no visitor sees what another one has."""
 
+import dataclasses
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visitors import ANNA, BEN, keep_rows, local_workspace, store_run, visitor
-from workbench.errors import StoreError, WorkbenchError
+from visitors import ANNA, BEN, keep_rows, local_workspace, store_run, visitor, write_rows
+from workbench.errors import ConfigError, StoreError, WorkbenchError
 from workbench.runs.spec import Experiment, TaskChoice, store_experiment
 from workbench.runs.store import RunStore
 from workbench.service import jobs
@@ -434,3 +435,30 @@ def test_stored_bytes_are_the_files_below_the_folder(tmp_path):
     (workspace.folder / "note").write_bytes(b"x" * 24)
 
     assert workspace.stored_bytes() == 1024
+
+
+@pytest.mark.parametrize("what", ["upload", "job", "import"])
+def test_a_visitor_over_the_cap_keeps_nothing_more(what, tmp_path, lora_export):
+    from types import SimpleNamespace
+
+    from workbench.service import jobs
+    from workbench.service.profile import CPU_SPACE, Caps
+    from workbench.service.uploads import ColumnChoice, keep_upload
+    from workbench.ui import runs
+
+    anna = visitor(tmp_path, ANNA)
+    store_run(anna.folder)
+    rows = write_rows(tmp_path / "rows.csv")
+    caps = Caps(stored_bytes=10)
+    profile = dataclasses.replace(CPU_SPACE, caps=caps)
+    context = SimpleNamespace(workspace=lambda token: anna, profile=profile)
+    tries = {
+        "upload": lambda: keep_upload(anna, caps, rows, "x", ColumnChoice("message", "intent")),
+        "job": lambda: jobs.submit(
+            anna, profile, Experiment(model=profile.models[0]), kind="train", title="x"
+        ),
+        "import": lambda: runs.on_import.__wrapped__(context, ANNA, str(rows)),
+    }
+
+    with pytest.raises(ConfigError, match="your runs and files take more than 0 MB"):
+        tries[what]()
