@@ -18,11 +18,12 @@ from workbench.runs.spec import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile, detect_profile
-from workbench.ui import api, compare, evaluate, runs, setup, shared_runs, train
+from workbench.ui import api, compare, evaluate, inspect, runs, setup, shared_runs, train
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
+from workbench.ui.vector_map import script_route
 
 _QUEUE_SIZE = 32  # events that may wait; one more is told at once that the queue is full
 
@@ -56,6 +57,8 @@ def build_app(context: AppContext) -> gr.Blocks:
                 train.build(context, shared, tab)
             with gr.Tab("Evaluate", id="evaluate") as tab:
                 evaluate.build(context, shared, tab)
+            with gr.Tab("Inspect", id="inspect") as tab:
+                inspect.build(context, shared, tab)
             with gr.Tab("Runs", id="runs") as tab:
                 runs.build(context, shared, tab)
         api.build(context)
@@ -92,7 +95,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         space_host=os.environ.get("SPACE_HOST", ""),
     )
     return {
-        "app_kwargs": {"middleware": [guard]},
+        "app_kwargs": {"middleware": [guard], "routes": [script_route()]},
         "theme": make_theme(),
         "css": style,
         "show_error": False,

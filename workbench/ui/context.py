@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import wraps
+from functools import cached_property, wraps
 from inspect import isgeneratorfunction
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
@@ -16,6 +16,7 @@ import gradio as gr
 from workbench.errors import WorkbenchError, without_folders
 from workbench.runs.spec import Experiment
 from workbench.service.desk import ModelDesk
+from workbench.service.inspecting import Inspector
 from workbench.service.profile import Profile
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
@@ -44,6 +45,11 @@ class AppContext:
     desk: ModelDesk
     exports: Path
     run_chunk: Callable[[str], str]
+
+    @cached_property
+    def inspector(self) -> Inspector:
+        """Makes readings of what was learned, on the desk's base."""
+        return Inspector(self.desk)
 
     @property
     def has_login(self) -> bool:

@@ -115,7 +115,9 @@ def on_import(context: AppContext, token: object, file: str | None) -> str:
     """Check and keep an adapter trained elsewhere."""
     if file is None:
         raise ConfigError("import: choose a zip file with the two files of a PEFT adapter.")
-    folder, summary = import_adapter(Path(file), context.workspace(token).imports)
+    workspace = context.workspace(token)
+    workspace.check_space(context.profile.caps.stored_bytes)
+    folder, summary = import_adapter(Path(file), workspace.imports)
     return render("imported", name=folder.name, summary=summary)
 
 

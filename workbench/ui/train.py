@@ -70,7 +70,11 @@ def trained_methods() -> list[str]:
 
 def option_fields(method: str) -> list[OptionField]:
     """Return a method's options, its own before those that all trained methods share."""
-    found = method_class(method)
+    return fields_of(method_class(method))
+
+
+def fields_of(found: type) -> list[OptionField]:
+    """Return the options of a dataclass whose fields are `workbench.options.option`."""
     hints = typing.get_type_hints(found)
     fields = {field.name: field for field in dataclasses.fields(found)}
     own = [name for name in found.__annotations__ if name in fields]
@@ -100,12 +104,23 @@ def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         ConfigError: every wrong value and unknown name at once.
     """
-    prefix = f"{method}__"
+    return read_options(method_class(method), method, values, where=f"methods.{method}")
+
+
+def read_options(
+    found: type, name: str, values: Mapping[str, object], *, where: str
+) -> dict[str, Any]:
+    """Return the options that a page's fields `<name>__<option>` give a dataclass.
+
+    Raises:
+        ConfigError: every wrong value and unknown name at once.
+    """
+    prefix, options = f"{name}__", fields_of(found)
     names = [key.removeprefix(prefix) for key in values if key.startswith(prefix)]
-    known = {option.name for option in option_fields(method)}
+    known = {option.name for option in options}
     given = {name[:80]: values[prefix + name] for name in names if name not in known}
-    for option in option_fields(method):
-        value = values.get(f"{method}__{option.name}", option.default)
+    for option in options:
+        value = values.get(prefix + option.name, option.default)
         if isinstance(value, str):
             value = _read(value, option)
         if value is None:
@@ -114,7 +129,7 @@ def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
             value = int(value)
         if value != option.default:
             given[option.name] = value
-    check_options(method_class(method), given, where=f"methods.{method}")
+    check_options(found, given, where=where)
     return given
 
 
@@ -143,7 +158,7 @@ def training_experiment(
 @shows_problem
 def on_estimate(context: AppContext, *, method: str, seed: object, **values: object) -> str:
     """Return what the chosen training would cost."""
-    setting, options = _split(values)
+    setting, options = split_values(values)
     _, experiment = training_experiment(context, setting, method, seed, options)
     step = context.desk.measured(experiment, measure_step)
     found = context.desk.call(
@@ -159,7 +174,7 @@ def on_train(
     context: AppContext, *, method: str, seed: object, **values: object
 ) -> Iterator[list[Any]]:
     """Start a training and show it; where the accelerator is lent by the call, train in chunks."""
-    setting, options = _split(values)
+    setting, options = split_values(values)
     workspace, experiment = training_experiment(context, setting, method, seed, options)
     context.desk.task(experiment.task)  # a task that cannot be had is said now
     title = f"{method} on {experiment.task.name}"
@@ -259,15 +274,15 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
         with gr.Group(visible=name == default) as group:
             with gr.Row():
                 for option in options[:_MAIN_OPTIONS]:
-                    fields[f"{name}__{option.name}"] = _component(name, option)
+                    fields[f"{name}__{option.name}"] = option_component(name, option)
             with gr.Accordion("More options", open=False), gr.Row():
                 for option in options[_MAIN_OPTIONS:]:
-                    fields[f"{name}__{option.name}"] = _component(name, option)
+                    fields[f"{name}__{option.name}"] = option_component(name, option)
         groups.append(group)
     return fields, groups
 
 
-def _component(method: str, option: OptionField) -> Any:
+def option_component(method: str, option: OptionField) -> Any:
     """Return the input for an option; bounds are said, and checked where all doors check them."""
     label = option.name.replace("_", " ")
     shared: dict[str, Any] = {
@@ -311,7 +326,7 @@ def _read(text: str, option: OptionField) -> Any:
         return text
 
 
-def _split(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
+def split_values(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
     """Return the first row's values, and the options'."""
     options = {key: value for key, value in values.items() if "__" in key}
     return SettingValues(**{k: v for k, v in values.items() if "__" not in k}), options

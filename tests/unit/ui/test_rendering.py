@@ -13,8 +13,11 @@ from pages import HOSTILE, Seen, dangers
 from visitors import local_workspace, store_run
 from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
+from workbench.analysis.vectors.chance import standing
+from workbench.analysis.vectors.reading import Reading
 from workbench.metrics import Estimate
 from workbench.models.adapter_import import AdapterSummary
+from workbench.progress import ProgressEvent
 from workbench.service.asking import PromptPiece
 from workbench.service.estimate import CostEstimate
 from workbench.service.jobs import JobStatus, RowResult
@@ -42,6 +45,11 @@ def status(text: str, **changes: Any) -> JobStatus:
         "figures": {"loss": 1.0, "dev_accuracy": 0.5}, "seconds_left": 3.0, "memory_bytes": 5,
     }  # fmt: skip
     return JobStatus(**content | changes)
+
+
+def reading(text: str) -> Reading:
+    place = standing(text, 0.5, text, [0.1, 0.2])
+    return Reading(name="nearest", title=text, verdict=text, standings=[place])
 
 
 @cache
@@ -104,12 +112,25 @@ TEMPLATES: dict[str, Any] = {
         "status": status(text), "fraction": 0.5, "ahead": 1, "drawing": drawing(text),
         "message": text, "command": text, "log": text, "can_resume": True,
     },
+    "learned": lambda text: {
+        "summary": AdapterSummary("prompt_tuning", 5, 0, (), 3, 2, text, text),
+        "run": run(text)["run"],
+    },
     "link": lambda text: {"query": f"?run={text}", "is_public": True},
     "preview": lambda text: {
         "shared": text, "own": text, "target": text, "num_shared": 3, "num_own": 4, "share": 0.1,
         "context_length": 1024, "words": [(text, 2)],
     },
     "problem": lambda text: {"text": text},
+    "reading": lambda text: {"reading": reading(text)},
+    "reading_details": lambda text: {
+        "drawings": [drawing(text)], "notes": [text],
+        "tables": [{
+            "title": text, "note": text, "columns": [{"name": text, "look": "wb-left"}],
+            "rows": [{"cells": [text], "slot": 0}, {"cells": [text], "slot": None}],
+        }],
+    },
+    "reading_progress": lambda text: {"event": ProgressEvent(text, 1, 3, {"seconds": 2.0})},
     "results": lambda text: {
         "headline": text, "subtitle": [text], "rows": [leaderboard_row(text)], "reference": text,
         "drawing": drawing(text), "warnings": [text],
@@ -122,6 +143,7 @@ TEMPLATES: dict[str, Any] = {
                          ({text: text}, text)),
         "licence": text,
     },
+    "vector_card": lambda text: {"slot": 3, "parts": [(text, [(text, text)])]},
 }  # fmt: skip
 
 SILENT = ("estimate", "drawing")  # templates into which no foreign text goes but a figure's

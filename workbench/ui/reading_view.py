@@ -1,0 +1,139 @@
+"""A reading as HTML: its verdict, figures beside chance, charts and tables, and files to take."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.analysis.display import NOTHING, one_line
+from workbench.analysis.spreadsheet import csv_text
+from workbench.analysis.vectors.figures import chart_plot
+from workbench.analysis.vectors.reading import Cell, Map, Reading, Table
+from workbench.atomic import write_bytes, write_json, write_text
+from workbench.errors import ConfigError
+from workbench.progress import ProgressEvent
+from workbench.ui.rendering import render
+
+_LONG_TEXT = 20  # characters
+_GAP = "  "  # between the tokens of a cell
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    look: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    cells: Sequence[str]
+    slot: int | None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A table as the template wants it."""
+
+    title: str
+    note: str
+    columns: Sequence[_Column]
+    rows: Sequence[_Row]
+
+
+def verdict_html(reading: Reading) -> str:
+    """Return what a reading comes to, and its figures beside chance."""
+    return render("reading", reading=reading)
+
+
+def details_html(reading: Reading) -> str:
+    """Return a reading's charts, tables and notes; a map is drawn elsewhere."""
+    drawings = [
+        chart_plot(chart, name=f"inspect-{reading.name}-{number}").svg_drawing()
+        for number, chart in enumerate(reading.charts)
+        if not isinstance(chart, Map)
+    ]
+    tables = [_shown(table) for table in reading.tables]
+    return render("reading_details", drawings=drawings, tables=tables, notes=reading.notes)
+
+
+def progress_html(event: ProgressEvent) -> str:
+    """Return how far a reading is."""
+    return render("reading_progress", event=event)
+
+
+def map_of(reading: Reading) -> Map | None:
+    """Return the map among a reading's charts, if there is one."""
+    return next((chart for chart in reading.charts if isinstance(chart, Map)), None)
+
+
+def slots_of(reading: Reading) -> list[int]:
+    """Return the vectors a reading speaks about one by one."""
+    chart = map_of(reading)
+    points = [] if chart is None else [p for layer in chart.layers for p in layer.points]
+    found = {slot for table in reading.tables for slot in table.slots}
+    return sorted(found | {point.slot for point in points if point.slot is not None})
+
+
+def card_html(nearest: Reading, slot: int) -> str:
+    """Return everything the reading of nearest tokens says about one vector.
+
+    Raises:
+        ConfigError: no such vector.
+    """
+    parts = []
+    for table in nearest.tables:
+        if slot in table.slots:
+            row = table.rows[table.slots.index(slot)]
+            facts = [(name, _text(cell)) for name, cell in zip(table.columns, row, strict=True)]
+            parts.append((table.title, facts[1:]))
+    if not parts:
+        raise ConfigError(f"vector: {slot} is none of this prompt's. Choose one from the list.")
+    return render("vector_card", slot=slot, parts=parts)
+
+
+def write_files(reading: Reading, folder: Path) -> list[Path]:
+    """Write a reading as JSON, its tables as CSV and its charts as PNG; return the files."""
+    paths = [folder / f"{reading.name}.json"]
+    write_json(paths[0], reading.model_dump(mode="json"))
+    for number, table in enumerate(reading.tables, 1):
+        paths.append(folder / f"{reading.name}-table-{number}-{_slug(table.title)}.csv")
+        write_text(paths[-1], csv_text(table.columns, table.rows))
+    for number, chart in enumerate(reading.charts, 1):
+        paths.append(folder / f"{reading.name}-chart-{number}-{_slug(chart.title)}.png")
+        write_bytes(paths[-1], chart_plot(chart, name=f"file-{number}").png())
+    return paths
+
+
+def _shown(table: Table) -> _Shown:
+    columns = [
+        _Column(one_line(name), _look([row[place] for row in table.rows]))
+        for place, name in enumerate(table.columns)
+    ]
+    slots: Sequence[int | None] = table.slots or [None] * len(table.rows)
+    rows = [
+        _Row([_text(cell) for cell in row], slot)
+        for row, slot in zip(table.rows, slots, strict=True)
+    ]
+    return _Shown(one_line(table.title), one_line(table.note), columns, rows)
+
+
+def _look(cells: Sequence[Cell]) -> str:
+    """Return the classes of a column: text stands at the left, and much of it needs room."""
+    longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
+    if not longest:
+        return ""
+    return "wb-left wb-long" if longest > _LONG_TEXT else "wb-left"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return NOTHING
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    if isinstance(cell, str):
+        return _GAP.join(one_line(part) for part in cell.split(_GAP) if part.strip()) or NOTHING
+    return str(cell)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "untitled"

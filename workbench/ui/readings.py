@@ -1,0 +1,128 @@
+"""What a visitor may open, the reading that is asked for, and the command that reads the same."""
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.analysis.vectors.reading import Reading
+from workbench.errors import ConfigError
+from workbench.progress import ProgressEvent
+from workbench.runs.spec import Experiment
+from workbench.service.inspecting import Learned, controls, learned_adapters, learned_runs
+from workbench.service.ways import EXAMPLES, imported_folders, ways_of
+from workbench.service.workspace import Workspace
+from workbench.ui.context import AppContext, SettingValues
+
+MOST_BESIDE = 6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for: keys of what is read and held beside it, and the reading; raw values."""
+
+    what: object
+    beside: object
+    reading: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+Steps = Callable[[SettingValues, Asked], Iterator[ProgressEvent | Reading]]
+"""`reading_steps` of a context, with the accelerator lent where it is lent by the call."""
+
+
+def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspace, list[Learned]]:
+    """Return everything the visitor may open on the base of the first row.
+
+    Runs first, the newest first, then imported adapters, the package's own, and the two controls.
+    """
+    workspace, experiment = context.experiment(values)
+    base = context.desk.setting(experiment)["base"]
+    folders = {
+        f"import:{name}": (f"imported {name}", workspace.imports / name)
+        for name in imported_folders(workspace)
+    }
+    if experiment.model == Experiment().model:
+        for name, title in EXAMPLES.items():
+            (way,) = ways_of(workspace, [f"example:{name}"], most=1)
+            folders[f"example:{name}"] = (title, Path(str(way.options["adapter"])))
+    found = [*learned_runs(workspace.runs(), base), *learned_adapters(folders), *controls()]
+    return workspace, found
+
+
+def opened(
+    found: Sequence[Learned], what: object, beside: object
+) -> tuple[Learned, Sequence[Learned]]:
+    """Return what is read, and what is held against it, of what the visitor may see.
+
+    Raises:
+        ConfigError: a key that is not among them, or too many.
+    """
+    keys = beside or []
+    if not isinstance(keys, list | tuple):
+        raise ConfigError(f"beside: {str(keys)[:60]!r} is no list. Choose from the list.")
+    if len(keys) > MOST_BESIDE:
+        raise ConfigError(f"beside: {len(keys)} chosen; at most {MOST_BESIDE} here.")
+    chosen, *others = (_known(found, key) for key in (what, *keys))
+    return chosen, [one for one in others if one != chosen]
+
+
+def reading_steps(
+    context: AppContext, values: SettingValues, asked: Asked
+) -> Iterator[ProgressEvent | Reading]:
+    """Yield how far a reading is, and last the reading.
+
+    Raises:
+        WorkbenchError: a key, a reading or an option that cannot be had, or no space left.
+    """
+    workspace, found = things_to_open(context, values)
+    workspace.check_space(context.profile.caps.stored_bytes)
+    chosen, others = opened(found, asked.what, asked.beside)
+    _, experiment = context.experiment(values)
+    subject = context.inspector.subject(experiment, chosen, others)
+    yield from context.inspector.stream(
+        subject, asked.reading, asked.options, folder=workspace.folder / "readings"
+    )
+
+
+def inspect_command(
+    chosen: Learned,
+    others: Sequence[Learned],
+    reading: str,
+    options: Mapping[str, Any],
+    runs: Path,
+) -> str:
+    """Return the `workbench inspect` line of a reading."""
+    words = ["workbench", "inspect", _word(chosen)]
+    for one in others:
+        words += ["--against", _word(one)]
+    words += ["--readings", reading]
+    for name, value in options.items():
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ["--set", f"{reading}.{name}={shown}"]
+    if any(one.run is not None for one in (chosen, *others)):
+        words += ["--runs", _relative(runs)]
+    return " ".join(map(shlex.quote, words))
+
+
+def _known(found: Sequence[Learned], key: object) -> Learned:
+    chosen = next((one for one in found if one.key == key), None)
+    if chosen is None:
+        raise ConfigError(
+            f"what to open: {str(key)[:60]!r} is nothing of yours on this base. Choose from the "
+            "list."
+        )
+    return chosen
+
+
+def _word(one: Learned) -> str:
+    """Return how a command names what is opened."""
+    if one.run is not None:
+        return one.run.record.run_id
+    return one.key if one.folder is None else _relative(one.folder)
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
