@@ -31,6 +31,7 @@ def main() -> None:
             picture(page, "train-light")
             evaluate(page)
             picture(page, "evaluate-light")
+            inspect(page)
             open_tab(page, "Runs")
             page.wait_for_selector("#wb-runs >> text=prompt_tuning")
             page.wait_for_timeout(1500)
@@ -62,6 +63,20 @@ def evaluate(page: Page) -> None:
     page.click("#wb-evaluate")
     wait_for_job(page, "evaluate", "finished")
     page.wait_for_selector("#wb-cost-view svg")
+
+
+def inspect(page: Page) -> None:
+    """Open the prompt that was trained: its nearest tokens, and its map."""
+    open_tab(page, "Inspect")
+    page.wait_for_selector(".wb-reading[data-reading=nearest]", timeout=60_000)
+    picture(page, "inspect-light")
+    page.locator("#wb-reading label", has_text="where the vectors lie").click()
+    page.wait_for_selector("#wb-reading-view .wb-hint")
+    page.click("#wb-read")
+    page.wait_for_selector(".wb-reading[data-reading=map]", timeout=120_000)
+    page.wait_for_selector("#wb-map .plot-container .legend", timeout=30_000)
+    page.wait_for_timeout(1500)
+    picture(page, "inspect-map-light")
 
 
 def picture(page: Page, name: str) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 from rich.text import Text
+from transformers.utils import logging as transformers_logging
 
 from workbench.analysis.vectors.inspection_page import inspection_html
 from workbench.analysis.vectors.reading import Reading, Table
@@ -47,6 +48,7 @@ def run(
 ) -> None:
     """Read what a run learned, print it, and write the page if asked for."""
     console = Console()
+    transformers_logging.disable_progress_bar()  # ours says what is being loaded
     experiment, chosen, beside = _opened(target, against, runs)
     names = _names(readings, chosen.kind)
     options = _options(settings, names)
