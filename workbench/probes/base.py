@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from workbench.analysis.vectors.chance import Standing, standing
 from workbench.analysis.vectors.neighbours import Vocabulary
@@ -82,11 +83,14 @@ class Subject:
 
     @property
     def task_words(self) -> list[str]:
-        """Words of the labels and of the instruction, lower case, each once."""
+        """Words of the labels, and those of the instruction that any text could not have as well.
+
+        Lower case, each once.
+        """
         encoder = self.session.encoder
-        labels = [encoder.template.word(label) for label in encoder.task.labels]
-        text = " ".join([*labels, encoder.template.instruction or ""])
-        words = ("".join(c for c in word if c.isalnum()) for word in text.lower().split())
+        labels = plain_words(" ".join(map(encoder.template.word, encoder.task.labels)))
+        asked = plain_words(encoder.template.instruction or "")
+        words = [*labels, *(word for word in asked if word not in ENGLISH_STOP_WORDS)]
         return list(dict.fromkeys(word for word in words if len(word) > 1))
 
     def prefix(self, vectors: np.ndarray) -> Prefix:
@@ -125,6 +129,11 @@ class Subject:
         if self.should_stop():
             raise Interrupted(f"{stage} stopped after {done} of {total}")
         self.progress(ProgressEvent(stage, done, total, {}))
+
+
+def plain_words(text: str) -> list[str]:
+    """Return the words of a text in lower case, letters and digits only."""
+    return ["".join(c for c in word if c.isalnum()) for word in text.lower().split()]
 
 
 class Reader(Protocol):

@@ -14,7 +14,14 @@ from workbench.analysis.vectors.chance import Standing, standing
 from workbench.analysis.vectors.neighbours import nearest
 from workbench.analysis.vectors.reading import Bar, Bars, Cell, Reading, Table
 from workbench.methods.learning import Outcome
-from workbench.metrics import PairedDifference, paired_difference, rate, token_f1
+from workbench.metrics import (
+    Estimate,
+    PairedDifference,
+    mean_with_interval,
+    paired_difference,
+    rate,
+    token_f1,
+)
 from workbench.options import option
 from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject
 
@@ -64,12 +71,13 @@ class Rounding:
         rounded, soft = outcomes["rounded by distance"], outcomes["soft prompt"]
         place = self._standing(subject, rounded, len(vectors))
         gap = paired_difference(soft.right.tolist(), rounded.right.tolist())
+        rise = mean_with_interval((rounded.losses - soft.losses).tolist())
         text = subject.session.encoder.tokenizer.decode(by_distance)
         wanted = subject.session.encoder.encode(self.says) if self.says else ()
         return Reading(
             name="rounding",
             title=self.title,
-            verdict=_verdict(place, gap, is_text=is_text),
+            verdict=_verdict(place, gap, rise, is_text=is_text),
             standings=[place],
             charts=[_chart(outcomes)],
             tables=[_text_table(subject, {"distance": by_distance, "centred cosine": by_cosine})],
@@ -78,6 +86,7 @@ class Rounding:
                 "text": text,
                 "token_ids": list(by_distance),
                 "gap": gap.value,
+                "rise": rise.value,
                 "says_f1": token_f1(by_distance, wanted) if wanted else None,
                 "accuracy": {name: outcome.accuracy for name, outcome in outcomes.items()},
                 "loss": {name: outcome.loss for name, outcome in outcomes.items()},
@@ -103,14 +112,18 @@ class Rounding:
         )
 
 
-def _verdict(place: Standing, gap: PairedDifference, *, is_text: bool) -> str:
-    points = 100 * (gap.value or 0.0)
+def _verdict(place: Standing, gap: PairedDifference, rise: Estimate, *, is_text: bool) -> str:
+    points, nats = -100 * (gap.value or 0.0), rise.value or 0.0
+    low, high = rise.low or 0.0, rise.high or 0.0
+    losing = f"the loss by {nats:+.2g} nats [{low:+.2g}, {high:+.2g}]"
     if is_text:
         text = "The vectors are tokens: rounding changes nothing."
     elif gap.p_value is not None and gap.p_value <= 0.05:
-        text = f"Rounding costs {points:.1f} points of accuracy (p = {gap.p_value:.2g})."
+        text = (
+            f"Rounding changes accuracy by {-points:+.1f} points (p = {gap.p_value:.2g}), {losing}."
+        )
     else:
-        text = f"Rounding changes accuracy by {-points:+.1f} points, within noise."
+        text = f"Rounding changes accuracy by {points:+.1f} points (within noise), {losing}."
     if place.is_better:
         return f"{text} The text of the nearest tokens does better than random tokens."
     return f"{text} As text the nearest tokens are no better than chance (random tokens)."

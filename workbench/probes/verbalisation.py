@@ -23,7 +23,7 @@ from workbench.analysis.vectors.neighbours import nearest
 from workbench.analysis.vectors.reading import Cell, Reading, Table
 from workbench.models.base import Conditioning, GenerationOptions, Patch, Prefix
 from workbench.options import option
-from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject
+from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject, plain_words
 
 _LISTED = (" cat", " 135", " hello", "ing", " The", ":", " water", "est")
 _EQUALS, _NEXT = " =", " ;"
@@ -192,16 +192,12 @@ def _cells(depth: int) -> list[tuple[int, int]]:
 
 def _countable_words(subject: Subject) -> set[str]:
     """Return the task's words that the asking prompts do not mention themselves."""
-    mentioned = set(_words(_COPY + _ABOUT + " copy asks for text instruction"))
+    mentioned = set(plain_words(_COPY + _ABOUT + " copy asks for text instruction"))
     return {word for word in subject.task_words if word not in mentioned and len(word) > 2}
 
 
-def _words(text: str) -> list[str]:
-    return ["".join(c for c in word if c.isalnum()) for word in text.lower().split()]
-
-
 def _share(texts: Texts, words: set[str]) -> float:
-    return float(np.mean([bool(words & set(_words(text))) for text in texts.values()]))
+    return float(np.mean([bool(words & set(plain_words(text))) for text in texts.values()]))
 
 
 def _resampled(hits: np.ndarray, size: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from workbench.ui.train import (
     trained_methods,
 )
 
-TRAINED = ("lora", "prompt_tuning")
+TRAINED = ("hard_prompt", "lora", "prompt_tuning")
 
 
 def raw(method: str, **options: object) -> dict[str, object]:
