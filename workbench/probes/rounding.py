@@ -113,7 +113,7 @@ class Rounding:
 
 
 def _verdict(place: Standing, gap: PairedDifference, rise: Estimate, *, is_text: bool) -> str:
-    points, nats = -100 * (gap.value or 0.0), rise.value or 0.0
+    points, nats = 0.0 - 100 * (gap.value or 0.0), rise.value or 0.0
     low, high = rise.low or 0.0, rise.high or 0.0
     losing = f"the loss by {nats:+.2g} nats [{low:+.2g}, {high:+.2g}]"
     if is_text:
