@@ -119,9 +119,8 @@ def _verdict(place: Standing, gap: PairedDifference, rise: Estimate, *, is_text:
     if is_text:
         text = "The vectors are tokens: rounding changes nothing."
     elif gap.p_value is not None and gap.p_value <= 0.05:
-        text = (
-            f"Rounding changes accuracy by {-points:+.1f} points (p = {gap.p_value:.2g}), {losing}."
-        )
+        text = f"Rounding changes accuracy by {points:+.1f} points (p = {gap.p_value:.2g}), "
+        text += f"{losing}."
     else:
         text = f"Rounding changes accuracy by {points:+.1f} points (within noise), {losing}."
     if place.is_better:

@@ -29,8 +29,10 @@ def test_no_change_has_no_sign_of_its_own_and_is_within_noise():
     assert "by +0.0 points (within noise)" in words([True] * 5, [True] * 5)
 
 
-@pytest.mark.parametrize(("place", "end"), [(GOOD, "does better than random tokens."),
-                                            (POOR, "no better than chance (random tokens).")])  # fmt: skip
+ENDS = [(GOOD, "does better than random tokens."), (POOR, "no better than chance (random tokens).")]
+
+
+@pytest.mark.parametrize(("place", "end"), ENDS)
 def test_the_text_stands_beside_random_tokens(place, end):
     assert words([True] * 5, [True] * 5, place).endswith(end)
     assert words([True], [True], place, is_text=True).startswith("The vectors are tokens")
