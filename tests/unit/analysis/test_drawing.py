@@ -127,7 +127,7 @@ def test_a_failed_png_leaves_the_plot_as_it_was(plots, monkeypatch):
 
 
 def test_light_colours_are_those_of_the_report_page():
-    source = files("workbench.analysis").joinpath("report_template.html.jinja").read_text()
+    source = files("workbench.analysis").joinpath("page_style.css").read_text()
     light = source[source.index(":root {") : source.index("@media (prefers-color-scheme")]
     page = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     assert {name: page[name] for name in LIGHT_COLOURS} == LIGHT_COLOURS
