@@ -64,7 +64,8 @@ def test_an_endpoint_refuses_in_words_or_takes_it_as_text(anna, name, value):
 
 @pytest.mark.parametrize("value", LITERALS)
 def test_a_handler_of_the_page_survives_it(anna, value):
-    starts = [anna.handler(elem_id, "click")["id"] for elem_id in ("wb-train", "wb-evaluate")]
+    buttons = ("wb-train", "wb-evaluate", "wb-wayward-train")
+    starts = [anna.handler(elem_id, "click")["id"] for elem_id in buttons]
     for handler in anna.handlers():
         # No job begins on a task that needs the network.
         changes = {"wb_task": "sst2"} if handler["id"] in starts else {}

@@ -161,7 +161,9 @@ def test_a_visitor_whose_space_is_used_up_gets_no_more_jobs(anna):
     with pytest.raises(ConfigError) as caught:
         submit(anna, stored_bytes=3_000_000)
 
-    assert str(caught.value) == ("space: your runs take more than 3 MB. Delete some under Runs.")
+    assert str(caught.value) == (
+        "space: your runs and files take more than 3 MB. Delete some under Runs."
+    )
 
 
 def test_locally_the_disk_is_ones_own(tmp_path):
