@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """Options that differ from the method's own defaults."""
 
-_MAIN_OPTIONS = 6  # shown at once; the rest is in a drawer
+_FIRST_OPTIONS, _ALWAYS_SHOWN = 4, ("steps", "batch_size")  # the rest is in a drawer
 _DEFAULT_METHOD = "prompt_tuning"
 
 
@@ -271,12 +271,13 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
     groups = []
     for name in methods:
         options = option_fields(name)
+        shown = [o for i, o in enumerate(options) if i < _FIRST_OPTIONS or o.name in _ALWAYS_SHOWN]
         with gr.Group(visible=name == default) as group:
             with gr.Row():
-                for option in options[:_MAIN_OPTIONS]:
+                for option in shown:
                     fields[f"{name}__{option.name}"] = option_component(name, option)
             with gr.Accordion("More options", open=False), gr.Row():
-                for option in options[_MAIN_OPTIONS:]:
+                for option in (o for o in options if o not in shown):
                     fields[f"{name}__{option.name}"] = option_component(name, option)
         groups.append(group)
     return fields, groups
