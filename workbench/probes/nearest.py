@@ -19,7 +19,7 @@ from workbench.analysis.vectors.reading import Cell, Reading, Table
 from workbench.options import option
 from workbench.probes.base import Cost, Kind, Subject
 
-_CONTROLS = 200  # random vectors, and as many real tokens
+_CONTROLS = 100  # random vectors, and as many real tokens; more would take longer than a look
 _NOTES = [
     "The nearest token is where a vector lies, not what it means: a prompt can be trained to lie "
     "next to any sentence and still do its task (Khashabi et al. 2022).",
@@ -223,7 +223,7 @@ def _slot_table(
             "moved, % of start",
         ],
         rows=rows,
-        note="Percentiles: the share of 200 random vectors, of 200 held-out real tokens, and of "
+        note="Percentiles: the share of 100 random vectors, of 100 held-out real tokens, and of "
         "the norms of the vocabulary, that lie below.",
         slots=list(range(len(prompt))),
     )
