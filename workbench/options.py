@@ -1,6 +1,7 @@
 """Options as dataclass fields: defaults, bounds and help in one place, checked in one place."""
 
 import dataclasses
+import importlib
 import math
 import types
 import typing
@@ -24,6 +25,25 @@ def option(
     """
     metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def named_class(table: Mapping[str, str], name: str, *, what: str, where: str) -> type[Any]:
+    """Return the class a catalog has under a name; its module is only imported now.
+
+    Args:
+        table: Name to "module:class".
+        name: Looked up.
+        what: What the names stand for, in a message.
+        where: Begins the message.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    if name not in table:
+        raise ConfigError(f"{where}: {unknown_name(what, name, table)}")
+    module, attribute = table[name].split(":")
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def check_options(method: type, options: Mapping[str, object], *, where: str) -> dict[str, object]:

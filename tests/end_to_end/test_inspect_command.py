@@ -164,3 +164,12 @@ def test_the_readings_are_listed_with_their_options():
     assert listed.exit_code == 0
     assert "verbalisation" in listed.output
     assert "Tokens per vector." in options.output
+
+
+def test_an_adapter_of_another_kind_is_refused_in_words(made, tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+
+    result = inspect(tmp_path, "--runs", made)
+
+    assert isinstance(result.exception, ConfigError)
+    assert "an adapter that cannot be opened. Soft prompts" in str(result.exception)

@@ -134,3 +134,10 @@ def test_bases_that_attend_their_own_way_say_so(tiny_engine, monkeypatch):
 
     with pytest.raises(ModelError, match="attention weights cannot be read"):
         tiny_engine.observe([Conditioning(Prefix((HEAD,)), OWN)], lambda *_: None)
+
+
+def test_a_tree_refuses_patches_it_would_pass_over(tiny_engine):
+    patched = Prefix((HEAD,), (Patch(0, 0, torch.zeros(1, 64)),))
+
+    with pytest.raises(ValueError, match="not on a tree"):
+        tiny_engine.run_as_tree(patched, [OWN], None)

@@ -131,7 +131,13 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
             )
         return learned[0]
     if isinstance(found, Path):
-        return learned_adapters({name: (f"adapter {found.name}", found)})[0]
+        adapters = learned_adapters({name: (f"adapter {found.name}", found)})
+        if not adapters:
+            raise ConfigError(
+                f"inspect {name}: an adapter that cannot be opened. Soft prompts (PROMPT_TUNING) "
+                "and LoRA in PEFT's format can."
+            )
+        return adapters[0]
     return next(one for one in controls() if one.key == found)
 
 

@@ -1,11 +1,9 @@
 """The methods by name. To add one: write its file, add one line here."""
 
-import importlib
 from collections.abc import Mapping
 
-from workbench.errors import ConfigError, unknown_name
 from workbench.methods.base import Method
-from workbench.options import check_options
+from workbench.options import check_options, named_class
 
 METHODS = {
     "chain_of_thought": "workbench.methods.chain_of_thought:ChainOfThought",
@@ -24,10 +22,7 @@ def method_class(name: str) -> type[Method]:
     Raises:
         ConfigError: unknown name.
     """
-    if name not in METHODS:
-        raise ConfigError(f"methods: {unknown_name('method', name, METHODS)}")
-    module, attribute = METHODS[name].split(":")
-    found: type[Method] = getattr(importlib.import_module(module), attribute)
+    found: type[Method] = named_class(METHODS, name, what="method", where="methods")
     return found
 
 

@@ -307,6 +307,8 @@ class Engine:
         Prefix and rows are one tree, so each layer is entered once and the prefix is run once.
         The mask grows with the square of all tokens together: meant for short batches.
         """
+        if prefix.patches:
+            raise ValueError("patches act on a prefix that is run on its own, not on a tree")
         start, length = prefix.num_tokens, max(map(len, rows))
         tree = TokenTree.chain([0] * start)
         for row in rows:

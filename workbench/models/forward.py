@@ -101,14 +101,10 @@ class BaseForward:
         hidden: torch.Tensor = outputs.last_hidden_state
         return hidden
 
-    def run_prefix(self, prefix: Prefix, cache: Cache) -> None:
-        """Fill `cache` with the keys and values of a prefix."""
-        self._run_prefix(prefix, cache)
-
     def states_of_prefix(self, prefix: Prefix) -> torch.Tensor:
         """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones."""
         cache = recording_cache(self.num_layers)
-        states = self._run_prefix(prefix, cache, output_hidden_states=True).hidden_states
+        states = self.run_prefix(prefix, cache, output_hidden_states=True).hidden_states
         return torch.stack([state[0].float() for state in states])
 
     def final_norm(self, states: torch.Tensor) -> torch.Tensor:
@@ -117,7 +113,8 @@ class BaseForward:
         normed: torch.Tensor = norm(states.to(self.dtype))
         return normed.float()
 
-    def _run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
+    def run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
+        """Fill `cache` with the keys and values of a prefix; return the decoder's outputs."""
         inputs = self._embedded(prefix.pieces)[None].to(self.dtype)  # (1, P, D)
         chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
         with self._patched(prefix.patches):

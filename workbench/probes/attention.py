@@ -14,7 +14,7 @@ import torch
 from workbench.analysis.vectors.chance import standing
 from workbench.analysis.vectors.reading import Bar, Bars, Heatmap, Reading
 from workbench.options import option
-from workbench.probes.base import Cost, Kind, Subject
+from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject
 
 _NOTES = [
     "Attention is how much is read from a position, not how much it matters for the answer; "
@@ -42,7 +42,7 @@ class AttentionMass:
         mass = self.mass(subject, prompt.vectors)  # (L, heads, P)
         random = []
         for number, vectors in enumerate(subject.random_prompts()):
-            subject.step("random vectors", number, 19)
+            subject.step("random vectors", number, NUM_RANDOM)
             random.append(float(self.mass(subject, vectors).sum(axis=2).mean()))
         total = mass.sum(axis=2)
         place = standing(

@@ -1,10 +1,8 @@
 """The readings by name, in the order they are shown. To add one: its file, and one line here."""
 
-import importlib
 from collections.abc import Mapping
 
-from workbench.errors import ConfigError, unknown_name
-from workbench.options import check_options
+from workbench.options import check_options, named_class
 from workbench.probes.base import Kind, Reader
 
 READERS = {
@@ -29,10 +27,7 @@ def reader_class(name: str) -> type[Reader]:
     Raises:
         ConfigError: unknown name.
     """
-    if name not in READERS:
-        raise ConfigError(f"readings: {unknown_name('reading', name, READERS)}")
-    module, attribute = READERS[name].split(":")
-    found: type[Reader] = getattr(importlib.import_module(module), attribute)
+    found: type[Reader] = named_class(READERS, name, what="reading", where="readings")
     return found
 
 

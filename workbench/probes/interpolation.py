@@ -14,7 +14,17 @@ import numpy as np
 
 from workbench.analysis.vectors.chance import NO_BETTER, Standing, standing
 from workbench.analysis.vectors.prompt import SoftPrompt, random_like
-from workbench.analysis.vectors.reading import Bar, Bars, Cell, Chart, Line, Lines, Reading, Table
+from workbench.analysis.vectors.reading import (
+    Bar,
+    Bars,
+    Cell,
+    Chart,
+    Line,
+    Lines,
+    Reading,
+    Table,
+    line_of,
+)
 from workbench.methods.learning import Outcome
 from workbench.metrics import Estimate, mean_with_interval, paired_difference, rate
 from workbench.options import option
@@ -237,14 +247,7 @@ def _loss_chart(paths: Sequence[_Path]) -> Lines:
 
 
 def _line(path: _Path, estimates: Sequence[Estimate]) -> Line:
-    has_interval = all(e.low is not None and e.high is not None for e in estimates)
-    return Line(
-        name=f"to {path.name}",
-        x=path.shares.tolist(),
-        y=[e.value or 0.0 for e in estimates],
-        low=[e.low or 0.0 for e in estimates] if has_interval else [],
-        high=[e.high or 0.0 for e in estimates] if has_interval else [],
-    )
+    return line_of(f"to {path.name}", path.shares.tolist(), estimates)
 
 
 def _path_table(paths: Sequence[_Path], barriers: Sequence[Standing]) -> Table:

@@ -14,7 +14,7 @@ import torch
 from workbench.analysis.vectors.chance import standing
 from workbench.analysis.vectors.reading import Cell, Heatmap, Reading, Table
 from workbench.options import option
-from workbench.probes.base import Cost, Kind, Subject
+from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject
 
 _NOTES = [
     "The lens reads a state as if the remaining layers did nothing. Early layers therefore tend to "
@@ -47,7 +47,7 @@ class LogitLens:
         if label_ids:
             random = []
             for number, drawn in enumerate(subject.random_prompts()):
-                subject.step("random vectors", number, 19)
+                subject.step("random vectors", number, NUM_RANDOM)
                 random.append(float(self._look(subject, drawn, shown, label_ids)[1].mean()))
             standings.append(
                 standing(

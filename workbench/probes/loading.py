@@ -1,5 +1,6 @@
 """From stored runs to what readings are given: vectors with their start and path, or weights."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,6 @@ from workbench.methods.base import FitContext
 from workbench.methods.catalog import METHODS, make_method
 from workbench.methods.learning import PROMPT, read_learned_vectors
 from workbench.models.adapter_files import CONFIG_NAME
-from workbench.models.adapter_import import read_adapter
 from workbench.probes.base import Kind, WeightChange
 from workbench.runs.session import Session
 from workbench.runs.store import StoredRun
@@ -34,10 +34,22 @@ def adapter_folder_of(run: StoredRun) -> Path:
 
 def kind_of(run: StoredRun) -> Kind | None:
     """Return what a run learned, vectors or weights; None if there is nothing to read."""
-    folder = adapter_folder_of(run)
-    if run.record.status != "finished" or not (folder / CONFIG_NAME).is_file():
+    if run.record.status != "finished":
         return None
-    return "vectors" if read_adapter(folder).summary.kind == "prompt_tuning" else "weights"
+    return kind_of_adapter(adapter_folder_of(run))
+
+
+def kind_of_adapter(folder: Path) -> Kind | None:
+    """Return what an adapter in PEFT's format holds; None if its config cannot be read.
+
+    Only the config is looked at, because lists ask for every adapter; what is opened is checked.
+    """
+    try:
+        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        kinds: dict[str, Kind] = {"PROMPT_TUNING": "vectors", "LORA": "weights"}
+        return kinds.get(str(config["peft_type"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def load_prompt(session: Session, run: StoredRun, name: str) -> SoftPrompt:

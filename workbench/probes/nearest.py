@@ -223,8 +223,8 @@ def _slot_table(
             "moved, % of start",
         ],
         rows=rows,
-        note="Percentiles: the share of 100 random vectors, of 100 held-out real tokens, and of "
-        "the norms of the vocabulary, that lie below.",
+        note=f"Percentiles: the share of {_CONTROLS} random vectors, of as many held-out real "
+        "tokens, and of the norms of the vocabulary, that lie below.",
         slots=list(range(len(prompt))),
     )
 

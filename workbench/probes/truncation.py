@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.analysis.vectors.reading import Cell, Line, Lines, Reading, Table
+from workbench.analysis.vectors.reading import Cell, Line, Lines, Reading, Table, line_of
 from workbench.methods.learning import Outcome
-from workbench.metrics import mean_with_interval, rate
+from workbench.metrics import Estimate, mean_with_interval, rate
 from workbench.options import option
 from workbench.probes.base import NOT_ACTING, Cost, Kind, Subject
 
@@ -75,18 +75,10 @@ def _needed(lengths: list[int], outcomes: list[Outcome]) -> int:
 
 
 def _accuracy_chart(lengths: list[int], curves: dict[str, list[Outcome]]) -> Lines:
-    lines = []
-    for name, outcomes in curves.items():
-        estimates = [rate(outcome.right.tolist()) for outcome in outcomes]
-        lines.append(
-            Line(
-                name=f"{name} n",
-                x=[float(n) for n in lengths],
-                y=[e.value or 0.0 for e in estimates],
-                low=[e.low or 0.0 for e in estimates],
-                high=[1.0 if e.high is None else e.high for e in estimates],
-            )
-        )
+    lines = [
+        _line(name, lengths, [rate(outcome.right.tolist()) for outcome in outcomes])
+        for name, outcomes in curves.items()
+    ]
     return Lines(
         title="Accuracy of a part",
         x="vectors kept",
@@ -98,19 +90,18 @@ def _accuracy_chart(lengths: list[int], curves: dict[str, list[Outcome]]) -> Lin
 
 
 def _loss_chart(lengths: list[int], curves: dict[str, list[Outcome]]) -> Lines:
-    lines = []
-    for name, outcomes in curves.items():
-        estimates = [mean_with_interval(outcome.losses.tolist()) for outcome in outcomes]
-        lines.append(
-            Line(
-                name=f"{name} n",
-                x=[float(n) for n in lengths],
-                y=[e.value or 0.0 for e in estimates],
-                low=[e.low or 0.0 for e in estimates],
-                high=[e.high or 0.0 for e in estimates],
-            )
-        )
-    return Lines(title="Loss of a part", x="vectors kept", y="mean loss, nats", lines=lines)
+    lines = [
+        _line(name, lengths, [mean_with_interval(outcome.losses.tolist()) for outcome in outcomes])
+        for name, outcomes in curves.items()
+    ]
+    note = "95 % t-intervals over the items."
+    return Lines(
+        title="Loss of a part", x="vectors kept", y="mean loss, nats", lines=lines, note=note
+    )
+
+
+def _line(name: str, lengths: list[int], estimates: list[Estimate]) -> Line:
+    return line_of(f"{name} n", [float(n) for n in lengths], estimates)
 
 
 def _table(lengths: list[int], curves: dict[str, list[Outcome]]) -> Table:

@@ -23,7 +23,13 @@ from workbench.errors import ConfigError
 from workbench.models.adapter_import import read_adapter
 from workbench.probes.base import Kind, Reader, Subject, WeightChange, open_vocabulary
 from workbench.probes.catalog import make_reader
-from workbench.probes.loading import kind_of, load_adapter_prompt, load_prompt, load_weights
+from workbench.probes.loading import (
+    kind_of,
+    kind_of_adapter,
+    load_adapter_prompt,
+    load_prompt,
+    load_weights,
+)
 from workbench.probes.scoring import Scorer
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.session import Session
@@ -78,11 +84,11 @@ def learned_runs(runs: Sequence[StoredRun], base: Mapping[str, str]) -> list[Lea
 
 def learned_adapters(folders: Mapping[str, tuple[str, Path]]) -> list[Learned]:
     """Return adapters in PEFT's format by key, with their titles and folders."""
-    found = []
-    for key, (title, folder) in folders.items():
-        is_prompt = read_adapter(folder).summary.kind == "prompt_tuning"
-        found.append(Learned(key, title, "vectors" if is_prompt else "weights", folder=folder))
-    return found
+    return [
+        Learned(key, title, kind, folder=folder)
+        for key, (title, folder) in folders.items()
+        if (kind := kind_of_adapter(folder)) is not None
+    ]
 
 
 def controls() -> list[Learned]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.analysis.vectors.chance import percentiles, standing, verdict
+from workbench.analysis.vectors.chance import percentiles, standing
 
 
 def test_a_figure_beyond_all_of_19_controls_is_just_beyond_chance():
@@ -61,15 +61,6 @@ def test_percentiles_are_those_of_a_plain_count():
 def test_nothing_to_compare_with_is_refused(controls):
     with pytest.raises(ValueError, match="at least one finite control"):
         standing("x", 1.0, "none", controls)
-
-
-def test_a_verdict_names_what_is_and_what_is_not():
-    good = standing("a", 9.0, "c", np.zeros(19))
-    poor = standing("b", 0.0, "c", np.ones(19))
-
-    assert verdict([poor]) == "B: no better than chance."
-    assert verdict([good]) == "A: better than chance."
-    assert verdict([good, poor]) == "Better than chance: a. No better than chance: b."
 
 
 @pytest.mark.parametrize("value", [-3.0, 0.5, 9.0])

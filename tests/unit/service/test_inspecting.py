@@ -242,3 +242,19 @@ def test_readings_lie_where_they_are_asked_for(workspace, experiment, inspector,
     inspector.read(inspector.subject(experiment, one), "nearest", {}, folder=folder)
 
     assert [path.name.split("-")[0] for path in folder.iterdir()] == ["nearest"]
+
+
+@pytest.mark.parametrize(
+    "config", ["", "{", "[]", "{}", '{"peft_type": "IA3"}', '{"peft_type": ["LORA"]}']
+)
+def test_one_adapter_that_cannot_be_opened_does_not_hide_the_others(config, tiny_folder, tmp_path):
+    from toys import export_prompt
+
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "adapter_config.json").write_text(config)
+    whole = export_prompt(tiny_folder, tmp_path / "whole")
+
+    found = learned_adapters({"import:b": ("b", broken), "import:w": ("w", whole)})
+
+    assert [(one.key, one.kind) for one in found] == [("import:w", "vectors")]

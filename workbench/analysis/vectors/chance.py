@@ -5,8 +5,6 @@ norm, held-out real tokens, the start. A figure is better than chance only if it
 controls (a Monte-Carlo rank test: Davison and Hinkley 1997, Bootstrap Methods, section 4.2).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict
@@ -106,18 +104,3 @@ def percentiles(values: ArrayLike, controls: ArrayLike) -> np.ndarray:
     left, right = (np.searchsorted(others, found, side=side) for side in ("left", "right"))
     shares: np.ndarray = 50.0 * (left + right) / others.size
     return shares
-
-
-def verdict(standings: Sequence[Standing]) -> str:
-    """Return one sentence for several figures: how many are beyond chance, and which are not."""
-    better = [s.what for s in standings if s.is_better]
-    worse = [s.what for s in standings if not s.is_better]
-    if not better:
-        return f"{_listed(worse).capitalize()}: {NO_BETTER}."
-    if not worse:
-        return f"{_listed(better).capitalize()}: better than chance."
-    return f"Better than chance: {_listed(better)}. {NO_BETTER.capitalize()}: {_listed(worse)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "nothing"

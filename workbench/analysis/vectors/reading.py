@@ -1,10 +1,12 @@
 """A reading: what one look at a prompt found, as plain data that every door can show or store."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.analysis.vectors.chance import Standing
+from workbench.metrics import Estimate
 
 Cell = str | int | float | None
 
@@ -65,6 +67,19 @@ class Line(_Data):
     y: list[float]
     low: list[float] = []
     high: list[float] = []
+
+
+def line_of(name: str, x: Sequence[float], estimates: Sequence[Estimate]) -> Line:
+    """Return a line through estimates, with a band if every one of them has an interval."""
+    intervals = [(e.low, e.high) for e in estimates if e.low is not None and e.high is not None]
+    banded = intervals if len(intervals) == len(estimates) else []
+    return Line(
+        name=name,
+        x=list(x),
+        y=[e.value or 0.0 for e in estimates],
+        low=[low for low, _ in banded],
+        high=[high for _, high in banded],
+    )
 
 
 class Lines(_Data):
