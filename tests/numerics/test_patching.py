@@ -115,7 +115,7 @@ def test_watching_changes_no_score_and_padding_gets_no_attention(tiny_engine):
 
 
 def test_what_stands_before_leaves_first_layer_attention_over_the_content(tiny_engine):
-    """Petrov, Torr and Bibi 2024, section 3: only its total is scaled."""
+    """Petrov, Torr and Bibi 2024: only its total is scaled."""
     vectors = torch.from_numpy(np.random.default_rng(3).normal(size=(5, 64)).astype(np.float32))
     long = Conditioning(Prefix((vectors,)), (31, 32, 33, 34))
     short = Conditioning(Prefix(((40,),)), (31, 32, 33, 34))

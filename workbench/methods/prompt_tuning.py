@@ -8,7 +8,7 @@ relative to the embeddings' scale.
 
 With `says` the vectors have to stay so near the tokens of a given sentence that they read as that
 sentence while they learn the task: Khashabi et al. 2022, "Prompt Waywardness",
-https://arxiv.org/abs/2112.08348, section 3. Differs from the source: the squared distance is taken
+https://arxiv.org/abs/2112.08348. Differs from the source: the squared distance is taken
 relative to the mean squared norm of an embedding, so that one strength fits bases of any scale.
 """
 

@@ -21,7 +21,7 @@ Precision = Literal["nf4", "fp4", "int8", "bf16", "fp32"]
 class Patch:
     """Hidden states that take the place of a prefix's own where they enter a layer.
 
-    Source: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102, section 3.
+    Source: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102.
 
     Attributes:
         layer: From 0; the states are replaced before this layer.

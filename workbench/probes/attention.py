@@ -1,6 +1,6 @@
 """How much the answer looks at the prompt: attention mass per layer, head and vector.
 
-Source: Petrov, Torr and Bibi 2024, https://arxiv.org/abs/2310.19698, section 3: what stands before
+Source: Petrov, Torr and Bibi 2024, https://arxiv.org/abs/2310.19698: what stands before
 the content only takes a share of the attention (the mass shown here); it cannot change how the rest
 is divided among the content in the first layer.
 """

@@ -1,6 +1,6 @@
 """Rounding: put each vector's nearest token in its place and score again: the projection gap.
 
-Source: Khashabi et al. 2022, "Prompt Waywardness", https://arxiv.org/abs/2112.08348, section 3.1
+Source: Khashabi et al. 2022, "Prompt Waywardness", https://arxiv.org/abs/2112.08348
 (projection by Euclidean distance).
 """
 

@@ -1,6 +1,6 @@
 """Similarity: how alike prompts are as vectors and in what they answer, and whether tasks show.
 
-Source: Vu et al. 2022 (SPoT), https://arxiv.org/abs/2110.07904, section 3.2; effect before
+Source: Vu et al. 2022 (SPoT), https://arxiv.org/abs/2110.07904; effect before
 distance: Su et al. 2022, https://aclanthology.org/2022.naacl-main.290.
 Differs from the source: effect is the agreement of answers, not of activated neurons.
 """

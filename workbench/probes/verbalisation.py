@@ -5,8 +5,8 @@ says which token it would write for it (the token-identity prompt of Patchscopes
 vectors, or their states after some layers, are patched into a few-shot prompt that asks to copy a
 text, and into one that asks what an instruction is about.
 
-Sources: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102, sections 3 and
-4.1; Ramati et al. 2024, "InSPEcT", https://arxiv.org/abs/2410.11660, section 3.
+Sources: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102; Ramati
+et al. 2024, "InSPEcT", https://arxiv.org/abs/2410.11660.
 Differs from the sources: several positions are patched at once, each into its own place, and the
 vector stands in the list's last two places but one, not in one only.
 """

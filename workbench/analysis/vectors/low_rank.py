@@ -47,7 +47,7 @@ class LowRank:
     def stable_rank(self) -> float:
         """Squared Frobenius norm by the squared largest singular value: 1 to r; 0 for no change.
 
-        Source: Rudelson and Vershynin 2007, https://arxiv.org/abs/math/0503442, section 1.
+        Source: Rudelson and Vershynin 2007, https://arxiv.org/abs/math/0503442.
         """
         top = float(self.values[0])
         return float((self.values / top) @ (self.values / top)) if top > 0 else 0.0
@@ -99,7 +99,7 @@ def effective_rank(values: np.ndarray) -> float:
 
     It is 0 where there is no change.
 
-    Source: Roy and Vetterli 2007, https://ieeexplore.ieee.org/document/7098875, section 2.
+    Source: Roy and Vetterli 2007, https://ieeexplore.ieee.org/document/7098875.
     """
     some = values[values > 0] / max(values.sum(), _TINY)
     return float(np.exp(-(some * np.log(some)).sum())) if some.size else 0.0
@@ -108,7 +108,7 @@ def effective_rank(values: np.ndarray) -> float:
 def random_values(shape: tuple[int, int], rank: int, generator: np.random.Generator) -> np.ndarray:
     """Return the singular values of B A of Gaussian B (out, r) and A (r, in): nothing learned.
 
-    Source: Bartlett 1933, https://doi.org/10.1017/S0370164600016734: the triangle R of a Gaussian
+    Source: the decomposition of Bartlett 1933: the triangle R of a Gaussian
     matrix can be drawn without the matrix.
     """
     upper, lower = (_random_triangle(size, rank, generator) for size in shape)

@@ -1,7 +1,7 @@
 """How alike soft prompts are, and whether prompts of one task are more alike than others.
 
-Source: prompts as embeddings of tasks: Vu et al. 2022 (SPoT), https://arxiv.org/abs/2110.07904,
-section 3.2 (cosine of the mean vectors); differences from the start: Belanec et al. 2024, "Task
+Source: prompts as embeddings of tasks: Vu et al. 2022 (SPoT), https://arxiv.org/abs/2110.07904
+(cosine of the mean vectors); differences from the start: Belanec et al. 2024, "Task
 Prompt Vectors", https://arxiv.org/abs/2408.01119.
 Differs from the source: vectors are also matched one to one, because their order is free.
 """
