@@ -56,6 +56,7 @@ class Clusters:
     summary: ClassVar[str] = "whether vectors and their nearest tokens fall into groups"
     kind: ClassVar[Kind] = "vectors"
     cost: ClassVar[Cost] = "seconds"
+    needs_base: ClassVar[bool] = False
 
     k: int = option(5, minimum=2, maximum=20, help="Nearest tokens per vector.")
     meaning: bool = option(True, help="Guess a word for each cluster with a sentence model.")

@@ -1,5 +1,6 @@
 """Controls through every reading: a known instruction is recovered, random vectors say nothing."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from workbench.analysis.vectors.prompt import SoftPrompt, random_like
 from workbench.encoding import PromptEncoder
 from workbench.probes.base import Subject, open_vocabulary
-from workbench.probes.catalog import make_reader, reader_class, readers_of
+from workbench.probes.catalog import READERS, make_reader, reader_class, readers_of
 from workbench.probes.scoring import Scorer
 from workbench.runs.session import Session, open_template
 from workbench.tasks.catalog import load_task
@@ -82,6 +83,18 @@ def test_of_random_vectors_every_reading_says_no_better_than_chance(name, random
 
     assert NOTHING_FOUND in found.verdict.lower()
     assert np.isfinite([s.value for s in found.standings]).all()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reading_says_what_it_is_and_explains_its_options(name):
+    found = reader_class(name)
+
+    assert found.title
+    assert found.summary
+    assert found.kind in ("vectors", "weights")
+    assert found.cost in ("instant", "seconds", "minutes")
+    assert type(found.needs_base) is bool
+    assert all(field.metadata["help"] for field in dataclasses.fields(found))
 
 
 @pytest.mark.parametrize("name", readers_of("vectors"))

@@ -9,6 +9,8 @@ import pytest
 from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.analysis.vectors.reading import Reading
 from workbench.errors import ConfigError
+from workbench.probes import clusters
+from workbench.probes.catalog import readers_of
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore, StoredRun
@@ -258,3 +260,17 @@ def test_one_adapter_that_cannot_be_opened_does_not_hide_the_others(config, tiny
     found = learned_adapters({"import:b": ("b", broken), "import:w": ("w", whole)})
 
     assert [(one.key, one.kind) for one in found] == [("import:w", "vectors")]
+
+
+@pytest.mark.parametrize("name", readers_of("vectors"))
+def test_every_reading_can_be_made_as_the_page_makes_it(
+    name, workspace, experiment, inspector, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(clusters, "find_sentence_encoder", lambda: None)
+    one, other = (found for found in learned(workspace) if found.kind == "vectors")
+    subject = inspector.subject(experiment, one, [other])
+    quick = {"map": {"method": "pca"}, "interpolation": {"points": 3}}
+
+    found = inspector.read(subject, name, quick.get(name, {}), folder=tmp_path)
+
+    assert found.name == name
