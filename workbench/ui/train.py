@@ -266,7 +266,10 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
 
 
 def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any], list[gr.Group]]:
-    """Lay out every method's options, one group visible; return components and groups."""
+    """Lay out every method's options, one group visible; return components and groups.
+
+    The components come in the order of the options, wherever they stand, as `on_preset` fills them.
+    """
     fields: dict[str, Any] = {}
     groups = []
     for name in methods:
@@ -280,7 +283,8 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
                 for option in (o for o in options if o not in shown):
                     fields[f"{name}__{option.name}"] = option_component(name, option)
         groups.append(group)
-    return fields, groups
+    order = [f"{name}__{option.name}" for name in methods for option in option_fields(name)]
+    return {key: fields[key] for key in order}, groups
 
 
 def option_component(method: str, option: OptionField) -> Any:
