@@ -176,6 +176,35 @@ def answers(page):
     ]
 
 
+def test_a_preset_fills_its_own_fields_and_no_others(page):
+    """Handlers return values by position, and some options stand in a drawer."""
+    open_tab(page, "Train")
+    before = option_values(page)
+
+    page.get_by_text("quick", exact=True).click()
+    page.wait_for_function("document.querySelector('#wb-prompt_tuning-steps input').value === '60'")
+
+    after = option_values(page)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"wb-prompt_tuning-steps", "wb-prompt_tuning-eval_every"}
+    assert after["wb-prompt_tuning-eval_every"] == "20"
+
+
+def option_values(page):
+    """Return what stands in the fields of prompt tuning, those of the drawer too."""
+    drawer = page.get_by_role("button", name="More options").first
+    if not page.locator("#wb-prompt_tuning-says").is_visible():
+        drawer.click()
+        page.wait_for_selector("#wb-prompt_tuning-says")
+    return page.evaluate(
+        """() => Object.fromEntries(
+            [...document.querySelectorAll("[id^=wb-prompt_tuning-]")].map(element => {
+                const field = element.querySelector("input, textarea");
+                return [element.id, field ? field.value : null];
+            }))"""
+    )
+
+
 def test_five_ways_answer_before_anything_is_trained(page):
     ask(page, "My parcel never came")
 

@@ -3,10 +3,8 @@
 import dataclasses
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from pages import Page, Seen, is_problem, said
@@ -16,7 +14,6 @@ from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.ui.train import (
     PRESETS,
-    _build_options,
     on_estimate,
     on_preset,
     on_train,
@@ -308,19 +305,3 @@ def test_too_many_jobs_are_one_message(empty_page):
     page = replace(empty_page, context=replace(empty_page.context, profile=profile))
 
     assert "jobs: you have 0 unfinished, at most 0 are allowed" in said(train(page)[-1])
-
-
-def test_a_preset_fills_the_fields_it_is_meant_for():
-    """Handlers return values by position, and some options stand in a drawer."""
-    with gr.Blocks():
-        fields, _ = _build_options(trained_methods(), "prompt_tuning")
-    context = SimpleNamespace(profile=LOCAL)
-
-    values = dict(zip(fields, on_preset(context, "quick", "prompt_tuning"), strict=True))
-
-    filled = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    assert filled == {
-        "prompt_tuning__steps": 60,
-        "prompt_tuning__eval_every": 20,
-        "prompt_tuning__patience": 0,
-    }
