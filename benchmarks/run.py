@@ -19,6 +19,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import freed_memory
 import page_load
+import planner
 import readings
 import resident_memory
 import scoring
@@ -28,7 +29,16 @@ from material import load_engine, load_material
 from measuring import machine
 from workbench.memory import keep_freed_memory
 
-_PARTS = ("scoring", "side_by_side", "training_step", "memory", "freed_memory", "page", "readings")
+_PARTS = (
+    "scoring",
+    "side_by_side",
+    "training_step",
+    "memory",
+    "freed_memory",
+    "page",
+    "readings",
+    "planner",
+)
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _COLUMNS = "| what | ratio | single repeats | target | measured |\n|---|---|---|---|---|"
 
@@ -78,6 +88,8 @@ def _report(parts: list[str], folder: Path, began: float) -> str:
             figures = page_load.measure(folder / part)
         elif part == "readings":
             figures = readings.measure(folder / part)
+        elif part == "planner":
+            figures = planner.measure()
         elif part == "side_by_side":
             figures = side_by_side.measure(engine, task, fitted or {})
         else:

@@ -15,6 +15,7 @@ from material import BASE, encoder_for
 from measuring import Figure, interleave
 from workbench.methods.base import FitContext
 from workbench.methods.learning import training_examples
+from workbench.methods.lora import Lora
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import load_base
@@ -72,7 +73,8 @@ def measure(engine: Engine, task: Task, folder: Path) -> list[Figure]:
     virtual = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=len(shared))
     figures = [_compare("prompt tuning", engine, ours, virtual, examples, batches, (), folder)]
 
-    engine.adapters.add("step", LoraConfig(**_LORA))
+    context = FitContext(engine, encoder, 0, folder)
+    engine.adapters.add("step", Lora(rank=8, alpha=16.0).new_adapter(context))
     prefix = Prefix((shared,))
     weights = Trainable(engine.adapters.parameters("step"), lambda: prefix, "step")
     lora = LoraConfig(**_LORA)

@@ -6,8 +6,12 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from workbench.models.adapters import WeightAdapter
+from workbench.models.engine import Engine
+from workbench.models.layer_changes import LowRankChange, new_low_rank
+from workbench.models.layers import features_of, linear_layers
 from workbench.models.loading import LoadedBase, load_weights
-from workbench.models.weights import WeightSource
+from workbench.models.weights import find_weights
 from workbench.tasks.base import Sample
 from workbench.templates import ChainOfThought, PromptTemplate, WorkedDemonstration
 
@@ -47,10 +51,27 @@ TOY_TEMPLATE = PromptTemplate(
 
 def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
     """Return the tiny model in a precision."""
-    source = WeightSource(folder, "made for tests", "tiny")
+    source = find_weights(str(folder))
     return load_weights(
         source, name=str(folder), precision=precision, compute_dtype="float32", device="cpu"
     )
+
+
+def add_lora(
+    engine: Engine, name: str, *, trained: bool = False, rank: int = 4
+) -> dict[str, torch.nn.Parameter]:
+    """Put a LoRA on queries and values; what is trained is drawn by the name's length."""
+    generator = torch.Generator().manual_seed(len(name))
+    layers = linear_layers(engine.forward.model, "attention_qv")
+    changes = {
+        layer: LowRankChange(*new_low_rank(features_of(module), rank, generator), 2.0)
+        for layer, module in layers.items()
+    }
+    engine.adapters.add(name, WeightAdapter(changes))
+    parameters = engine.adapters.parameters(name)
+    for parameter in parameters.values() if trained else ():
+        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    return parameters
 
 
 def export_lora(base_folder: Path, folder: Path, **options: object) -> Path:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from workbench.commands.planning import plan
 from workbench.errors import WorkbenchError
 from workbench.progress import Interrupted
 
@@ -45,7 +46,9 @@ IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
 Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
 Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]
 Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
-Precision = Annotated[str | None, typer.Option(help="nf4, fp4, int8, bf16 or fp32.")]
+Precision = Annotated[
+    str | None, typer.Option(help="nf4, fp4, nf4-single, fp4-single, int8, bf16, fp32.")
+]
 Template = Annotated[str | None, typer.Option(help="Wording: a name, or a YAML file.")]
 Chat = Annotated[
     bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template.")
@@ -143,6 +146,93 @@ def train(
 
 
 @app.command()
+def curve(
+    experiment: ExperimentFile = None,
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of labelled examples, comma-separated; 0 is allowed.")
+    ] = "0,8,32,128",
+    settings: Settings = None,
+    task: Task = None,
+    train: Train = None,
+    test: Test = None,
+    limit_train: Limit = None,
+    limit_dev: Limit = None,
+    limit_test: Limit = None,
+    methods: Methods = None,
+    model: Model = None,
+    precision: Precision = None,
+    seeds: Seeds = None,
+    out: Out = None,
+) -> None:
+    """Run every row with growing training sets, and draw accuracy over their size.
+
+    When does training overtake demonstrations? Finished runs are found again.
+    """
+    changes = {
+        "task.name": task,
+        "task.train": train,
+        "task.test": test,
+        "task.limit_train": limit_train,
+        "task.limit_dev": limit_dev,
+        "task.limit_test": limit_test,
+        "model": model,
+        "precision": precision,
+        "seeds": seeds,
+        "rows": methods,
+    }
+    _call("curve", experiment, settings or [], changes, out, sizes=sizes)
+
+
+@app.command()
+def sweep(
+    experiment: ExperimentFile = None,
+    row: Annotated[str, typer.Option(help="Row of the experiment: lora.")] = "lora",
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of the row to vary. Repeatable: a grid.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(help="Its values, comma-separated; one list per option.")
+    ] = None,
+    settings: Settings = None,
+    task: Task = None,
+    train: Train = None,
+    test: Test = None,
+    limit_train: Limit = None,
+    limit_dev: Limit = None,
+    limit_test: Limit = None,
+    model: Model = None,
+    precision: Precision = None,
+    seeds: Seeds = None,
+    out: Out = None,
+) -> None:
+    """Run one row with several values of an option, and draw dev and test accuracy over it.
+
+    The first option is the axis, each combination of the others a line. Finished runs are found.
+    """
+    changes = {
+        "task.name": task,
+        "task.train": train,
+        "task.test": test,
+        "task.limit_train": limit_train,
+        "task.limit_dev": limit_dev,
+        "task.limit_test": limit_test,
+        "model": model,
+        "precision": precision,
+        "seeds": seeds,
+    }
+    _call(
+        "sweep",
+        experiment,
+        settings or [],
+        changes,
+        out,
+        row=row,
+        options=option or [],
+        values=values or [],
+    )
+
+
+@app.command()
 def ask(
     text: Annotated[str, typer.Argument(help="What to answer.")],
     text_b: Annotated[str | None, typer.Option(help="Second text, for tasks with two.")] = None,
@@ -227,6 +317,88 @@ def inspect(
 
 
 @app.command()
+def precisions(
+    experiment: ExperimentFile = None,
+    settings: Settings = None,
+    task: Task = None,
+    train: Train = None,
+    test: Test = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    limit_test: Limit = None,
+    model: Model = None,
+    template: Template = None,
+    chat: Chat = None,
+    names: Annotated[
+        str | None,
+        typer.Option("--precisions", help="Comma-separated: nf4,nf4-single,bf16; else all."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Take perplexity of this file, or of 'general', the text that comes along; else "
+            "of the task's texts."
+        ),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Measure one base in several precisions: memory, perplexity, accuracy, speed, error.
+
+    One precision is in memory at a time; finished ones are found again.
+    """
+    changes = {
+        "task.name": task,
+        "task.train": train,
+        "task.test": test,
+        "task.text_column": text_column,
+        "task.label_column": label_column,
+        "task.limit_test": limit_test,
+        "model": model,
+        "template": template,
+        "chat": chat,
+    }
+    asked = settings or []
+    _call("precisions", experiment, asked, changes, precisions=names, text=text, out=out)
+
+
+@app.command()
+def forgetting(
+    run: Annotated[list[str], typer.Argument(help="Ids or folders of trained runs on one base.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another task: of the catalog, a file of rows (columns text and label), or a YAML "
+            "file with task and template. Repeatable."
+        ),
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of plain text; the one that comes along if absent. Repeatable."),
+    ] = None,
+    limit_test: Limit = None,
+    runs: Annotated[Path, typer.Option(help="Folder to look for runs below.")] = Path("runs"),
+    out: Out = None,
+) -> None:
+    """Measure what trained runs make the base lose on other texts and tasks.
+
+    Finished parts are found again.
+    """
+    where = {"tasks": task or [], "texts": text or [], "limit_test": limit_test}
+    _call("forgetting", run, **where, runs=runs, out=out)
+
+
+@app.command()
+def merge(
+    run: Annotated[str, typer.Argument(help="Id or folder of a finished run of LoRA and its kin.")],
+    out: Annotated[Path, typer.Option(help="New folder for the merged model.")],
+    dtype: Annotated[str, typer.Option(help="bf16 or fp32.")] = "bf16",
+    runs: Annotated[Path, typer.Option(help="Folder to look for runs below.")] = Path("runs"),
+) -> None:
+    """Merge a run's change of weights into a plain copy of the base, restored from 4 bits."""
+    _call("merge", run, out, dtype=dtype, runs=runs)
+
+
+@app.command()
 def readings(
     name: Annotated[str | None, typer.Argument(help="Show the options of one reading.")] = None,
 ) -> None:
@@ -261,6 +433,9 @@ def runs(
 ) -> None:
     """List stored runs, or delete one."""
     _call("listings", "runs", folder, delete)
+
+
+app.command()(plan)
 
 
 @app.command()

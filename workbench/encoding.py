@@ -7,7 +7,9 @@ with vectors equal to the embeddings of the instruction's tokens they score exac
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from workbench.errors import PromptError
@@ -15,6 +17,9 @@ from workbench.models.base import Prefix
 from workbench.tasks.base import Task
 from workbench.templates import Demonstration, PromptTemplate, RenderedPrompt, continue_text
 
+_SHORT_ANSWER_TOKENS = 24  # enough for a number or a few words
+_LENGTH_SHARE = 0.95  # of the training targets that have to fit the bound of a generated text
+_LENGTH_MARGIN = 1.25  # the same thing can be said in more words
 _PROBE = "Example"  # any word: only the place where the sample's own text starts is looked for
 
 
@@ -55,6 +60,31 @@ class PromptEncoder:
                 "chat: the model's tokenizer has no chat template. Use chat: false, or an "
                 "instruction-tuned model."
             )
+
+    @cached_property
+    def answer_tokens(self) -> int:
+        """The upper bound of a written answer's length in tokens.
+
+        The template's own, or 24 for a short answer; for a generated text the 95th percentile of
+        the training targets' lengths with a margin of a quarter.
+        """
+        if self.template.answer_tokens is not None:
+            return self.template.answer_tokens
+        if self.task.kind != "generation":
+            return _SHORT_ANSWER_TOKENS
+        lengths = [len(self.encode(sample.target)) for sample in self.task.train]
+        return int(np.ceil(_LENGTH_MARGIN * np.quantile(lengths, _LENGTH_SHARE)))
+
+    @cached_property
+    def answer_ends(self) -> tuple[str, ...]:
+        """The strings before which a written answer ends.
+
+        A line's end is one unless a training target has several lines.
+        """
+        lines = self.task.kind == "generation" and any(
+            "\n" in sample.target for sample in self.task.train
+        )
+        return (self.template.separator,) if lines else (self.template.separator, "\n")
 
     def render(
         self,

@@ -93,6 +93,8 @@ class PromptTemplate(_Checked):
         separator: Between instruction, demonstrations and input.
         label_words: Label name to the word the model is to write (verbalizer); a missing label
             is its own word.
+        answer_tokens: Upper bound of a written answer's length; None takes the tasks' own: a few
+            tokens for a short answer, what the training targets need for a generated text.
         chain_of_thought: How to ask for reasoning; None when the task has no use for it.
     """
 
@@ -103,12 +105,16 @@ class PromptTemplate(_Checked):
     input: Text = Field(min_length=1)
     separator: Text = "\n\n"
     label_words: dict[str, Text] = {}
+    answer_tokens: int | None = Field(None, ge=1, le=4096)
     chain_of_thought: ChainOfThought | None = None
 
     @property
     def digest(self) -> str:
         """Content hash of everything that reaches a prompt."""
-        content = self.model_dump_json(exclude={"name", "description"})
+        left_out = {"name", "description"}
+        if self.answer_tokens is None:  # as before there was such a key: stored runs are found
+            left_out.add("answer_tokens")
+        content = self.model_dump_json(exclude=left_out)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def word(self, label: str) -> str:
@@ -277,9 +283,24 @@ def read_template(path: Path) -> PromptTemplate:
     return read_yaml_model(path, PromptTemplate).model_copy(update={"name": path.stem})
 
 
-def default_template(field_names: Sequence[str], labels: Sequence[str]) -> PromptTemplate:
-    """Return a wording for a task that brings none, made from its fields and label names."""
+def default_template(
+    field_names: Sequence[str], labels: Sequence[str], *, writes_text: bool = False
+) -> PromptTemplate:
+    """Return a wording for a task that brings none, made from its fields and label names.
+
+    Args:
+        field_names: Of the task.
+        labels: Of the task; empty if it has none.
+        writes_text: Whether the answer is a text that only the examples describe.
+    """
     lines = "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in field_names)
+    if writes_text:
+        return PromptTemplate(
+            name="default",
+            version=1,
+            instruction="Write the output that belongs to the input.",
+            input=f"{lines}\nOutput:",
+        )
     instruction = (
         f"Classify the text. Possible labels: {{{_LABELS}}}."
         if labels

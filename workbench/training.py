@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 
 _BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
 _MOST_PATH_POINTS = 100  # stored states of a training path
 PATH_FOLDER = "path"
+HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,19 @@ class Example:
     answer_ids: tuple[int, ...]
 
 
+class Companion(Protocol):
+    """What goes along with the optimizer: it acts after each step and has a state of its own."""
+
+    def after_step(self, step: int) -> None:
+        """Act on the parameters after `step` optimizer steps; their gradients are still there."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what has to be stored to go on later."""
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a stored state."""
+
+
 @dataclass(frozen=True)
 class Trainable:
     """What a method lets the loop train.
@@ -75,6 +90,9 @@ class Trainable:
         penalty: Returns what is added to the loss of a step, in nats; None adds nothing.
         keep_path: Whether the parameters are stored at the start and at each evaluation, for the
             analysis of how they moved.
+        rate_factors: What the learning rate is multiplied by, for parameters that have their own.
+        companion: Acts after each step, or None.
+        path: Returns the tensors that the path stores, by name; None: the parameters.
     """
 
     parameters: Mapping[str, torch.nn.Parameter]
@@ -82,17 +100,23 @@ class Trainable:
     adapter: str | None = None
     penalty: Callable[[], torch.Tensor] | None = None
     keep_path: bool = False
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+    companion: Companion | None = None
+    path: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
 
 @dataclass(frozen=True)
 class DevScore:
     """A dev evaluation: accuracy and mean loss in nats over `num_items`.
 
+    `accuracy` is None where answers are long texts, which no greedy decoding writes word for word;
+    then the loss, per token, decides alone.
+
     `is_admissible` says whether a side condition of the method holds; what breaks it is only ever
     kept for want of better.
     """
 
-    accuracy: float
+    accuracy: float | None
     loss: float
     num_items: int
     is_admissible: bool = True
@@ -107,6 +131,8 @@ class DevScore:
             return True
         if self.is_admissible != other.is_admissible:
             return self.is_admissible
+        if self.accuracy is None or other.accuracy is None:
+            return self.loss < other.loss
         spread = math.sqrt(max(other.accuracy * (1 - other.accuracy), 0.0) / other.num_items)
         if abs(self.accuracy - other.accuracy) <= spread:
             return self.loss < other.loss
@@ -188,13 +214,11 @@ class _Loop:
         self.parameters = dict(request.trainable.parameters)
         options = request.options
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()),
-            lr=options.learning_rate or 0.0,
-            weight_decay=options.weight_decay,
+            self._groups(), lr=options.learning_rate or 0.0, weight_decay=options.weight_decay
         )
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._checkpoint = request.folder / "checkpoint.safetensors"
-        self._history = request.folder / "history.jsonl"
+        self._history = request.folder / HISTORY
         self._path = request.folder / PATH_FOLDER
 
     def step(self) -> dict[str, float]:
@@ -204,15 +228,17 @@ class _Loop:
         batch = _batch_at(self.request.examples, options.batch_size, self.request.seed, state.step)
         rate = learning_rate_at(options, state.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.request.seed * 1_000_003 + state.step)
             loss = self._backward(batch)
         norm = self._checked_norm()
         self.optimizer.step()
-        self._parameters_changed()
         state.step += 1
+        if self.request.trainable.companion is not None:
+            self.request.trainable.companion.after_step(state.step)
+        self._parameters_changed()
         state.seconds += time.perf_counter() - began
         figures = {"loss": loss, "gradient_norm": norm, "learning_rate": rate}
         self._record(figures)
@@ -228,7 +254,8 @@ class _Loop:
         else:
             state.evaluations_since_best += 1
         state.seconds += time.perf_counter() - began
-        figures = {"dev_accuracy": score.accuracy, "dev_loss": score.loss}
+        figures = {} if score.accuracy is None else {"dev_accuracy": score.accuracy}
+        figures["dev_loss"] = score.loss
         self._record(figures)
         return figures
 
@@ -239,7 +266,9 @@ class _Loop:
         is_wanted = step % (gap * options.eval_every) == 0 or step == options.steps
         if not (self.request.trainable.keep_path and is_wanted):
             return
-        self._write(self._path / f"{step:07d}.safetensors", dict(self.parameters), {})
+        made = self.request.trainable.path
+        tensors = self.parameters if made is None else made()
+        self._write(self._path / f"{step:07d}.safetensors", tensors, {})
 
     def out_of_patience(self) -> bool:
         """Return whether early stopping applies."""
@@ -252,6 +281,14 @@ class _Loop:
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
         self._parameters_changed()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameters grouped by what their learning rate is multiplied by."""
+        factors = self.request.trainable.rate_factors
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.parameters.items():
+            groups.setdefault(factors.get(name, 1.0), []).append(parameter)
+        return [{"params": group, "rate_factor": factor} for factor, group in groups.items()]
 
     def _backward(self, batch: Sequence[Example]) -> float:
         packed = packed_layers(self.engine.forward.model)
@@ -302,6 +339,9 @@ class _Loop:
             tensors[f"best/{name}"] = self.best[name]
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"adam/{key}/{name}"] = value
+        companion = self.request.trainable.companion
+        for key, value in ({} if companion is None else companion.state()).items():
+            tensors[f"companion/{key}"] = value
         state = self.state
         best = None if state.best is None else asdict(state.best)
         position = {
@@ -344,12 +384,17 @@ class _Loop:
                 parameter.copy_(stored.get_tensor(f"now/{name}"))
                 self.best[name] = stored.get_tensor(f"best/{name}").to(parameter.device)
             adam: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+            beside: dict[str, torch.Tensor] = {}
             for key in stored.keys():  # noqa: SIM118  a safe_open handle is not iterable
                 if key.startswith("adam/"):
                     _, slot, name = key.split("/", 2)
                     parameter = self.parameters[name]
                     adam.setdefault(parameter, {})[slot] = stored.get_tensor(key)
+                elif key.startswith("companion/"):
+                    beside[key.removeprefix("companion/")] = stored.get_tensor(key)
         self.optimizer.state.update(adam)
+        if self.request.trainable.companion is not None:
+            self.request.trainable.companion.restore(beside)
         best = position.pop("best")
         self.state = TrainingState(
             **position, best=None if best is None else DevScore(**best), history=[]
@@ -405,7 +450,8 @@ def _row_states(
     engine: Engine, prefix: Prefix, adapter: str | None, rows: Sequence[tuple[int, ...]]
 ) -> Sequence[torch.Tensor]:
     """Return hidden states (T, D) of each row: one pass for short batches, else two."""
-    if prefix.num_tokens + max(map(len, rows)) * len(rows) <= _TREE_TOKENS:
+    is_short = prefix.num_tokens + max(map(len, rows)) * len(rows) <= _TREE_TOKENS
+    if is_short and prefix.states is None:
         return engine.run_as_tree(prefix, rows, adapter, training=True)
     state = None
     if prefix.num_tokens:

@@ -8,7 +8,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -18,6 +17,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from toys import add_lora
 from workbench.errors import ModelError, PromptError
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
@@ -39,14 +39,6 @@ def plain_logprob(engine: Engine, context: tuple[int, ...], choice: tuple[int, .
     with torch.no_grad():
         logprobs = engine.forward.model(tokens).logits[0].float().log_softmax(-1)
     return sum(float(logprobs[len(context) - 1 + i, t]) for i, t in enumerate(choice))
-
-
-def add_lora(engine: Engine, name: str, *, trained: bool) -> None:
-    engine.adapters.add(name, LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
-    if trained:
-        generator = torch.Generator().manual_seed(len(name))
-        for parameter in engine.adapters.parameters(name).values():
-            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
 
 
 def mixed_rows(engine: Engine) -> list[Conditioning]:

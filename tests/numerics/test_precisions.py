@@ -11,6 +11,7 @@ from workbench.models.loading import PRECISIONS, base_hash, load_base, measured_
 
 # The tiny model's weights are random, so nothing averages out: these are loose on purpose.
 LARGEST_GAP = {"fp32": 0.0, "bf16": 0.15, "int8": 0.3, "nf4": 1.5, "fp4": 2.5}  # nats
+LARGEST_GAP |= {f"{kind}-single": LARGEST_GAP[kind] for kind in ("nf4", "fp4")}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -41,7 +42,8 @@ def test_an_unknown_precision_is_refused():
         load_base("smollm2-135m-instruct", precision="nf5")
 
     assert str(caught.value) == (
-        "precision: unknown precision 'nf5'. Did you mean 'nf4'? Known: bf16, fp32, fp4, int8, nf4."
+        "precision: unknown precision 'nf5'. Did you mean 'nf4'? Known: bf16, fp32, fp4, "
+        "fp4-single, int8, nf4, nf4-single."
     )
 
 

@@ -13,7 +13,7 @@ from toys import TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
-from workbench.methods.catalog import make_method
+from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.methods.learning import training_examples
 from workbench.methods.prediction import predict
 from workbench.models.base import Conditioning, Prefix
@@ -30,7 +30,7 @@ from workbench.training import (
     train,
 )
 
-TRAINED = ("prompt_tuning", "lora")
+TRAINED = tuple(name for name in METHODS if issubclass(method_class(name), TrainingOptions))
 QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.01}
 
 
@@ -173,11 +173,14 @@ def scores_of(engine, fitted) -> list[list[float]]:
 
 
 def losses(folder) -> list[tuple[float, float]]:
-    entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    files = sorted(folder.rglob("history.jsonl"))  # an ensemble has one for each member
+    entries = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert entries
     return [(e["step"], e.get("loss", e.get("dev_loss"))) for e in entries]
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# The few tokens of a hard prompt may come out the same from two seeds.
+@pytest.mark.parametrize("name", sorted(set(TRAINED) - {"hard_prompt"}))
 def test_two_fits_with_one_seed_agree_and_another_seed_differs(
     name, tiny_folder, tmp_path, toy_task
 ):
@@ -208,8 +211,7 @@ def test_gradients_reach_only_the_adapter(name, tiny_folder, tmp_path, toy_task)
     make_method(name, QUICK).fit(context)
 
     model = context.engine.forward.model
-    touched = [n for n, p in model.named_parameters() if p.grad is not None and "lora_" not in n]
-    assert touched == []
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == []
 
 
 def test_soft_prompt_starts_exactly_at_zero_shot(toy_context):
@@ -316,7 +318,7 @@ def test_a_pickled_adapter_is_refused(tiny_folder, tmp_path, toy_task):
     (tmp_path / "adapter_model.bin").write_bytes(b"pickle")
     context = context_of(tiny_folder, tmp_path / "run", toy_task)
 
-    for name in TRAINED:
+    for name in ("prompt_tuning", "lora"):
         with pytest.raises(ModelError, match="safetensors"):
             make_method(name, {}).restore(context, tmp_path)
 

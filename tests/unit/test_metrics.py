@@ -604,3 +604,44 @@ def test_one_seed_gives_one_interval_and_another_seed_another() -> None:
 
     assert metrics.macro_f1(answers, targets, labels=LABELS, seed=1) == first
     assert metrics.macro_f1(answers, targets, labels=LABELS, seed=2) != first
+
+
+def test_a_ratio_of_equal_counts_is_the_mean_with_its_interval() -> None:
+    values = [0.4, 1.9, 2.2, 3.1, 0.8]
+
+    found = metrics.ratio([10 * value for value in values], [10] * 5)
+
+    expected = metrics.mean_with_interval(values)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+
+
+def test_a_ratio_weighs_items_by_their_counts_and_ignores_their_order() -> None:
+    totals, counts = [6.0, 1.0, 4.0], [2, 1, 5]
+
+    found = metrics.ratio(totals, counts)
+
+    assert found.value == 11 / 8
+    assert metrics.ratio(totals[::-1], counts[::-1]) == found
+    assert metrics.ratio([], []) == metrics.NOTHING_SCORED
+    assert metrics.ratio([6.0], [2]) == metrics.Estimate(3.0, None, None, 1, 0)
+
+
+def test_the_interval_of_a_ratio_covers_what_it_says() -> None:
+    generator = np.random.default_rng(4)
+    covered = 0
+    for _ in range(400):
+        counts = generator.integers(20, 129, 40)
+        totals = counts * generator.normal(3.0, 0.4, 40)
+        covered += is_covered(3.0, metrics.ratio(totals, counts))
+
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize("arguments", [([1.0], [0]), ([np.inf], [1]), ([1.0, 2.0], [1])])
+def test_a_ratio_of_what_cannot_be_divided_is_refused(
+    arguments: tuple[list[float], list[int]],
+) -> None:
+    with pytest.raises(ValueError, match=r"finite and counts|one entry per item"):
+        metrics.ratio(*arguments)

@@ -3,7 +3,7 @@
 import torch
 
 from workbench.models.prefix_cache import PrefixCache
-from workbench.models.rows import PrefixStates
+from workbench.models.base import PrefixStates
 
 
 def states(num_tokens: int) -> PrefixStates:

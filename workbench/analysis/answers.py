@@ -1,6 +1,5 @@
 """A run's predictions and training history, read back from its folder and judged."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from workbench.errors import StoreError
 from workbench.metrics import normalise_answer
 from workbench.runs.store import StoredRun
+from workbench.tasks.base import HEADLINE_METRICS
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,15 @@ class Answer:
         sample_id: Of the item.
         target: The correct answer.
         answer: None when nothing could be read from the output.
-        is_correct: Equal to the target; short answers are normalised first.
+        is_correct: Equal to the target; short answers are normalised first. A text is correct if it
+            is one of the references, which says little: read its score.
         probabilities: Label to probability; None where labels were not scored.
         label_mass: Probability of all labels together before renormalising.
         strict_answer: Read in exactly the form asked for; of generated text only.
         lenient_answer: Read as the last possible answer; of generated text only.
         is_truncated: Whether generation ended at its upper bound; None if nothing was generated.
+        references: All correct texts of a generation task, the target first; empty otherwise.
+        score: Of a text against them, from 0 to 1; None where answers are right or wrong.
     """
 
     sample_id: str
@@ -36,6 +39,13 @@ class Answer:
     strict_answer: str | None
     lenient_answer: str | None
     is_truncated: bool | None
+    references: tuple[str, ...] = ()
+    score: float | None = None
+
+    @property
+    def credit(self) -> float:
+        """What the item adds to the run's headline metric: its score, or 1 if right, else 0."""
+        return float(self.is_correct) if self.score is None else self.score
 
     @property
     def confidence(self) -> float | None:
@@ -47,6 +57,16 @@ def is_classification(run: StoredRun) -> bool:
     """Return whether a run's task has labels; older specs say it by their metrics only."""
     kind = run.spec.task.get("kind")
     return "exact_match" not in run.record.metrics if kind is None else kind == "classification"
+
+
+def headline_metric_of(run: StoredRun) -> str:
+    """Return the name of the metric that a run's task ranks runs by."""
+    return headline_metric(run.spec.task.get("kind"))
+
+
+def headline_metric(kind: object) -> str:
+    """Return the metric that ranks runs of a kind of task; older specs do not say the kind."""
+    return next((metric for name, metric in HEADLINE_METRICS.items() if name == kind), "accuracy")
 
 
 def read_answers(run: StoredRun) -> tuple[Answer, ...]:
@@ -94,12 +114,8 @@ def read_history(run: StoredRun) -> tuple[Mapping[str, float], ...]:
     Raises:
         StoreError: history.jsonl cannot be read.
     """
-    path = run.folder / "history.jsonl"
-    if not path.is_file():
-        return ()
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return tuple(json.loads(line) for line in lines if line.strip())
+        return tuple(run.history())
     except (OSError, ValueError) as error:
         raise StoreError(
             f"run {run.record.run_id}: history.jsonl cannot be read ({error}). Delete the folder "
@@ -115,14 +131,20 @@ def first_few(names: Iterable[str], *, limit: int = 3) -> str:
 
 
 def _answer(line: Mapping[str, Any], *, has_labels: bool) -> Answer:
+    references = tuple(line.get("references") or ())
     return Answer(
         sample_id=line["sample_id"],
         target=line["target"],
         answer=line["answer"],
-        is_correct=is_same_answer(line["answer"], line["target"], has_labels=has_labels),
+        is_correct=any(
+            is_same_answer(line["answer"], target, has_labels=has_labels)
+            for target in (line["target"], *references)
+        ),
         probabilities=line.get("probabilities"),
         label_mass=line.get("label_mass"),
         strict_answer=line.get("strict_answer"),
         lenient_answer=line.get("lenient_answer"),
         is_truncated=line.get("is_truncated"),
+        references=references,
+        score=line.get("score"),
     )

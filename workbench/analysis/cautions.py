@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from workbench.analysis.answers import Answer
 from workbench.analysis.display import estimate_text, one_line, percent
 from workbench.metrics import Estimate
+from workbench.runs.search import SearchOutcome, edge_of
 
 _LOW_LABEL_MASS = 0.5  # below it most of the probability is on something that is no label
 _LOW_EXTRACTION = 0.8  # a fifth of the answers lost decides most rankings
@@ -17,15 +18,26 @@ def cautions_of_row(
     *,
     has_labels: bool,
     majority: Estimate | None,
+    writes_texts: bool = False,
 ) -> list[str]:
     """Return the cautions about one run that is no baseline, as sentences to follow its name.
 
     Args:
         answers: Of the run.
-        accuracy: Of the run.
+        accuracy: Of the run; ROUGE-L where answers are texts.
         has_labels: Whether the task is a classification.
-        majority: Accuracy of the majority-class row, if the table has one.
+        majority: Accuracy of the majority-class row, if the table has one; for texts the ROUGE-L
+            of copying the nearest training example.
+        writes_texts: Whether answers are texts that are held against references.
     """
+    if writes_texts:
+        found = [
+            _constant(answers),
+            *_truncation(answers, option="answer_tokens in the wording"),
+            _above_copy(accuracy, majority),
+            _unscored(answers, verdict="scores 0", verdicts="score 0"),
+        ]
+        return [sentence for sentence in found if sentence]
     found = [
         _constant(answers) if has_labels else None,
         _label_mass(answers),
@@ -49,6 +61,37 @@ def caution_of_environments(environments: Sequence[Mapping[str, object]]) -> lis
     return [
         f"The rows were made in different environments: {one_line('; '.join(differing))}. Times "
         "are not comparable, and accuracies may differ by some points for this reason alone."
+    ]
+
+
+def caution_of_search(search: SearchOutcome) -> list[str]:
+    """Return a caution if the best learning rate lies at the edge of those tried."""
+    edge = edge_of(search.trials)
+    if edge is None:
+        return []
+    times = "once" if search.num_extended == 1 else f"{search.num_extended} times"
+    grown = f", although the grid was extended {times}" if search.num_extended else ""
+    beyond = "higher" if edge == "highest" else "lower"
+    return [
+        f"lower bound: the best learning rate on dev, {search.best.learning_rate:g}, is the {edge} "
+        f"of the {len(search.trials)} tried{grown}; a {beyond} one may be better still."
+    ]
+
+
+def caution_of_tuning(evaluations: Mapping[str, float | int | None]) -> list[str]:
+    """Return a caution if rows that choose on dev looked at it differently often.
+
+    Args:
+        evaluations: Row name to evaluations on dev; rows without any have nothing to choose.
+    """
+    counts = {name: int(count) for name, count in evaluations.items() if count}
+    if len(set(counts.values())) < 2:
+        return []
+    ordered = sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))
+    figures = ", ".join(f"{one_line(name)} {count}" for name, count in ordered)
+    return [
+        f"The rows were tuned with unequal effort; evaluations on dev: {figures}. More looks at "
+        "dev find better settings and luckier steps."
     ]
 
 
@@ -76,7 +119,6 @@ def _extraction(answers: Sequence[Answer]) -> list[str]:
         return []
     strict = sum(answer.strict_answer is not None for answer in generated) / len(generated)
     lenient = sum(answer.lenient_answer is not None for answer in generated) / len(generated)
-    truncated = sum(bool(answer.is_truncated) for answer in generated) / len(generated)
     found = []
     if lenient < _LOW_EXTRACTION:
         found.append(f"an answer can be read from only {percent(lenient)} of the generated texts.")
@@ -84,12 +126,18 @@ def _extraction(answers: Sequence[Answer]) -> list[str]:
         found.append(
             f"only {percent(strict)} of the generated texts give the answer in the form asked for."
         )
-    if truncated > _HIGH_TRUNCATION:
-        found.append(
-            f"{percent(truncated)} of the generated texts were cut off at the upper bound of "
-            "their length; a larger one (max_new_tokens) may change the figures."
-        )
-    return found
+    return found + _truncation(answers, option="max_new_tokens")
+
+
+def _truncation(answers: Sequence[Answer], *, option: str) -> list[str]:
+    flags = [answer.is_truncated for answer in answers if answer.is_truncated is not None]
+    truncated = sum(flags) / len(flags) if flags else 0.0
+    if truncated <= _HIGH_TRUNCATION:
+        return []
+    return [
+        f"{percent(truncated)} of the generated texts were cut off at the upper bound of "
+        f"their length; a larger one ({option}) may change the figures."
+    ]
 
 
 def _above_majority(accuracy: Estimate, majority: Estimate | None) -> str | None:
@@ -103,9 +151,23 @@ def _above_majority(accuracy: Estimate, majority: Estimate | None) -> str | None
     )
 
 
-def _unscored(answers: Sequence[Answer]) -> str | None:
+def _above_copy(rouge: Estimate, copied: Estimate | None) -> str | None:
+    if copied is None or copied.value is None or rouge.low is None or rouge.low > copied.value:
+        return None
+    return (
+        f"ROUGE-L {estimate_text(rouge)} is not clearly above copying the text of the nearest "
+        f"training example ({percent(copied.value)})."
+    )
+
+
+def _unscored(
+    answers: Sequence[Answer],
+    *,
+    verdict: str = "counts as wrong",
+    verdicts: str = "count as wrong",
+) -> str | None:
     missing = sum(answer.answer is None for answer in answers)
     if not missing:
         return None
-    verbs = "has no answer and counts" if missing == 1 else "have no answer and count"
-    return f"{missing} of {len(answers)} items {verbs} as wrong."
+    verbs = f"has no answer and {verdict}" if missing == 1 else f"have no answer and {verdicts}"
+    return f"{missing} of {len(answers)} items {verbs}."

@@ -8,12 +8,18 @@ from typing import Any
 
 from workbench import metrics
 from workbench.analysis.answers import (
+    headline_metric_of,
     is_classification,
     is_unanimous,
     read_answers,
     read_history,
 )
-from workbench.analysis.cautions import caution_of_environments, cautions_of_row
+from workbench.analysis.cautions import (
+    caution_of_environments,
+    caution_of_search,
+    caution_of_tuning,
+    cautions_of_row,
+)
 from workbench.analysis.compatibility import (
     require_finished,
     require_one_base,
@@ -23,6 +29,7 @@ from workbench.analysis.display import one_line
 from workbench.analysis.results import (
     COST_KEYS,
     MAJORITY_CLASS,
+    NEAREST_COPY,
     ComparedRun,
     Comparison,
     ComparisonRow,
@@ -88,7 +95,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         has_labels=is_classification(stored[0]),
         rows=rows,
-        seeds=tuple(_spreads(rows)),
+        seeds=tuple(_spreads(rows, headline_metric_of(stored[0]))),
         disagreements=(),
         warnings=(),
         details=details,
@@ -102,10 +109,15 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
 
 def difference_of(ours: RunDetail, other: RunDetail, *, against: str) -> RowDifference:
     """Return the paired difference of two runs, not adjusted for other comparisons."""
-    paired = metrics.paired_difference(
-        [answer.is_correct for answer in ours.answers],
-        [answer.is_correct for answer in other.answers],
-    )
+    if any(answer.score is not None for answer in ours.answers):
+        paired = metrics.paired_score_difference(
+            [answer.credit for answer in ours.answers], [answer.credit for answer in other.answers]
+        )
+    else:
+        paired = metrics.paired_difference(
+            [answer.is_correct for answer in ours.answers],
+            [answer.is_correct for answer in other.answers],
+        )
     return RowDifference(
         against=against,
         value=paired.value,
@@ -145,6 +157,11 @@ def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
 
 def _row(compared: ComparedRun) -> ComparisonRow:
     spec, record = compared.run.spec, compared.run.record
+    cost = {key: record.cost.get(key) for key in COST_KEYS}
+    if compared.search is not None:
+        is_tried = record.run_id in {trial.run_id for trial in compared.search.trials}
+        own = 0 if is_tried else cost["dev_evaluations"] or 0
+        cost["dev_evaluations"] = compared.search.dev_evaluations + own
     return ComparisonRow(
         row=compared.row,
         method=spec.method,
@@ -152,8 +169,9 @@ def _row(compared: ComparedRun) -> ComparisonRow:
         seed=spec.seed,
         metrics=dict(record.metrics),
         difference=None,
-        cost={key: record.cost.get(key) for key in COST_KEYS},
+        cost=cost,
         options=dict(spec.options),
+        search=compared.search,
     )
 
 
@@ -166,7 +184,7 @@ def _base_of(runs: Sequence[StoredRun]) -> dict[str, str | None]:
 
 def _task_of(run: StoredRun, *, num_items: int) -> dict[str, Any]:
     spec = run.spec.task
-    keys = ("name", "digest", "num_train", "num_dev")
+    keys = ("name", "digest", "kind", "num_train", "num_dev")
     known = {key: spec.get(key) for key in keys}
     return {**known, "num_test": num_items, "dropped": dict(run.record.dropped)}
 
@@ -189,19 +207,18 @@ def _with_differences(
     )
 
 
-def _spreads(rows: Sequence[ComparisonRow]) -> list[SeedSpread]:
+def _spreads(rows: Sequence[ComparisonRow], metric: str) -> list[SeedSpread]:
     spreads = []
     for name in dict.fromkeys(row.row for row in rows):
-        values = [
-            row.accuracy.value for row in rows if row.row == name and row.accuracy.value is not None
-        ]
+        found = [row.metrics.get(metric) for row in rows if row.row == name]
+        values = [figure.value for figure in found if figure and figure.value is not None]
         if len(values) > 1:
             mean = metrics.mean_with_interval(values)
             spreads.append(
                 SeedSpread(
                     row=name,
                     num_seeds=len(values),
-                    metric="accuracy",
+                    metric=metric,
                     mean=mean.value,
                     low=mean.low,
                     high=mean.high,
@@ -213,22 +230,29 @@ def _spreads(rows: Sequence[ComparisonRow]) -> list[SeedSpread]:
 
 
 def _disagreements(comparison: Comparison) -> list[Disagreement]:
-    """Return the items that the first seeds of all rows but the baselines answer differently."""
+    """Return the items that the first seeds of all rows but the baselines answer differently.
+
+    Those whose rows differ most in what they score come first.
+    """
     pairs = comparison.judged_rows()
-    ranked: list[tuple[bool, Disagreement]] = []
+    ranked: list[tuple[float, Disagreement]] = []
     for position, item in enumerate(pairs[0][1].answers):
         given = {row.row: detail.answers[position] for row, detail in pairs}
         if is_unanimous(list(given.values()), has_labels=comparison.has_labels):
             continue
         answers = {name: answer.answer for name, answer in given.items()}
-        is_split = len({answer.is_correct for answer in given.values()}) > 1
-        ranked.append((is_split, Disagreement(item.sample_id, item.target, answers)))
-    return [found for _, found in sorted(ranked, key=lambda pair: not pair[0])]
+        credits = [answer.credit for answer in given.values()]
+        gap = max(credits) - min(credits)
+        ranked.append((gap, Disagreement(item.sample_id, item.target, answers)))
+    return [found for _, found in sorted(ranked, key=lambda pair: -pair[0])]
 
 
 def _warnings(comparison: Comparison) -> list[str]:
     """Return the cautions of all rows; seeds that share a sentence share a line."""
-    majority = next((row.accuracy for row in comparison.rows if row.method == MAJORITY_CLASS), None)
+    blind = next(
+        (row for row in comparison.rows if row.method in (MAJORITY_CLASS, NEAREST_COPY)), None
+    )
+    majority = None if blind is None else comparison.quality(blind)
     seeds_of: dict[tuple[str, str], list[int]] = {}
     for row, detail in zip(comparison.rows, comparison.details, strict=True):
         sentences = []
@@ -239,8 +263,14 @@ def _warnings(comparison: Comparison) -> list[str]:
             )
         if not row.is_baseline:
             sentences += cautions_of_row(
-                detail.answers, row.accuracy, has_labels=comparison.has_labels, majority=majority
+                detail.answers,
+                comparison.quality(row),
+                has_labels=comparison.has_labels,
+                majority=majority,
+                writes_texts=comparison.writes_texts,
             )
+        if row.search is not None:
+            sentences += caution_of_search(row.search)
         for sentence in sentences:
             seeds_of.setdefault((row.row, sentence), []).append(row.seed)
     num_runs = Counter(row.row for row in comparison.rows)
@@ -249,6 +279,9 @@ def _warnings(comparison: Comparison) -> list[str]:
         which = f", seed {', '.join(map(str, seeds))}" if num_runs[name] > 1 else ""
         which = ", every seed" if 1 < num_runs[name] == len(seeds) else which
         found.append(f"{one_line(name)}{which}: {sentence}")
+    found += caution_of_tuning(
+        {row.row: row.cost["dev_evaluations"] for row in reversed(comparison.rows)}
+    )
     return found + caution_of_environments(
         [
             detail.environment

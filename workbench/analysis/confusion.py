@@ -45,7 +45,8 @@ def confusion_of(comparison: Comparison, row_name: str) -> Confusion:
     """
     row, detail = comparison.first_seed(row_name)
     if not comparison.has_labels:
-        return Confusion(None, "Short answers have no labels that could be confused.")
+        kind = "Texts" if comparison.writes_texts else "Short answers"
+        return Confusion(None, f"{kind} have no labels that could be confused.")
     labels = _labels(comparison)
     if len(labels) < 2:
         return Confusion(None, "The items have fewer than two labels.")

@@ -40,7 +40,7 @@ def cost_plot(
     comparison: Comparison,
     *,
     cost: str,
-    quality: str = "accuracy",
+    quality: str | None = None,
     use_log: bool | None = None,
 ) -> Plot | None:
     """Return a metric against a cost with the Pareto front of the rows' means over seeds.
@@ -50,10 +50,11 @@ def cost_plot(
     Args:
         comparison: The table.
         cost: One of `COST_KEYS`.
-        quality: Name of a metric of the rows.
+        quality: Name of a metric of the rows; None takes the one the table is about.
         use_log: Draw powers of ten, with 0 in a place of its own at the left; None decides by how
             far the costs are apart.
     """
+    quality = quality or comparison.headline_metric
     points = _points(comparison, cost, quality)
     costs = [point.cost for point in points]
     if len(set(costs)) < 2:
@@ -89,9 +90,10 @@ def cost_plot(
 
 
 def mean_front(
-    comparison: Comparison, *, cost: str, quality: str = "accuracy"
+    comparison: Comparison, *, cost: str, quality: str | None = None
 ) -> list[tuple[str, float, float]]:
     """Return the rows on the Pareto front, cheapest first, with mean cost and mean quality."""
+    quality = quality or comparison.headline_metric
     points = _points(comparison, cost, quality)
     names = list(dict.fromkeys(point.row.row for point in points))
     means = [

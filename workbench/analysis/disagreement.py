@@ -51,13 +51,15 @@ class BrowsedItem:
         sample_id: Of the item.
         fields: Its text by field name; empty where the texts are not at hand.
         target: The correct answer.
-        answers: By row name: answer, whether it is correct, and its confidence.
+        references: All correct texts of a generation task, the target first; empty otherwise.
+        answers: By row name: answer, whether it is correct or what it scores, and its confidence.
     """
 
     sample_id: str
     fields: Mapping[str, str]
     target: str
     answers: Mapping[str, Answer]
+    references: tuple[str, ...] = ()
 
 
 def browse(
@@ -80,11 +82,14 @@ def browse(
         search: Keep items with this text in id, fields, target or an answer, in any case.
 
     Raises:
-        ConfigError: no such row, or no row for a mode that needs one.
+        ConfigError: no such row, no row for a mode that needs one, or a mode that is not for texts.
     """
     if mode.needs_row and row is None:
         raise ConfigError(f"browse: '{mode.label}' needs a row. Choose one of the table.")
-    is_shown = _conditions(comparison, row, against)[mode]
+    conditions = _conditions(comparison, row, against)
+    if mode not in conditions:
+        raise ConfigError(f"browse: '{mode.label}' is not for texts. Choose another kind of items.")
+    is_shown = conditions[mode]
     return [
         item
         for item in _items(comparison, text_of or {})
@@ -114,15 +119,18 @@ def disagreement_csv(items: Sequence[BrowsedItem]) -> str:
     """Return one line per item; text that a spreadsheet would run as a formula gets a "'"."""
     fields = list(dict.fromkeys(field for item in items for field in item.fields))
     rows = list(dict.fromkeys(name for item in items for name in item.answers))
+    is_scored = any(a.score is not None for item in items for a in item.answers.values())
+    judged = "score" if is_scored else "is correct"
     columns = ["item", *fields, "target"]
     for name in rows:
-        columns += [f"{name}: answer", f"{name}: is correct", f"{name}: confidence"]
+        columns += [f"{name}: answer", f"{name}: {judged}", f"{name}: confidence"]
     lines = []
     for item in items:
         line: list[Cell] = [item.sample_id, *map(item.fields.get, fields), item.target]
         for name in rows:
             answer = item.answers[name]
-            line += [answer.answer, int(answer.is_correct), answer.confidence]
+            score = int(answer.is_correct) if answer.score is None else answer.score
+            line += [answer.answer, score, answer.confidence]
         lines.append(line)
     return csv_text(columns, lines)
 
@@ -135,6 +143,7 @@ def _items(comparison: Comparison, text_of: Mapping[str, Mapping[str, str]]) -> 
             fields=text_of.get(answer.sample_id, {}),
             target=answer.target,
             answers={row.row: detail.answers[position] for row, detail in pairs},
+            references=answer.references,
         )
         for position, answer in enumerate(pairs[0][1].answers)
     ]
@@ -143,7 +152,11 @@ def _items(comparison: Comparison, text_of: Mapping[str, Mapping[str, str]]) -> 
 def _conditions(
     comparison: Comparison, row: str | None, against: str | None
 ) -> dict[BrowseMode, Callable[[BrowsedItem], bool]]:
-    """Return what makes an item belong to each mode."""
+    """Return what makes an item belong to each mode.
+
+    Texts are not right or wrong, so there are no modes of wrong ones; of two texts the one with
+    the higher score repairs the other.
+    """
     names = [found.row for found, _ in comparison.judged_rows()]
 
     def judged(item: BrowsedItem) -> list[Answer]:
@@ -154,10 +167,15 @@ def _conditions(
         BrowseMode.DISAGREE: lambda item: (
             not is_unanimous(judged(item), has_labels=comparison.has_labels)
         ),
-        BrowseMode.WRONG_IN_ANY: lambda item: not all(a.is_correct for a in judged(item)),
-        BrowseMode.WRONG_IN_ALL: lambda item: not any(a.is_correct for a in judged(item)),
         BrowseMode.NO_ANSWER: lambda item: any(a.answer is None for a in judged(item)),
     }
+    if not comparison.writes_texts:
+        conditions[BrowseMode.WRONG_IN_ANY] = lambda item: (
+            not all(a.is_correct for a in judged(item))
+        )
+        conditions[BrowseMode.WRONG_IN_ALL] = lambda item: (
+            not any(a.is_correct for a in judged(item))
+        )
     if row is not None:
         ours, theirs = row, comparison.reference if against is None else against
         known = {found.row for found in comparison.rows}
@@ -170,7 +188,7 @@ def _conditions(
 
 
 def _is_fixed(item: BrowsedItem, row: str, against: str) -> bool:
-    return item.answers[row].is_correct and not item.answers[against].is_correct
+    return item.answers[row].credit > item.answers[against].credit
 
 
 def _is_found(item: BrowsedItem, search: str) -> bool:

@@ -1,4 +1,4 @@
-"""Accuracy with intervals, and what the probabilities of an answer are worth."""
+"""The headline metric with intervals, and what the probabilities of an answer are worth."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from workbench.analysis.axes import label_axes, new_figure, percent_ticks
 from workbench.analysis.display import estimate_text, one_line, shortened
 from workbench.analysis.drawing import MUTED, Hover, Plot, Series
+from workbench.analysis.quantities import metric_of
 from workbench.analysis.results import Comparison, RunDetail
 from workbench.metrics import Estimate
 
@@ -22,7 +23,7 @@ def series_of(comparison: Comparison) -> dict[str, Series]:
 
 
 def forest_plot(comparison: Comparison) -> Plot:
-    """Return accuracy with its interval for every run; seeds of a row stand together."""
+    """Return the headline metric with its interval for every run; a row's seeds stand together."""
     look, hover = series_of(comparison), Hover()
     runs_per_name = [[row for row in comparison.rows if row.row == name] for name in look]
     spacing = 0.5 / max(len(runs) for runs in runs_per_name)
@@ -32,13 +33,13 @@ def forest_plot(comparison: Comparison) -> Plot:
     for position, (series, runs) in enumerate(zip(look.values(), runs_per_name, strict=True)):
         for place, row in enumerate(runs):
             height = position + spacing * (place - (len(runs) - 1) / 2)
-            texts.append(f"{one_line(comparison.label(row))}: {estimate_text(row.accuracy)}")
-            draw_estimate(axis, series, row.accuracy, y=height, hover=hover, text=texts[-1])
-    reference = [
-        row.accuracy.value
-        for row in comparison.rows
-        if row.row == comparison.reference and row.accuracy.value is not None
+            quality = comparison.quality(row)
+            texts.append(f"{one_line(comparison.label(row))}: {estimate_text(quality)}")
+            draw_estimate(axis, series, quality, y=height, hover=hover, text=texts[-1])
+    figures = [
+        comparison.quality(row).value for row in comparison.rows if row.row == comparison.reference
     ]
+    reference = [figure for figure in figures if figure is not None]
     if reference:
         axis.axvline(float(np.mean(reference)), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     names = [shortened(series.name, _NAME_LENGTH) for series in look.values()]
@@ -46,12 +47,14 @@ def forest_plot(comparison: Comparison) -> Plot:
     axis.set_ylim(len(look) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
     percent_ticks(axis.xaxis)
-    label_axes(axis, x="accuracy")
+    metric = metric_of(comparison.headline_metric).title
+    label_axes(axis, x=metric)
+    title = metric[:1].upper() + metric[1:]
     return Plot(
         name="forest",
-        title="Accuracy with 95 % interval",
+        title=f"{title} with 95 % interval",
         figure=figure,
-        description=f"Accuracy: {'; '.join(texts)}",
+        description=f"{title}: {'; '.join(texts)}",
         note=f"Dashed: the reference, {one_line(comparison.reference)}.",
         hover=hover.texts,
     )

@@ -7,6 +7,7 @@ import numpy as np
 
 from workbench.analysis.comparison import counterpart, difference_of
 from workbench.analysis.display import estimate_text, one_line, p_value_text, percent, points
+from workbench.analysis.quantities import metric_of
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
 
 SIGNIFICANCE = 0.05
@@ -14,22 +15,23 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A row name with its accuracy, averaged over seeds."""
+    """A row name with its figure in the headline metric, averaged over seeds."""
 
     name: str
-    accuracy: float
+    quality: float
     runs: tuple[ComparisonRow, ...]
 
 
 def ranking(comparison: Comparison) -> list[RankedRow]:
-    """Return the rows with an accuracy, best first; equal ones stay in the table's order."""
+    """Return the rows that were scored, best first; equal ones stay in the table's order."""
     ranked = []
     for name in dict.fromkeys(row.row for row in comparison.rows):
         runs = tuple(row for row in comparison.rows if row.row == name)
-        values = [row.accuracy.value for row in runs if row.accuracy.value is not None]
+        figures = [comparison.quality(row).value for row in runs]
+        values = [value for value in figures if value is not None]
         if values:
             ranked.append(RankedRow(name, float(np.mean(values)), runs))
-    return sorted(ranked, key=lambda row: -row.accuracy)
+    return sorted(ranked, key=lambda row: -row.quality)
 
 
 def headline(comparison: Comparison) -> str:
@@ -66,13 +68,15 @@ def headline(comparison: Comparison) -> str:
 
 def _best_sentence(best: RankedRow, comparison: Comparison) -> str:
     name, num_items = one_line(best.name), comparison.task["num_test"]
+    metric = metric_of(comparison.headline_metric).title
+    items = f"{'over' if comparison.writes_texts else 'of'} {num_items} test items"
     if len(best.runs) > 1:
         return (
-            f"{name} has the highest accuracy: {percent(best.accuracy)} of {num_items} test items "
+            f"{name} has the highest {metric}: {percent(best.quality)} {items} "
             f"on average over {len(best.runs)} seeds."
         )
-    figure = estimate_text(best.runs[0].accuracy)
-    return f"{name} has the highest accuracy: {figure} of {num_items} test items."
+    figure = estimate_text(comparison.quality(best.runs[0]))
+    return f"{name} has the highest {metric}: {figure} {items}."
 
 
 def _between(best: RankedRow, other: RankedRow, comparison: Comparison) -> list[RowDifference]:

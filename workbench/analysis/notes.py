@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from workbench.analysis.display import one_line
 from workbench.analysis.results import Comparison
 
+_ONE_RUN = (
+    "The interval of one run covers the choice of test items only. How much training and the draw "
+    "of demonstrations add is seen only with several seeds."
+)
 _READING = (
     "Accuracy is correct items / all test items, with its 95 % Wilson interval: the range of true "
     "accuracies that fit these items.",
@@ -18,10 +22,34 @@ _READING = (
     "to tell, which does not mean that the two are equal.",
     "An item without an answer counts as wrong and is listed as unscored. A dash means that there "
     "is no such figure; it never stands for 0.",
-    "The interval of one run covers the choice of test items only. How much training and the draw "
-    "of demonstrations add is seen only with several seeds.",
+    _ONE_RUN,
     "Rows named after a majority class or a nearest-neighbour vote do not use the base; a way of "
     "using it should beat them.",
+)
+
+
+_READING_TEXTS = (
+    "ROUGE-L is the F1 of the longest common subsequence of words between a text and its best "
+    "reference, averaged over the test items, with its 95 % bootstrap interval over items. BLEU "
+    "and chrF are those of the whole test split, by sacrebleu. None of them reads: a fluent text "
+    "with a wrong fact may score high, a good paraphrase low.",
+    "Differences are in points of ROUGE-L and paired item by item. p is the test of flipping the "
+    "signs of these differences at random, adjusted after Holm because the table makes several.",
+    "An item without a text scores 0 and is listed as unscored. The length against the references "
+    "says whether a row writes too much or too little; texts at the upper bound are counted.",
+    "Training learns from the first reference of a text; the step with the lowest loss per token "
+    "on dev is kept.",
+    _ONE_RUN,
+    "The row nearest neighbour copy does not use the base: it copies the target of the training "
+    "example that is closest to the text. A way of using the base should beat it.",
+)
+_SEARCHING = (
+    "Learning rates were looked for on dev, with the first seed of a row: its other seeds use the "
+    "rate found. The lowest dev loss among the rates within one standard error of the highest dev "
+    "accuracy wins; rates that lost were never tried on test.",
+    "A row marked as a lower bound does best with the lowest or highest rate tried, so it may do "
+    "better beyond it: do not call it worse than another row on this evidence.",
+    "Evaluations on dev count every look at it that chose something, those of the search included.",
 )
 
 
@@ -33,9 +61,11 @@ class Fact:
     value: str
 
 
-def reading_notes() -> tuple[str, ...]:
-    """Return sentences on intervals, pairing, Holm, unscored items and seeds."""
-    return _READING
+def reading_notes(comparison: Comparison) -> tuple[str, ...]:
+    """Return sentences on intervals, pairing, Holm, unscored items, seeds, and searches if any."""
+    is_searched = any(row.search is not None for row in comparison.rows)
+    reading = _READING_TEXTS if comparison.writes_texts else _READING
+    return (*reading, *_SEARCHING) if is_searched else reading
 
 
 def base_and_task_facts(comparison: Comparison) -> list[Fact]:

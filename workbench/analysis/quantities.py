@@ -50,6 +50,12 @@ class Cost:
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("accuracy"),
+    "rouge_l": Metric("ROUGE-L"),
+    "rouge_1": Metric("ROUGE-1"),
+    "rouge_2": Metric("ROUGE-2"),
+    "bleu": Metric("BLEU"),
+    "chrf": Metric("chrF"),
+    "length_ratio": Metric("length of the references", is_fraction=True),
     "macro_f1": Metric("macro F1"),
     "exact_match": Metric("exact match"),
     "calibration_error": Metric("calibration error", is_lower_better=True),
@@ -59,6 +65,7 @@ METRICS: Mapping[str, Metric] = {
     "strict_accuracy": Metric("strict accuracy"),
     "lenient_extraction_rate": Metric("lenient extraction rate"),
     "lenient_accuracy": Metric("lenient accuracy"),
+    "oracle_accuracy": Metric("accuracy if any vote counted"),
     "loss": Metric("loss, nats", is_lower_better=True, is_fraction=False),
 }
 
@@ -105,6 +112,7 @@ COSTS: Mapping[str, Cost] = {
     "train_seconds": Cost("training time", _tenths, "s"),
     "peak_memory_bytes": Cost("peak memory", byte_size, "bytes"),
     "labelled_examples": Cost("labelled examples", number),
+    "dev_evaluations": Cost("evaluations on dev", number),
     "prompt_tokens_mean": Cost("prompt tokens", _tenths),
     "generated_tokens_mean": Cost("generated tokens", _tenths),
     "milliseconds_per_item": Cost("time per item", _tenths, "ms"),

@@ -93,6 +93,8 @@ def _row_as_dict(row: ComparisonRow) -> dict[str, Any]:
         "metrics": {name: asdict(estimate) for name, estimate in row.metrics.items()},
         "difference": None if row.difference is None else asdict(row.difference),
         "cost": row.cost,
+        "search": None if row.search is None else asdict(row.search),
+        "is_lower_bound": row.is_lower_bound,
     }
 
 
@@ -115,5 +117,10 @@ def _flat(row: ComparisonRow, comparison: Comparison) -> dict[str, Cell]:
         value = None if row.difference is None else getattr(row.difference, field)
         cells[f"difference_{field}"] = value
     cells |= row.cost
+    if row.search is not None:
+        cells["learning_rate"] = row.search.best.learning_rate
+        cells["learning_rates_tried"] = len(row.search.trials)
+        cells["search_seconds"] = row.search.train_seconds
+        cells["lower_bound"] = "yes" if row.is_lower_bound else "no"
     cells["options"] = json.dumps(row.options, ensure_ascii=False, default=str)
     return cells

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from workbench.analysis.answers import is_same_answer
+from workbench.analysis.answers import Answer
 from workbench.analysis.confusion import ConfusionTable, confusion_of
 from workbench.analysis.cost_figure import cost_plot
 from workbench.analysis.display import NOTHING, one_line
@@ -12,13 +12,21 @@ from workbench.analysis.headline import headline, ranking
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
 from workbench.analysis.pages import render_page
 from workbench.analysis.results import Comparison
-from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
+from workbench.analysis.tables import (
+    Cells,
+    metric_table,
+    result_table,
+    search_table,
+    seed_table,
+    subtitle,
+)
 from workbench.analysis.training_figure import training_plot
 from workbench.analysis.vectors.reading import Reading
 
 MOST_DISAGREEMENTS = 30
 _SHOWN_COSTS = ("trained_parameters", "prompt_tokens_mean", "milliseconds_per_item")
-_ANSWER_LENGTH = 160  # characters of a short answer in the table of disagreements
+_ANSWER_LENGTH = 300  # characters of a written answer in the table of disagreements
+_SHOWN_REFERENCES = 3  # of an item there
 _TEMPLATE = "report_template.html.jinja"
 
 
@@ -39,15 +47,17 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
         "reference_rows": [row.row == comparison.reference for row in comparison.rows],
         "baseline_rows": [row.is_baseline for row in comparison.rows],
         "seeds": seed_table(comparison) if comparison.seeds else None,
+        "searched": search_table(comparison),
         "metrics": metric_table(comparison),
         "figures_drawn": _drawings(comparison, chosen),
         "confusions": _confusions(comparison, chosen),
         "readings": readings,
         "disagreements": _disagreement_table(comparison),
         "num_disagreements": len(comparison.disagreements),
+        "writes_texts": comparison.writes_texts,
         "num_items": comparison.task["num_test"],
         "warnings": comparison.warnings,
-        "reading_notes": reading_notes(),
+        "reading_notes": reading_notes(comparison),
         "facts": base_and_task_facts(comparison),
         "runs": run_facts(comparison),
         "nothing": NOTHING,
@@ -82,13 +92,16 @@ def _disagreement_table(comparison: Comparison) -> Cells | None:
     if not shown:
         return None
     names = list(shown[0].answers)
-    columns = ["item", "target", *map(one_line, names)]
-    rows = [
-        [one_line(found.sample_id), _answer_text(found.target)]
-        + [_judged_text(found.answers[name], found.target, comparison) for name in names]
-        for found in shown
-    ]
-    return columns, rows
+    place_of = {answer.sample_id: i for i, answer in enumerate(comparison.details[0].answers)}
+    pairs = {row.row: detail.answers for row, detail in comparison.first_seeds()}
+    columns = ["item", "references" if comparison.writes_texts else "target"]
+    rows = []
+    for found in shown:
+        given = {name: pairs[name][place_of[found.sample_id]] for name in names}
+        references = given[names[0]].references or (found.target,)
+        correct = " / ".join(map(_answer_text, references[:_SHOWN_REFERENCES]))
+        rows.append([one_line(found.sample_id), correct, *map(_judged_text, given.values())])
+    return [*columns, *map(one_line, names)], rows
 
 
 def _answer_text(answer: str | None) -> str:
@@ -98,6 +111,8 @@ def _answer_text(answer: str | None) -> str:
     return text if len(text) <= _ANSWER_LENGTH else f"{text[:_ANSWER_LENGTH]} (cut)"
 
 
-def _judged_text(answer: str | None, target: str, comparison: Comparison) -> str:
-    is_correct = is_same_answer(answer, target, has_labels=comparison.has_labels)
-    return _answer_text(answer) + (" \N{CHECK MARK}" if is_correct else "")
+def _judged_text(given: Answer) -> str:
+    """Return an answer with a mark if it is correct; a text with its score."""
+    if given.score is not None:
+        return f"{_answer_text(given.answer)} ({100 * given.score:.0f})"
+    return _answer_text(given.answer) + (" \N{CHECK MARK}" if given.is_correct else "")

@@ -7,7 +7,14 @@ from workbench.analysis.display import NOTHING, one_line
 from workbench.analysis.headline import headline
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
 from workbench.analysis.results import Comparison
-from workbench.analysis.tables import Cells, metric_table, result_table, seed_table, subtitle
+from workbench.analysis.tables import (
+    Cells,
+    metric_table,
+    result_table,
+    search_table,
+    seed_table,
+    subtitle,
+)
 from workbench.analysis.vectors.reading import Reading
 
 # Only what Markdown reads as markup in one line, so that the source stays readable too: an
@@ -31,6 +38,9 @@ def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) ->
     ]
     if comparison.seeds:
         blocks += ["## Spread over seeds", _table(seed_table(comparison))]
+    searched = search_table(comparison)
+    if searched is not None:
+        blocks += ["## Search for the learning rate", _table(searched)]
     blocks += ["## Other metrics", _table(metric_table(comparison))]
     if comparison.warnings:
         blocks += ["## Warnings", _bullets(map(escape_markdown, comparison.warnings))]
@@ -42,7 +52,7 @@ def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) ->
     facts = base_and_task_facts(comparison) + run_facts(comparison)
     blocks += [
         "## How to read it",
-        _bullets(map(escape_markdown, reading_notes())),
+        _bullets(map(escape_markdown, reading_notes(comparison))),
         "## How it was made",
         _bullets(f"{escape_markdown(f.name)}: {escape_markdown(f.value)}" for f in facts),
     ]

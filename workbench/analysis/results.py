@@ -4,19 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.analysis.answers import Answer
+from workbench.analysis.answers import Answer, headline_metric
 from workbench.errors import ConfigError, unknown_name
 from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.runs.search import SearchOutcome
 from workbench.runs.store import StoredRun
 
 MAJORITY_CLASS = "majority_class"
-BASELINES = (MAJORITY_CLASS, "nearest_neighbour_vote")  # methods that do not use the base
+NEAREST_COPY = "nearest_neighbour_copy"
+BASELINES = (MAJORITY_CLASS, "nearest_neighbour_vote", NEAREST_COPY)  # do not use the base
 COST_KEYS = (
     "trained_parameters",
     "stored_bytes",
     "train_seconds",
     "peak_memory_bytes",
     "labelled_examples",
+    "dev_evaluations",
     "prompt_tokens_mean",
     "generated_tokens_mean",
     "milliseconds_per_item",
@@ -25,24 +28,28 @@ COST_KEYS = (
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run and the name of its row in the experiment; several seeds share a row name."""
+    """A run and the name of its row in the experiment; several seeds share a row name.
+
+    `search` is how the row's learning rate was found, if it was looked for.
+    """
 
     row: str
     run: StoredRun
+    search: SearchOutcome | None = None
 
 
 @dataclass(frozen=True)
 class RowDifference:
-    """Accuracy of a row minus that of the reference on the same items.
+    """Headline metric of a row minus that of the reference on the same items.
 
     Attributes:
         against: Name of the reference row.
         value: From -1 to 1, with its 95 % interval from `low` to `high`.
-        p_value: Exact two-sided McNemar.
+        p_value: Two-sided: exact McNemar, or for scores of texts a sign-flipping test.
         p_value_holm: Adjusted over all differences of the table.
         num_items: Items of both.
-        wins: Items only this row has right.
-        losses: Items only the reference has right.
+        wins: Items only this row has right, or where its text scores higher.
+        losses: Items only the reference has right, or where its text scores higher.
     """
 
     against: str
@@ -58,7 +65,11 @@ class RowDifference:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One run in the table; `difference` is None for the reference itself."""
+    """One run in the table; `difference` is None for the reference itself.
+
+    `search` is how its learning rate was found; None where it was given. The row's evaluations on
+    dev include those of the search.
+    """
 
     row: str
     method: str
@@ -68,10 +79,16 @@ class ComparisonRow:
     difference: RowDifference | None
     cost: dict[str, float | int | None]
     options: dict[str, Any]
+    search: SearchOutcome | None = None
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether its learning rate lies at the edge of those tried."""
+        return self.search is not None and self.search.is_lower_bound
 
     @property
     def accuracy(self) -> Estimate:
-        """The figure the table is about."""
+        """Of right answers; nothing for tasks whose answers are texts: see `Comparison.quality`."""
         return self.metrics.get("accuracy", NOTHING_SCORED)
 
     @property
@@ -82,7 +99,7 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """How the accuracy of a row varies with the seed; the interval is Student's t over seeds."""
+    """How a row's headline metric varies with the seed; the interval is Student's t over seeds."""
 
     row: str
     num_seeds: int
@@ -147,6 +164,20 @@ class Comparison:
     disagreements: tuple[Disagreement, ...]
     warnings: tuple[str, ...]
     details: tuple[RunDetail, ...]
+
+    @property
+    def headline_metric(self) -> str:
+        """Name of the metric that the table is about and its rows are ranked by."""
+        return headline_metric(self.task.get("kind"))
+
+    @property
+    def writes_texts(self) -> bool:
+        """Whether answers are texts that score from 0 to 1 instead of being right or wrong."""
+        return self.task.get("kind") == "generation"
+
+    def quality(self, row: ComparisonRow) -> Estimate:
+        """Return a row's figure in the headline metric."""
+        return row.metrics.get(self.headline_metric, NOTHING_SCORED)
 
     def label(self, row: ComparisonRow) -> str:
         """Return the row's name, with its seed where the name stands for several runs."""

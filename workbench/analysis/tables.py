@@ -13,6 +13,9 @@ from workbench.analysis.display import (
 from workbench.analysis.quantities import COSTS, metric_of, metric_text
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
 from workbench.metrics import Estimate
+from workbench.runs.search import SearchOutcome, Trial
+
+LOWER_BOUND = "lower bound"  # said of a row whose learning rate lies at the edge of those tried
 
 Cells = tuple[list[str], list[list[str]]]
 """Column names, and one list of cells per row."""
@@ -25,7 +28,7 @@ def terminal_table(comparison: Comparison) -> Cells:
     """
     columns = [
         "method",
-        "accuracy",
+        metric_of(comparison.headline_metric).title,
         "95 % interval",
         f"vs {one_line(comparison.reference)} (paired)",
         "p (Holm)",
@@ -37,8 +40,8 @@ def terminal_table(comparison: Comparison) -> Cells:
     rows = [
         [
             _name(row, comparison),
-            percent(row.accuracy.value),
-            interval_text(row.accuracy.low, row.accuracy.high),
+            percent(comparison.quality(row).value),
+            interval_text(comparison.quality(row).low, comparison.quality(row).high),
             difference_text(row.difference),
             p_value_text(row.difference.p_value_holm if row.difference else None),
             number(row.cost["trained_parameters"]),
@@ -55,7 +58,7 @@ def result_table(comparison: Comparison) -> Cells:
     """Return the full table of a report."""
     columns = [
         "row",
-        "accuracy [95 %]",
+        f"{metric_of(comparison.headline_metric).title} [95 %]",
         f"vs {one_line(comparison.reference)}, points [95 %]",
         "p (Holm)",
         "trained parameters",
@@ -63,6 +66,7 @@ def result_table(comparison: Comparison) -> Cells:
         "training, s",
         "peak memory",
         "labelled examples",
+        "evaluations on dev",
         "prompt tokens",
         "generated tokens",
         "ms per item",
@@ -70,7 +74,7 @@ def result_table(comparison: Comparison) -> Cells:
     rows = [
         [
             _name(row, comparison),
-            estimate_text(row.accuracy),
+            estimate_text(comparison.quality(row)),
             difference_text(row.difference),
             p_value_text(row.difference.p_value_holm if row.difference else None),
             *_costs(row),
@@ -82,7 +86,8 @@ def result_table(comparison: Comparison) -> Cells:
 
 def seed_table(comparison: Comparison) -> Cells:
     """Return the spread over seeds; no rows if every row has one run."""
-    columns = ["row", "seeds", "mean accuracy", "95 % interval over seeds", "lowest", "highest"]
+    mean = f"mean {metric_of(comparison.headline_metric).title}"
+    columns = ["row", "seeds", mean, "95 % interval over seeds", "lowest", "highest"]
     rows = [
         [
             one_line(spread.row),
@@ -100,13 +105,16 @@ def seed_table(comparison: Comparison) -> Cells:
 def metric_table(comparison: Comparison) -> Cells:
     """Return every other metric of every row."""
     names = dict.fromkeys(
-        name for row in comparison.rows for name in row.metrics if name != "accuracy"
+        name
+        for row in comparison.rows
+        for name in row.metrics
+        if name != comparison.headline_metric
     )
     columns = ["row", "items without answer", *(metric_of(name).title for name in names)]
     rows = [
         [
             _name(row, comparison),
-            str(row.accuracy.num_unscored),
+            str(comparison.quality(row).num_unscored),
             *(metric_text(name, row.metrics.get(name)) for name in names),
         ]
         for row in comparison.rows
@@ -139,8 +147,45 @@ def subtitle(comparison: Comparison) -> list[str]:
     ]
 
 
+def search_table(comparison: Comparison) -> Cells | None:
+    """Return the learning rates that were tried and what they reached on dev; None if none were."""
+    searches = {row.row: row.search for row in comparison.rows if row.search is not None}
+    if not searches:
+        return None
+    columns = [
+        "row",
+        "learning rate",
+        "dev accuracy",
+        "dev loss",
+        "evaluations on dev",
+        "training, s",
+        "chosen",
+    ]
+    rows = [
+        [
+            one_line(name),
+            f"{trial.learning_rate:g}" + (" (the method's own)" if trial.is_default else ""),
+            "failed" if trial.loss is None else percent(trial.accuracy),
+            number(trial.loss, decimals=3),
+            number(trial.dev_evaluations),
+            number(trial.train_seconds, decimals=1),
+            _chosen_text(search, trial),
+        ]
+        for name, search in searches.items()
+        for trial in search.trials
+    ]
+    return columns, rows
+
+
+def _chosen_text(search: SearchOutcome, trial: Trial) -> str:
+    if trial != search.best:
+        return NOTHING
+    return f"yes, {LOWER_BOUND}" if search.is_lower_bound else "yes"
+
+
 def _name(row: ComparisonRow, comparison: Comparison) -> str:
-    return one_line(comparison.label(row))
+    name = one_line(comparison.label(row))
+    return f"{name} ({LOWER_BOUND})" if row.is_lower_bound else name
 
 
 def _costs(row: ComparisonRow) -> list[str]:

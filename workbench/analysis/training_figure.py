@@ -1,4 +1,4 @@
-"""Loss and dev accuracy by training step, of finished runs and of runs that still go on."""
+"""Loss and dev accuracy, of texts dev loss, by training step, of runs finished or still going on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +34,10 @@ def training_plot(comparison: Comparison) -> Plot | None:
         for row, detail in zip(comparison.rows, comparison.details, strict=True)
         if detail.history
     ]
+    dev = "loss per token on dev" if comparison.writes_texts else "accuracy on dev"
     note = (
-        "Above: training loss of the answer, running mean. Below: accuracy on dev, which chose the "
-        "step that was kept."
+        f"Above: training loss of the answer, running mean. Below: {dev}, which chose the step "
+        "that was kept."
     )
     return _curves(runs, name="training", note=note) if runs else None
 
@@ -57,7 +58,8 @@ def history_plot(
     ]
     if not runs:
         return None
-    note = "Above: training loss of the answer, running mean. Below: accuracy on dev."
+    dev = "accuracy" if _dev_key(runs) == "dev_accuracy" else "loss per token"
+    note = f"Above: training loss of the answer, running mean. Below: {dev} on dev."
     return _curves(runs, name=name, note=note, steps=steps).svg_drawing()
 
 
@@ -67,29 +69,30 @@ def _curves(runs: Sequence[_Run], *, name: str, note: str, steps: int | None = N
     figure.subplots_adjust(left=0.16, right=0.95, top=0.97, bottom=0.14, hspace=0.22)
     loss_axis.sharex(dev_axis)
     loss_axis.tick_params(labelbottom=False)
-    hover = Hover()
+    hover, dev_key = Hover(), _dev_key(runs)
     for run in runs:
         _draw_losses(loss_axis, run, hover)
-        _draw_dev(dev_axis, run, hover)
+        _draw_dev(dev_axis, run, hover, dev_key)
     for axis, text in ((loss_axis, "no loss yet"), (dev_axis, "not evaluated on dev yet")):
         if not axis.lines:
             axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center",
                       color=MUTED, fontsize=FONT_SIZE)  # fmt: skip
     loss_axis.set_ylim(bottom=0)
     count_ticks(loss_axis.yaxis, most=4)
-    percent_ticks(dev_axis.yaxis, most=4)
+    (percent_ticks if dev_key == "dev_accuracy" else count_ticks)(dev_axis.yaxis, most=4)
     step_ticks(dev_axis.xaxis)
     if steps is not None:
         dev_axis.set_xlim(0, max(steps, 1) * 1.02)  # room for the last marker
     label_axes(loss_axis, y="loss, nats")
-    label_axes(dev_axis, x="training step", y="dev accuracy")
+    name_of_dev = "dev accuracy" if dev_key == "dev_accuracy" else "dev loss, nats"
+    label_axes(dev_axis, x="training step", y=name_of_dev)
     figure.align_ylabels()
     texts = "; ".join(dict.fromkeys(hover.texts.values()))
     return Plot(
         name=name,
         title="Training",
         figure=figure,
-        description=f"Loss and dev accuracy by step: {texts}",
+        description=f"Loss and {name_of_dev} by step: {texts}",
         note=note,
         legend=tuple(dict.fromkeys(run.series for run in runs)),
         hover=hover.texts,
@@ -114,24 +117,38 @@ def _draw_losses(axis: Axes, run: _Run, hover: Hover) -> None:
     hover.add_points(text, axis, x, y, *drawn)
 
 
-def _draw_dev(axis: Axes, run: _Run, hover: Hover) -> None:
-    steps, accuracies = _column(run.history, "dev_accuracy")
+def _dev_key(runs: Sequence[_Run]) -> str:
+    """Return what dev evaluations are drawn by: the accuracy, or the loss where there is none."""
+    entries = [entry for run in runs for entry in run.history if "dev_loss" in entry]
+    has_accuracy = not entries or any("dev_accuracy" in entry for entry in entries)
+    return "dev_accuracy" if has_accuracy else "dev_loss"
+
+
+def _draw_dev(axis: Axes, run: _Run, hover: Hover, key: str) -> None:
+    steps, figures = _column(run.history, key)
     if not steps:
         return
     drawn = axis.plot(
         steps,
-        accuracies,
+        figures,
         color=run.series.colour,
         linewidth=1.4,
         marker=run.series.marker,
         markersize=4.5,
     )
-    best = int(np.argmax(accuracies))
-    text = (
-        f"{one_line(run.label)}: dev accuracy {percent(accuracies[-1])} at step {steps[-1]:g}, "
-        f"highest {percent(accuracies[best])} at step {steps[best]:g}"
-    )
-    hover.add_points(text, axis, steps, accuracies, *drawn)
+    if key == "dev_accuracy":
+        best = int(np.argmax(figures))
+        text = (
+            f"{one_line(run.label)}: dev accuracy {percent(figures[-1])} at step {steps[-1]:g}, "
+            f"highest {percent(figures[best])} at step {steps[best]:g}"
+        )
+    else:
+        best = int(np.argmin(figures))
+        text = (
+            f"{one_line(run.label)}: dev loss {number(figures[-1], decimals=3)} at step "
+            f"{steps[-1]:g}, lowest {number(figures[best], decimals=3)} at step {steps[best]:g}"
+        )
+    hover.add_points(text, axis, steps, figures, *drawn)
 
 
 def _column(history: History, key: str) -> tuple[list[float], list[float]]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from workbench.commands.setting import DEFAULT_FOLDER, resolve_experiment, select_rows
 from workbench.errors import ConfigError
-from workbench.methods.base import SupportsSave
+from workbench.methods.base import needs_run
 from workbench.methods.catalog import make_method
 from workbench.models.base import GenerationOptions
 from workbench.runs.execute import find_run
@@ -19,6 +19,7 @@ from workbench.runs.session import Session, open_session
 from workbench.runs.spec import Experiment, stored_experiment
 from workbench.runs.store import RunStore
 from workbench.service.asking import Column, Way, answer, fit_way
+from workbench.service.comparisons import searches_of
 from workbench.tasks.base import Sample
 
 _PANEL_WIDTH = 36
@@ -59,12 +60,14 @@ def run(
 
 def _ways(session: Session, experiment: Experiment, store: RunStore, console: Console) -> list[Way]:
     """Return one way per row; a trained row without a finished run is left out and named."""
-    ways = []
+    ways, searches = [], searches_of(store.root)
     for row in experiment.methods:
         name, options = experiment.method_of(row)
+        if row in searches and experiment.search_of(row) is not None:
+            options |= searches[row].best.options
         method, seed = make_method(name, options), experiment.seeds_of(row)[0]
         run = find_run(session, store, name, method, seed)
-        if run is not None or not isinstance(method, SupportsSave):
+        if run is not None or not needs_run(type(method)):
             ways.append(Way(row, name, options, seed, run))
         else:
             console.print(

@@ -11,13 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from workbench.analysis.comparison import Comparison
+from workbench.analysis.answers import headline_metric_of
+from workbench.analysis.quantities import metric_of
 from workbench.analysis.report import terminal_table
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.progress import ProgressEvent
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import requests_of
-from workbench.runs.session import open_session
+from workbench.runs.session import Session, open_session
+from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service.comparing import run_comparison
 
@@ -32,27 +34,17 @@ def run(
     folder = experiment_folder(path, out)
     with console.status("loading base model and task …"):
         session = open_session(experiment)
-    info, task = session.engine.info, session.task
-    console.print(
-        f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {info.device} · "
-        f"{task.name} · {len(task.train)} train / {len(task.dev)} dev / {len(task.test)} test · "
-        f"seeds {', '.join(map(str, experiment.seeds))}",
-        highlight=False,
-        style="bold",
-    )
-    console.print(f"base from {info.source}", highlight=False, style="dim")
-    for reason, count in task.dropped.counts.items():
-        console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
-    with _stopping() as stopping, RunProgress(console) as watcher:
+    print_setting(console, session, experiment)
+    with stopping() as stop, RunProgress(console) as watcher:
         comparison = run_comparison(
             session,
             experiment,
             store=RunStore(folder),
             folder=folder,
             watcher=watcher,
-            should_stop=stopping.is_requested,
+            should_stop=stop.is_requested,
         )
-    _print_table(console, comparison)
+    print_cells(console, *terminal_table(comparison))
     console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
 
 
@@ -84,6 +76,11 @@ class RunProgress:
     def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
         """Show a run's start."""
         self._name = f"[{number + 1}/{total}] {request.row} seed {request.seed}"
+        if request.place:
+            self._name += f" at {request.place}"
+        if request.is_trial:
+            rate = request.options.get("learning_rate")
+            self._name += " trying learning rate " + (f"{rate:g}" if rate else "of the method")
         self._figures = {}
         self._bar.reset(
             self._line, description=self._name.replace("[", r"\["), figures="", visible=True
@@ -105,12 +102,17 @@ class RunProgress:
         )
 
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
-        """Print a finished run's accuracy on a line of its own."""
-        accuracy = run.record.metrics["accuracy"]
-        value = "–" if accuracy.value is None else f"{100 * accuracy.value:.1f} %"
+        """Print a finished run's figure on a line of its own."""
+        if request.is_trial:
+            name, accuracy = "dev accuracy", run.record.cost.get("dev_accuracy")
+        else:
+            metric = headline_metric_of(run)
+            name, accuracy = metric_of(metric).title, run.record.metrics[metric].value
+        value = "–" if accuracy is None else f"{100 * accuracy:.1f} %"
         origin = " (found, nothing to do)" if found else ""
+        reason = ", training failed" if run.record.status == "failed" else ""
         self._console.print(
-            f"{self._name}: accuracy {value}{origin}", markup=False, highlight=False
+            f"{self._name}: {name} {value}{reason}{origin}", markup=False, highlight=False
         )
 
 
@@ -132,7 +134,7 @@ class _StopRequest:
 
 
 @contextmanager
-def _stopping() -> Iterator[_StopRequest]:
+def stopping() -> Iterator[_StopRequest]:
     """Let Ctrl-C and termination end the work between two steps, with a checkpoint."""
     request = _StopRequest()
     previous = {
@@ -145,9 +147,23 @@ def _stopping() -> Iterator[_StopRequest]:
             signal.signal(number, handler)
 
 
-def _print_table(console: Console, comparison: Comparison) -> None:
-    """Print as many columns of the table as fit side by side, the most important ones first."""
-    columns, rows = terminal_table(comparison)
+def print_setting(console: Console, session: Session, experiment: Experiment) -> None:
+    """Print base, task, sizes and seeds, where the weights came from, and the rows dropped."""
+    info, task = session.engine.info, session.task
+    console.print(
+        f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {info.device} · "
+        f"{task.name} · {len(task.train)} train / {len(task.dev)} dev / {len(task.test)} test · "
+        f"seeds {', '.join(map(str, experiment.seeds))}",
+        highlight=False,
+        style="bold",
+    )
+    console.print(f"base from {info.source}", highlight=False, style="dim")
+    for reason, count in task.dropped.counts.items():
+        console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
+
+
+def print_cells(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print as many columns of a table as fit side by side, the most important ones first."""
     widths = [
         max(len(line) for cell in (column, *cells) for line in cell.splitlines() or [""])
         for column, *cells in zip(columns, *rows, strict=True)

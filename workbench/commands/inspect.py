@@ -14,14 +14,14 @@ from transformers.utils import logging as transformers_logging
 from workbench.analysis.vectors.inspection_page import inspection_html
 from workbench.analysis.vectors.reading import Reading, Table
 from workbench.atomic import write_json, write_text
-from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.commands.stored_runs import experiment_of, find_stored_run
+from workbench.errors import ConfigError, StoreError
 from workbench.models.adapter_files import CONFIG_NAME
 from workbench.probes.base import Kind, Subject
 from workbench.probes.catalog import make_reader, reader_class, readers_of
 from workbench.progress import ProgressEvent
-from workbench.runs.session import open_task
-from workbench.runs.spec import Experiment, stored_experiment
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.spec import Experiment
+from workbench.runs.store import StoredRun
 from workbench.service.desk import ModelDesk
 from workbench.service.inspecting import (
     Inspector,
@@ -31,6 +31,13 @@ from workbench.service.inspecting import (
     learned_runs,
 )
 
+_CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
+_INSTEAD = {
+    "prefix_tuning": "Readings look at vectors that stand for tokens, and a prefix has keys and "
+    "values of every layer instead. Choose a run of a soft prompt.",
+    "prompt_ensemble": "Its members can be opened one by one: give the folder of a member in the "
+    "run's adapter folder, as in RUN/adapter/member_0.",
+}
 _SHOWN_ROWS = 24  # of a table in the terminal; the page has all
 _SHOWN_COLUMNS = 6
 
@@ -82,7 +89,7 @@ def _opened(
     """Return the experiment to open, what is read, and what is held against it."""
     found = {name: _find(name, runs) for name in dict.fromkeys((target, *against))}
     made = [run for run in found.values() if isinstance(run, StoredRun)]
-    experiment = _experiment_of(made[0]) if made else Experiment()
+    experiment = experiment_of(made[0]) if made else Experiment()
     chosen = [_learned(name, one) for name, one in found.items()]
     if not chosen[0].kind or (chosen[0].key.startswith("control:") and not made):
         raise ConfigError(
@@ -101,17 +108,12 @@ def _find(name: str, runs: Path) -> StoredRun | Path | str:
     if name in {one.key for one in controls()}:
         return name
     path = Path(name)
-    if (path / "record.json").is_file():
-        run = RunStore(path.resolve().parent).find(path.resolve().name)
-        if run is not None:
-            return run
-    if (path / CONFIG_NAME).is_file():
+    is_adapter = (path / CONFIG_NAME).is_file() and not (path / "record.json").is_file()
+    if is_adapter:
         return path
-    for file in sorted(runs.rglob("record.json")) if runs.is_dir() else []:
-        if file.parent.name == name or file.parent.name.endswith(f"_{name}"):
-            run = RunStore(file.parent.parent).find(file.parent.name)
-            if run is not None:
-                return run
+    run = find_stored_run(name, runs)
+    if run is not None:
+        return run
     raise StoreError(
         f"inspect: no run or adapter '{name}' (looked below {runs}). Give the id of a run (see: "
         "workbench runs), its folder, the folder of an adapter in PEFT's format, or "
@@ -127,7 +129,7 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
         if not learned:
             raise ConfigError(
                 f"run {found.record.run_id}: '{found.spec.method}' learns nothing that could be "
-                "opened. Choose a run of a soft prompt or of a weight adapter."
+                f"opened. {_INSTEAD.get(found.spec.method, _CHOOSE)}"
             )
         return learned[0]
     if isinstance(found, Path):
@@ -139,31 +141,6 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
             )
         return adapters[0]
     return next(one for one in controls() if one.key == found)
-
-
-def _experiment_of(run: StoredRun) -> Experiment:
-    """Return the experiment that made a run, found beside it.
-
-    Raises:
-        StoreError: there is none, or its data have changed since.
-    """
-    parent = run.folder.parent
-    for folder in (parent, *sorted((parent / "jobs").glob("*"))):
-        experiment = stored_experiment(folder)
-        if experiment is None or experiment.task.name not in (None, run.spec.task["name"]):
-            continue
-        try:
-            digest = open_task(experiment.task).digest
-        except WorkbenchError:
-            continue
-        if digest == run.spec.task["digest"]:
-            base = run.spec.base
-            fixed = {"compute_dtype": base["compute_dtype"], "precision": base["precision"]}
-            return experiment.model_copy(update=fixed)
-    raise StoreError(
-        f"run {run.record.run_id}: no experiment.json beside it whose data are those of the run. "
-        "The data may have moved or changed; run the comparison again."
-    )
 
 
 def _names(readings: str | None, kind: Kind) -> list[str]:

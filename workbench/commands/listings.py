@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from workbench.analysis.answers import headline_metric_of
+from workbench.analysis.quantities import metric_of
 from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.methods.catalog import METHODS, method_class
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
@@ -112,15 +114,16 @@ def _runs(folder: Path, delete: str | None) -> None:
         stores[0].delete(delete)
         Console().print(f"deleted {delete}", highlight=False)
         return
-    table = _table("run", "status", "accuracy", "started", "folder")
+    table = _table("run", "status", "test figure", "started", "folder")
     for found in folders:
         for stored in RunStore(found).runs():
-            accuracy = stored.record.metrics.get("accuracy")
-            value = None if accuracy is None else accuracy.value
+            metric = headline_metric_of(stored)
+            figure = stored.record.metrics.get(metric)
+            value = None if figure is None else figure.value
             table.add_row(
                 stored.record.run_id,
                 stored.record.status,
-                "–" if value is None else f"{100 * value:.1f} %",
+                "–" if value is None else f"{metric_of(metric).title} {100 * value:.1f} %",
                 stored.record.started,
                 str(found),
             )

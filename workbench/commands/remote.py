@@ -18,6 +18,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from workbench.analysis.quantities import metric_of
 from workbench.atomic import write_text
 from workbench.commands.setting import resolve_experiment
 from workbench.errors import ConfigError, StoreError
@@ -154,9 +155,10 @@ def _follow(client: Client, job_id: str, visitor: str, console: Console) -> dict
         while True:
             status: dict[str, Any] = client.predict(job_id, visitor, api_name="/job_status")
             for row in status["rows"][shown:]:
-                accuracy = row["accuracy"]
-                value = "–" if accuracy is None else f"{100 * accuracy:.1f} %"
-                console.print(f"{row['row']} seed {row['seed']}: accuracy {value}", markup=False)
+                metric, figure = row.get("metric", "accuracy"), row.get("value", row["accuracy"])
+                value = "–" if figure is None else f"{100 * figure:.1f} %"
+                text = f"{row['row']} seed {row['seed']}: {metric_of(metric).title} {value}"
+                console.print(text, markup=False)
             shown = len(status["rows"])
             if status["state"] not in ("queued", "running"):
                 return status
@@ -172,15 +174,17 @@ def _say(line: Status, status: Mapping[str, Any]) -> None:
 
 def _print_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("row", "seed", "accuracy", "95 % interval", "difference, points", "p (Holm)"):
+    metric = "rouge_l" if any("rouge_l" in row["metrics"] for row in rows) else "accuracy"
+    title = metric_of(metric).title
+    for column in ("row", "seed", title, "95 % interval", "difference, points", "p (Holm)"):
         table.add_column(column)
     for row in rows:
-        accuracy, difference = row["metrics"].get("accuracy") or {}, row["difference"] or {}
+        quality, difference = row["metrics"].get(metric) or {}, row["difference"] or {}
         table.add_row(
             Text(row["row"]),
             str(row["seed"]),
-            _percent(accuracy.get("value")),
-            f"[{_percent(accuracy.get('low'))}, {_percent(accuracy.get('high'))}]",
+            _percent(quality.get("value")),
+            f"[{_percent(quality.get('low'))}, {_percent(quality.get('high'))}]",
             _percent(difference.get("value"), sign="+"),
             "–" if difference.get("p_value_holm") is None else f"{difference['p_value_holm']:.3f}",
         )

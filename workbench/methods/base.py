@@ -14,10 +14,11 @@ import numpy as np
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.errors import ConfigError
 from workbench.models.base import Conditioning, Prefix
+from workbench.models.embeddings import SentenceEncoder, find_sentence_encoder
 from workbench.models.engine import Engine
 from workbench.options import option
 from workbench.progress import Progress, ignore_progress
-from workbench.tasks.base import Sample, Task
+from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -38,6 +39,7 @@ class FitContext:
         adapter_name: Name under which a weight adapter lives in the engine.
         progress: Told about each step.
         should_stop: Asked between steps; True saves a checkpoint and raises `Interrupted`.
+        find_encoder: Returns the sentence encoder that says which texts are near, or None.
     """
 
     engine: Engine
@@ -47,6 +49,7 @@ class FitContext:
     adapter_name: str = "adapter"
     progress: Progress = ignore_progress
     should_stop: Callable[[], bool] = lambda: False
+    find_encoder: Callable[[], SentenceEncoder | None] = find_sentence_encoder
 
     @property
     def task(self) -> Task:
@@ -67,16 +70,39 @@ class ReasoningPlan:
         max_new_tokens: Upper bound of the reasoning's length.
         stop: Reasoning ends before any of these strings.
         answer_phrase: Comes between reasoning and answer.
+        samples: How many chains are written; their answers are voted on if there are several.
+        temperature: 0 writes the most probable tokens.
+        top_k: Only the k most probable tokens are drawn; 0 keeps all.
+        seed: Of the chains; each draws from a generator of its own.
     """
 
     max_new_tokens: int
     stop: tuple[str, ...]
     answer_phrase: str
+    samples: int = 1
+    temperature: float = 0.0
+    top_k: int = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class TrainedCost:
-    """What training took, and what has to be stored to use the result; None is not known."""
+    """What fitting took, and what has to be stored to use the result; None is not known.
+
+    A method that trains nothing but searches on dev (instructions, demonstrations) has one too,
+    with no parameters and its `dev_evaluations`: what a table calls a fair comparison counts them.
+
+    Attributes:
+        trained_parameters: Of all trained tensors.
+        stored_bytes: Of what has to be kept.
+        train_seconds: With the evaluations on dev.
+        peak_memory_bytes: While training.
+        best_step: The step that was kept.
+        learning_rate: At the peak.
+        dev_evaluations: How often the dev split was scored to choose something.
+        dev_accuracy: Of what was chosen, on dev.
+        dev_loss: Likewise, in nats.
+    """
 
     trained_parameters: int
     stored_bytes: int
@@ -84,6 +110,9 @@ class TrainedCost:
     peak_memory_bytes: int | None = None
     best_step: int | None = None
     learning_rate: float | None = None
+    dev_evaluations: int = 0
+    dev_accuracy: float | None = None
+    dev_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +128,10 @@ class FittedMethod:
             the scores (contextual calibration), or None.
         reasoning: Generate reasoning first, or None.
         cost: What training took; None for methods that train nothing.
+        start_for: Returns the start of one sample's prompt where each has its own (demonstrations
+            near to it); `start` is then what they have in common. None: all have `start`.
+        voters: Fitted methods whose votes make the answer; what conditions a single row is then the
+            first one's. Empty for methods that answer alone.
     """
 
     encoder: PromptEncoder
@@ -108,10 +141,28 @@ class FittedMethod:
     log_prior: np.ndarray | None = None
     reasoning: ReasoningPlan | None = None
     cost: TrainedCost | None = None
+    start_for: Callable[[Mapping[str, str]], PromptStart] | None = None
+    voters: "tuple[FittedMethod, ...]" = ()
+
+    def start_of(self, fields: Mapping[str, str]) -> PromptStart:
+        """Return the start of a sample's prompt."""
+        return self.start if self.start_for is None else self.start_for(fields)
 
     def condition(self, fields: Mapping[str, str]) -> Conditioning:
-        """Return how the base is to be conditioned for a sample's fields."""
-        return Conditioning(self.prefix, self.encoder.own_ids(fields, self.start), self.adapter)
+        """Return how the base is to be conditioned for a sample's fields.
+
+        What only one sample's prompt starts with belongs to the row's own tokens: keys and values
+        are kept for what rows share, not for prefixes that are used once.
+        """
+        start = self.start_of(fields)
+        own = self.encoder.own_ids(fields, start)
+        if self.start_for is None:
+            return Conditioning(self.prefix, own, self.adapter)
+        ids = start.head_ids + start.shared_ids + own
+        shared = self.start.head_ids + self.start.shared_ids
+        if ids[: len(shared)] != shared:  # the last shared token merged with what follows it
+            return Conditioning(Prefix(), ids, self.adapter)
+        return Conditioning(self.prefix, ids[len(shared) :], self.adapter)
 
 
 class Method(Protocol):
@@ -142,32 +193,17 @@ class SupportsSave(Protocol):
         """Write the adapter in PEFT's format."""
 
 
-def demonstrations_per_label(task: Task, k: int, *, seed: int, balanced: bool) -> list[Sample]:
-    """Return k training samples in random order; the same seed gives the same.
+@runtime_checkable
+class SupportsSearch(Protocol):
+    """A method that chooses words on dev; `fit` writes the choice into the run's folder."""
 
-    Args:
-        task: Drawn from `task.train` only.
-        k: How many; at most the size of the training split.
-        seed: Of a generator of its own.
-        balanced: The labels take turns, so that counts differ by one at most.
+    def dev_budget(self) -> int:
+        """Return how often `fit` may score the dev split."""
 
-    Raises:
-        ConfigError: k is larger than the training split.
-    """
-    if k > len(task.train):
-        raise ConfigError(
-            f"k: {k} demonstrations wanted, the training split of '{task.name}' has "
-            f"{len(task.train)}. Use a smaller k or more training data."
-        )
-    generator = np.random.default_rng(seed)
-    order = [task.train[i] for i in generator.permutation(len(task.train))]
-    if balanced and task.labels:
-        queues = [[s for s in order if s.target == label] for label in task.labels]
-        turns = [queue[i] for i in range(len(order)) for queue in queues if i < len(queue)]
-        chosen = turns[:k]
-    else:
-        chosen = order[:k]
-    return [chosen[i] for i in generator.permutation(len(chosen))]
+
+def needs_run(method: type) -> bool:
+    """Return whether a method's `fit` is too dear to be done again wherever it answers."""
+    return issubclass(method, SupportsSave) or issubclass(method, SupportsSearch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +212,9 @@ class CalibrationOptions:
 
     Dividing by the label probabilities of content-free input: Zhao et al. 2021,
     https://arxiv.org/abs/2102.09690, section 5 (W = diag(p)^-1, b = 0). Taking real, unlabelled
-    texts instead: Zhou et al. 2023, https://arxiv.org/abs/2309.17249, section 3.
+    texts instead: Zhou et al. 2023, https://arxiv.org/abs/2309.17249, section 3. Dividing by the
+    label probabilities after the domain premise alone (domain-conditional PMI): Holtzman et al.
+    2021, https://arxiv.org/abs/2104.08315, section 3.
     """
 
     calibrate: bool = option(
@@ -184,20 +222,44 @@ class CalibrationOptions:
     )
     calibration_inputs: str = option(
         "content_free",
-        choices=("content_free", "training_texts"),
-        help="Inputs to calibrate on: 'N/A', '[MASK]' and '', or training texts without labels.",
+        choices=("content_free", "training_texts", "domain"),
+        help="Inputs to calibrate on: 'N/A', '[MASK]' and '', training texts without labels, or "
+        "the wording of the input alone, without instruction, demonstrations and text.",
     )
 
     def calibrated(self, context: FitContext, fitted: FittedMethod) -> FittedMethod:
-        """Return the fitted method with the labels' log-prior, if asked for and possible."""
+        """Return the fitted method with the labels' log-prior, if asked for and possible.
+
+        Raises:
+            ConfigError: asked for on a task that asks for a text.
+        """
+        if self.calibrate and context.task.kind == "generation":
+            raise ConfigError(
+                f"calibrate: task '{context.task.name}' asks for a text, and only label "
+                "probabilities can be calibrated. Leave the option out."
+            )
         if not (self.calibrate and context.task.labels):
             return fitted
-        if self.calibration_inputs == "training_texts":
-            inputs = [sample.fields for sample in context.task.train[:_CALIBRATION_TEXTS]]
+        names = context.task.field_names
+        if self.calibration_inputs == "domain":
+            rows = [domain_premise(fitted.encoder)]
+        elif self.calibration_inputs == "training_texts":
+            texts = context.task.train[:_CALIBRATION_TEXTS]
+            rows = [fitted.condition(sample.fields) for sample in texts]
         else:
-            names = context.task.field_names
-            inputs = [dict.fromkeys(names, text) for text in CONTENT_FREE]
-        rows = [fitted.condition(fields) for fields in inputs]
+            rows = [fitted.condition(dict.fromkeys(names, text)) for text in CONTENT_FREE]
         scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
         mean = np.mean([score.probabilities for score in scores], axis=0)
         return replace(fitted, log_prior=np.log(mean / mean.sum()))
+
+
+def domain_premise(encoder: PromptEncoder) -> Conditioning:
+    """Return the row that holds the wording of the input alone: what names the kind of answer.
+
+    Instruction and demonstrations are left out and the fields are empty.
+    """
+    bare = encoder.template.model_copy(update={"instruction": ""})
+    alone = replace(encoder, template=bare)
+    start = alone.start()
+    empty = dict.fromkeys(encoder.task.field_names, "")
+    return Conditioning(start.prefix, alone.own_ids(empty, start))

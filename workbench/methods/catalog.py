@@ -6,12 +6,25 @@ from workbench.methods.base import Method
 from workbench.options import check_options, named_class
 
 METHODS = {
+    "adalora": "workbench.methods.adalora:AdaLora",
+    "bitfit": "workbench.methods.bitfit:BitFit",
+    "bottleneck_adapter": "workbench.methods.bottleneck_adapter:BottleneckAdapter",
     "chain_of_thought": "workbench.methods.chain_of_thought:ChainOfThought",
+    "combined": "workbench.methods.combined:Combined",
+    "demonstration_search": "workbench.methods.demonstration_search:DemonstrationSearch",
+    "dora": "workbench.methods.dora:Dora",
     "few_shot": "workbench.methods.few_shot:FewShot",
+    "full_fine_tuning": "workbench.methods.full_fine_tuning:FullFineTuning",
     "hard_prompt": "workbench.methods.hard_prompt:HardPrompt",
+    "ia3": "workbench.methods.ia3:Ia3",
     "imported": "workbench.methods.imported:Imported",
+    "instruction_search": "workbench.methods.instruction_search:InstructionSearch",
     "lora": "workbench.methods.lora:Lora",
+    "p_tuning": "workbench.methods.p_tuning:PTuning",
+    "prefix_tuning": "workbench.methods.prefix_tuning:PrefixTuning",
+    "prompt_ensemble": "workbench.methods.prompt_ensemble:PromptEnsemble",
     "prompt_tuning": "workbench.methods.prompt_tuning:PromptTuning",
+    "self_consistency": "workbench.methods.self_consistency:SelfConsistency",
     "zero_shot": "workbench.methods.zero_shot:ZeroShot",
 }
 

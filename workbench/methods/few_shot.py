@@ -1,48 +1,132 @@
 """Few-shot prompting: demonstrations from the training split before the question.
 
 Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, section 2; calibration: Zhao et al.
-2021, https://arxiv.org/abs/2102.09690. Which demonstrations and in which order matters as much as
-how many, so compare several seeds.
+2021, https://arxiv.org/abs/2102.09690; demonstrations near to the question: Liu et al. 2021,
+https://arxiv.org/abs/2101.06804. Which demonstrations and in which order matters as much as how
+many, so compare several seeds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.methods.base import (
-    CalibrationOptions,
-    Family,
-    FitContext,
-    FittedMethod,
-    demonstrations_per_label,
+from workbench.encoding import PromptStart
+from workbench.errors import ConfigError
+from workbench.methods.base import CalibrationOptions, Family, FitContext, FittedMethod
+from workbench.methods.demonstrations import (
+    DRAWN,
+    INPUTS,
+    LABELS,
+    NEAR,
+    ORDERS,
+    as_demonstrations,
+    check_number,
+    drawn,
+    label_by_label,
+    near,
+    neighbours_of,
+    put_in_order,
 )
 from workbench.options import option
 from workbench.tasks.base import Task
-from workbench.templates import Demonstration
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShot(CalibrationOptions):
-    """Show k solved training examples before the question."""
+    """Show k solved training examples before the question.
+
+    Chosen or ordered by nearness, each question has demonstrations of its own, and a training text
+    never sees itself among them. Calibration then asks with those nearest to the uninformative
+    input.
+    """
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples in the prompt"
 
     k: int = option(6, minimum=0, maximum=256, help="Number of demonstrations.")
-    balanced: bool = option(True, help="Take the labels in turns instead of at random.")
+    selection: str = option(
+        "balanced",
+        choices=(*DRAWN, *NEAR),
+        help="Drawn at random, with the labels in turns or not; or by sentence embeddings for "
+        "each question: nearest, nearest with the labels in turns, or farthest.",
+    )
+    order: str = option(
+        "random",
+        choices=ORDERS,
+        help="How the demonstrations follow each other; nearest_last puts the nearest one "
+        "directly before the question.",
+    )
+    demonstration_labels: str = option(
+        "gold",
+        choices=LABELS,
+        help="What the demonstrations answer: the truth, labels drawn at random, or the next "
+        "label of the task (with two labels the wrong one).",
+    )
+    demonstration_inputs: str = option(
+        "own",
+        choices=INPUTS,
+        help="What the demonstrations are about: their own texts, or sentences that have nothing "
+        "to do with the task.",
+    )
 
     def fit(self, context: FitContext) -> FittedMethod:
-        """Draw the demonstrations with the run's seed and return the prompt."""
-        drawn = demonstrations_per_label(
-            context.task, self.k, seed=context.seed, balanced=self.balanced
-        )
-        start = context.encoder.start([Demonstration(s.fields, s.target) for s in drawn])
-        return self.calibrated(context, FittedMethod(context.encoder, start, start.prefix))
+        """Choose the demonstrations, or embed what they are chosen from; return the prompt.
+
+        Raises:
+            ConfigError: more demonstrations than training samples, an option that needs labels
+                where there are none, or nearness without a sentence encoder.
+        """
+        task = context.task
+        check_number(task, self.k)
+        if self.order == "label_by_label" and not task.labels:
+            raise ConfigError(
+                f"few_shot.order: 'label_by_label' needs labels, and '{task.name}' has none. Use "
+                "another order."
+            )
+        by_nearness = self.selection in NEAR or self.order.startswith("nearest")
+        fitted = self._by_nearness if by_nearness and self.k else self._drawn_once
+        return self.calibrated(context, fitted(context))
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: the seed gives the same demonstrations."""
         return self.fit(context)
 
     def labelled_examples(self, task: Task) -> int:
-        """Return k."""
-        return self.k
+        """Return k; the whole training split where it is searched for each question."""
+        return len(task.train) if self.selection in NEAR and self.k else self.k
+
+    def _drawn_once(self, context: FitContext) -> FittedMethod:
+        """Return the prompt with the same demonstrations for every question."""
+        task, seed = context.task, context.seed
+        chosen = drawn(task, self.k, seed=seed, balanced=self.selection == "balanced")
+        if self.order == "label_by_label":
+            chosen = label_by_label(task, chosen)
+        shown = as_demonstrations(
+            task, labels=self.demonstration_labels, inputs=self.demonstration_inputs, seed=seed
+        )
+        start = context.encoder.start([shown[i] for i in chosen])
+        return FittedMethod(context.encoder, start, start.prefix)
+
+    def _by_nearness(self, context: FitContext) -> FittedMethod:
+        """Return the prompt whose demonstrations depend on the question."""
+        task, seed, encoder = context.task, context.seed, context.encoder
+        shown = as_demonstrations(
+            task, labels=self.demonstration_labels, inputs=self.demonstration_inputs, seed=seed
+        )
+        fixed: set[int] | None = None
+        if self.selection in DRAWN:
+            fixed = set(drawn(task, self.k, seed=seed, balanced=self.selection == "balanced"))
+        neighbours = neighbours_of(task, context.find_encoder(), where="few_shot")
+
+        def start_for(fields: Mapping[str, str]) -> PromptStart:
+            ranked = neighbours.ranked(fields)
+            if fixed is None:
+                chosen = near(task, ranked, self.k, selection=self.selection)
+            else:
+                chosen = [i for i in ranked if i in fixed]
+            order = put_in_order(task, chosen, self.order, fields=fields, seed=seed)
+            return encoder.start([shown[i] for i in order])
+
+        common = encoder.start()
+        return FittedMethod(encoder, common, common.prefix, start_for=start_for)

@@ -23,6 +23,7 @@ from workbench.methods.learning import (
     read_learned_vectors,
     save_prompt,
 )
+from workbench.methods.soft_prompts import frequent_ids
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.options import option
@@ -30,7 +31,6 @@ from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
 
 _RELATIVE_LEARNING_RATE = 1.0  # of the embeddings' RMS: a step has to carry to other tokens
-_FREQUENT_TOKENS = 5000  # byte-pair vocabularies list frequent tokens first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,4 @@ class HardPrompt(TrainingOptions):
         wanted = self.num_tokens or len(ids) or 1
         if self.init == "instruction" and ids:
             return tuple((ids * (wanted // len(ids) + 1))[:wanted])
-        size = min(_FREQUENT_TOKENS, len(context.encoder.tokenizer))
-        drawn = np.random.default_rng(context.seed).integers(0, size, wanted)
-        return tuple(int(token) for token in drawn)
+        return frequent_ids(context, wanted, np.random.default_rng(context.seed))

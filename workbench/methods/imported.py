@@ -1,26 +1,18 @@
-"""Imported: an adapter that was trained elsewhere with PEFT, LoRA or prompt tuning.
+"""Imported: an adapter that was trained elsewhere with PEFT, of weights or of vectors.
 
 Nothing is trained and nothing is known about the training: neither its cost nor its data. A soft
-prompt takes the place of special tokens and chat header too, because PEFT puts its vectors first.
+prompt or a prefix takes the place of special tokens and chat header too, because PEFT puts it first.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import ClassVar
 
-import torch
-from transformers.pytorch_utils import Conv1D
-
-from workbench.errors import ConfigError, ModelError
+from workbench.errors import ConfigError
 from workbench.methods.base import Family, FitContext, FittedMethod, TrainedCost
-from workbench.models.adapter_import import (
-    CheckedAdapter,
-    is_targeted,
-    read_adapter,
-    write_adapter,
-)
+from workbench.models.adapter_import import read_adapter
 from workbench.models.base import Prefix
+from workbench.models.peft_changes import adapter_of
 from workbench.options import option
 from workbench.tasks.base import Task
 
@@ -37,7 +29,7 @@ class Imported:
     )
 
     def fit(self, context: FitContext) -> FittedMethod:
-        """Return the method with the adapter's vectors, or with its matrices in the engine.
+        """Return the method with the adapter's vectors or states, or its matrices in the engine.
 
         Raises:
             ConfigError: no adapter is given.
@@ -56,10 +48,12 @@ class Imported:
         if adapter.summary.kind == "prompt_tuning":
             vectors = adapter.prompt_vectors(context.engine.forward.embedding_width)
             return FittedMethod(context.encoder, start, Prefix((vectors,)), cost=cost)
-        _check_fits(adapter, context.engine.forward.model, context.engine.info.name)
-        with TemporaryDirectory() as scratch:  # PEFT reads what was checked, and only that
-            rebuilt = write_adapter(adapter, Path(scratch))
-            context.engine.adapters.load(context.adapter_name, rebuilt)
+        engine = context.engine
+        if adapter.summary.kind == "prefix_tuning":
+            states = adapter.prefix_states(engine.forward.state_shape)
+            return FittedMethod(context.encoder, start, Prefix(states=states), cost=cost)
+        changes = adapter_of(adapter, engine.forward.model, base_name=engine.info.name)
+        engine.adapters.add(context.adapter_name, changes)
         return FittedMethod(
             context.encoder, start, start.prefix, adapter=context.adapter_name, cost=cost
         )
@@ -71,38 +65,3 @@ class Imported:
     def labelled_examples(self, task: Task) -> int:
         """Return 0: none of this task's examples are used."""
         return 0
-
-
-def _check_fits(adapter: CheckedAdapter, model: torch.nn.Module, base_name: str) -> None:
-    """Compare with the base before PEFT changes it; PEFT would pass over missing weights.
-
-    Raises:
-        ModelError: names the first module that is missing on either side, or of other features.
-    """
-    modules, changed = dict(model.named_modules()), adapter.features
-    where, advice = adapter.where, f"base model '{base_name}'. Use the base it was trained on."
-    for name, features in sorted(changed.items()):
-        if name not in modules:
-            raise ModelError(f"{where}: changes module '{name}', which is not in {advice}")
-        found = _features(modules[name])
-        if found is None:
-            raise ModelError(f"{where}: changes module '{name}', which is not linear in {advice}")
-        if found != features:
-            raise ModelError(
-                f"{where}: has (in, out) features {features} for module '{name}', which has "
-                f"{found} in {advice}"
-            )
-    for name in modules:
-        if name not in changed and is_targeted(name, adapter.summary.targets):
-            raise ModelError(
-                f"{where}: has no weights for module '{name}', which target_modules names in "
-                f"{advice}"
-            )
-
-
-def _features(layer: torch.nn.Module) -> tuple[int, int] | None:
-    """Return the features (in, out) of a linear layer, with or without adapters on it."""
-    if isinstance(layer, Conv1D):  # the linear layer of GPT-2
-        return int(layer.weight.shape[0]), int(layer.weight.shape[1])
-    wide, high = getattr(layer, "in_features", None), getattr(layer, "out_features", None)
-    return None if wide is None or high is None else (int(wide), int(high))

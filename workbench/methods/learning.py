@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.memory import PeakMemory
 from workbench.methods.base import FitContext, FittedMethod, TrainedCost
-from workbench.models.adapter_import import read_prompt_vectors
+from workbench.models.adapter_import import learned_range, read_adapter
 from workbench.models.base import Conditioning
 from workbench.models.catalog import hub_id_of
 from workbench.models.engine import Engine
@@ -27,7 +27,7 @@ from workbench.training import (
 )
 
 PROMPT = "prompt_embeddings"  # PEFT's name for the vectors of a soft prompt
-_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 _TINY = 1e-12  # keeps the logarithm of a probability that underflowed finite
 
 
@@ -74,12 +74,19 @@ def fit_by_training(
         peak_memory_bytes=peak.num_bytes or None,
         best_step=state.best_step,
         learning_rate=options.learning_rate or 0.0,
+        dev_evaluations=sum("dev_loss" in entry for entry in state.history),
+        dev_accuracy=None if state.best is None else state.best.accuracy,
+        dev_loss=None if state.best is None else state.best.loss,
     )
     return replace(fitted(), cost=cost)
 
 
 def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
-    """Return the training split as rows with their answers."""
+    """Return the training split as rows with their answers: the label, or the target's text.
+
+    Of several references of a text only the target, the first one, is learned from, so that a
+    labelled example is one text for every method.
+    """
     choices = dict(zip(context.task.labels, context.encoder.choice_ids(), strict=True))
     return [
         Example(
@@ -99,7 +106,7 @@ class Outcome:
         right: (N,) bool. For short answers: whether greedy decoding would write exactly the
             correct one; no text is generated.
         losses: (N,) negative log-probability in nats of the right label among the labels, or of
-            the right short answer.
+            the right short answer; of a text's target, per token.
         answers: (N,) index of the label chosen; -1 for tasks without labels.
     """
 
@@ -119,14 +126,23 @@ class Outcome:
 
 
 def score_answers(
-    engine: Engine, encoder: PromptEncoder, rows: Sequence[Conditioning], samples: Sequence[Sample]
+    engine: Engine,
+    encoder: PromptEncoder,
+    rows: Sequence[Conditioning],
+    samples: Sequence[Sample],
+    *,
+    log_prior: np.ndarray | None = None,
 ) -> Outcome:
-    """Return what rows answer to their samples; labels are scored as in the final evaluation."""
+    """Return what rows answer to their samples; labels are scored as in the final evaluation.
+
+    `log_prior` (C,) is that of the fitted method, see `FittedMethod`.
+    """
     labels = encoder.task.labels
     if labels:
         scores = engine.score(rows, [encoder.choice_ids()] * len(rows))
         golds = np.array([labels.index(sample.target) for sample in samples])
-        probabilities = np.stack([score.probabilities for score in scores])  # (N, C)
+        given = [score.probabilities_given(log_prior) for score in scores]
+        probabilities = np.stack(given)  # (N, C)
         answers = probabilities.argmax(axis=1)
         losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
         return Outcome(answers == golds, losses, answers)
@@ -134,21 +150,29 @@ def score_answers(
     scores = engine.score(rows, wanted)
     right = np.array([bool(score.is_greedy[0]) for score in scores])
     losses = np.array([-float(score.logprobs[0]) for score in scores])
+    if encoder.task.kind == "generation":  # long targets would decide alone
+        losses = losses / np.array([len(tokens) for (tokens,) in wanted])
     return Outcome(right, losses, np.full(len(rows), -1))
 
 
 def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
-    """Return accuracy and mean loss in nats on dev, or on its first `most` items."""
+    """Return accuracy and mean loss in nats on dev, or on its first `most` items.
+
+    A generation task has a loss per token of the targets, and no accuracy.
+    """
     samples = context.task.dev[:most]
     rows = [fitted.condition(sample.fields) for sample in samples]
-    found = score_answers(context.engine, context.encoder, rows, samples)
-    return DevScore(found.accuracy, found.loss, len(rows))
+    found = score_answers(
+        context.engine, context.encoder, rows, samples, log_prior=fitted.log_prior
+    )
+    accuracy = None if context.task.kind == "generation" else found.accuracy
+    return DevScore(accuracy, found.loss, len(rows))
 
 
 def short_answer_ids(
     encoder: PromptEncoder, fields: Mapping[str, str], answer: str
 ) -> tuple[int, ...]:
-    """Return the tokens of a short answer and of the end of the text after it."""
+    """Return the tokens of a short answer or text, and of the end of the text after it."""
     tail = encoder.render(fields).tail
     end = encoder.tokenizer.eos_token_id
     return (*encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
@@ -167,18 +191,14 @@ def embedding_rms(context: FitContext) -> float:
 
 
 def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None:
-    """Write a fitted prompt as vectors in PEFT's format, with what stands before them included.
+    """Write a fitted prompt as vectors in PEFT's format, with what stands around them included.
 
-    PEFT puts its vectors at the very start of the input, so special tokens and the chat header are
-    stored as vectors too; then plain PEFT gives the same answers.
+    PEFT puts its vectors at the very start of the input, so special tokens, the chat header and an
+    instruction beside the vectors are stored as vectors too; then plain PEFT gives the same
+    answers. Which vectors are the learned ones stands in the file's metadata.
     """
-    forward = context.engine.forward
-    pieces = [
-        piece if isinstance(piece, torch.Tensor) else forward.embed(piece)
-        for piece in fitted.prefix.pieces
-        if len(piece)
-    ]
-    vectors = torch.cat([piece.detach().float().cpu() for piece in pieces])
+    pieces = fitted.prefix.pieces
+    vectors = context.engine.forward.embed_pieces(pieces).detach().float().cpu()
     config = PromptTuningConfig(
         task_type=TaskType.CAUSAL_LM,
         num_virtual_tokens=len(vectors),
@@ -189,17 +209,30 @@ def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None
     )
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
-    save_file({PROMPT: vectors.contiguous()}, folder / _WEIGHTS)
+    begin, end = len(fitted.start.head_ids), len(vectors)  # of a hard prompt, which is all tokens
+    place = 0
+    for piece in pieces:
+        if isinstance(piece, torch.Tensor):
+            begin, end = place, place + len(piece)
+        place += len(piece)
+    save_file({PROMPT: vectors.contiguous()}, folder / WEIGHTS, metadata=learned_range(begin, end))
 
 
 def read_learned_vectors(context: FitContext, folder: Path) -> torch.Tensor:
-    """Return the vectors (P, D) of a stored soft prompt without the head `save_prompt` added.
+    """Return the vectors (P, D) of a stored soft prompt without what `save_prompt` put around them.
+
+    Files that do not say which ones were learned have special tokens and chat header cut off where
+    those are what they start with.
 
     Raises:
         ModelError: not a prompt-tuning adapter, or of another embedding width.
     """
     forward = context.engine.forward
-    vectors = read_prompt_vectors(folder, forward.embedding_width)
+    adapter = read_adapter(folder)
+    vectors = adapter.prompt_vectors(forward.embedding_width)
+    if adapter.learned is not None:
+        begin, end = adapter.learned
+        return vectors[begin:end]
     head = context.encoder.start().head_ids
     if not head or len(vectors) <= len(head):
         return vectors

@@ -1,107 +1,149 @@
 """LoRA: learn a low-rank change of some weights; over a 4-bit base this is QLoRA.
 
 Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685, section 4; Dettmers et al. 2023,
-https://arxiv.org/abs/2305.14314, section 3.
-Differs from the source: all linear layers by default (QLoRA's own advice), the loss is taken on
-answer tokens only.
+https://arxiv.org/abs/2305.14314, section 3; rank-stabilised scaling: Kalajdzievski 2023,
+https://arxiv.org/abs/2312.03732; LoRA+: Hayou et al. 2024, https://arxiv.org/abs/2402.12354;
+PiSSA: Meng et al. 2024, https://arxiv.org/abs/2404.02948; LoftQ: Li et al. 2023,
+https://arxiv.org/abs/2310.08659.
+Differs from the sources: the loss is taken on answer tokens only. The base is never changed, so
+PiSSA keeps its starting product and takes it off again, and LoftQ corrects the base's rounding in
+one step instead of quantising anew.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from peft import LoraConfig, TaskType
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.learning import fit_by_training
+from workbench.errors import ConfigError
+from workbench.methods.base import FitContext, FittedMethod
+from workbench.methods.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.models.adapters import WeightAdapter
+from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
+from workbench.models.layer_changes import LowRankChange, new_low_rank, weight_of
+from workbench.models.original_weights import original_weights
+from workbench.models.peft_changes import save_adapter
 from workbench.options import option
-from workbench.tasks.base import Task
-from workbench.training import Trainable, TrainingOptions
-
-_QUERY_VALUE = ("q_proj", "v_proj")
-_LEARNING_RATE = 1e-3  # small models take larger steps than the 2e-4 usual for billions
+from workbench.training import Trainable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora(TrainingOptions):
+class Lora(LowRankTraining):
     """Learn matrices A and B of rank `rank` beside the chosen linear layers."""
 
-    family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "a low-rank change of the weights"
+    default_rate: ClassVar[float] = 1e-3  # small models take larger steps than the usual 2e-4
 
-    rank: int = option(8, minimum=1, maximum=512, help="Rank r of the change.")
-    alpha: float = option(16.0, minimum=0.0, help="The change is scaled by alpha / rank.")
-    dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
-    targets: str = option(
-        "attention_qv",
-        choices=("all_linear", "attention_qv"),
-        help="Layers that get a change: all linear ones, or the queries and values.",
+    rank_stabilised: bool = option(
+        False, help="Scale by alpha / sqrt(rank) instead of alpha / rank (rsLoRA)."
+    )
+    learning_rate_ratio: float = option(
+        1.0, minimum=1.0, maximum=1000.0, help="Learning rate of B by that of A (LoRA+)."
+    )
+    init: str = option(
+        "zero",
+        choices=("zero", "pissa", "loftq"),
+        help="B starts at zero, at the weight's main directions, or at the rounding's.",
     )
 
-    def fit(self, context: FitContext) -> FittedMethod:
-        """Train A and B on the training split; return the best step on dev."""
-        adapters, name = context.engine.adapters, context.adapter_name
-        if name in adapters.names:
-            adapters.remove(name)
-        # PEFT draws A from the global generator.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
-            adapters.add(name, self._config())
-        start = context.encoder.start()
-
-        def fitted() -> FittedMethod:
-            return FittedMethod(context.encoder, start, start.prefix, adapter=name)
-
-        trainable = Trainable(adapters.parameters(name), lambda: start.prefix, name)
-        options = replace(self, learning_rate=self.learning_rate or _LEARNING_RATE)
-        return fit_by_training(context, options, trainable, start, fitted)
-
-    def restore(self, context: FitContext, folder: Path) -> FittedMethod:
-        """Return the method with matrices saved by `save` or by plain PEFT.
+    def new_adapter(self, context: FitContext) -> WeightAdapter:
+        """Return the changes before training.
 
         Raises:
-            ModelError: the adapter does not fit the base.
+            ConfigError: the rank is too large for the init, or there is no rounding to correct.
+            ModelError: LoftQ finds no unquantised weights.
         """
-        context.engine.adapters.load(context.adapter_name, folder)
-        start = context.encoder.start()
-        return FittedMethod(context.encoder, start, start.prefix, adapter=context.adapter_name)
+        layers = self.layers(context)
+        if self.init == "loftq":
+            return WeightAdapter(self._correcting(context, layers))
+        if self.init == "pissa":
+            return WeightAdapter(
+                {
+                    name: self._along(weight_of(layer), start_at_base=True)
+                    for name, layer in layers.items()
+                }
+            )
+        generator = torch.Generator().manual_seed(context.seed)
+        return WeightAdapter(
+            {
+                name: LowRankChange(
+                    *new_low_rank(sizes_of(layer), self.rank, generator),
+                    self.scaling,
+                    dropout=self.dropout,
+                )
+                for name, layer in sorted(layers.items())
+            }
+        )
+
+    @property
+    def scaling(self) -> float:
+        """What B A is multiplied by."""
+        return self.alpha / (sqrt(self.rank) if self.rank_stabilised else self.rank)
+
+    def trainable(self, context: FitContext, adapter: WeightAdapter, prefix: Prefix) -> Trainable:
+        """Return what the loop trains; B may have a learning rate of its own."""
+        parameters = adapter.parameters()
+        factors = {
+            name: self.learning_rate_ratio for name in parameters if name.endswith(".lora_B")
+        }
+        return Trainable(parameters, lambda: prefix, context.adapter_name, rate_factors=factors)
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
-        """Write the matrices in PEFT's format."""
-        base_name = hub_id_of(context.engine.info.name)
-        context.engine.adapters.save(context.adapter_name, folder, base_name=base_name)
+        """Write the matrices in PEFT's format; those of PiSSA with twice the rank."""
+        rank = self.rank * (2 if self.init == "pissa" else 1)
+        config = LoraConfig(
+            task_type=TaskType.CAUSAL_LM,
+            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            r=rank,
+            lora_alpha=self.scaling * (sqrt(rank) if self.rank_stabilised else rank),
+            lora_dropout=self.dropout,
+            target_modules=target_names(self.layers(context)),
+            use_rslora=self.rank_stabilised,
+        )
+        save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)
 
     def num_trainable(self, context: FitContext) -> int:
         """Return the sum of r (in + out) over the targeted layers (Hu et al. 2021, section 4.2)."""
-        model = context.engine.forward.model
-        head = model.get_output_embeddings()
-        layers = [
-            layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, torch.nn.Linear)
-            and layer is not head
-            and ".lora_" not in name
-            and (self.targets == "all_linear" or _is_query_or_value(name))
-        ]
-        return sum(self.rank * (layer.in_features + layer.out_features) for layer in layers)
+        return self.num_low_rank(context, self.rank)
 
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
+    def _correcting(
+        self, context: FitContext, layers: dict[str, torch.nn.Module]
+    ) -> dict[str, LowRankChange]:
+        """Return changes that start at the best approximation of what quantising took away."""
+        info = context.engine.info
+        if info.precision in ("bf16", "fp32"):
+            raise ConfigError(
+                f"methods.lora.init: 'loftq' corrects a quantised base's rounding, and precision "
+                f"'{info.precision}' has none. Use precision nf4, or init 'zero'."
+            )
+        originals = original_weights(info, [f"{name}.weight" for name in layers])
+        return {
+            name: self._along(
+                originals[f"{name}.weight"].to(weight_of(layer)) - weight_of(layer),
+                start_at_base=False,
+            )
+            for name, layer in layers.items()
+        }
 
-    def _config(self) -> LoraConfig:
-        all_linear = self.targets == "all_linear"
-        return LoraConfig(
-            task_type=TaskType.CAUSAL_LM,
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules="all-linear" if all_linear else list(_QUERY_VALUE),
+    def _along(self, matrix: torch.Tensor, *, start_at_base: bool) -> LowRankChange:
+        """Return a change along the leading singular directions of a matrix (out, in)."""
+        if self.rank > min(matrix.shape):
+            raise ConfigError(
+                f"methods.lora.rank: {self.rank} is more than the {min(matrix.shape)} directions a "
+                f"targeted weight has. Use at most that many with init '{self.init}'."
+            )
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        roots = (values[: self.rank] / self.scaling).sqrt()
+        a = roots[:, None] * right[: self.rank]
+        b = left[:, : self.rank] * roots
+        return LowRankChange(
+            a,
+            b,
+            self.scaling,
+            dropout=self.dropout,
+            subtract=(a.clone(), b.clone()) if start_at_base else None,
         )
-
-
-def _is_query_or_value(name: str) -> bool:
-    """Return whether a module is a projection to queries or values, wrapped by PEFT or not."""
-    return name.removesuffix(".base_layer").endswith(_QUERY_VALUE)

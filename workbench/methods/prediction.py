@@ -1,10 +1,15 @@
 """From conditioning to answers: the one scorer every method in a comparison goes through."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import fsum
+
+import numpy as np
 
 from workbench.extraction import extract_answer
-from workbench.methods.base import FittedMethod
+from workbench.methods.base import FittedMethod, ReasoningPlan
+from workbench.methods.reasoning import majority
+from workbench.metrics import normalise_answer
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
@@ -12,7 +17,6 @@ from workbench.tasks.base import Sample
 from workbench.templates import continue_text
 
 _CHUNK = 128  # samples between two progress events
-_ANSWER_TOKENS = 24  # enough for a number or a few words
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Prediction:
     Attributes:
         sample_id: Of the sample.
         target: The correct answer, kept beside the answer so that a run can be read alone.
-        answer: Label name or short answer; None when nothing could be read from the output.
+        answer: Label name, short answer or text; None when nothing could be read from the output.
         reason: Why `answer` is None.
         probabilities: Label name to probability, renormalised over the labels; None for short
             answers.
@@ -31,8 +35,13 @@ class Prediction:
         strict_answer: The answer in exactly the form asked for; reasoning and short answers only.
         lenient_answer: The last thing in the text that can be an answer.
         is_truncated: Whether generation ended at its upper bound.
-        prompt_tokens: Positions before the first generated token.
-        generated_tokens: Tokens generated.
+        prompt_tokens: Positions before the first generated token; of all voters together.
+        generated_tokens: Tokens generated; of all chains where several were drawn.
+        vote_share: Share of the drawn chains, or of the voters of an ensemble, that give `answer`;
+            None where there was one.
+        sampled_answers: What each of them answers; None is one that gives no answer.
+        references: All correct texts of a generation task; None for other tasks.
+        score: What the text scores against them in the task's headline metric, from 0 to 1.
     """
 
     sample_id: str
@@ -47,6 +56,10 @@ class Prediction:
     is_truncated: bool | None = None
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    vote_share: float | None = None
+    sampled_answers: tuple[str | None, ...] | None = None
+    references: tuple[str, ...] | None = None
+    score: float | None = None
 
 
 def predict(
@@ -59,8 +72,8 @@ def predict(
 ) -> list[Prediction]:
     """Return one prediction per sample, in order.
 
-    Labels are scored as continuations; short answers are generated and extracted. A method with a
-    reasoning plan first generates its reasoning.
+    Labels are scored as continuations; short answers are generated and extracted; texts are
+    generated. A method with a reasoning plan first generates its reasoning.
 
     Raises:
         PromptError: a prompt exceeds the context.
@@ -84,9 +97,21 @@ def predict(
     return [prediction for prediction in predictions if prediction is not None]
 
 
-def _stop_if_asked(should_stop: Callable[[], bool], done: int, total: int) -> None:
+def _stop_if_asked(
+    should_stop: Callable[[], bool], done: int, total: int, *, what: str = "items"
+) -> None:
     if should_stop():
-        raise Interrupted(f"prediction stopped after {done} of {total} items")
+        raise Interrupted(f"prediction stopped after {done} of {total} {what}")
+
+
+def _chain_options(plan: ReasoningPlan) -> list[GenerationOptions]:
+    """Return how each chain is written; no two runs with different seeds share a chain's seed."""
+    greedy = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
+    seeds = np.random.SeedSequence(plan.seed).generate_state(plan.samples)
+    return [
+        replace(greedy, temperature=plan.temperature, top_k=plan.top_k, seed=int(seed))
+        for seed in seeds
+    ]
 
 
 def _predict_chunk(
@@ -96,21 +121,61 @@ def _predict_chunk(
     rows: Sequence[Conditioning],
     should_stop: Callable[[], bool],
 ) -> list[Prediction]:
+    if fitted.voters:
+        return _vote(engine, fitted.voters, samples, should_stop)
     if fitted.reasoning is not None:
-        plan = fitted.reasoning
-        options = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
-        generations = engine.generate(rows, options, should_stop=should_stop)
-        return conclude(engine, fitted, samples, rows=rows, generations=generations)
+        chains: list[list[Prediction]] = []
+        for options in _chain_options(fitted.reasoning):
+            generations = engine.generate(rows, options, should_stop=should_stop)
+            _stop_if_asked(should_stop, len(chains), fitted.reasoning.samples, what="chains")
+            chains.append(conclude(engine, fitted, samples, rows=rows, generations=generations))
+        return [agree(fitted, voices) for voices in zip(*chains, strict=True)]
     if fitted.encoder.task.labels:
         return score_labels(engine, fitted, samples, rows)
     options = GenerationOptions(
-        max_new_tokens=_ANSWER_TOKENS, stop=(fitted.encoder.template.separator, "\n")
+        max_new_tokens=fitted.encoder.answer_tokens, stop=fitted.encoder.answer_ends
     )
     generations = engine.generate(rows, options, should_stop=should_stop)
     return [
-        read_short_answer(fitted, sample, generation, generation.text)
+        read_written(fitted, sample, generation)
         for sample, generation in zip(samples, generations, strict=True)
     ]
+
+
+def _vote(
+    engine: Engine,
+    voters: Sequence[FittedMethod],
+    samples: Sequence[Sample],
+    should_stop: Callable[[], bool],
+) -> list[Prediction]:
+    """Return what several fitted methods vote for; the rows of one sample stand side by side."""
+    asked = [(voter, sample) for sample in samples for voter in voters]
+    rows = [voter.condition(sample.fields) for voter, sample in asked]
+    first, repeated = voters[0], [sample for _, sample in asked]
+    ballots = _predict_chunk(engine, first, repeated, rows, should_stop)
+    num = len(voters)
+    return [
+        replace(agree(first, voices), prompt_tokens=sum(one.prompt_tokens for one in voices))
+        for voices in (ballots[begin : begin + num] for begin in range(0, len(ballots), num))
+    ]
+
+
+def read_written(fitted: FittedMethod, sample: Sample, generation: Generation) -> Prediction:
+    """Return the prediction of what was written without reasoning: a short answer or a text."""
+    if fitted.encoder.task.kind != "generation":
+        return read_short_answer(fitted, sample, generation, generation.text)
+    text = generation.text.strip()
+    return Prediction(
+        sample_id=sample.id,
+        target=sample.target,
+        answer=text or None,
+        reason=None if text else "nothing was written before the end of the line",
+        text=generation.text,
+        is_truncated=generation.finish_reason == "length",
+        prompt_tokens=generation.prompt_tokens,
+        generated_tokens=len(generation.token_ids),
+        references=sample.all_references,
+    )
 
 
 def score_labels(
@@ -161,7 +226,7 @@ def conclude(
         cue = encoder.encode(continue_text(reasoning, plan.answer_phrase))
         asking.append(Conditioning(row.prefix, row.token_ids + cue, row.adapter))
     if not encoder.task.labels:
-        final = GenerationOptions(max_new_tokens=_ANSWER_TOKENS, stop=("\n",))
+        final = GenerationOptions(max_new_tokens=encoder.answer_tokens, stop=("\n",))
         endings = engine.generate(asking, final)
         texts = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
         return [
@@ -193,6 +258,43 @@ def conclude(
             )
         )
     return predictions
+
+
+def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
+    """Return what several chains to one sample, or voters, agree on; their order changes nothing.
+
+    One chain is returned as it is. Short answers that mean the same number or text count as one.
+    Probabilities are the mean over the chains; the text shown is that of a chain that won.
+    """
+    if len(chains) == 1:
+        return chains[0]
+    labels = fitted.encoder.task.labels
+    weights = [chain.probabilities or {} for chain in chains]
+    answers = [chain.answer for chain in chains]
+    vote = majority(
+        [_as_one(answer, labels) for answer in answers],
+        order=labels,
+        weights=weights,
+    )
+    agreeing = [chain for chain in chains if _as_one(chain.answer, labels) == vote.answer]
+    shown = min(agreeing, key=lambda chain: (chain.answer or "", chain.text or ""))
+    num = len(chains)
+    return replace(
+        shown,
+        probabilities={label: fsum(w[label] for w in weights) / num for label in labels} or None,
+        label_mass=fsum(chain.label_mass or 0.0 for chain in chains) / num if labels else None,
+        strict_answer=majority([chain.strict_answer for chain in chains], order=labels).answer,
+        lenient_answer=majority([chain.lenient_answer for chain in chains], order=labels).answer,
+        is_truncated=2 * sum(bool(chain.is_truncated) for chain in chains) > num,
+        generated_tokens=sum(chain.generated_tokens for chain in chains),
+        vote_share=vote.share,
+        sampled_answers=tuple(answers),
+    )
+
+
+def _as_one(answer: str | None, labels: Sequence[str]) -> str | None:
+    """Return the answer in the form in which two equal answers are equal."""
+    return answer if answer is None or labels else normalise_answer(answer)
 
 
 def read_short_answer(

@@ -50,20 +50,51 @@ def are_targets(value: object) -> bool:
 
 _FLAG = _Field(lambda v: isinstance(v, bool), "true or false", default=False)
 _TASK = _Field(lambda v: v in (None, "CAUSAL_LM"), '"CAUSAL_LM" or null', default=None)
+_ALPHA = _Field(lambda v: _is_number(v) and 0 < v <= 10_000, "above 0, up to 10000")
+_DROPOUT = _Field(lambda v: _is_number(v) and 0 <= v <= 0.9, "0 to 0.9", default=0.0)
+_TARGETS = _Field(
+    are_targets,
+    'a list of 1 to 64 module names such as "q_proj", or "all-linear"; any other text would be run '
+    "as a regular expression",
+)
+_NAMES = _Field(
+    lambda v: isinstance(v, list) and are_targets(v),
+    'a list of 1 to 64 module names such as "k_proj"',
+)
 _FIELDS = {
     "LORA": {
         "task_type": _TASK,
         "r": _whole(1, 256),
-        "lora_alpha": _Field(lambda v: _is_number(v) and 0 < v <= 10_000, "above 0, up to 10000"),
-        "lora_dropout": _Field(lambda v: _is_number(v) and 0 <= v <= 0.9, "0 to 0.9", default=0.0),
-        "target_modules": _Field(
-            are_targets,
-            'a list of 1 to 64 module names such as "q_proj", or "all-linear"; any other text '
-            "would be run as a regular expression",
-        ),
+        "lora_alpha": _ALPHA,
+        "lora_dropout": _DROPOUT,
+        "target_modules": _TARGETS,
         "use_rslora": _FLAG,
+        "use_dora": _Field(lambda v: v is None or isinstance(v, bool), "true or false", False),
         "fan_in_fan_out": _FLAG,
         "bias": _Field(lambda v: v == "none", '"none"', default="none"),
+    },
+    "ADALORA": {
+        "task_type": _TASK,
+        "init_r": _whole(1, 256),
+        "lora_alpha": _ALPHA,
+        "lora_dropout": _DROPOUT,
+        "target_modules": _TARGETS,
+        "fan_in_fan_out": _FLAG,
+        "bias": _Field(lambda v: v == "none", '"none"', default="none"),
+    },
+    "IA3": {
+        "task_type": _TASK,
+        "target_modules": _NAMES,
+        "feedforward_modules": _NAMES,
+        "fan_in_fan_out": _FLAG,
+    },
+    "PREFIX_TUNING": {
+        "task_type": _TASK,
+        "num_virtual_tokens": _whole(1, 2000),
+        "token_dim": _whole(1, 65_536),
+        "num_layers": _whole(1, 1000),
+        "num_attention_heads": _whole(1, 1024),
+        "num_transformer_submodules": _Field(lambda v: v in (None, 1), "1 or null", default=1),
     },
     "PROMPT_TUNING": {
         "task_type": _TASK,
@@ -95,12 +126,22 @@ _DROPPED: dict[str, Callable[[Any], bool]] = {
             *("base_model_name_or_path", "inference_mode", "peft_version", "revision"),
             *("num_attention_heads", "num_layers", "qalora_group_size", "tokenizer_name_or_path"),
             *("prompt_tuning_init", "prompt_tuning_init_text"),
+            # How a prefix was trained; what is stored are its keys and values in any case.
+            *("encoder_hidden_size", "init_weights", "prefix_projection"),
         ),
         lambda _: True,
     ),
     "auto_mapping": _names_a_transformers_model,
     "init_lora_weights": lambda v: v in (True, "gaussian", "orthogonal"),
     "megatron_core": lambda v: v == "megatron.core",
+}
+# How it was trained; `r` is not used by AdaLoRA.
+_DROPPED_FROM = {
+    "ADALORA": (
+        *("beta1", "beta2", "deltaT", "orth_reg_weight", "r", "target_r", "tfinal", "tinit"),
+        "total_step",
+    ),
+    "IA3": ("init_ia3_weights",),
 }
 _EFFECTS = {
     "alpha_pattern": "is run as regular expressions",
@@ -113,7 +154,6 @@ _EFFECTS = {
     "modules_to_save": "replaces whole modules of the base",
     "rank_pattern": "is run as regular expressions",
     "tokenizer_kwargs": "changes how a tokenizer is loaded",
-    "use_dora": "turns on DoRA; that is not supported here yet",
 }
 
 
@@ -129,16 +169,17 @@ def checked_config(where: str, raw: Mapping[str, Any]) -> dict[str, Any]:
             is not supported.
     """
     kind = raw.get("peft_type")
-    if kind not in ("LORA", "PROMPT_TUNING"):
+    if not isinstance(kind, str) or kind not in _FIELDS:
         raise ModelError(
-            f"{where}: peft_type is {shown(kind)}. Allowed: LORA, PROMPT_TUNING. Train the "
-            "adapter with one of them."
+            f"{where}: peft_type is {shown(kind)}. Allowed: {', '.join(sorted(_FIELDS))}. Train "
+            "the adapter with one of them."
         )
     fields = _FIELDS[kind]
     for key, value in raw.items():
         is_empty = value in (None, False, "", [], {})
         harmless = _DROPPED.get(key, lambda _: False)
-        if key == "peft_type" or key in fields or is_empty or harmless(value):
+        is_kept = key == "peft_type" or key in fields
+        if is_kept or is_empty or harmless(value) or key in _DROPPED_FROM.get(kind, ()):
             continue
         raise ModelError(
             f"{where}: {_key(key)} is {shown(value)}, which "
@@ -170,6 +211,8 @@ def _with_one_spelling(config: dict[str, Any]) -> dict[str, Any]:
         "lora_dropout": float,
         "num_transformer_submodules": lambda _: 1,
     }
+    if not config.get("use_dora", True):
+        del config["use_dora"]
     return {key: spelling.get(key, lambda v: v)(value) for key, value in config.items()}
 
 

@@ -1,37 +1,76 @@
-"""Weight adapters on the one resident base: load, save, switch, and route rows of one batch.
+"""Weight adapters on the one resident base: added, removed, and routed row by row of a batch.
 
-PEFT keeps which adapter is active as global state of the injected layers. This bank is its only
-owner: outside `active` every adapter is off, so the base answers as the base.
+An adapter is a set of changes, one per layer, that act on what goes into a layer and what comes
+out of it. They are hooks for as long as a batch runs, so the base's modules stay as they were
+loaded, adapters of any kind share a batch, and a row without one takes the base's own way.
+docs/decisions/0006-adapters-are-hooks.md says why PEFT's own injection is not used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError, unknown_name
 
-_BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
+
+class LayerChange(torch.nn.Module):
+    """What an adapter does at one layer; its parameters are what is trained.
+
+    A new change leaves the layer as it is, so that training starts at the base.
+    """
+
+    changes_input = False  # whether `input` does anything
+    is_weight_change = False  # whether another weight of the layer would do the same
+
+    def input(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what goes into the layer (B, T, in) instead of `inputs`."""
+        return inputs
+
+    def output(
+        self, layer: torch.nn.Module, inputs: torch.Tensor, outputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what comes out of the layer (B, T, out) instead of `outputs`.
+
+        `layer.forward` may be called: it is the layer without any change.
+        """
+        return outputs
+
+
+@dataclass(frozen=True, eq=False)
+class WeightAdapter:
+    """Changes of layers, by the layers' names in the base."""
+
+    changes: Mapping[str, LayerChange]
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Return the parameters by name, "<layer>.<parameter>", in a fixed order."""
+        return {
+            f"{layer}.{name}": parameter
+            for layer, change in sorted(self.changes.items())
+            for name, parameter in change.named_parameters()
+        }
 
 
 class AdapterBank:
     """All weight adapters of one base model, by name."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-        self._peft: PeftModel | None = None
+        self._layers = dict(model.named_modules())
+        self._device = model.get_input_embeddings().weight.device
+        self._adapters: dict[str, WeightAdapter] = {}
         self._revisions: dict[str, int] = {}
         self._current: str | None = None  # the adapter of an enclosing `active` block
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the adapters present."""
-        return tuple(self._revisions)
+        return tuple(self._adapters)
 
     def revision(self, name: str | None) -> int:
         """Return a number that grows whenever the adapter's weights may have changed."""
@@ -41,152 +80,114 @@ class AdapterBank:
         """Note that the adapter's weights have changed."""
         self._revisions[name] += 1
 
-    def add(self, name: str, config: PeftConfig) -> None:
-        """Inject a fresh adapter; the base's own weights stay as they are.
+    def add(self, name: str, adapter: WeightAdapter) -> None:
+        """Put an adapter on the base; one of the same name makes room.
 
         Raises:
-            ModelError: an adapter of that name exists, or PEFT refuses the config.
+            ModelError: it changes a layer that the base does not have.
         """
-        if name in self._revisions:
-            raise ModelError(f"adapter '{name}': exists already. Remove it first.")
-        try:
-            if self._peft is None:
-                self._peft = PeftModel(self._model, config, adapter_name=name)
-            else:
-                self._peft.add_adapter(name, config)
-        except ValueError as error:
-            raise ModelError(f"adapter '{name}': {error}") from error
-        self._revisions[name] = 0
-        self._switch_off()
-
-    def load(self, name: str, folder: Path) -> None:
-        """Load an adapter in PEFT's format (safetensors only).
-
-        Raises:
-            ModelError: files are missing, or the shapes do not fit this base.
-        """
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise ModelError(
-                f"adapter folder {folder}: no adapter_model.safetensors in it. Only safetensors "
-                "are read; save the adapter with PEFT's save_pretrained."
-            )
-        if name in self._revisions:
-            self.remove(name)
-        try:
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(
-                    self._model, folder, adapter_name=name, use_safetensors=True
+        for layer in adapter.changes:
+            if layer not in self._layers:
+                raise ModelError(
+                    f"adapter '{name}': changes module '{layer}', which is not in this base model. "
+                    "Use the base it was trained on."
                 )
-            else:
-                self._peft.load_adapter(folder, adapter_name=name, use_safetensors=True)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"adapter folder {folder}: does not fit base model "
-                f"'{self._model.config._name_or_path}': {error}"
-            ) from error
-        self._revisions[name] = 0
-        self._switch_off()
-
-    def save(self, name: str, folder: Path, *, base_name: str) -> None:
-        """Write the adapter in PEFT's format: safetensors and adapter_config.json.
-
-        `base_name` is where others find the base; PEFT would write this machine's cache folder.
-        """
-        peft = self._owner_of(name)
-        peft.peft_config[name].base_model_name_or_path = base_name
-        peft.active_adapter = name  # it may still name one that was removed, and be looked up
-        peft.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
-        nested = folder / name  # PEFT puts every adapter but "default" into a folder of its own
-        if nested.is_dir():
-            for file in nested.iterdir():
-                file.replace(folder / file.name)
-            nested.rmdir()
+        for change in adapter.changes.values():
+            change.to(self._device).eval()
+        self._adapters[name] = adapter
+        # Never an old number again: keys and values of prefixes are kept by it.
+        self._revisions[name] = self._revisions.get(name, 0) + 1
 
     def remove(self, name: str) -> None:
-        """Delete an adapter and free its memory."""
-        self._owner_of(name).delete_adapter(name)
-        del self._revisions[name]
-        self._switch_off()
+        """Take an adapter off the base and free its memory."""
+        self.adapter(name)
+        del self._adapters[name]
 
     def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
         """Return the adapter's parameters by name, in a fixed order."""
-        marker = f".{name}."
-        return {
-            key: parameter
-            for key, parameter in sorted(self._owner_of(name).named_parameters())
-            if marker in key or key.endswith(f".{name}")
-        }
+        return self.adapter(name).parameters()
 
     @contextmanager
     def active(self, rows: Sequence[str | None], *, training: bool = False) -> Iterator[None]:
         """Route each row of the batch through its adapter (None: the base) inside the block.
 
-        A block for one adapter may hold further blocks for the same adapter: leaving those changes
-        nothing, so that a backward pass can follow several forward passes.
+        A single name stands for all rows. A block for one adapter may hold further blocks for the
+        same adapter, which change nothing.
 
         Raises:
             ModelError: a name that is not present.
         """
         wanted = set(rows)
         for name in wanted - {None}:
-            if name not in self._revisions:
-                raise ModelError(f"adapter: {unknown_name('adapter', str(name), self.names)}")
+            self.adapter(str(name))
         if self._current is not None and wanted != {self._current}:
             raise RuntimeError(f"adapter '{self._current}' is active; rows ask for {wanted}")
-        if self._peft is None or wanted in ({None}, {self._current}):
+        if wanted in ({None}, {self._current}):
             yield
             return
+        alone = next(iter(wanted)) if len(wanted) == 1 else None
+        places: dict[str, torch.Tensor | None] = {
+            str(name): None if alone else self._places(rows, name) for name in wanted - {None}
+        }
         hooks: list[RemovableHandle] = []
         try:
-            for layer in self._layers():
-                layer.enable_adapters(enabled=True)
-            if len(wanted) == 1:
-                (name,) = wanted
-                self._peft.base_model.set_adapter(name)
-                self._set_dropout(training=training)
-                self._current = name
-                yield
-            else:
-                hooks = self._route_rows([_BASE if row is None else row for row in rows])
-                yield
+            for name, rows_of_name in places.items():
+                hooks += self._hooked(self._adapters[name], rows_of_name, training=training)
+            self._current = alone
+            yield
         finally:
+            self._current = None
             for hook in hooks:
                 hook.remove()
-            self._current = None
-            self._set_dropout(training=False)
-            self._switch_off()
+            for name in places:
+                for change in self._adapters[name].changes.values():
+                    change.eval()
 
-    def _route_rows(self, names: list[str]) -> list[RemovableHandle]:
-        """Tell every injected layer which adapter each row uses.
+    def _hooked(
+        self, adapter: WeightAdapter, rows: torch.Tensor | None, *, training: bool
+    ) -> list[RemovableHandle]:
+        hooks = []
+        for name, change in adapter.changes.items():
+            change.train(mode=training)
+            layer = self._layers[name]
+            if change.changes_input:
+                hooks.append(layer.register_forward_pre_hook(partial(_before, change, rows)))
+            hooks.append(layer.register_forward_hook(partial(_after, change, rows)))
+        return hooks
 
-        PEFT's own context manager for this leaves its hooks behind when the block is left by an
-        exception or by closing a generator, as stopping a stream does.
+    def _places(self, rows: Sequence[str | None], name: str | None) -> torch.Tensor:
+        places = [place for place, row in enumerate(rows) if row == name]
+        return torch.tensor(places, device=self._device)
+
+    def adapter(self, name: str) -> WeightAdapter:
+        """Return the adapter of that name.
+
+        Raises:
+            ModelError: it is not present.
         """
-
-        def add_names(
-            _module: torch.nn.Module, args: tuple[object, ...], kwargs: dict[str, object]
-        ) -> tuple[tuple[object, ...], dict[str, object]]:
-            return args, {**kwargs, "adapter_names": names}
-
-        return [
-            layer.register_forward_pre_hook(add_names, with_kwargs=True) for layer in self._layers()
-        ]
-
-    def _switch_off(self) -> None:
-        for layer in self._layers():
-            layer.enable_adapters(enabled=False)
-
-    def _set_dropout(self, *, training: bool) -> None:
-        """Adapter dropout acts while training; the base's own modules always stay in eval mode."""
-        for layer in self._layers():
-            for module in layer.modules():
-                if isinstance(module, torch.nn.Dropout):
-                    module.train(mode=training)
-
-    def _layers(self) -> Iterator[BaseTunerLayer]:
-        return (module for module in self._model.modules() if isinstance(module, BaseTunerLayer))
-
-    def _owner_of(self, name: str) -> PeftModel:
-        if self._peft is None or name not in self._revisions:
+        if name not in self._adapters:
             raise ModelError(f"adapter: {unknown_name('adapter', name, self.names)}")
-        return self._peft
+        return self._adapters[name]
+
+
+def _before(
+    change: LayerChange, rows: torch.Tensor | None, _layer: torch.nn.Module, args: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    inputs, *rest = args
+    if rows is None:
+        return (change.input(inputs), *rest)
+    return (inputs.index_copy(0, rows, change.input(inputs[rows])), *rest)
+
+
+def _after(
+    change: LayerChange,
+    rows: torch.Tensor | None,
+    layer: torch.nn.Module,
+    args: tuple[Any, ...],
+    outputs: torch.Tensor,
+) -> torch.Tensor:
+    inputs = args[0]
+    if rows is None:
+        return change.output(layer, inputs, outputs)
+    changed = change.output(layer, inputs[rows], outputs[rows])
+    return outputs.index_copy(0, rows, changed)

@@ -14,7 +14,7 @@ import torch
 from scipy.special import softmax
 
 FinishReason = Literal["stop", "eos", "length", "cancelled"]
-Precision = Literal["nf4", "fp4", "int8", "bf16", "fp32"]
+Precision = Literal["nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +35,64 @@ class Patch:
 
 
 @dataclass(frozen=True, eq=False)
+class PrefixStates:
+    """Keys and values of one prefix, per layer: tensors (H, P, head width)."""
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions the prefix occupies (P)."""
+        return int(self.keys[0].shape[-2])
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all keys and values."""
+        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
+
+    def to(self, target: torch.dtype | torch.device) -> "PrefixStates":
+        """Return the states in another dtype or on another device."""
+        keys = tuple(tensor.to(target) for tensor in self.keys)
+        return PrefixStates(keys, tuple(tensor.to(target) for tensor in self.values))
+
+    def followed_by(self, other: "PrefixStates") -> "PrefixStates":
+        """Return these states and after them those of `other`."""
+        keys, values = (
+            tuple(
+                torch.cat([one, two.to(one)], dim=-2)
+                for one, two in zip(first, second, strict=True)
+            )
+            for first, second in ((self.keys, other.keys), (self.values, other.values))
+        )
+        return PrefixStates(keys, values)
+
+
+@dataclass(frozen=True, eq=False)
 class Prefix:
-    """The start that rows share: a sequence of token ids and learned vectors.
+    """The start that rows share: token ids and learned vectors, then learned keys and values.
 
     Attributes:
         pieces: Each piece is a tuple of token ids, or a float tensor (P, D) in the space of the
             embedding module's output.
         patches: Hidden states put in place of those that follow from the pieces.
+        states: Keys and values that stand after the pieces and follow from nothing (prefix
+            tuning), or None.
     """
 
     pieces: tuple[tuple[int, ...] | torch.Tensor, ...] = ()
     patches: tuple[Patch, ...] = ()
+    states: PrefixStates | None = None
 
     @property
     def num_tokens(self) -> int:
         """Positions the prefix occupies (P)."""
+        learned = 0 if self.states is None else self.states.num_tokens
+        return self.num_computed + learned
+
+    @property
+    def num_computed(self) -> int:
+        """Positions whose keys and values the base computes: those of the pieces."""
         return sum(len(piece) for piece in self.pieces)
 
     @cached_property
@@ -63,6 +106,9 @@ class Prefix:
                 sha.update(b"ids" + repr(piece).encode())
         for patch in self.patches:
             sha.update(f"patch {patch.layer} {patch.position}".encode() + _content(patch.states))
+        if self.states is not None:
+            for tensor in (*self.states.keys, *self.states.values):
+                sha.update(b"states" + _content(tensor))
         return sha.hexdigest()[:16]
 
 
@@ -158,6 +204,6 @@ class TextDelta:
 
 
 def _content(tensor: torch.Tensor) -> bytes:
-    """Return shape and values of a tensor (n, D) as bytes."""
+    """Return shape and values of a tensor as bytes."""
     values = tensor.detach().to("cpu", torch.float32).contiguous()
     return repr(tuple(values.shape)).encode() + values.numpy().tobytes()

@@ -25,6 +25,7 @@ from workbench.models.base import (
     Generation,
     GenerationOptions,
     Prefix,
+    PrefixStates,
     TextDelta,
 )
 from workbench.models.decoding import decode
@@ -33,7 +34,6 @@ from workbench.models.loading import LoadedBase
 from workbench.models.prefix_cache import PrefixCache, PrefixKey
 from workbench.models.rows import (
     PackedRows,
-    PrefixStates,
     TokenTree,
     decoding_cache,
     pack_rows,
@@ -265,7 +265,10 @@ class Engine:
             self.run(trees, self._states_of_rows(rows), adapters, watch=watch)
 
     def states_of_prefix(self, prefix: Prefix, adapter: str | None = None) -> torch.Tensor:
-        """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones."""
+        """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones.
+
+        Only of the pieces: learned keys and values have no hidden states.
+        """
         with self.lock, torch.inference_mode(), self.adapters.active([adapter]):
             return self.forward.states_of_prefix(prefix)
 
@@ -309,6 +312,8 @@ class Engine:
         """
         if prefix.patches:
             raise ValueError("patches act on a prefix that is run on its own, not on a tree")
+        if prefix.states is not None:
+            raise ValueError("learned keys and values cannot be nodes of a tree; run two passes")
         start, length = prefix.num_tokens, max(map(len, rows))
         tree = TokenTree.chain([0] * start)
         for row in rows:
@@ -348,11 +353,17 @@ class Engine:
     def compute_prefix(
         self, prefix: Prefix, adapter: str | None, *, training: bool = False
     ) -> PrefixStates:
-        """Return the prefix's keys and values; differentiable with respect to its vectors."""
+        """Return the prefix's keys and values: those of its pieces, then its learned ones.
+
+        Differentiable with respect to its vectors and its learned keys and values.
+        """
+        if not prefix.num_computed and prefix.states is not None:
+            return prefix.states.to(self.forward.device)
         cache = recording_cache(self.forward.num_layers)
         with self.adapters.active([adapter], training=training):
             self.forward.run_prefix(prefix, cache)
-        return _states_of(cache)
+        computed = _states_of(cache)
+        return computed if prefix.states is None else computed.followed_by(prefix.states)
 
     def _check_length(self, row: Conditioning, new_tokens: int) -> None:
         if not row.token_ids:

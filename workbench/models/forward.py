@@ -22,7 +22,10 @@ _PROBE_TOLERANCE = 0.05  # of the logits' standard deviation; a wrong head is of
 
 
 class BaseForward:
-    """Runs one causal language model; knows its layers, its masks and its output head."""
+    """Runs one causal language model; knows its layers, its masks and its output head.
+
+    `state_shape` is that of its keys and values: layers (L), heads (H) and head width.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -42,6 +45,7 @@ class BaseForward:
         width = (
             getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         )
+        self.state_shape = (self.num_layers, int(heads), int(width))
         size = model.get_input_embeddings().weight.element_size()
         self.cache_bytes_per_token = 2 * self.num_layers * heads * width * size
 
@@ -55,6 +59,15 @@ class BaseForward:
         ids = torch.tensor(list(token_ids), device=self.device)
         embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embedded.float()
+
+    def embed_pieces(self, pieces: Sequence[tuple[int, ...] | torch.Tensor]) -> torch.Tensor:
+        """Return ids and vectors in a row as (P, D) float32."""
+        embedded = [
+            piece.to(self.device) if isinstance(piece, torch.Tensor) else self.embed(piece)
+            for piece in pieces
+            if len(piece)
+        ]
+        return torch.cat(embedded)
 
     def hidden_states(
         self,
@@ -75,7 +88,7 @@ class BaseForward:
         """
         inputs: dict[str, torch.Tensor] = {"input_ids": packed.token_ids}
         if pieces:
-            start = self._embedded(pieces)  # (P, D)
+            start = self.embed_pieces(pieces)  # (P, D)
             rest = self.embed(packed.token_ids[0, len(start) :].tolist())
             inputs = {"inputs_embeds": torch.cat([start, rest])[None].to(self.dtype)}
         # Only our own attention function knows the keyword; others go by the mask, as exactly.
@@ -115,7 +128,7 @@ class BaseForward:
 
     def run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
         """Fill `cache` with the keys and values of a prefix; return the decoder's outputs."""
-        inputs = self._embedded(prefix.pieces)[None].to(self.dtype)  # (1, P, D)
+        inputs = self.embed_pieces(prefix.pieces)[None].to(self.dtype)  # (1, P, D)
         chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
         with self._patched(prefix.patches):
             return self._decoder(
@@ -193,15 +206,6 @@ class BaseForward:
                 f"know (difference {gap:.2g} standard deviations). Use a Llama-, Gemma-, Qwen-, "
                 "Mistral- or GPT-2-like model."
             )
-
-    def _embedded(self, pieces: Sequence[tuple[int, ...] | torch.Tensor]) -> torch.Tensor:
-        """Return ids and vectors in a row as (P, D) float32."""
-        embedded = [
-            piece.to(self.device) if isinstance(piece, torch.Tensor) else self.embed(piece)
-            for piece in pieces
-            if len(piece)
-        ]
-        return torch.cat(embedded)
 
     def _masks(
         self, allowed: torch.Tensor, distances: torch.Tensor

@@ -12,7 +12,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
 import torch
@@ -31,7 +31,16 @@ from workbench.models.base import Precision
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, cache_folder, find_weights
 
-PRECISIONS: tuple[Precision, ...] = ("nf4", "fp4", "int8", "bf16", "fp32")
+PRECISIONS: tuple[Precision, ...] = (
+    "nf4",
+    "nf4-single",
+    "fp4",
+    "fp4-single",
+    "int8",
+    "bf16",
+    "fp32",
+)
+_SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
 # bfloat16 rounds more; it has to be clearly faster to be worth it.
 _BFLOAT16_MUST_BE_FASTER_BY = 1.3
@@ -63,6 +72,11 @@ class BaseInfo:
     footprint_bytes: int
     context_length: int
 
+    @property
+    def double_quantisation(self) -> bool | None:
+        """Whether the scales of 4-bit blocks are quantised too; None where there are none."""
+        return uses_double_quantisation(self.precision)
+
 
 @dataclass(frozen=True)
 class LoadedBase:
@@ -86,7 +100,8 @@ def load_base(
     Args:
         name: Short name of the catalog, Hub id, or local folder.
         precision: One of `PRECISIONS`; "nf4" and "fp4" use double quantisation
-            (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314, section 3).
+            (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314, section 3), "nf4-single" and
+            "fp4-single" leave it out.
         revision: Hub revision; None is the default branch.
         compute_dtype: "auto" measures on a CPU and takes bfloat16 on a GPU that has it.
         device: "auto" takes a GPU when there is one.
@@ -95,12 +110,39 @@ def load_base(
         ConfigError: unknown precision or base model.
         ModelError: weights not found, or not a causal language model.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision: {unknown_name('precision', precision, PRECISIONS)}")
+    known = check_precision(precision)
     weights = find_weights(name, revision)
     return load_weights(
-        weights, name=name, precision=precision, compute_dtype=compute_dtype, device=device
+        weights, name=name, precision=known, compute_dtype=compute_dtype, device=device
     )
+
+
+def check_precision(precision: str) -> Precision:
+    """Return the precision if there is one of that name.
+
+    Raises:
+        ConfigError: unknown precision.
+    """
+    for known in PRECISIONS:
+        if known == precision:
+            return known
+    raise ConfigError(f"precision: {unknown_name('precision', precision, PRECISIONS)}")
+
+
+def uses_double_quantisation(precision: Precision) -> bool | None:
+    """Return whether the scales of 4-bit blocks are quantised too; None where there are none."""
+    kind = precision.removesuffix(_SINGLE)
+    return kind == precision if kind in ("nf4", "fp4") else None
+
+
+def products_of(
+    precision: Precision,
+    compute_dtype: ComputeDtype | Literal["auto"] = "auto",
+    device: str = "auto",
+) -> tuple[str, str]:
+    """Return the device a base would be on and the dtype of its products, without loading it."""
+    target = _device(device)
+    return target, str(_compute_dtype(compute_dtype, precision, target)).removeprefix("torch.")
 
 
 def load_weights(
@@ -188,6 +230,26 @@ def dequantised_weight(layer: torch.nn.Module) -> torch.Tensor:
     return weight.to(torch.float32, copy=True)
 
 
+class StoredBytes(NamedTuple):
+    """What one weight matrix takes in memory: its values, their scales, and tables of codes."""
+
+    values: int
+    scales: int
+    tables: int
+
+
+def stored_bytes(layer: torch.nn.Module) -> StoredBytes:
+    """Return the memory of a layer's weight; a 4-bit layer has code tables of its own."""
+    weight = layer.get_parameter("weight")
+    scales, tables = _int8_scales(layer), []
+    state = getattr(weight, "quant_state", None)
+    while state is not None:
+        scales += [state.absmax, *([] if state.offset is None else [state.offset])]
+        tables.append(state.code)
+        state = state.state2
+    return StoredBytes(*(sum(t.nbytes for t in part) for part in ([weight.data], scales, tables)))
+
+
 def base_hash(model: torch.nn.Module) -> str:
     """Return a hash of every weight of the base, adapters left out.
 
@@ -244,11 +306,12 @@ def _device(device: str) -> str:
 
 
 def _quantization(precision: Precision, compute: torch.dtype) -> BitsAndBytesConfig | None:
-    if precision in ("nf4", "fp4"):
+    double = uses_double_quantisation(precision)
+    if double is not None:
         return BitsAndBytesConfig(
             load_in_4bit=True,
-            bnb_4bit_quant_type=precision,
-            bnb_4bit_use_double_quant=True,
+            bnb_4bit_quant_type=precision.removesuffix(_SINGLE),
+            bnb_4bit_use_double_quant=double,
             bnb_4bit_compute_dtype=compute,
         )
     return BitsAndBytesConfig(load_in_8bit=True) if precision == "int8" else None

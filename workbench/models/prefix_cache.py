@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-from workbench.models.rows import PrefixStates
+from workbench.models.base import PrefixStates
 
 PrefixKey = tuple[str, str | None, int]  # prefix digest, adapter, adapter revision
 

@@ -15,28 +15,7 @@ import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-
-@dataclass(frozen=True)
-class PrefixStates:
-    """Keys and values of one prefix, per layer: tensors (H, P, head width)."""
-
-    keys: tuple[torch.Tensor, ...]
-    values: tuple[torch.Tensor, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Positions the prefix occupies (P)."""
-        return int(self.keys[0].shape[-2])
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all keys and values."""
-        return sum(t.numel() * t.element_size() for t in (*self.keys, *self.values))
-
-    def to(self, dtype: torch.dtype) -> "PrefixStates":
-        """Return the states in another dtype."""
-        keys = tuple(tensor.to(dtype) for tensor in self.keys)
-        return PrefixStates(keys, tuple(tensor.to(dtype) for tensor in self.values))
+from workbench.models.base import PrefixStates
 
 
 @dataclass

@@ -70,13 +70,13 @@ class AttentionMass:
     def mass(self, subject: Subject, vectors: np.ndarray) -> np.ndarray:
         """Return (L, heads, P) attention of the last token before the answer, mean over items."""
         rows = subject.scorer.rows(subject.prefix(vectors))[: self.items]
-        num_head = rows[0].prefix.num_tokens - len(vectors)
+        place = subject.place_of(len(vectors))
         last = torch.tensor([len(row.token_ids) - 1 for row in rows])
         layers: dict[int, np.ndarray] = {}
 
         def watch(layer: int, weights: torch.Tensor) -> None:
             chosen = weights[torch.arange(len(rows)), :, last]  # (B, heads, K)
-            on_prompt = chosen[:, :, num_head : num_head + len(vectors)]
+            on_prompt = chosen[:, :, place]
             layers[layer] = on_prompt.mean(dim=0).cpu().numpy()
 
         subject.session.engine.observe(rows, watch)

@@ -12,8 +12,9 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from workbench.analysis.vectors.chance import Standing, standing
 from workbench.analysis.vectors.neighbours import Vocabulary
-from workbench.analysis.vectors.prompt import SoftPrompt, random_like
+from workbench.analysis.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt, random_like
 from workbench.analysis.vectors.reading import Reading
+from workbench.methods.soft_prompts import placed
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, ordinary_tokens, token_texts
 from workbench.probes.scoring import Scorer
@@ -76,6 +77,10 @@ class Subject:
             raise ValueError("this reading needs a soft prompt")
         return self.prompt
 
+    @property
+    def _position(self) -> str:
+        return INSTEAD_OF_INSTRUCTION if self.prompt is None else self.prompt.position
+
     @cached_property
     def instruction_ids(self) -> tuple[int, ...]:
         """Tokens of the instruction whose place the vectors take."""
@@ -94,13 +99,24 @@ class Subject:
         return list(dict.fromkeys(word for word in words if len(word) > 1))
 
     def prefix(self, vectors: np.ndarray) -> Prefix:
-        """Return vectors (P, D) as the prefix that takes the instruction's place."""
-        head = self.session.encoder.start().head_ids
-        return Prefix((head, torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))))
+        """Return vectors (P, D) as the prefix in which they stand where the prompt's do."""
+        tensor = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+        return placed(self.session.encoder.start(), tensor, self._position)
+
+    def place_of(self, num_vectors: int) -> slice:
+        """Return the positions that so many vectors take in the prefix made of them."""
+        probe = placed(self.session.encoder.start(), torch.zeros(num_vectors, 1), self._position)
+        begin = 0
+        for piece in probe.pieces:
+            if isinstance(piece, torch.Tensor):
+                break
+            begin += len(piece)
+        return slice(begin, begin + num_vectors)
 
     def token_prefix(self, token_ids: tuple[int, ...]) -> Prefix:
-        """Return token ids as the prefix that takes the instruction's place."""
-        return Prefix((self.session.encoder.start().head_ids + tuple(token_ids),))
+        """Return token ids as the prefix in which they stand where the prompt's vectors do."""
+        found = placed(self.session.encoder.start(), tuple(token_ids), self._position)
+        return Prefix((tuple(token for piece in found.pieces for token in map(int, piece)),))
 
     def random_prompts(self, count: int = NUM_RANDOM) -> list[np.ndarray]:
         """Return random vectors (P, D) with the norms of the prompt's, `count` draws."""

@@ -73,7 +73,7 @@ class LogitLens:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return top tokens (P, layers) and log-probability of any label's word (P, layers)."""
         engine = subject.session.engine
-        states = engine.states_of_prefix(subject.prefix(vectors))[:, -len(vectors) :]
+        states = engine.states_of_prefix(subject.prefix(vectors))[:, subject.place_of(len(vectors))]
         depth = engine.forward.num_layers
         tops, labels = [], []
         with torch.inference_mode():

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from workbench.analysis.vectors.prompt import SoftPrompt
+from workbench.analysis.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.errors import ConfigError
 from workbench.methods.base import FitContext
 from workbench.methods.catalog import METHODS, make_method
@@ -46,7 +46,11 @@ def kind_of_adapter(folder: Path) -> Kind | None:
     """
     try:
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        kinds: dict[str, Kind] = {"PROMPT_TUNING": "vectors", "LORA": "weights"}
+        kinds: dict[str, Kind] = {
+            "PROMPT_TUNING": "vectors",
+            "LORA": "weights",
+            "ADALORA": "weights",
+        }
         return kinds.get(str(config["peft_type"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -67,7 +71,9 @@ def load_prompt(session: Session, run: StoredRun, name: str) -> SoftPrompt:
         for file in sorted((run.folder / PATH_FOLDER).glob("*.safetensors"))
     )
     start = path[0][1] if path and path[0][0] == 0 else _start_of(session, run, vectors)
-    return SoftPrompt(name, vectors, start, path, task=str(run.spec.task["name"]))
+    position = str(run.spec.options.get("position", INSTEAD_OF_INSTRUCTION))
+    task = str(run.spec.task["name"])
+    return SoftPrompt(name, vectors, start, path, task=task, position=position)
 
 
 def load_adapter_prompt(session: Session, folder: Path, name: str) -> SoftPrompt:

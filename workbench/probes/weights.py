@@ -1,6 +1,7 @@
-"""What a LoRA changes: how much, where, in how many directions, and whether others do the same.
+"""What a low-rank change does: how much, where, in how many directions, and if others do the same.
 
-Source: Hu et al. 2021 (LoRA), https://arxiv.org/abs/2106.09685, section 7.2.
+Source: Hu et al. 2021 (LoRA), https://arxiv.org/abs/2106.09685, section 7.2; lengths and directions
+of rows: Liu et al. 2024 (DoRA), https://arxiv.org/abs/2402.09353, section 3.2.
 Differs from the source: overlaps are of the change B A and of its leading directions only, each
 beside random matrices of the same shape.
 """
@@ -11,17 +12,18 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from workbench.analysis.vectors.chance import NO_BETTER, Standing, standing
 from workbench.analysis.vectors.low_rank import (
     LowRank,
+    WeightDecomposition,
     decompose,
     effective_rank,
     random_similarity,
     random_values,
     subspace_similarity,
+    weight_decomposition,
 )
 from workbench.analysis.vectors.reading import Cell, Chart, Heatmap, Line, Lines, Reading, Table
 from workbench.errors import ModelError
@@ -67,12 +69,13 @@ class WeightChanges:
             return self._read(subject)
 
     def _read(self, subject: Subject) -> Reading:
-        changes = _changes(read_adapter(_weights_of(subject).folder))
+        adapter = read_adapter(_weights_of(subject).folder)
+        changes = _changes(adapter)
         others = {
             name: _changes(read_adapter(other.folder))
             for name, other in _named(subject.other_weights)
         }
-        shares = _relative_norms(subject, changes)
+        shares, rows = _beside_the_base(subject, changes, _magnitudes(adapter))
         rank = self._rank(subject, changes)
         overlaps = [
             self._overlap(changes, other, name=name, side=side)
@@ -87,12 +90,14 @@ class WeightChanges:
             verdict=_verdict(changes, shares, rank, overlaps),
             standings=[rank, *(overlap.standing for overlap in overlaps)],
             charts=charts + [overlap.chart for overlap in overlaps],
-            tables=[_table(changes, shares)],
-            notes=[*_NOTES, *_nothing_shared(changes, others)],
+            tables=[_table(changes, shares, rows)],
+            notes=[*_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
             data={
                 "relative_norm": shares,
                 "effective_rank": {name: c.effective_rank for name, c in changes.items()},
                 "singular_values": {name: c.values.tolist() for name, c in changes.items()},
+                "length_change": {name: row.magnitude for name, row in rows.items()},
+                "direction_change": {name: row.direction for name, row in rows.items()},
                 "directions": self.directions,
             },
         )
@@ -191,27 +196,31 @@ def _changes(adapter: CheckedAdapter) -> dict[str, LowRank]:
     """Return the change of each module, in the order of the layers.
 
     Raises:
-        ModelError: the adapter is no LoRA.
+        ModelError: the adapter is no low-rank change.
     """
-    if adapter.summary.kind != "lora":
+    if adapter.summary.kind not in ("adalora", "lora"):
         raise ModelError(
-            f"{adapter.where}: holds a {adapter.config['peft_type']} adapter, not a LoRA. Choose "
-            "a reading of soft prompts for it."
+            f"{adapter.where}: holds a {adapter.config['peft_type']} adapter, not a LoRA, DoRA or "
+            "AdaLoRA. Soft prompts have readings of their own; factors have none."
         )
-    rank = adapter.config["r"]
-    divisor = np.sqrt(rank) if adapter.config["use_rslora"] else rank
+    rank = adapter.summary.rank or 1
+    divisor = np.sqrt(rank) if adapter.config.get("use_rslora") else rank
     scaling = float(adapter.config["lora_alpha"] / divisor)
+    found = {}
+    for module in sorted(adapter.parts, key=_order):
+        parts = {name: t.double().numpy() for name, t in adapter.parts[module].items()}
+        a = parts["lora_A"] * parts.get("lora_E", 1.0)
+        found[module] = decompose(parts["lora_B"], a, scaling)
+    return found
+
+
+def _magnitudes(adapter: CheckedAdapter) -> dict[str, np.ndarray]:
+    """Return the lengths (out,) that DoRA learned, by module; none of others."""
     return {
-        module: decompose(_matrix(adapter, module, "B"), _matrix(adapter, module, "A"), scaling)
-        for module in sorted(adapter.features, key=_order)
+        module: parts["lora_magnitude_vector"].double().numpy()
+        for module, parts in adapter.parts.items()
+        if "lora_magnitude_vector" in parts
     }
-
-
-def _matrix(adapter: CheckedAdapter, module: str, side: str) -> np.ndarray:
-    """Return A (r, in) or B (out, r) of a module."""
-    tensor = adapter.tensors[f"base_model.model.{module}.lora_{side}.weight"]
-    matrix: np.ndarray = tensor.double().numpy()
-    return matrix
 
 
 def _place(module: str) -> tuple[str, str]:
@@ -225,31 +234,52 @@ def _order(module: str) -> tuple[int, str]:
     return (int(layer) if layer != _NO_LAYER else -1, name)
 
 
-def _relative_norms(subject: Subject, changes: Mapping[str, LowRank]) -> dict[str, float]:
-    """Return the norm of each change by the norm of the base's weight.
+def _beside_the_base(
+    subject: Subject, changes: Mapping[str, LowRank], magnitudes: Mapping[str, np.ndarray]
+) -> tuple[dict[str, float], dict[str, WeightDecomposition]]:
+    """Return each change's norm by that of the base's weight, and how far it moves its rows.
 
     Raises:
         ModelError: the base has no such module, or one of another shape.
     """
     modules = dict(subject.session.engine.forward.model.named_modules())
     name = subject.session.engine.info.name
-    shares = {}
+    shares, rows = {}, {}
     for number, (module, change) in enumerate(changes.items()):
         subject.step("weights", number, len(changes))
         layer = modules.get(module)
-        base = getattr(layer, "base_layer", layer)  # PEFT wraps it once an adapter was loaded
         shape = _shape(change)
-        if not isinstance(base, torch.nn.Module) or getattr(base, "weight", None) is None:
+        if layer is None or getattr(layer, "weight", None) is None:
             raise ModelError(f"module '{module}' is no weight of base model '{name}'. {_ADVICE}")
-        weight = dequantised_weight(base)
+        weight = dequantised_weight(layer)
         if sorted(weight.shape) != sorted(shape):  # GPT-2 stores (in, out)
             raise ModelError(
                 f"module '{module}' has shape {tuple(weight.shape)} in base model '{name}'; the "
                 f"change is for {shape}. {_ADVICE}"
             )
         shares[module] = change.norm / max(float(weight.norm()), 1e-12)
+        rows[module] = weight_decomposition(
+            (weight if tuple(weight.shape) == shape else weight.T).numpy(),
+            change.left * change.values,
+            change.right.T,
+            magnitudes=magnitudes.get(module),
+        )
     subject.step("weights", len(changes), len(changes))
-    return shares
+    return shares, rows
+
+
+def _length_note(rows: Mapping[str, WeightDecomposition]) -> list[str]:
+    """Return how changes of length and of direction go together, where there are enough."""
+    lengths = [row.magnitude for row in rows.values()]
+    directions = [row.direction for row in rows.values()]
+    if len(rows) < 3 or np.ptp(lengths) == 0 or np.ptp(directions) == 0:
+        return []
+    together = float(np.corrcoef(lengths, directions)[0, 1])
+    return [
+        f"Over the modules, change of length and change of direction correlate at {together:+.2f}. "
+        "Liu et al. 2024 find the correlation positive for LoRA, and negative for DoRA and full "
+        "fine-tuning."
+    ]
 
 
 def _shape(change: LowRank) -> tuple[int, int]:
@@ -369,7 +399,11 @@ def _spectrum(name: str, rows: np.ndarray) -> Line:
     )
 
 
-def _table(changes: Mapping[str, LowRank], shares: Mapping[str, float]) -> Table:
+def _table(
+    changes: Mapping[str, LowRank],
+    shares: Mapping[str, float],
+    moved: Mapping[str, WeightDecomposition],
+) -> Table:
     rows: list[list[Cell]] = [
         [
             *_place(module),
@@ -379,6 +413,8 @@ def _table(changes: Mapping[str, LowRank], shares: Mapping[str, float]) -> Table
             round(change.effective_rank, 2),
             round(change.stable_rank, 2),
             round(100 * float(change.shares[0]), 1),
+            round(100 * moved[module].magnitude, 3),
+            round(moved[module].direction, 5),
         ]
         for module, change in changes.items()
     ]
@@ -393,8 +429,11 @@ def _table(changes: Mapping[str, LowRank], shares: Mapping[str, float]) -> Table
             "effective rank",
             "stable rank",
             "first direction, %",
+            "rows' length, %",
+            "rows' direction",
         ],
         rows=rows,
         note="Effective rank: exponential of the entropy of the singular values; stable rank: sum "
-        "of their squares by the largest square.",
+        "of their squares by the largest square. Rows: mean change of length, and 1 - cosine with "
+        "the base's rows.",
     )

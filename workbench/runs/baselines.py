@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from workbench.tasks.base import Sample, Task
 
 MAJORITY = "majority_class"
 NEAREST = "nearest_neighbour_vote"
-BASELINES = (MAJORITY, NEAREST)
+COPY = "nearest_neighbour_copy"
+BASELINES = (MAJORITY, NEAREST, COPY)
 _NEIGHBOURS = 5
 
 
@@ -23,20 +25,31 @@ def baseline_predictions(
     The nearest-neighbour vote answers with the most frequent label of the five training texts
     closest to the question in a sentence embedding (Liu et al. 2021,
     https://arxiv.org/abs/2101.06804, section 4: the control that tells retrieval from learning).
+    For a task that asks for a text, the target of the closest training text is copied.
     """
-    if not task.labels:
-        return None
-    if name == MAJORITY:
+    if name == MAJORITY and task.labels:
         return [_answer(sample, task.majority_label) for sample in task.test]
-    if embed is None:
+    if embed is None or not needs_neighbours(name, task):
         return None
     known = embed.encode([_text(sample) for sample in task.train])  # (N_train, D), unit length
     asked = embed.encode([_text(sample) for sample in task.test])  # (N_test, D)
     nearest = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :_NEIGHBOURS]
+    if name == COPY:
+        return [
+            replace(_answer(sample, task.train[row[0]].target), references=sample.all_references)
+            for sample, row in zip(task.test, nearest, strict=True)
+        ]
     return [
         _answer(sample, _vote([task.train[i] for i in row]))
         for sample, row in zip(task.test, nearest, strict=True)
     ]
+
+
+def needs_neighbours(name: str, task: Task) -> bool:
+    """Return whether a baseline applies to the task and looks for its nearest training texts."""
+    return name == (COPY if task.kind == "generation" else NEAREST) and (
+        bool(task.labels) or task.kind == "generation"
+    )
 
 
 def _answer(sample: Sample, label: str) -> Prediction:

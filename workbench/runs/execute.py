@@ -12,17 +12,19 @@ import numpy as np
 
 from workbench.errors import StoreError, WorkbenchError
 from workbench.memory import PeakMemory
-from workbench.methods.base import FitContext, FittedMethod, Method, SupportsSave
+from workbench.methods.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.methods.catalog import make_method
 from workbench.methods.prediction import Prediction, predict
 from workbench.models.embeddings import SentenceEncoder
 from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
-from workbench.runs.measure import measure
+from workbench.runs.measure import measure, with_scores
 from workbench.runs.model_card import write_model_card
 from workbench.runs.session import Session, environment
-from workbench.runs.spec import RunSpec
+from workbench.runs.spec import RateSearch, RunSpec
 from workbench.runs.store import RunRecord, RunStore, StoredRun
+
+_DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,18 @@ class RunRequest:
         method: Name of the method.
         options: As given; defaults are filled in.
         seed: The run's one seed.
+        search: How the row looks for its learning rate first; None where the options say it.
+        is_trial: Only train, keep the dev score, and leave the test split alone.
+        place: Where it stands on an axis, for whoever watches; decides nothing.
     """
 
     row: str
     method: str
     options: dict[str, object]
     seed: int
+    search: RateSearch | None = None
+    is_trial: bool = False
+    place: str = ""
 
 
 def execute(
@@ -52,7 +60,9 @@ def execute(
 ) -> StoredRun:
     """Return the finished run of a request, executing it only if the store does not have it.
 
-    An unfinished run goes on from its last checkpoint.
+    An unfinished run goes on from its last checkpoint, a trained one with the test split. A trial
+    ends when it is trained; whether a spec's run has been asked for more than that is no part of
+    the spec, because it changes no number of the run.
 
     Raises:
         ConfigError: the request's method or options are wrong.
@@ -60,25 +70,35 @@ def execute(
         StoreError: the folder cannot be written.
     """
     method = make_method(request.method, request.options)
-    found = find_run(session, store, request.method, method, request.seed)
-    if found is not None:
-        return found
     spec = session.spec(request.method, resolved_options(method), request.seed)
+    found = store.find(spec.run_id)
+    if found is not None and found.record.status in _DONE[request.is_trial]:
+        return found
     with store.working_on(spec) as folder:
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)
-        record = _start(session, spec, request.row)
-        store.write_record(record)
         try:
-            with _recorded_failure(store, record):
-                predictions, cost = _fit_and_predict(context, method)
-                record = _finish(session, store, record, predictions, cost)
-                if isinstance(method, SupportsSave):
-                    write_model_card(folder / "adapter", spec, record, session.encoder)
+            if found is not None and found.record.status == "trained":
+                # Whatever goes wrong from here on, what is trained stays so.
+                record, fitted = found.record, method.restore(context, found.adapter_folder)
+                record = _predicted(session, store, context, record, fitted)
+            else:
+                record = _start(session, spec, request.row)
+                store.write_record(record)
+                with _recorded_failure(store, record):
+                    record, fitted = _trained(context, method, record)
+                    if request.is_trial:
+                        record = record.model_copy(update={"status": "trained"})
+                        store.write_record(record)
+                    else:
+                        record = _predicted(session, store, context, record, fitted)
+            if isinstance(method, SupportsSave) and record.status == "finished":
+                write_model_card(folder / "adapter", spec, record, session.encoder)
         finally:  # a stopped run goes on with the same engine where training comes in chunks
             if spec.digest in session.engine.adapters.names:
                 session.engine.adapters.remove(spec.digest)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        for checkpoint in folder.rglob("checkpoint.safetensors"):  # an ensemble has several
+            checkpoint.unlink(missing_ok=True)
     return _stored(store, spec)
 
 
@@ -140,15 +160,40 @@ def resolved_options(method: Method) -> dict[str, object]:
     return {field.name: getattr(method, field.name) for field in fields(method)}
 
 
-def _fit_and_predict(
-    context: FitContext, method: Method
-) -> tuple[list[Prediction], dict[str, float | int | None]]:
-    """Fit, save the adapter, predict the test split; return predictions and costs."""
+def _trained(
+    context: FitContext, method: Method, record: RunRecord
+) -> tuple[RunRecord, FittedMethod]:
+    """Fit and save the adapter; return the record with what that took, and the fitted method."""
     stored = context.folder / "adapter"
     with PeakMemory() as memory:
         fitted = method.fit(context)
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
+    took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
+    cost: dict[str, float | int | None] = {
+        "trained_parameters": took.trained_parameters,
+        "stored_bytes": _folder_bytes(stored) or took.stored_bytes,
+        "train_seconds": took.train_seconds,
+        "best_step": took.best_step,
+        "learning_rate": took.learning_rate,
+        "dev_evaluations": took.dev_evaluations,
+        "dev_accuracy": took.dev_accuracy,
+        "dev_loss": took.dev_loss,
+        "peak_memory_bytes": memory.num_bytes or None,
+        "labelled_examples": method.labelled_examples(context.task),
+    }
+    return record.model_copy(update={"cost": cost}), fitted
+
+
+def _predicted(
+    session: Session,
+    store: RunStore,
+    context: FitContext,
+    record: RunRecord,
+    fitted: FittedMethod,
+) -> RunRecord:
+    """Predict the test split and finish the record of a trained run."""
+    with PeakMemory() as memory:
         began = perf_counter()
         predictions = predict(
             context.engine,
@@ -158,20 +203,14 @@ def _fit_and_predict(
             should_stop=context.should_stop,
         )
         seconds = perf_counter() - began
-    trained = fitted.cost
-    cost: dict[str, float | int | None] = {
-        "trained_parameters": trained.trained_parameters if trained else 0,
-        "stored_bytes": (_folder_bytes(stored) or trained.stored_bytes) if trained else 0,
-        "train_seconds": trained.train_seconds if trained else 0.0,
-        "best_step": trained.best_step if trained else None,
-        "learning_rate": trained.learning_rate if trained else None,
-        "peak_memory_bytes": memory.num_bytes or None,
-        "labelled_examples": method.labelled_examples(context.task),
+    peak = max(memory.num_bytes or 0, record.cost["peak_memory_bytes"] or 0)
+    cost = record.cost | {
+        "peak_memory_bytes": peak or None,
         "prompt_tokens_mean": float(np.mean([p.prompt_tokens for p in predictions])),
         "generated_tokens_mean": float(np.mean([p.generated_tokens for p in predictions])),
         "milliseconds_per_item": 1000.0 * seconds / len(predictions),
     }
-    return predictions, cost
+    return _finish(session, store, record, predictions, cost)
 
 
 def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
@@ -193,7 +232,7 @@ def _finish(
     predictions: Sequence[Prediction],
     cost: dict[str, float | int | None],
 ) -> RunRecord:
-    store.write_predictions(record.run_id, predictions)
+    store.write_predictions(record.run_id, with_scores(session.task, predictions))
     finished = record.model_copy(
         update={
             "status": "finished",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
+from workbench.models.adapter_files import CONFIG_NAME
 from workbench.models.catalog import hub_id_of
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 base = "{hub_id}"  # or the folder of the same weights
 tokenizer = AutoTokenizer.from_pretrained(base)
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), ".")
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "{adapter}")
 prompt, words = {prompt}, {words}
 
 def logprob(word):
@@ -28,6 +29,15 @@ def logprob(word):
 
 print(max(words, key=logprob))
 ```"""
+_ELSEWHERE = (
+    "PEFT has no adapter of this kind, so the files are the workbench's own: safetensors with each "
+    "parameter under its layer's name. `workbench.runs.execute.restore` puts them on the base."
+)
+_VOTES = (
+    "Each folder holds a soft prompt. All of them answer, and the most frequent answer counts; "
+    "ties go to the higher mean probability. This is how one of them answers:"
+)
+_TAKE_THE_START = ("PREFIX_TUNING", "PROMPT_TUNING")  # what stands before a text is learned
 
 
 def write_model_card(
@@ -36,14 +46,16 @@ def write_model_card(
     """Write `README.md` beside an adapter, with the measured numbers and a loading script."""
     fields = {name: f"<{name}>" for name in encoder.task.field_names}
     rendered = encoder.render(fields)
-    takes_start = spec.method == "prompt_tuning"
+    members = sorted(folder.glob("member_*"))
+    kind = _peft_type(members[0] if members else folder)
+    takes_start = kind in _TAKE_THE_START
     prompt = rendered.tail if takes_start else rendered.text
     space = "" if prompt[-1:].isspace() else " "
     words = [space + encoder.template.word(label) for label in encoder.task.labels]
     lines = [
         "---",
         f"base_model: {json.dumps(hub_id_of(spec.base['name']))}",
-        "library_name: peft",
+        f"library_name: {'peft' if kind else 'prompt-workbench'}",
         "---",
         "",
         f"# {spec.method} for {spec.task['name']}",
@@ -62,9 +74,20 @@ def write_model_card(
             )
     script = _SCRIPT.format(
         hub_id=hub_id_of(spec.base["name"]),
+        adapter=members[0].name if members else ".",
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,
         words=json.dumps(words, ensure_ascii=False),
     )
-    lines += ["", "Options: `" + json.dumps(spec.options) + "`", "", script, ""]
+    options = f"Options: `{json.dumps(spec.options)}`"
+    lines += ["", options, "", *([_VOTES, ""] if members else [])]
+    lines += [script if kind else _ELSEWHERE, ""]
     write_text(folder / "README.md", "\n".join(lines))
+
+
+def _peft_type(folder: Path) -> str | None:
+    """Return PEFT's name for the kind of an adapter; None for the workbench's own kinds."""
+    path = folder / CONFIG_NAME
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kind = found.get("peft_type")
+    return kind if isinstance(kind, str) else None

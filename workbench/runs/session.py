@@ -67,6 +67,7 @@ def open_task(choice: TaskChoice) -> Task:
         text_b=choice.text_b_column,
         label=choice.label_column,
         id=choice.id_column,
+        references=choice.references_column,
     )
     return task_from_files(
         choice.train,
@@ -97,7 +98,9 @@ def open_template(name: str, task: Task) -> PromptTemplate:
         folder = prompts_folder() / task.name
         known = sorted(p.stem for p in folder.glob("*.yaml") if p.name != "task.yaml")
         if task.source.kind == "file" and name == "plain" and "plain" not in known:
-            return default_template(task.field_names, task.labels)
+            return default_template(
+                task.field_names, task.labels, writes_text=task.kind == "generation"
+            )
         if name not in known:
             raise ConfigError(
                 f"template: {unknown_name(f'wording of task {task.name!r}', name, known)} "

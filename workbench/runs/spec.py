@@ -5,12 +5,14 @@ No deep-learning stack is needed to read, list or compare specs.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from workbench.atomic import write_json
 from workbench.errors import ConfigError, StoreError
@@ -19,6 +21,9 @@ from workbench.yaml_files import check_mapping, read_mapping
 SCHEMA_VERSION = 1
 EXPERIMENT_FILE = "experiment.json"
 _ROW_SEEDS = "seeds"
+_ROW_RATES = "learning_rates"
+_MOST_RATES = 9
+_RATE_COUNTS = range(3, _MOST_RATES + 1, 2)  # odd, so that the method's own rate is the middle
 _DEFAULT_ROWS = ("zero_shot", "few_shot", "chain_of_thought", "prompt_tuning", "lora")
 
 
@@ -34,10 +39,12 @@ class TaskChoice(_Checked):
         train: File with labelled rows (CSV, TSV, JSONL, JSON, Parquet).
         dev: File for choices; cut off train when absent.
         test: File to report on; cut off train when absent.
-        kind: "classification" or "short_answer"; for files.
-        text_column: Column of the text; for files, like the three below.
+        kind: "classification", "short_answer" or "generation"; for files.
+        text_column: Column of the text; for files, like the four below.
         text_b_column: Column of a second text.
-        label_column: Column of the label or answer.
+        label_column: Column of the label, the answer or the text to be written.
+        references_column: Column of lists with all correct texts of a generation task; a file
+            without it has the text of `label_column` alone.
         id_column: Column of ids.
         limit_train: The most training rows to use.
         limit_dev: The most dev rows to use.
@@ -49,10 +56,11 @@ class TaskChoice(_Checked):
     train: Path | None = None
     dev: Path | None = None
     test: Path | None = None
-    kind: Literal["classification", "short_answer"] = "classification"
+    kind: Literal["classification", "short_answer", "generation"] = "classification"
     text_column: str = "text"
     text_b_column: str | None = None
     label_column: str = "label"
+    references_column: str | None = None
     id_column: str | None = None
     limit_train: int | None = Field(None, ge=1)
     limit_dev: int | None = Field(None, ge=1)
@@ -68,12 +76,55 @@ class TaskChoice(_Checked):
         return self
 
 
+class SearchChoice(_Checked):
+    """How every trained row looks for its learning rate, on dev only.
+
+    Attributes:
+        learning_rates: How many are tried: the method's own and as many below it as above, each
+            three times the one before.
+        extend: How often the grid may grow by one rate while the best one lies at its edge.
+    """
+
+    learning_rates: int = 5
+    extend: int = Field(1, ge=0, le=5)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _odd(cls, count: int) -> int:
+        if count not in _RATE_COUNTS:
+            raise ValueError(f"{count} learning rates; {_counts_text()} can be tried")
+        return count
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """The search of one row.
+
+    Attributes:
+        rates: How many around the method's own, or which ones, lowest first.
+        extend: How often the grid may grow by one rate.
+        seed: Of the trainings; the row's other seeds use the rate found.
+        is_asked: Whether the row itself asks for it; else only rows that train take part.
+    """
+
+    rates: int | tuple[float, ...]
+    extend: int
+    seed: int
+    is_asked: bool
+
+    @property
+    def num_rates(self) -> int:
+        """How many rates are tried before the grid grows."""
+        return self.rates if isinstance(self.rates, int) else len(self.rates)
+
+
 class Experiment(_Checked):
     """A comparison: one base, one task, one wording, several methods and seeds.
 
     `methods` maps a row's name to its options. A row whose name is not a method's says which one
     with the key `method`, so that one method can appear several times; the key `seeds` gives a row
-    seeds of its own.
+    seeds of its own, and `learning_rates` lets it look for its rate: a list, or how many around
+    the method's own. `search` does so for all trained rows that have no rate set.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -86,6 +137,7 @@ class Experiment(_Checked):
     chat: bool = False
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     reference: str = "zero_shot"
+    search: SearchChoice | None = None
     methods: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {name: dict[str, Any]() for name in _DEFAULT_ROWS}, min_length=1
     )
@@ -115,15 +167,65 @@ class Experiment(_Checked):
                 raise ValueError(f"methods.{row}.seeds: a list of numbers from 0 up is needed")
         return self
 
+    @model_validator(mode="after")
+    def _row_rates(self) -> "Experiment":
+        problems = [_rates_problem(options) for options in self.methods.values()]
+        found = [
+            f"methods.{row}.{_ROW_RATES}: {problem}"
+            for row, problem in zip(self.methods, problems, strict=True)
+            if problem
+        ]
+        if found:
+            raise ValueError(" ".join(found))
+        return self
+
     def method_of(self, row: str) -> tuple[str, dict[str, Any]]:
         """Return the method's name and its options for a row of the comparison."""
         options = dict(self.methods[row])
         options.pop(_ROW_SEEDS, None)
+        options.pop(_ROW_RATES, None)
         return str(options.pop("method", row)), options
 
     def seeds_of(self, row: str) -> tuple[int, ...]:
         """Return the seeds of a row: its own, or the experiment's."""
         return tuple(self.methods[row].get(_ROW_SEEDS, self.seeds))
+
+    def search_of(self, row: str) -> RateSearch | None:
+        """Return how a row looks for its learning rate; None if it does not."""
+        options, seed = self.methods[row], self.seeds_of(row)[0]
+        own = options.get(_ROW_RATES)
+        extend = (self.search or SearchChoice()).extend
+        if isinstance(own, list | tuple):
+            rates = tuple(sorted(map(float, own)))
+            return RateSearch(rates, extend, seed, is_asked=True)
+        if own is not None:
+            return RateSearch(int(own), extend, seed, is_asked=True)
+        if self.search is None or options.get("learning_rate") is not None:
+            return None
+        return RateSearch(self.search.learning_rates, extend, seed, is_asked=False)
+
+
+def _rates_problem(options: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a row's learning rates."""
+    rates = options.get(_ROW_RATES)
+    if rates is None:
+        return None
+    if options.get("learning_rate") is not None:
+        return "a row with a learning_rate does not look for one. Remove one of the two."
+    if type(rates) is int and rates in _RATE_COUNTS:
+        return None
+    if isinstance(rates, list | tuple) and all(type(rate) in (int, float) for rate in rates):
+        known = {float(rate) for rate in rates if math.isfinite(rate) and rate > 0}
+        if 2 <= len(known) == len(rates) <= _MOST_RATES:
+            return None
+    return (
+        f"got {rates!r}; a list of 2 to {_MOST_RATES} different numbers above 0 is needed, or how "
+        f"many around the method's own: {_counts_text()}."
+    )
+
+
+def _counts_text() -> str:
+    return f"{', '.join(map(str, _RATE_COUNTS[:-1]))} or {_RATE_COUNTS[-1]}"
 
 
 def read_experiment(

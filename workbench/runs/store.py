@@ -27,7 +27,7 @@ from workbench.runs.spec import SCHEMA_VERSION, RunSpec
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-RunStatus = Literal["running", "finished", "failed", "interrupted"]
+RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _PREDICTIONS = "predictions.jsonl"
 
 
@@ -39,6 +39,8 @@ class RunRecord(BaseModel):
         run_id: Folder name.
         row: Name of the row in the experiment that asked for it first.
         status: "running" until it ended; a dead process leaves it so, and the run goes on.
+            "trained" has its dev score and adapter, and the test split was never predicted: the
+            runs a search tried stay so, and the one that won goes on from there.
         source: Where the base's weights came from.
         started: ISO 8601, UTC.
         finished: Likewise; None while unfinished.
@@ -83,6 +85,12 @@ class StoredRun:
         text = (self.folder / _PREDICTIONS).read_text(encoding="utf-8")
         # Not splitlines: answers may hold U+2028 and its like, which JSON leaves as they are.
         return [json.loads(line) for line in text.split("\n") if line]
+
+    def history(self) -> list[dict[str, float]]:
+        """Return the steps and dev evaluations of the training; none if nothing was trained."""
+        path = self.folder / "history.jsonl"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 class RunStore:

@@ -9,9 +9,15 @@ from typing import Any
 import torch
 
 from workbench.errors import ConfigError
-from workbench.methods.base import FittedMethod, SupportsSave
+from workbench.methods.base import FittedMethod, needs_run
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import Prediction, conclude, read_short_answer, score_labels
+from workbench.methods.prediction import (
+    Prediction,
+    conclude,
+    predict,
+    read_written,
+    score_labels,
+)
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.runs.execute import resolved_options, restore
 from workbench.runs.session import Session
@@ -68,7 +74,7 @@ class Column:
 
 @dataclass(frozen=True)
 class PromptPiece:
-    """A stretch of the prompt as it is sent: tokens as text, or learned vectors.
+    """A stretch of the prompt as it is sent: tokens as text, or learned vectors or states.
 
     Attributes:
         text: What the tokens say; empty for vectors.
@@ -105,7 +111,7 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
     if way.run is not None:
         return restore(session, way.run)
     method = make_method(way.method, way.options)
-    if isinstance(method, SupportsSave):
+    if needs_run(type(method)):
         raise ConfigError(
             f"{way.label}: not trained yet. Train it first, or choose a run that is finished."
         )
@@ -136,8 +142,8 @@ def answer(
         PromptError: a prompt with its answer exceeds the context.
     """
     columns = [Column(label, one, one.condition(sample.fields)) for label, one in fitted]
-    separator = session.encoder.template.separator
-    ends = (separator,) if session.task.labels else (separator, "\n")
+    encoder = session.encoder
+    ends = (encoder.template.separator,) if session.task.labels else encoder.answer_ends
     stop = tuple(dict.fromkeys((*options.stop, *ends)))
     began = perf_counter()
     deltas = session.engine.stream(
@@ -165,7 +171,7 @@ def answer(
 
 
 def prompt_pieces(session: Session, column: Column) -> tuple[PromptPiece, ...]:
-    """Return the prompt of a column as it is sent, in order."""
+    """Return the prompt of a column as it is sent, in order; of several voters, the first's."""
     tokenizer, row = session.engine.tokenizer, column.conditioning
     pieces = []
     for piece in row.prefix.pieces:
@@ -174,17 +180,23 @@ def prompt_pieces(session: Session, column: Column) -> tuple[PromptPiece, ...]:
         elif piece:
             text = tokenizer.decode(list(piece))
             pieces.append(PromptPiece(text, len(piece), is_learned=False, is_own=False))
+    if row.prefix.states is not None:
+        learned = row.prefix.states.num_tokens
+        pieces.append(PromptPiece("", learned, is_learned=True, is_own=False))
     own = tokenizer.decode(list(row.token_ids))
     return (*pieces, PromptPiece(own, len(row.token_ids), is_learned=False, is_own=True))
 
 
 def _prediction(session: Session, column: Column, sample: Sample) -> Prediction | None:
     fitted, rows = column.fitted, [column.conditioning]
+    draws_chains = fitted.reasoning is not None and fitted.reasoning.samples > 1
+    if fitted.voters or draws_chains:  # what is shown is the text of one voice
+        return predict(session.engine, fitted, [sample])[0]
     if fitted.reasoning is not None and column.generation is not None:
         generations = [column.generation]
         return conclude(session.engine, fitted, [sample], rows=rows, generations=generations)[0]
     if fitted.encoder.task.labels:
         return score_labels(session.engine, fitted, [sample], rows)[0]
     if column.generation is not None:
-        return read_short_answer(fitted, sample, column.generation, column.generation.text)
+        return read_written(fitted, sample, column.generation)
     return None

@@ -24,6 +24,7 @@ _TASK_FLAGS = {
     "limit_dev": "--limit-dev",
     "limit_test": "--limit-test",
 }
+_TASK_SETTINGS = ("kind", "references_column", "split_seed")
 _FLAGS = {"model": "--model", "precision": "--precision", "template": "--template"}
 _SETTINGS = ("revision", "compute_dtype", "device", "reference")
 
@@ -38,7 +39,7 @@ def compare_command(experiment: Experiment, out: Path) -> str:
     if experiment.task != default.task and experiment.task.name is not None:
         words += ["--task", experiment.task.name]  # any other flag of the task needs it too
     words += _changed(experiment.task, default.task, _TASK_FLAGS)
-    words += _settings(experiment.task, default.task, ("kind", "split_seed"), prefix="task.")
+    words += _settings(experiment.task, default.task, _TASK_SETTINGS, prefix="task.")
     words += _changed(experiment, default, _FLAGS)
     words += ["--chat"] if experiment.chat else []
     words += _settings(experiment, default, _SETTINGS)
@@ -56,7 +57,7 @@ def ask_command(experiment: Experiment, texts: Sequence[str], out: Path) -> str:
     words += ["--text-b", texts[1]] if len(texts) > 1 else []
     names = ("name", *_TASK_FLAGS)
     words += _settings(experiment.task, TaskChoice(name=""), names, prefix="task.")
-    words += _settings(experiment.task, default.task, ("kind", "split_seed"), prefix="task.")
+    words += _settings(experiment.task, default.task, _TASK_SETTINGS, prefix="task.")
     words += _settings(experiment, default, (*_FLAGS, "chat", *_SETTINGS))
     words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]

@@ -42,7 +42,8 @@ def run_comparison(
     store_experiment(folder, experiment)
     rows = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
     comparison = compare_runs(
-        [ComparedRun(row.row, row.run) for row in rows], reference=experiment.reference
+        [ComparedRun(row.row, row.run, row.search) for row in rows],
+        reference=experiment.reference,
     )
     write_report(comparison, folder, _first_looks(session, rows))
     return comparison

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.errors import StoreError
+from workbench.runs.search import SearchOutcome, read_outcome
 from workbench.runs.spec import Experiment, stored_experiment
 from workbench.service.workspace import Workspace
 
@@ -65,6 +66,23 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
     return _compared(workspace, entry.folder, modified), experiment, entry.folder
 
 
+def searches_of(folder: Path) -> dict[str, SearchOutcome]:
+    """Return the searches for learning rates in a folder's report, by row; none without a report.
+
+    Raises:
+        StoreError: the report cannot be read.
+    """
+    path = folder / _REPORT
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        found = {row["row"]: read_outcome(row.get("search")) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error!r}). Run the comparison again."
+        ) from error
+    return {row: search for row, search in found.items() if search is not None}
+
+
 def _is_training(folder: Path) -> bool:
     """Return whether the folder is a training's, whose report has one row and the baselines."""
     path = folder / "status.json"
@@ -76,5 +94,8 @@ def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
     """Return the comparison of a folder; `modified` says which version of its report."""
     del modified  # only tells versions apart in the cache
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
-    runs = [ComparedRun(row["row"], workspace.run(row["run_id"])) for row in report["rows"]]
+    runs = [
+        ComparedRun(row["row"], workspace.run(row["run_id"]), read_outcome(row.get("search")))
+        for row in report["rows"]
+    ]
     return compare_runs(runs, reference=report["reference"])

@@ -10,6 +10,7 @@ from workbench.errors import ConfigError
 from workbench.methods.base import FittedMethod, SupportsSave
 from workbench.methods.catalog import make_method
 from workbench.methods.learning import dev_score, training_examples
+from workbench.methods.prompt_ensemble import PromptEnsemble
 from workbench.models.base import Prefix
 from workbench.runs.session import Session
 from workbench.training import TrainingOptions, answer_loss
@@ -97,9 +98,15 @@ def estimate_training(
     shared = len(start.head_ids + start.shared_ids)
     tokens = shared + method.batch_size * step.tokens_per_example
     evaluations = -(-method.steps // method.eval_every)
+    seconds = method.steps * tokens * step.seconds_per_token + evaluations * step.dev_seconds
     return CostEstimate(
         trained_parameters=parameters,
-        seconds=method.steps * tokens * step.seconds_per_token + evaluations * step.dev_seconds,
+        seconds=_trainings(method) * seconds,
         memory_bytes=session.engine.info.footprint_bytes + _ADAM_BYTES * parameters,
         epochs=method.steps * method.batch_size / len(session.task.train),
     )
+
+
+def _trainings(method: object) -> int:
+    """Return how often a method trains: an ensemble does so for each member."""
+    return method.members if isinstance(method, PromptEnsemble) else 1

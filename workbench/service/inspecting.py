@@ -37,7 +37,7 @@ from workbench.runs.spec import Experiment
 from workbench.runs.store import StoredRun
 from workbench.service.desk import ModelDesk
 
-READING_VERSION = 3  # raised when a reading's figures change their meaning
+READING_VERSION = 4  # raised when a reading's figures change their meaning
 INSTRUCTION, RANDOM = "control:instruction", "control:random"
 _MOST_SCORERS = 8
 

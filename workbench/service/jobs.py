@@ -40,7 +40,17 @@ _LOCK_SECONDS = 5  # others hold the queue for as long as it takes to read a few
 
 
 class RowResult(BaseModel):
-    """A finished run of a job."""
+    """A finished run of a job.
+
+    Attributes:
+        row: Of the table.
+        seed: Of the run.
+        run_id: Its folder.
+        accuracy: On test; None for tasks whose answers are texts.
+        found: Whether it was finished before.
+        metric: What the task ranks its rows by; "accuracy" or "rouge_l".
+        value: The run's figure in it; None in files from before it was kept.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,6 +59,13 @@ class RowResult(BaseModel):
     run_id: str
     accuracy: float | None
     found: bool
+    metric: str = "accuracy"
+    value: float | None = None
+
+    @property
+    def quality(self) -> float | None:
+        """The figure to show: the value, or the accuracy of an older file."""
+        return self.accuracy if self.value is None else self.value
 
 
 class JobStatus(BaseModel):

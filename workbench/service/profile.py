@@ -129,6 +129,9 @@ _SMALL_OPTIONS = {
     "rank": 16,
     "k": 16,
     "max_new_tokens": 96,
+    "members": 3,
+    "bottleneck": 256,
+    "hidden_size": 1024,
 }
 _LARGE_OPTIONS = _SMALL_OPTIONS | {"steps": 2000, "num_virtual_tokens": 200, "rank": 64, "k": 32}
 

@@ -36,7 +36,8 @@ def adapter_archive(run: StoredRun, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in files:
-                archive.write(file, f"{run.record.run_id}/{file.name}")
+                place = file.relative_to(run.adapter_folder)
+                archive.write(file, f"{run.record.run_id}/{place}")
     return target
 
 
@@ -79,8 +80,10 @@ def push_adapter(run: StoredRun, repo_id: str, *, token: str, hub: Hub | None = 
 
 
 def _adapter_files(run: StoredRun) -> list[Path]:
-    names = ("adapter_config.json", "adapter_model.safetensors", "README.md")
-    found = [run.adapter_folder / name for name in names]
+    folder = run.adapter_folder
+    parts = sorted(folder.glob("member_*")) or [folder]  # an ensemble has an adapter per member
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    found = [folder / "README.md", *(part / name for part in parts for name in names)]
     if not all(path.is_file() for path in found):
         raise StoreError(
             f"run '{run.record.run_id}': has no adapter; {run.spec.method} stores none, or the run "

@@ -30,8 +30,15 @@ Result = TypeVar("Result")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _PREFIX = "upload:"
 _RECORD = "upload.json"
-_TEXT_NAMES = ("text", "sentence", "message", "review", "question", "input", "prompt", "content")
-_LABEL_NAMES = ("label", "labels", "intent", "category", "class", "target", "answer", "sentiment")
+_TEXT_NAMES = (
+    *("text", "sentence", "message", "review", "question", "input", "prompt", "content"),
+    *("source", "dialogue", "document"),
+)
+_LABEL_NAMES = (
+    *("label", "labels", "intent", "category", "class", "target", "answer", "sentiment"),
+    *("summary", "output"),
+)
+_REFERENCES = "references"
 _MOST_LABELS = 100  # values of a column that is still guessed to hold labels
 _SHOWN_ROWS, _SHOWN_CHARS = 8, 200
 
@@ -65,6 +72,8 @@ class TaskView:
         sizes: Split to number of rows.
         dropped: Reason to number of rows left out.
         example: Fields and target of one training row.
+        writes_texts: Whether answers are texts that are held against references.
+        most_references: The most of a test row.
     """
 
     name: str
@@ -72,6 +81,8 @@ class TaskView:
     sizes: Mapping[str, int]
     dropped: Mapping[str, int]
     example: tuple[Mapping[str, str], str]
+    writes_texts: bool = False
+    most_references: int = 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,8 @@ def task_view(task: Task) -> TaskView:
         sizes={name: len(getattr(task, name)) for name in ("train", "dev", "test")},
         dropped=dict(task.dropped.counts),
         example=(dict(first.fields), first.target),
+        writes_texts=task.kind == "generation",
+        most_references=max(len(sample.all_references) for sample in task.test),
     )
 
 
@@ -135,13 +148,15 @@ def keep_upload(
 ) -> tuple[str, Task]:
     """Check a file as a task and keep it; return its key and the task.
 
+    Of a task that asks for a text, a column "references" is taken for lists of correct texts.
     The copy on disk is named by us; what the visitor called the file only shapes the task's name.
 
     Raises:
         ConfigError: the mapping is none.
         TaskError: the rows cannot be used as mapped.
     """
-    look_at(path, caps)
+    view = look_at(path, caps)
+    has_references = columns.kind == "generation" and _REFERENCES in view.columns
     workspace.check_space(caps.stored_bytes)
     content = path.read_bytes()
     stem = _slug(name or path.stem)
@@ -158,6 +173,7 @@ def keep_upload(
         "text_column": columns.text,
         "text_b_column": columns.text_b or None,
         "label_column": columns.label,
+        "references_column": _REFERENCES if has_references else None,
     }
     choice = check_mapping(given, TaskChoice, where="upload")
     is_new = not (folder / _RECORD).is_file()

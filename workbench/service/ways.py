@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, StoreError, unknown_name
-from workbench.methods.base import SupportsSave
+from workbench.methods.base import needs_run
 from workbench.methods.catalog import METHODS, method_class
+from workbench.methods.reasoning import ReasoningOptions
 from workbench.runs.experiment import requests_of
 from workbench.runs.spec import Experiment, read_experiment
 from workbench.runs.store import StoredRun
@@ -28,8 +29,18 @@ WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {"calibrate": True, "calibration_inputs": "training_texts"},
     ),
     "chain_of_thought": ("chain_of_thought", {"max_new_tokens": 48}),
+    "few_shot_nearest": (
+        "few_shot",
+        {"selection": "nearest_balanced", "order": "nearest_last", "calibrate": True},
+    ),
+    "self_consistency": ("self_consistency", {"max_new_tokens": 48}),
 }
 """Ways that need no training, by row name."""
+
+FIRST_WORDS = ("zero_shot", "few_shot", "chain_of_thought")
+"""Those that are chosen before anybody chooses."""
+
+_DRAWN_WORDS = ("few_shot", "few_shot_calibrated", "self_consistency")  # another seed, another row
 
 EXAMPLES: Mapping[str, str] = {
     "soft_prompt": "example_prompt_tuning",
@@ -137,7 +148,12 @@ def way_choices(
 
     Words first, then trained runs, the newest first, then adapters trained elsewhere.
     """
-    choices = [(name, f"{_WORDS}{name}") for name in WORDS]
+    writes_texts = desk.task(experiment.task).kind == "generation"
+    choices = [
+        (name, f"{_WORDS}{name}")
+        for name, (method, options) in WORDS.items()
+        if not (writes_texts and _needs_short_answers(method, options))
+    ]
     choices += [
         (title, f"{_RUN}{run.record.run_id}")
         for run, title in trained_runs(workspace, desk, experiment)
@@ -147,6 +163,11 @@ def way_choices(
     if _has_examples(experiment):
         choices += [(row, f"{_EXAMPLE}{folder}") for folder, row in EXAMPLES.items()]
     return choices
+
+
+def _needs_short_answers(method: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a way cannot write texts: it reasons, or corrects label probabilities."""
+    return issubclass(method_class(method), ReasoningOptions) or bool(options.get("calibrate"))
 
 
 def trained_runs(
@@ -159,7 +180,7 @@ def trained_runs(
         for run in reversed(workspace.runs())
         if run.record.status == "finished"
         and run.spec.method in METHODS
-        and issubclass(method_class(run.spec.method), SupportsSave)
+        and needs_run(method_class(run.spec.method))
         and run.spec.base == setting["base"]
         and run.spec.task == setting["task"]
         and run.spec.template == setting["template"]
@@ -211,7 +232,7 @@ def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) 
             name = _free_name(way.run.record.row, way.run.spec.digest, rows)
         elif key.startswith((_IMPORT, _EXAMPLE)):
             name, options["seeds"] = way.label.replace(" ", "_"), [0]
-        elif way.method == "few_shot":
+        elif key.removeprefix(_WORDS) in _DRAWN_WORDS:
             options["seeds"] = list(seeds)
         else:
             options["seeds"] = [0]  # nothing random in it
@@ -281,18 +302,24 @@ def _imported_folder(workspace: Workspace, name: object) -> str:
 
 
 def _own_start(workspace: Workspace, options: dict[str, Any]) -> None:
-    """Put the adapter folder of one of the visitor's runs in place of its id, for a warm start.
+    """Put adapter folders of the visitor's runs in place of their ids: to start from, to combine.
 
     A run that was started so names the folder already; only the run's name in it is believed.
 
     Raises:
         StoreError: no such run, or not the visitor's.
     """
-    asked = options.get("init_prompt")
-    if asked is not None:
-        path = Path(str(asked))
-        name = path.parent.name if path.name == _ADAPTER and len(path.parts) > 1 else asked
-        options["init_prompt"] = str(workspace.run(name).adapter_folder)
+    for option in ("init_prompt", "adapters"):
+        asked = options.get(option)
+        if asked is not None:
+            folders = [_own_adapter(workspace, part.strip()) for part in str(asked).split(",")]
+            options[option] = ",".join(folders)
+
+
+def _own_adapter(workspace: Workspace, asked: str) -> str:
+    path = Path(asked)
+    name = path.parent.name if path.name == _ADAPTER and len(path.parts) > 1 else asked
+    return str(workspace.run(name).adapter_folder)
 
 
 def _check_row_name(row: str) -> None:

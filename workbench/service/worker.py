@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from workbench.analysis.answers import headline_metric_of
 from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.execute import RunRequest
@@ -81,13 +82,18 @@ class StatusWriter:
         self._update(is_written=is_due, **changes)
 
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
-        """Note a finished run."""
-        accuracy = run.record.metrics["accuracy"].value
+        """Note a finished run; what a search tries is no row of the table."""
+        if request.is_trial:
+            return
+        metric = headline_metric_of(run)
+        value = run.record.metrics[metric].value
         result = RowResult(
             row=request.row,
             seed=request.seed,
             run_id=run.record.run_id,
-            accuracy=accuracy,
+            accuracy=value if metric == "accuracy" else None,
+            metric=metric,
+            value=value,
             found=found,
         )
         self._update(rows=[*self.status.rows, result])

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-TaskKind = Literal["classification", "short_answer"]
+TaskKind = Literal["classification", "short_answer", "generation"]
+
+HEADLINE_METRICS: Mapping[TaskKind, str] = {
+    "classification": "accuracy",
+    "short_answer": "accuracy",
+    "generation": "rouge_l",
+}
+"""By kind of task, the metric that its runs are ranked and compared by."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +25,22 @@ class Sample:
         id: Unique within its task.
         fields: What a template may insert, by name (for example `text`, or `premise` and
             `hypothesis`).
-        target: The correct answer: a label name, or the short answer as text.
+        target: The correct answer: a label name, the short answer, or the text to be written.
         rationale: A worked solution, where the data brings one.
+        references: All correct texts of a generation task, the target first; empty where the
+            target is the only one. Training learns from the target alone.
     """
 
     id: str
     fields: Mapping[str, str]
     target: str
     rationale: str | None = None
+    references: tuple[str, ...] = ()
+
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """The texts that count as correct: the references, or the target alone."""
+        return self.references or (self.target,)
 
 
 @dataclass(frozen=True)
@@ -59,8 +74,10 @@ class Task:
 
     Attributes:
         name: Short name, also the folder of its templates.
-        kind: "classification" answers with one of `labels`; "short_answer" with a short text.
-        labels: Label names in a fixed order; empty for short answers.
+        kind: "classification" answers with one of `labels`; "short_answer" with a number or a few
+            words, which are right or wrong; "generation" with a text that is held against
+            references.
+        labels: Label names in a fixed order; empty for the other kinds.
         field_names: The fields that every sample carries.
         train: Labelled budget: demonstrations are drawn from it, training learns from it.
         dev: For choices (learning rate, early stop); never reported.
@@ -84,6 +101,7 @@ class Task:
         """Content hash of all three splits, in order; equal data gives an equal digest."""
         rows = [
             [split, sample.id, dict(sample.fields), sample.target, sample.rationale]
+            + ([list(sample.references)] if sample.references else [])
             for split in ("train", "dev", "test")
             for sample in getattr(self, split)
         ]
@@ -100,7 +118,9 @@ class Task:
     @property
     def answers_are_numbers(self) -> bool:
         """Whether every training target of a short-answer task reads as a number."""
-        return not self.labels and all(_is_number(sample.target) for sample in self.train)
+        return self.kind == "short_answer" and all(
+            _is_number(sample.target) for sample in self.train
+        )
 
 
 def _is_number(text: str) -> bool:

@@ -1,8 +1,8 @@
 """The tasks by name: one folder with a `task.yaml` under `prompts/` each, and tasks from files."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -11,7 +11,15 @@ from workbench.errors import ConfigError, TaskError, unknown_name
 from workbench.tasks.arithmetic import generate_problems
 from workbench.tasks.base import Sample, Task, TaskKind, TaskSource
 from workbench.tasks.files import read_table
-from workbench.tasks.rows import ColumnMapping, Row, listed, samples_from_rows
+from workbench.tasks.formal_replies import generate_replies
+from workbench.tasks.rows import (
+    ColumnMapping,
+    Row,
+    Table,
+    listed,
+    require_columns,
+    samples_from_rows,
+)
 from workbench.tasks.splits import check_task, limit, make_splits
 from workbench.tasks.task_file import NAME_PATTERN, SplitNames, TaskFile, shape_rows
 from workbench.yaml_files import read_yaml_model
@@ -28,6 +36,10 @@ __all__ = [
 
 _FILE_NAME = "task.yaml"
 _DATA_FOLDER = Path(__file__).parent / "data"
+_GENERATORS: Mapping[str, Callable[..., list[Sample]]] = {
+    "arithmetic": generate_problems,
+    "formal_replies": generate_replies,
+}
 
 
 class SplitLimits(TypedDict, total=False):
@@ -98,7 +110,7 @@ def build_task(task_file: TaskFile, *, seed: int = 0, **limits: Unpack[SplitLimi
     source = task_file.source
     locations = {
         "embedded": f"workbench/tasks/data/{source.file}",
-        "generated": f"workbench/tasks/arithmetic.py, seed {source.seed}",
+        "generated": f"workbench/tasks/{source.generator}.py, seed {source.seed}",
         "hub": source.hub_id if source.config is None else f"{source.hub_id}, {source.config}",
     }
     return _assemble(
@@ -135,7 +147,7 @@ def task_from_files(
         dev: File for choices.
         test: File to report on.
         mapping: Columns to take.
-        kind: "classification" or "short_answer".
+        kind: "classification", "short_answer" or "generation".
         name: Of the task; made from the name of the train file unless given.
         seed: Decides which rows are cut off train and which a limit keeps.
         **limits: `limit_train`, `limit_dev`, `limit_test`: the most samples to keep.
@@ -146,12 +158,14 @@ def task_from_files(
     """
     paths = {"train": train, "dev": dev, "test": test}
     given = {split: path for split, path in paths.items() if path is not None}
+    tables = {split: read_table(path) for split, path in given.items()}
+    mappings = _mappings_by_split(mapping, tables, kind=kind, where=str(train))
     samples: dict[str, list[Sample]] = {}
     for split, path in given.items():
-        table = read_table(path)
+        table = tables[split]
         prefix = path.stem if len(given) == 1 or path.stem == split else f"{split}-{path.stem}"
         samples[split] = samples_from_rows(
-            table.rows, mapping, where=str(path), kind=kind, table=table, id_prefix=prefix
+            table.rows, mappings[split], where=str(path), kind=kind, table=table, id_prefix=prefix
         )
     found = {sample.target for sample in samples["train"]} if kind == "classification" else ()
     return _assemble(
@@ -169,6 +183,34 @@ def task_from_files(
     )
 
 
+def _mappings_by_split(
+    mapping: ColumnMapping, tables: Mapping[str, Table], *, kind: TaskKind, where: str
+) -> dict[str, ColumnMapping]:
+    """Return the columns to take of each file: one may have references and another none.
+
+    Raises:
+        ConfigError: references of a task that is no generation.
+        TaskError: no file has the column of references.
+    """
+    if mapping.references is None:
+        return dict.fromkeys(tables, mapping)
+    if kind != "generation":
+        raise ConfigError(
+            f"references_column: a task of kind '{kind}' has one correct answer. Use the kind "
+            "'generation', or leave the column out."
+        )
+    having = [
+        split
+        for split, table in tables.items()
+        if any(mapping.references in row for row in table.rows)
+    ]
+    if not having:
+        rows = [row for table in tables.values() for row in table.rows]
+        require_columns(rows, [mapping.references], where=where)
+    plain = replace(mapping, references=None)
+    return {split: mapping if split in having else plain for split in tables}
+
+
 def _assemble(
     given: _Given,
     *,
@@ -182,7 +224,13 @@ def _assemble(
     stratify = kind == "classification"
     where = f"task '{name}'"
     train, dev, test, dropped = make_splits(
-        given.train, dev=given.dev, test=given.test, seed=seed, stratify=stratify, where=where
+        given.train,
+        dev=given.dev,
+        test=given.test,
+        seed=seed,
+        stratify=stratify,
+        where=where,
+        joins_texts=kind == "generation",
     )
     check_task(train, dev, test=test, kind=kind, where=where, dropped=dropped)
     return Task(
@@ -202,9 +250,10 @@ def _given_samples(task_file: TaskFile) -> _Given:
     source, names = task_file.source, task_file.splits
     if source.sizes is not None:
         sizes = source.sizes
-        problems = generate_problems(sizes.train + sizes.dev + sizes.test, seed=source.seed)
-        held_out = problems[sizes.train :]
-        return _Given(problems[: sizes.train], held_out[: sizes.dev], held_out[sizes.dev :])
+        make = _GENERATORS[source.generator]
+        rows_made = make(sizes.train + sizes.dev + sizes.test, seed=source.seed)
+        held_out = rows_made[sizes.train :]
+        return _Given(rows_made[: sizes.train], held_out[: sizes.dev], held_out[sizes.dev :])
     assert names is not None  # TaskFile requires them of everything that is not generated
     rows = _split_rows(task_file, names)
     samples = {

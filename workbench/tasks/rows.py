@@ -3,12 +3,14 @@
 What cannot be used is counted and named by line or row, never skipped.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from workbench.errors import TaskError, unknown_name
@@ -40,15 +42,17 @@ class Columns:
 
     Attributes:
         fields: Template field to column.
-        target: Column of the label or short answer.
+        target: Column of the label, the short answer or the text to be written.
         id: Column of the ids; None numbers the rows.
         rationale: Column of a worked solution.
+        references: Column of all correct texts, each cell a list; of a generation task.
     """
 
     fields: Mapping[str, str]
     target: str
     id: str | None = None
     rationale: str | None = None
+    references: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,15 @@ class ColumnMapping:
     label: str = "label"
     id: str | None = None
     rationale: str | None = None
+    references: str | None = None
 
     @property
     def columns(self) -> Columns:
         """The same, in the general form."""
         second = {} if self.text_b is None else {"text_b": self.text_b}
-        return Columns({"text": self.text} | second, self.label, self.id, self.rationale)
+        return Columns(
+            {"text": self.text} | second, self.label, self.id, self.rationale, self.references
+        )
 
 
 def samples_from_rows(
@@ -83,7 +90,7 @@ def samples_from_rows(
         rows: Column to cell.
         mapping: The columns to take.
         where: What to call the rows in messages; a file's path.
-        kind: Of the task; says whether the target is a label or an answer.
+        kind: Of the task; says whether the target is a label, an answer or a text.
         table: The table that `rows` came from, so that messages can name lines.
         id_prefix: Ids are `{id_prefix}-{row:05d}` unless a column has them; the stem of `where`
             unless given.
@@ -93,7 +100,7 @@ def samples_from_rows(
             these in one message.
     """
     columns = mapping.columns if isinstance(mapping, ColumnMapping) else mapping
-    noun = "label" if kind == "classification" else "answer"
+    noun = _NOUNS[kind]
     _check_columns(rows, columns, where=where, noun=noun)
     cells = _Cells(rows, where, table)
     texts = {field: cells.required(column, "text") for field, column in columns.fields.items()}
@@ -104,6 +111,7 @@ def samples_from_rows(
         prefix = Path(where).stem if id_prefix is None else id_prefix
         ids = [f"{prefix}-{number:05d}" for number in range(1, len(rows) + 1)]
     rationales = [None] * len(rows) if columns.rationale is None else cells.text(columns.rationale)
+    references = [()] * len(rows) if columns.references is None else cells.lists(columns.references)
     cells.raise_problems()
     return [
         Sample(
@@ -111,9 +119,16 @@ def samples_from_rows(
             fields={field: column[index] for field, column in texts.items()},
             target=targets[index],
             rationale=rationales[index],
+            references=joined_references(targets[index], references[index]),
         )
         for index in range(len(rows))
     ]
+
+
+def joined_references(target: str, others: Iterable[str]) -> tuple[str, ...]:
+    """Return the target and the other texts, each once; nothing if there is only the target."""
+    found = tuple(dict.fromkeys([target, *others]))
+    return found if len(found) > 1 else ()
 
 
 def require_columns(
@@ -148,6 +163,26 @@ def cell_text(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+_NOUNS: Mapping[TaskKind, str] = {
+    "classification": "label",
+    "short_answer": "answer",
+    "generation": "target text",
+}
+
+
+def _texts_of(cell: object) -> tuple[str, ...]:
+    """Return the texts of a cell that holds a list of them; an empty cell holds none."""
+    if isinstance(cell, np.ndarray):  # a list out of Parquet
+        cell = cell.tolist()
+    if isinstance(cell, str) and cell.strip().startswith("["):
+        cell = json.loads(cell)
+    if not isinstance(cell, list | tuple):
+        text = cell_text(cell)
+        return () if text is None else (text,)
+    texts = [cell_text(text) for text in cell]
+    return tuple(text for text in texts if text is not None)
 
 
 class _Cells:
@@ -190,6 +225,23 @@ class _Cells:
             )
         return [text or "" for text in found]
 
+    def lists(self, column: str) -> list[tuple[str, ...]]:
+        """Return the texts of a column of lists: real ones, or JSON in a cell of text."""
+        found: list[tuple[str, ...]] = []
+        wrong: list[int] = []
+        for index, row in enumerate(self._rows):
+            try:
+                found.append(_texts_of(row.get(column)))
+            except (TypeError, ValueError):  # a surrogate that cannot be encoded is the latter
+                wrong.append(index)
+                found.append(())
+        if wrong:
+            self._report(
+                f"{_rows(wrong)} no list of texts in column '{column}' {self._named(wrong)}. "
+                'A cell is a list such as ["one text", "another"]; in CSV, the same as JSON.'
+            )
+        return found
+
     def unique(self, column: str) -> list[str]:
         """Return the texts of a column that must not repeat."""
         found = self.required(column, "id")
@@ -216,7 +268,8 @@ class _Cells:
 def _check_columns(
     rows: Sequence[Mapping[str, object]], columns: Columns, *, where: str, noun: str
 ) -> None:
-    optional = [name for name in (columns.id, columns.rationale) if name is not None]
+    named = (columns.id, columns.rationale, columns.references)
+    optional = [name for name in named if name is not None]
     require_columns(rows, [*columns.fields.values(), columns.target, *optional], where=where)
     for field, column in columns.fields.items():
         if column == columns.target:

@@ -6,7 +6,8 @@ a class out.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import ConfigError, TaskError
 from workbench.tasks.base import DroppedRows, Sample, TaskKind
-from workbench.tasks.rows import NUM_NAMED, listed
+from workbench.tasks.rows import NUM_NAMED, joined_references, listed
 
 MIN_TRAIN_ROWS = 2  # rows; one alone has nothing to be told apart from
 
@@ -36,6 +37,7 @@ def make_splits(
     seed: int,
     stratify: bool,
     where: str = "train",
+    joins_texts: bool = False,
     dev_fraction: float = 0.2,
     test_fraction: float = 0.2,
 ) -> Splits:
@@ -52,6 +54,8 @@ def make_splits(
         seed: Decides which rows are cut off.
         stratify: Cut each target in proportion, at least one row of each.
         where: What to call `train` in messages.
+        joins_texts: Rows with one text and several targets become one row with several
+            references, as a generation task wants it.
         dev_fraction: Share of `train` to cut off for dev.
         test_fraction: Share of `train` to cut off for test.
 
@@ -61,7 +65,7 @@ def make_splits(
     _check_ids({"train": train, "dev": dev or (), "test": test or ()})
     counts: Counter[str] = Counter()
     kept = {
-        name: _drop_within(samples, name, counts=counts)
+        name: (_join_within if joins_texts else _drop_within)(samples, name, counts=counts)
         for name, samples in (("train", train), ("dev", dev), ("test", test))
         if samples is not None
     }
@@ -172,8 +176,13 @@ def _check_ids(splits: dict[str, Sequence[Sample]]) -> None:
         )
 
 
+def normalised_text(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the fields of a sample in the form in which two equal texts are equal."""
+    return tuple(" ".join(fields[name].casefold().split()) for name in sorted(fields))
+
+
 def _normalised(sample: Sample) -> tuple[str, ...]:
-    return tuple(" ".join(sample.fields[name].casefold().split()) for name in sorted(sample.fields))
+    return normalised_text(sample.fields)
 
 
 def _drop_within(samples: Sequence[Sample], split: str, *, counts: Counter[str]) -> list[Sample]:
@@ -192,6 +201,23 @@ def _drop_within(samples: Sequence[Sample], split: str, *, counts: Counter[str])
             seen.add(text)
             kept.append(sample)
     return kept
+
+
+def _join_within(samples: Sequence[Sample], split: str, *, counts: Counter[str]) -> list[Sample]:
+    """Return one sample per text: its first row, with the targets of the others as references."""
+    first: dict[tuple[str, ...], Sample] = {}
+    for sample in samples:
+        text = _normalised(sample)
+        known = first.setdefault(text, sample)
+        if known is sample:
+            continue
+        others = (*known.all_references, *sample.all_references)
+        joined = joined_references(known.target, others)
+        is_new = len(joined) > len(known.all_references)
+        reason = "joined to an earlier row with the same text" if is_new else "duplicate text"
+        counts[f"{split}: {reason}"] += 1
+        first[text] = replace(known, references=joined)
+    return list(first.values())
 
 
 def _drop_across(

@@ -48,7 +48,7 @@ class SplitNames(BaseModel):
 
 
 class SplitSizes(BaseModel):
-    """How many problems to generate for each split."""
+    """How many rows to generate for each split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,14 +61,15 @@ class Source(BaseModel):
     """Where the rows are.
 
     Attributes:
-        kind: "embedded" reads `file` of the package, "generated" makes problems, "hub" downloads.
+        kind: "embedded" reads `file` of the package, "generated" makes rows, "hub" downloads.
         hub_id: `owner/name` of the dataset.
         config: Configuration of the dataset.
         revision: Commit or tag of the dataset; None for the newest.
         file: Name of the file in `workbench/tasks/data`.
         split_column: Column of `file` that says which split a row belongs to.
-        sizes: Number of problems to generate.
-        seed: Of the generator; fixed in the file, so that the problems are the same in every run.
+        generator: The module of `workbench/tasks` that makes the rows.
+        sizes: Number of rows to generate.
+        seed: Of the generator; fixed in the file, so that the rows are the same in every run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +80,7 @@ class Source(BaseModel):
     revision: str | None = None
     file: str | None = Field(None, pattern=r"^[\w-]+\.(csv|tsv|jsonl|json|parquet)$")
     split_column: str | None = None
+    generator: Literal["arithmetic", "formal_replies"] = "arithmetic"
     sizes: SplitSizes | None = None
     seed: int = 0
 
@@ -89,7 +91,11 @@ class Source(BaseModel):
             "generated": {"sizes"},
             "hub": {"hub_id"},
         }
-        allowed = {"embedded": set(), "generated": {"seed"}, "hub": {"config", "revision"}}
+        allowed = {
+            "embedded": set(),
+            "generated": {"generator", "seed"},
+            "hub": {"config", "revision"},
+        }
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         missing = sorted(needed[self.kind] - given)
         unused = sorted(given - needed[self.kind] - allowed[self.kind] - {"kind"})
@@ -106,12 +112,14 @@ class TaskFile(BaseModel):
     Attributes:
         name: The task, and the name of the folder that the file is in.
         version: Raised when the samples change.
-        kind: "classification" or "short_answer".
+        kind: "classification", "short_answer" or "generation".
         description: What is asked, in a sentence or two.
         source: Where the rows are.
         splits: Which split of the source is which.
         fields: Template field to column; several columns are joined by a space.
-        target: Column of the label or answer.
+        target: Column of the label, answer or text to be written. Rows of a generation task with
+            equal fields become one sample with several references.
+        references: Column of lists with all correct texts of a generation task.
         labels: Label name as templates show it, to its value (or values) in the data; in the
             order in which the task lists them. A list when both are the same.
         target_pattern: Expression with one group, which is the answer within the column.
@@ -134,6 +142,7 @@ class TaskFile(BaseModel):
     splits: SplitNames | None = None
     fields: dict[str, OneOrMore] = Field(min_length=1)
     target: str | None = None
+    references: str | None = None
     labels: Labels = Field(default_factory=dict)
     target_pattern: str | None = None
     target_remove: str | None = None
@@ -175,13 +184,15 @@ class TaskFile(BaseModel):
     def _key_problems(self) -> list[str]:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None}
         of_rows = {"splits", "target"}
-        options = {"id", "rationale", "target_pattern", "target_remove"}
+        options = {"id", "rationale", "references", "target_pattern", "target_remove"}
         of_rationale = {"rationale_pattern", "rationale_remove"}
         if self.source.kind == "generated":
             missing, unused = set[str](), given & (of_rows | options | of_rationale)
         else:
             missing = of_rows - given
             unused = set() if "rationale" in given else given & of_rationale
+            if self.kind != "generation":
+                unused = unused | (given & {"references"})
         problems = [f"key '{name}' is missing. Add it." for name in sorted(missing)]
         return problems + [f"key '{name}' is of no use here. Delete it." for name in sorted(unused)]
 
@@ -193,6 +204,7 @@ class TaskFile(BaseModel):
             target=self.target or "",
             id=self.id,
             rationale=None if self.rationale is None else f"{self.rationale} (rationale)",
+            references=self.references,
         )
 
 
@@ -207,7 +219,8 @@ def shape_rows(
     """
     columns = task_file.columns
     sources = [column for joined in task_file.fields.values() for column in joined]
-    extra = [name for name in (task_file.rationale, task_file.id) if name is not None]
+    named = (task_file.rationale, task_file.id, task_file.references)
+    extra = [name for name in named if name is not None]
     require_columns(rows, [*sources, columns.target, *extra], where=where)
     target = _Extraction(columns.target, task_file.target_pattern, remove=task_file.target_remove)
     targets = target.apply(rows)
@@ -220,7 +233,7 @@ def shape_rows(
         ]
     shaped: list[Row] = [
         {columns.fields[name]: _joined(row, joined) for name, joined in task_file.fields.items()}
-        | {name: row.get(name) for name in [task_file.id] if name is not None}
+        | {name: row.get(name) for name in (task_file.id, task_file.references) if name is not None}
         | {columns.target: value}
         for row, value in zip(rows, targets, strict=True)
     ]

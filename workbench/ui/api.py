@@ -140,7 +140,7 @@ class Endpoints:
             text_column: Column of the text.
             label_column: Column of the label or answer.
             text_b_column: Column of a second text, or empty.
-            kind: "classification" or "short_answer".
+            kind: "classification", "short_answer" or "generation".
             visitor: Secret of the caller on a public page.
         """
         workspace = self._context.workspace(visitor)

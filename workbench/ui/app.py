@@ -18,7 +18,7 @@ from workbench.runs.spec import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile, detect_profile
-from workbench.ui import api, compare, evaluate, inspect, runs, setup, shared_runs, train
+from workbench.ui import api, compare, evaluate, inspect, plan, runs, setup, shared_runs, train
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
@@ -61,6 +61,8 @@ def build_app(context: AppContext) -> gr.Blocks:
                 inspect.build(context, shared, tab)
             with gr.Tab("Runs", id="runs") as tab:
                 runs.build(context, shared, tab)
+            with gr.Tab("Plan", id="plan"):
+                plan.build(context, shared)
         api.build(context)
     app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
     return app

@@ -17,7 +17,7 @@ from workbench.service.accelerator import accelerated
 from workbench.service.asking import Column, PromptPiece, answer, fit_way, spec_of
 from workbench.service.command_line import ask_command
 from workbench.service.profile import Caps
-from workbench.service.ways import WORDS, experiment_of, rows_of, way_choices, ways_of
+from workbench.service.ways import FIRST_WORDS, experiment_of, rows_of, way_choices, ways_of
 from workbench.tasks.base import Sample
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
 from workbench.ui.rendering import duration, render
@@ -135,7 +135,7 @@ def on_setting(context: AppContext, chosen: Sequence[str], **setting: object) ->
 def keep_or_default(chosen: Sequence[str], choices: Sequence[tuple[str, str]]) -> list[str]:
     """Return the chosen keys that still exist, and the newest trained ones in free places."""
     keys = [key for _, key in choices]
-    words = [f"words:{name}" for name in WORDS if name != "few_shot_calibrated"]
+    words = [f"words:{name}" for name in FIRST_WORDS]
     kept = [key for key in chosen if key in keys] or words
     others = [key for key in keys if not key.startswith("words:") and key not in kept]
     return kept + others[: max(0, _DEFAULT_COLUMNS - len(kept))]
@@ -268,7 +268,12 @@ def _card(column: Column, *, is_done: bool) -> Card:
 
 
 def _cost(column: Column) -> str:
-    parts = [f"{number(column.conditioning.num_tokens)} prompt tokens"]
+    found = column.prediction
+    prompt_tokens = (found.prompt_tokens if found else 0) or column.conditioning.num_tokens
+    parts = [f"{number(prompt_tokens)} prompt tokens"]
+    if found is not None and found.sampled_answers is not None:
+        voices = found.sampled_answers
+        parts.append(f"{voices.count(found.answer)} of {len(voices)} votes")
     if column.generation is not None:
         parts.append(f"{len(column.generation.token_ids)} written")
     if column.first_token_seconds is not None:

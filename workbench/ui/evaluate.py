@@ -131,7 +131,10 @@ def on_open(context: AppContext, token: object, key: str | None) -> list[Any]:
     return [
         results_html(comparison),
         gr.Group(visible=True),
-        gr.Dropdown(choices=[(metric_of(name).title, name) for name in metrics], value="accuracy"),
+        gr.Dropdown(
+            choices=[(metric_of(name).title, name) for name in metrics],
+            value=comparison.headline_metric,
+        ),
         gr.Dropdown(choices=names, value=best if best in own else own[-1]),
         gr.Dropdown(choices=names, value=own[-1]),
         gr.Dropdown(choices=names, value=comparison.reference),
@@ -140,13 +143,14 @@ def on_open(context: AppContext, token: object, key: str | None) -> list[Any]:
 
 
 def results_html(comparison: Comparison) -> str:
-    """Return headline, leaderboard and the accuracy figure of a comparison."""
+    """Return headline, leaderboard and the main figure of a comparison."""
     return render(
         "results",
         headline=headline(comparison),
         subtitle=subtitle(comparison),
         rows=leaderboard(comparison),
         reference=comparison.reference,
+        metric=comparison.headline_metric,
         drawing=forest_plot(comparison).svg_drawing(),
         warnings=comparison.warnings,
     )
@@ -234,7 +238,7 @@ def on_export(
     comparison, _, _ = open_comparison(workspace, key)
     items = _items(context, token, key, mode=mode, row=row, against=against, search="")
     plots = {
-        "accuracy.png": forest_plot(comparison),
+        f"{comparison.headline_metric}.png": forest_plot(comparison),
         "cost.png": _cost_plot(comparison, cost, quality),
         "calibration.png": calibration_plot(comparison),
     }
@@ -414,6 +418,8 @@ def _cost_plot(comparison: Comparison, cost: object, quality: object) -> Plot | 
         ConfigError: no cost, or no metric of the rows.
     """
     metrics = {name for row in comparison.rows for name in row.metrics}
+    if quality == "accuracy":  # what the list shows before a comparison is opened
+        quality = comparison.headline_metric
     return cost_plot(
         comparison,
         cost=_choice(cost, COSTS, "cost"),

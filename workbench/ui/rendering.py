@@ -17,6 +17,7 @@ from workbench.analysis.display import (
     points,
 )
 from workbench.analysis.drawing import Drawing
+from workbench.analysis.quantities import metric_of
 from workbench.metrics import Estimate
 
 
@@ -51,6 +52,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": byte_size,
         "duration": duration,
+        "metric_title": lambda name: metric_of(name).title,
         "interval": lambda estimate: interval_text(estimate.low, estimate.high),
         "number": number,
         "one_line": one_line,

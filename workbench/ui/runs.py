@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from workbench.analysis.answers import read_history
+from workbench.analysis.answers import headline_metric_of, read_history
 from workbench.analysis.display import percent
+from workbench.analysis.quantities import metric_of
 from workbench.analysis.run_diff import diff_records, diff_specs, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import ConfigError
@@ -21,7 +22,7 @@ from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
-_COLUMNS = ("task", "row", "seed", "accuracy", "status", "started", "run")
+_COLUMNS = ("task", "row", "seed", "test figure", "status", "started", "run")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
 
 
@@ -220,12 +221,14 @@ def _selected_run(event: gr.SelectData) -> Any:
 
 
 def _line(run: StoredRun) -> list[object]:
-    accuracy = run.record.metrics.get("accuracy")
+    metric = headline_metric_of(run)
+    figure = run.record.metrics.get(metric)
+    value = percent(None if figure is None else figure.value)
     return [
         run.spec.task["name"],
         run.record.row,
         run.spec.seed,
-        percent(None if accuracy is None else accuracy.value),
+        value if metric == "accuracy" else f"{metric_of(metric).title} {value}",
         run.record.status,
         run.record.started[:16].replace("T", " "),
         run.record.run_id,

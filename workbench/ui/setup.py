@@ -35,7 +35,11 @@ from workbench.ui.rendering import render
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
 _DEFAULT_TASK = "support_intents"
-_KINDS = [("one of several labels", "classification"), ("a short answer", "short_answer")]
+_KINDS = [
+    ("one of several labels", "classification"),
+    ("a short answer", "short_answer"),
+    ("a text", "generation"),
+]
 
 
 @dataclass(frozen=True)

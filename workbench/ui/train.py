@@ -19,6 +19,7 @@ from workbench.service.estimate import estimate_training, measure_step
 from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
+from workbench.training import TrainingOptions
 from workbench.ui import job_panel
 from workbench.ui.context import (
     PROBLEM,
@@ -77,8 +78,8 @@ def fields_of(found: type) -> list[OptionField]:
     """Return the options of a dataclass whose fields are `workbench.options.option`."""
     hints = typing.get_type_hints(found)
     fields = {field.name: field for field in dataclasses.fields(found)}
-    own = [name for name in found.__annotations__ if name in fields]
-    order = [*own, *(name for name in fields if name not in own)]
+    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
+    order = sorted(fields, key=lambda name: name in shared)
     result = []
     for name in order:
         kinds = typing.get_args(hints[name]) or (hints[name],)

@@ -33,6 +33,7 @@ COST = {
     "train_seconds": 0.0,
     "peak_memory_bytes": 800_000_000,
     "labelled_examples": 0,
+    "dev_evaluations": 0,
     "prompt_tokens_mean": 30.5,
     "generated_tokens_mean": 0.0,
     "milliseconds_per_item": 12.25,

@@ -177,6 +177,7 @@ def test_base_task_and_template_are_described(make_row):
     assert comparison.task == {
         "name": "toy_task",
         "digest": "d1",
+        "kind": "classification",
         "num_train": 20,
         "num_dev": 10,
         "num_test": 2,

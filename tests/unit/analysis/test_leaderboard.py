@@ -50,7 +50,7 @@ def test_one_seed_gives_the_figures_of_the_table(table_of):
     for row in rows:
         run, _ = table.first_seed(row.name)
         assert row.num_seeds == 1
-        assert row.accuracy == run.accuracy
+        assert row.quality == run.accuracy
         assert difference_text(row.difference) == difference_text(run.difference)
         if run.difference is not None:
             assert row.p_value_holm == pytest.approx(run.difference.p_value_holm)
@@ -109,12 +109,12 @@ def test_several_seeds_are_averaged_item_by_item(table_of):
     assert (row.difference.low, row.difference.high) == pytest.approx((result.low, result.high))
     wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
     assert row.p_value_holm == pytest.approx(stats.binomtest(wins, wins + losses).pvalue)
-    assert row.accuracy.value == pytest.approx(ours.mean())
+    assert row.quality.value == pytest.approx(ours.mean())
 
 
 def test_the_interval_of_a_mean_accuracy_is_that_of_one_run_with_it(table_of):
     table = table_of({"zero_shot": [first_right(0)], "lora": [first_right(24), first_right(30)]})
-    found = row_named(table, "lora").accuracy
+    found = row_named(table, "lora").quality
     wilson = stats.binomtest(27, NUM_ITEMS).proportion_ci(method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx(
         (27 / NUM_ITEMS, wilson.low, wilson.high)
@@ -125,8 +125,8 @@ def test_equal_seeds_say_what_one_of_them_says(table_of):
     single = table_of({"zero_shot": [first_right(20)], "lora": [first_right(29)]})
     double = table_of({"zero_shot": [first_right(20)] * 2, "lora": [first_right(29)] * 2})
     one, two = row_named(single, "lora"), row_named(double, "lora")
-    assert (two.accuracy.value, two.accuracy.low, two.accuracy.high) == pytest.approx(
-        (one.accuracy.value, one.accuracy.low, one.accuracy.high)
+    assert (two.quality.value, two.quality.low, two.quality.high) == pytest.approx(
+        (one.quality.value, one.quality.low, one.quality.high)
     )
     assert two.p_value_holm == pytest.approx(one.p_value_holm)
     assert two.difference.value == pytest.approx(one.difference.value)
@@ -138,7 +138,7 @@ def test_equal_seeds_say_what_one_of_them_says(table_of):
 def test_intervals_of_several_seeds_stay_within_bounds_and_hold_their_value(table_of):
     table = table_of({"zero_shot": [first_right(0)] * 2, "lora": [first_right(NUM_ITEMS)] * 2})
     for name, value in (("zero_shot", 0.0), ("lora", 1.0)):
-        found = row_named(table, name).accuracy
+        found = row_named(table, name).quality
         assert found.value == value
         assert 0 <= found.low <= found.value <= found.high <= 1
         assert found.high - found.low > 0.05  # not a point: 40 items only
@@ -166,7 +166,7 @@ def test_rows_without_an_accuracy_come_last(make_run, predict):
     ]
     first, last = leaderboard(compare_runs(runs, reference="zero_shot"))
     assert (first.name, first.rank) == ("zero_shot", 1)
-    assert (last.name, last.rank, last.accuracy.value) == ("ia3", None, None)
+    assert (last.name, last.rank, last.quality.value) == ("ia3", None, None)
     assert last.is_within_noise_of_best is None
     assert not last.is_best
 
@@ -174,4 +174,4 @@ def test_rows_without_an_accuracy_come_last(make_run, predict):
 def test_nothing_scored_ranks_nothing(make_run, predict):
     run = make_run("lora", predict([], []), metrics={})
     (row,) = leaderboard(compare_runs([run], reference="lora"))
-    assert (row.rank, row.is_best, row.accuracy.value) == (None, False, None)
+    assert (row.rank, row.is_best, row.quality.value) == (None, False, None)

@@ -132,14 +132,15 @@ def test_json_has_exactly_this_schema(comparison, tmp_path):
         "name", "source", "identity", "precision", "compute_dtype", "device"
     }  # fmt: skip
     assert set(content["task"]) == {
-        "name", "digest", "num_train", "num_dev", "num_test", "dropped"
+        "name", "digest", "kind", "num_train", "num_dev", "num_test", "dropped"
     }  # fmt: skip
     assert content["reference"] == "zero_shot"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", content["created"])
     assert len(content["rows"]) == 5
     for row in content["rows"]:
         assert set(row) == {
-            "row", "method", "run_id", "seed", "options", "metrics", "difference", "cost"
+            "row", "method", "run_id", "seed", "options", "metrics", "difference", "cost",
+            "search", "is_lower_bound",
         }  # fmt: skip
         assert set(row["cost"]) == COST_KEYS
         for metric in row["metrics"].values():

@@ -6,16 +6,17 @@ import json
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from toys import export_lora, export_prompt
 from workbench.errors import ConfigError, ModelError
 from workbench.methods.catalog import make_method
-from workbench.methods.imported import Imported, _check_fits
+from workbench.methods.imported import Imported
 from workbench.methods.prediction import predict
 from workbench.models.adapter_import import import_adapter, read_adapter
 from workbench.models.adapters import AdapterBank
+from workbench.models.peft_changes import adapter_of
 from workbench.runs.execute import RunRequest, execute, restore
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
@@ -201,12 +202,12 @@ def test_the_linear_layers_of_gpt2_are_known(tmp_path):
     options = {"target_modules": ["c_attn"], "fan_in_fan_out": True}
     folder = export_lora(tmp_path / "base", tmp_path / "export", **options)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    name = "base_model.model.transformer.h.0.attn.c_attn"
-    adapters = AdapterBank(model)
+    adapters, tokens = AdapterBank(model), torch.tensor([[3, 1, 4, 1, 5]])
 
-    _check_fits(read_adapter(folder), model, "gpt2")
-    adapters.load("theirs", import_adapter(folder, tmp_path / "store")[0])
-    _check_fits(read_adapter(folder), model, "gpt2")
+    adapters.add("theirs", adapter_of(read_adapter(folder), model, base_name="gpt2"))
 
-    theirs = load_file(folder / "adapter_model.safetensors")[f"{name}.lora_B.weight"]
-    assert torch.equal(adapters.parameters("theirs")[f"{name}.lora_B.theirs.weight"], theirs)
+    with torch.no_grad(), adapters.active(["theirs"]):
+        found = model(tokens).logits
+    with torch.no_grad():
+        theirs = PeftModel.from_pretrained(model, folder)(tokens).logits
+    torch.testing.assert_close(found, theirs)

@@ -582,7 +582,6 @@ HOSTILE = {
     "tokenizer_kwargs": {"trust_remote_code": True},
     "trainable_token_indices": [1],
     "use_bdlora": {"nblocks": 2},
-    "use_dora": True,
     "use_qalora": True,
     "velora_config": {"scale": 2.0},
     "made_up": 1,
@@ -745,7 +744,7 @@ def test_shapes_that_do_not_follow_from_the_rank_are_refused(
 ):
     assert refusal(write_folder(tmp_path / "source", LORA, lora_tensors(**changes)), tmp_path) == (
         f", adapter_model.safetensors: '{MODULE}.lora_{side}.weight' has shape {shape}; by the "
-        f"config's r, {wanted} is needed. Export config and weights together."
+        f"config, {wanted} is needed. Export config and weights together."
     )
 
 
@@ -756,8 +755,8 @@ def test_half_a_pair_is_refused(side, other, tmp_path):
 
     assert refusal(write_folder(tmp_path / "source", LORA, tensors), tmp_path) == (
         f", adapter_model.safetensors: '{MODULE}.lora_{side}.weight' has no partner "
-        f"'{MODULE}.lora_{other}.weight'. A and B are needed for each module; export the adapter "
-        "again."
+        f"'{MODULE}.lora_{other}.weight'. Each module needs lora_A.weight and lora_B.weight; export "
+        "the adapter again."
     )
 
 
@@ -779,9 +778,9 @@ def test_tensors_that_are_no_part_of_a_lora_are_refused(name, tmp_path):
     source = write_folder(tmp_path / "source", LORA, lora_tensors() | {name: torch.ones(2, 8)})
 
     assert refusal(source, tmp_path) == (
-        f", adapter_model.safetensors: holds {name!r}, which is no part of a plain LoRA. Allowed: "
-        "base_model.model.<module>.lora_A.weight and the same with lora_B. Export the adapter "
-        "alone with PEFT's save_pretrained."
+        f", adapter_model.safetensors: holds {name!r}, which is no part of a plain LORA "
+        "adapter. Allowed: base_model.model.<module>. with lora_A.weight, lora_B.weight. Export "
+        "the adapter alone with PEFT's save_pretrained."
     )
 
 

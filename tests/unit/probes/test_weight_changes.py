@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from toys import export_prompt, open_tiny
 from workbench.errors import ModelError
+from workbench.methods.catalog import make_method
 from workbench.models.loading import PRECISIONS, base_hash, dequantised_weight
 from workbench.probes.base import Subject, WeightChange, open_vocabulary
 from workbench.probes.catalog import make_reader
@@ -87,10 +88,12 @@ def test_rank_stabilised_scaling_is_by_the_root_of_the_rank(subject, lora_export
     assert found == pytest.approx(2 * plain)  # rank 4
 
 
-def test_figures_are_the_same_once_peft_has_wrapped_the_layers(subject, lora_export):
+def test_figures_are_the_same_while_the_adapter_is_on_the_base(subject, lora_export):
     before = read(subject).data
 
-    subject.session.engine.adapters.load("adapter", lora_export)
+    make_method("imported", {"adapter": str(lora_export)}).fit(
+        subject.session.context(0, lora_export)
+    )
 
     assert read(subject).data == before
 
@@ -161,15 +164,29 @@ def test_a_module_the_base_lacks_is_refused(subject, lora_export, tmp_path):
 def test_soft_prompts_are_refused(subject, tiny_folder, tmp_path):
     folder = export_prompt(tiny_folder, tmp_path / "prompt")
 
-    with pytest.raises(ModelError, match="not a LoRA"):
+    with pytest.raises(ModelError, match="not a LoRA, DoRA or AdaLoRA"):
         read(replace(subject, weights=WeightChange("prompt", folder)))
 
 
-def test_dora_is_refused_with_the_reason(subject, lora_export, tmp_path):
-    folder = changed(lora_export, tmp_path / "dora", lambda _, t: t, use_dora=True)
+@pytest.mark.parametrize("name", ["dora", "adalora"])
+def test_other_low_rank_changes_are_read_as_the_weights_they_make(name, subject, tmp_path):
+    context = subject.session.context(0, tmp_path)
+    method = make_method(name, {"steps": 8, "batch_size": 4, "eval_every": 8, "learning_rate": 0.1})
+    method.save(context, method.fit(context), tmp_path / "adapter")
 
-    with pytest.raises(ModelError, match="turns on DoRA; that is not supported here yet"):
-        read(replace(subject, weights=WeightChange("dora", folder)))
+    data = read(replace(subject, weights=WeightChange(name, tmp_path / "adapter"))).data
+
+    layer = subject.session.engine.forward.model.get_submodule(MODULE)
+    change = context.engine.adapters.adapter(context.adapter_name).changes[MODULE]
+    identity = torch.eye(layer.in_features)[None]
+    with torch.no_grad():
+        base = layer.forward(identity)
+        made = change.output(layer, identity, base)[0].T
+    base = base[0].T
+    cosine = torch.nn.functional.cosine_similarity(made, base, dim=1)
+    assert data["direction_change"][MODULE] == pytest.approx(float((1 - cosine).mean()), rel=1e-3)
+    length = (made.norm(dim=1) / base.norm(dim=1) - 1).abs().mean()
+    assert data["length_change"][MODULE] == pytest.approx(float(length), rel=1e-3)
 
 
 def test_it_stops_when_asked(subject):

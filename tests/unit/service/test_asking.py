@@ -21,6 +21,7 @@ from workbench.service.ways import rows_of, ways_of
 from workbench.service.worker import work
 from workbench.tasks.base import Sample
 from workbench.templates import PromptTemplate
+from workbench.ui.compare import columns_html
 
 QUESTION = Sample("question", {"text": "lovely great sun, and snow ☃ in May"}, target="")
 GREEDY = GenerationOptions(max_new_tokens=12)
@@ -28,7 +29,7 @@ WORDS = ["words:zero_shot", "words:few_shot", "words:few_shot_calibrated", "word
 
 
 class Place:
-    """A workspace with two trained runs and an imported adapter, and the desk they run on."""
+    """A workspace with four trained runs and an imported adapter, and the desk they run on."""
 
     def __init__(self, model: Path, root: Path, export: Path) -> None:
         self.workspace, self.desk = local_workspace(root), ModelDesk(is_direct=True)
@@ -37,6 +38,8 @@ class Place:
             "prompt_tuning": {"steps": 6, "eval_every": 6, "num_virtual_tokens": 7,
                               "init": "vocabulary"},
             "lora": {"steps": 6, "eval_every": 6},
+            "prefix_tuning": {"steps": 6, "eval_every": 6, "num_virtual_tokens": 9},
+            "prompt_ensemble": {"steps": 6, "eval_every": 6, "num_virtual_tokens": 5},
         }  # fmt: skip
         self.experiment = tiny_experiment(self.workspace, model, key, methods)
         self.job = self.submit(self.experiment)
@@ -80,7 +83,7 @@ def together(place) -> list[Column]:
     return place.ask(*place.keys)
 
 
-NUMBERS = range(len(WORDS) + 3)
+NUMBERS = range(len(WORDS) + 5)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -227,6 +230,40 @@ def test_learned_vectors_are_counted_and_have_no_text(place):
 
     learned = [piece for piece in column.pieces if piece.is_learned]
     assert [(piece.num_tokens, piece.text) for piece in learned] == [(7, "")]
+
+
+def test_a_prompt_near_to_the_question_is_shown_as_it_was_sent(place):
+    (column,) = place.ask("words:few_shot_nearest")
+
+    start = column.fitted.start_of(QUESTION.fields)
+    expected = place.session.encoder.render(QUESTION.fields, start.demonstrations)
+    assert len(start.demonstrations) == 6
+    assert "".join(piece.text for piece in column.pieces) == expected.text
+
+
+def test_drawn_chains_end_in_their_vote(place):
+    (column,) = place.ask("words:self_consistency")
+
+    voices = column.prediction.sampled_answers
+    assert len(voices) == 5
+    assert column.prediction.vote_share == voices.count(column.prediction.answer) / 5
+
+
+def test_learned_keys_and_values_are_counted_as_learned(place):
+    (column,) = place.ask(place.runs["prefix_tuning"])
+
+    learned = [piece for piece in column.pieces if piece.is_learned]
+    assert [(piece.num_tokens, piece.text) for piece in learned] == [(9, "")]
+
+
+def test_an_ensemble_shows_its_vote(place):
+    (column,) = place.ask(place.runs["prompt_ensemble"])
+
+    assert column.prediction.answer in column.prediction.sampled_answers
+    assert len(column.prediction.sampled_answers) == 3
+    assert column.prediction.prompt_tokens == 3 * column.conditioning.num_tokens
+    votes = column.prediction.sampled_answers.count(column.prediction.answer)
+    assert f" {votes} of 3 votes " in columns_html([column], is_done=True)
 
 
 def test_only_the_last_piece_is_the_texts_own(together):

@@ -58,6 +58,7 @@ uploads = st.builds(
     train=st.sampled_from([Path("/srv/x/rows.csv"), Path("/srv/a b/rows.csv"), Path("/-/'.csv")]),
     kind=st.sampled_from(["classification", "short_answer"]),
     text_column=words, label_column=words, text_b_column=st.none() | words,
+    references_column=st.none() | words,
     limit_test=limits, split_seed=st.integers(0, 9),
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from peft import LoraConfig, TaskType
 
+from toys import add_lora
 from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.errors import ConfigError, ModelError, TaskError
 from workbench.methods.base import FittedMethod
@@ -394,9 +394,7 @@ def adapted(engine, name: str) -> Callable[[], FittedMethod]:
     """Return a fit that puts a weight adapter on the base."""
 
     def fit() -> FittedMethod:
-        targets = ["q_proj"]
-        config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=1, target_modules=targets)
-        engine.adapters.add(name, config)
+        add_lora(engine, name, rank=1)
         return FittedMethod(None, None, Prefix(), adapter=name)  # type: ignore[arg-type]
 
     return fit

@@ -179,3 +179,14 @@ def test_a_measurement_writes_nothing(session, tmp_path, monkeypatch):
     measure_step(session)
 
     assert list(Path().iterdir()) == []
+
+
+def test_an_ensemble_takes_as_long_as_its_members_together(session):
+    one = estimate_training(session, STEP, "prompt_tuning", {"num_virtual_tokens": 5})
+
+    four = estimate_training(
+        session, STEP, "prompt_ensemble", {"num_virtual_tokens": 5, "members": 4}
+    )
+
+    assert four.seconds == pytest.approx(4 * one.seconds)
+    assert four.trained_parameters == 4 * one.trained_parameters

@@ -260,6 +260,27 @@ def test_every_kind_of_file_becomes_the_same_samples(suffix, tmp_path, workspace
     assert task.digest == expected.digest
 
 
+def test_a_file_of_texts_keeps_its_references_and_says_so(tmp_path, workspace):
+    path = tmp_path / "texts.jsonl"
+    lines = [
+        {"source": f"note {i}", "target": f"Text {i}.", "references": [f"Text {i}.", f"Is {i}."]}
+        for i in range(20)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    view = look_at(path, CAPS)
+    columns = ColumnChoice(view.text_column, view.label_column, kind="generation")
+
+    key, task = keep(workspace, path, columns=columns)
+
+    assert (columns.text, columns.label) == ("source", "target")
+    assert {len(sample.references) for sample in (*task.train, *task.test)} == {2}
+    assert task_choice(workspace, key).references_column == "references"
+    shown = task_view(task)
+    assert (shown.writes_texts, shown.most_references, shown.labels) == (True, 2, {})
+    short, _ = keep(workspace, path, columns=replace(columns, kind="short_answer"))
+    assert task_choice(workspace, short).references_column is None
+
+
 def test_a_kept_file_is_chosen_again_by_its_key(tmp_path, workspace):
     key, task = keep(workspace, written(tmp_path / "mine.csv"))
 

@@ -301,7 +301,7 @@ def test_words_with_demonstrations_take_all_seeds_and_the_others_one(workspace):
 
     assert {name: options["seeds"] for name, options in rows.items()} == {
         "zero_shot": [0], "few_shot": [4, 5], "few_shot_calibrated": [4, 5],
-        "chain_of_thought": [0],
+        "chain_of_thought": [0], "few_shot_nearest": [0], "self_consistency": [4, 5],
     }  # fmt: skip
 
 
@@ -313,7 +313,8 @@ def test_rows_can_be_asked_for_as_an_experiment(workspace):
     assert [(r.row, r.method, r.seed) for r in requests] == [
         ("zero_shot", "zero_shot", 0), ("few_shot", "few_shot", 0), ("few_shot", "few_shot", 1),
         ("few_shot_calibrated", "few_shot", 0), ("few_shot_calibrated", "few_shot", 1),
-        ("chain_of_thought", "chain_of_thought", 0),
+        ("chain_of_thought", "chain_of_thought", 0), ("few_shot_nearest", "few_shot", 0),
+        ("self_consistency", "self_consistency", 0), ("self_consistency", "self_consistency", 1),
     ]  # fmt: skip
 
 
@@ -399,7 +400,7 @@ def test_words_come_first_then_runs_then_imports(trained, desk, lora_export):
 
     kinds = [key.split(":")[0] for _, key in way_choices(workspace, desk, experiment)]
 
-    assert kinds == ["words"] * 4 + ["run"] * 3 + ["import"]
+    assert kinds == ["words"] * len(WORDS) + ["run"] * 3 + ["import"]
     assert imported_folders(workspace) == [folder.name]
 
 

@@ -77,6 +77,24 @@ HUB_SETS: dict[str, tuple[str, dict[str, int], dict[str, tuple[object, Column]]]
             "passage": (TEXT, _text("passage")),
         },
     ),
+    "dialogsum": (
+        "{split}.csv",
+        {"train": 20, "validation": 6, "test": 4},
+        {
+            "id": (TEXT, lambda n: f"train_{n}"),
+            "dialogue": (TEXT, lambda n: f"#Person1#: Hello {n}.\n#Person2#: Bye {n}."),
+            "summary": (TEXT, _text("They say")),
+            "topic": (TEXT, _cycle("greeting")),
+        },
+    ),
+    "e2e_nlg": (
+        "default/{split}/0000.parquet",
+        {"train": 20, "validation": 6, "test": 4},
+        {
+            "meaning_representation": (TEXT, lambda n: f"name[Inn {n}], food[fish]"),
+            "human_reference": (TEXT, _text("Fish at")),
+        },
+    ),
     "gsm8k": (
         "main/{split}-00000-of-00001.parquet",
         {"train": 20, "test": 6},
@@ -144,13 +162,14 @@ def _write_hub_set(name: str) -> TaskFile:
         numbers = range(first, first + size)
         first += size
         data = {column: [value(n) for n in numbers] for column, (_, value) in columns.items()}
-        if split == "test" and "validation" in sizes:
+        if split == "test" and "validation" in sizes and "label" in columns:
             data["label"] = [-1] * size  # hidden, as in GLUE
         path = Path("set", layout.format(split=split))
         path.parent.mkdir(parents=True, exist_ok=True)
         features = Features({column: kind for column, (kind, _) in columns.items()})
         rows = Dataset.from_dict(data, features=features)
-        rows.to_json(path) if path.suffix == ".jsonl" else rows.to_parquet(path)
+        write = {".jsonl": rows.to_json, ".csv": rows.to_csv, ".parquet": rows.to_parquet}
+        write[path.suffix](path)
     source = TASK_FILES[name].source
     if source.config is not None:
         files = "\n".join(
@@ -167,8 +186,9 @@ def _all_samples(task: Task) -> list[tuple[str, dict[str, str]]]:
     return [(s.id, dict(s.fields)) for s in (*task.train, *task.dev, *task.test)]
 
 
-def test_the_catalog_has_the_ten_tasks() -> None:
-    assert list(TASK_FILES) == sorted([*HUB_SETS, "arithmetic", "support_intents"])
+def test_the_catalog_has_the_thirteen_tasks() -> None:
+    own = ["arithmetic", "formal_replies", "support_intents"]
+    assert list(TASK_FILES) == sorted([*HUB_SETS, *own])
 
 
 @pytest.mark.parametrize("name", TASK_FILES)
@@ -192,7 +212,8 @@ def test_every_hub_task_loads_from_rows_of_its_real_shape(name: str) -> None:
 
     assert (task.name, task.kind) == (name, task_file.kind)
     assert task.field_names == tuple(task_file.fields)
-    assert len(task.train) + len(task.dev) == sizes[names.train]
+    given = [names.train] if names.dev is None else [names.train, names.dev]
+    assert len(task.train) + len(task.dev) == sum(sizes[split] for split in given)
     assert len(task.test) == sizes[names.test or ""]
     assert len({sample_id for sample_id, _ in _all_samples(task)}) == len(_all_samples(task))
     assert task.dropped.total == 0
@@ -330,8 +351,8 @@ def test_an_unknown_task_is_refused_with_the_closest(name: str) -> None:
         load_task(name)
 
     assert str(error.value) == (
-        f"unknown task '{name}'.{hint} Known: ag_news, arithmetic, banking77, boolq, gsm8k, rte, "
-        "sst2, support_intents, svamp, trec."
+        f"unknown task '{name}'.{hint} Known: ag_news, arithmetic, banking77, boolq, dialogsum, "
+        "e2e_nlg, formal_replies, gsm8k, rte, sst2, support_intents, svamp, trec."
     )
 
 

@@ -162,13 +162,13 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "target: label\ntarget_patern: x",
         "task.yaml, target_patern: unknown key. Did you mean 'target_pattern'? Known: citation, "
         "description, fields, id, kind, labels, licence, name, rationale, rationale_pattern, "
-        "rationale_remove, source, splits, target, target_pattern, target_remove, version.",
+        "rationale_remove, references, source, splits, target, target_pattern, target_remove, version.",
     ),
     "unknown nested key": (
         "hub_id: owner/toy",
         "hub_ids: owner/toy",
         "task.yaml, source.hub_ids: unknown key. Did you mean 'hub_id'? "
-        "Known: config, file, hub_id, kind, revision, seed, sizes, split_column.",
+        "Known: config, file, generator, hub_id, kind, revision, seed, sizes, split_column.",
     ),
     "path as hub id": (
         "hub_id: owner/toy",

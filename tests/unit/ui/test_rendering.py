@@ -15,6 +15,8 @@ from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.analysis.vectors.chance import standing
 from workbench.analysis.vectors.reading import Reading
+from workbench.budget.advice import Advice
+from workbench.budget.known import KNOWN_SHAPES
 from workbench.metrics import Estimate
 from workbench.models.adapter_import import AdapterSummary
 from workbench.progress import ProgressEvent
@@ -24,6 +26,7 @@ from workbench.service.jobs import JobStatus, RowResult
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
 from workbench.ui.compare import Card
+from workbench.ui.plan import Row
 from workbench.ui.rendering import duration, render
 
 
@@ -61,16 +64,20 @@ def drawing(text: str) -> Any:
 def leaderboard_row(text: str) -> Any:
     value = Estimate(value=0.5, low=0.4, high=0.6, num_scored=9, num_unscored=0)
     return SimpleNamespace(
-        name=text, accuracy=value, difference=value, p_value_holm=0.04, num_seeds=1,
+        name=text, quality=value, difference=value, p_value_holm=0.04, num_seeds=1,
         is_best=True, is_within_noise_of_best=False, is_reference=True, is_baseline=True,
+        is_lower_bound=True,
     )  # fmt: skip
 
 
 def item(text: str) -> Any:
-    answer = SimpleNamespace(answer=text, is_correct=True, confidence=0.5)
+    shared = {"answer": text, "is_correct": True, "is_truncated": True}
+    judged = SimpleNamespace(**shared, confidence=0.5, score=None)
+    scored = SimpleNamespace(**shared, confidence=None, score=0.4)
     return SimpleNamespace(
-        sample_id=text, fields={"text": text}, target=text, answers={text: answer}
-    )
+        sample_id=text, fields={"text": text}, target=text, references=(text, text),
+        answers={text: judged, f"{text}2": scored},
+    )  # fmt: skip
 
 
 def run(text: str) -> Any:
@@ -84,6 +91,13 @@ def confusion(text: str) -> Any:
     cell = SimpleNamespace(is_correct=True, share=0.5, count=3)
     table = SimpleNamespace(columns=[text], rows=[(text, [cell])])
     return SimpleNamespace(table=table, reason=text)
+
+
+def plan_row(text: str) -> Row:
+    return Row(
+        name=text, formula=text, fits=True, memory=text, batch_size=8, trained=5, stored_bytes=6,
+        extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
+    )  # fmt: skip
 
 
 TEMPLATES: dict[str, Any] = {
@@ -106,7 +120,7 @@ TEMPLATES: dict[str, Any] = {
         "summary": AdapterSummary("lora", 5, 4, (text,), 3, 2, text, text),
     },
     "items": lambda text: {
-        "items": [item(text)], "names": [text], "total": 1, "page": 1, "last": 1,
+        "items": [item(text)], "names": [text, f"{text}2"], "total": 1, "page": 1, "last": 1,
     },
     "job": lambda text: {
         "status": status(text), "fraction": 0.5, "ahead": 1, "drawing": drawing(text),
@@ -117,6 +131,12 @@ TEMPLATES: dict[str, Any] = {
         "run": run(text)["run"],
     },
     "link": lambda text: {"query": f"?run={text}", "is_public": True},
+    "plan": lambda text: {
+        "advice": Advice("lora", "nf4", text, (text,)),
+        "shape": replace(KNOWN_SHAPES["llama-2-7b"], name=text, source=text),
+        "device": text, "rows": [plan_row(text)], "has_measured": True, "drawing": drawing(text),
+        "speed": text,
+    },
     "preview": lambda text: {
         "shared": text, "own": text, "target": text, "num_shared": 3, "num_own": 4, "share": 0.1,
         "context_length": 1024, "words": [(text, 2)],
@@ -133,6 +153,7 @@ TEMPLATES: dict[str, Any] = {
     "reading_progress": lambda text: {"event": ProgressEvent(text, 1, 3, {"seconds": 2.0})},
     "results": lambda text: {
         "headline": text, "subtitle": [text], "rows": [leaderboard_row(text)], "reference": text,
+        "metric": "rouge_l",
         "drawing": drawing(text), "warnings": [text],
     },
     "row_detail": lambda text: {"drawing": drawing(text), "confusion": confusion(text)},
@@ -225,7 +246,7 @@ def test_a_job_of_every_state_can_be_shown(state, ahead):
 def test_figures_that_are_not_known_are_dashes():
     unknown = Estimate(value=None, low=None, high=None, num_scored=0, num_unscored=9)
     row = leaderboard_row("row")
-    row.accuracy = row.difference = unknown
+    row.quality = row.difference = unknown
     row.p_value_holm = None
 
     text = Seen(render("results", **TEMPLATES["results"]("x") | {"rows": [row]})).text

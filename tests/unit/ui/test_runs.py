@@ -44,7 +44,7 @@ def test_every_run_is_a_line_with_its_accuracy(page):
     for row, run_id in page.rows.items():
         accuracy = page.workspace.run(run_id).record.metrics["accuracy"].value
         assert (lines[run_id]["row"], lines[run_id]["task"]) == (row, "messages")
-        assert lines[run_id]["accuracy"] == f"{100 * accuracy:.1f} %"
+        assert lines[run_id]["test figure"] == f"{100 * accuracy:.1f} %"
 
 
 def test_the_newest_run_comes_first(empty_page):
@@ -57,7 +57,7 @@ def test_an_unfinished_run_has_no_accuracy(empty_page):
     store_run(empty_page.workspace.folder, status="interrupted")
 
     (line,) = run_table(empty_page.context, None).to_dict("records")
-    assert (line["accuracy"], line["status"]) == ("–", "interrupted")
+    assert (line["test figure"], line["status"]) == ("–", "interrupted")
 
 
 def test_without_runs_the_place_says_what_to_do(empty_page):

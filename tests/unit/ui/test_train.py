@@ -23,7 +23,10 @@ from workbench.ui.train import (
     trained_methods,
 )
 
-TRAINED = ("hard_prompt", "lora", "prompt_tuning")
+TRAINED = (
+    *("adalora", "bitfit", "bottleneck_adapter", "dora", "full_fine_tuning", "ia3", "lora"),
+    *("hard_prompt", "p_tuning", "prefix_tuning", "prompt_ensemble", "prompt_tuning"),
+)
 
 
 def raw(method: str, **options: object) -> dict[str, object]:

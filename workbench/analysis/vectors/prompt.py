@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+INSTEAD_OF_INSTRUCTION = "instead_of_instruction"
+
 
 @dataclass(frozen=True, eq=False)
 class SoftPrompt:
@@ -17,6 +19,7 @@ class SoftPrompt:
         start: (P, D) where training began, or None where that is not known.
         path: Training steps and the vectors (P, D) at each, in order; empty where not kept.
         task: Name of the task it was trained on, or "".
+        position: Where in the prompt they were trained to stand, see prompt tuning's option.
     """
 
     name: str
@@ -24,14 +27,17 @@ class SoftPrompt:
     start: np.ndarray | None = None
     path: tuple[tuple[int, np.ndarray], ...] = ()
     task: str = ""
+    position: str = INSTEAD_OF_INSTRUCTION
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     @cached_property
     def digest(self) -> str:
-        """Content hash of the vectors, start and path."""
+        """Content hash of vectors, start and path, and of their place if it is not the usual."""
         sha = hashlib.sha256()
+        if self.position != INSTEAD_OF_INSTRUCTION:
+            sha.update(self.position.encode())
         for array in (self.vectors, self.start, *(vectors for _, vectors in self.path)):
             if array is not None:
                 sha.update(repr(array.shape).encode())

@@ -1,0 +1,141 @@
+"""The questions of a course, answered: what is tried, where it fits, and why not."""
+
+from dataclasses import replace
+
+import pytest
+
+from visitors import store_run
+from workbench.budget.advice import advise
+from workbench.budget.asked import NUMBERS, ask, find_device
+from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
+from workbench.budget.measured import measured_costs, runs_below
+from workbench.budget.plan import Question, kept_bytes, make_plan, serving_bytes
+from workbench.budget.trained import RECIPES, AdaptOptions
+from workbench.errors import ConfigError
+
+SHAPES = KNOWN_SHAPES
+
+
+def advice(question):
+    return advise(make_plan(question))
+
+
+def test_13b_five_tasks_16_gb():
+    question = Question(SHAPES["llama-2-13b"], any_gpu(16), tasks=5)
+
+    found = advice(question)
+
+    assert found.method == "lora"
+    assert found.precision == "nf4"
+    full = make_plan(question).row("full_fine_tuning")
+    assert not full.fits
+    assert any("5 tasks are 5 files" in reason for reason in found.reasons)
+
+
+def test_70b_on_one_24_gb_card():
+    found = advice(Question(SHAPES["llama-2-70b"], DEVICES["rtx-4090"]))
+
+    assert found.method is None
+    text = " ".join(found.reasons)
+    assert "weights alone" in text
+    assert "48 GB" in text
+    assert "at least 2 of them" in text
+
+
+def test_a_hundred_fine_tuned_versions():
+    question = Question(SHAPES["llama-2-7b"], DEVICES["a100-40"], versions=100)
+    plan = make_plan(question)
+
+    found = advise(plan)
+
+    lora, full = plan.row("lora"), plan.row("full_fine_tuning")
+    assert found.method == "lora"
+    assert serving_bytes(question, lora) < question.device.usable_bytes
+    assert serving_bytes(question, full) > 100 * 2 * SHAPES["llama-2-7b"].linear_weights
+    assert kept_bytes(question, lora) == lora.stored_bytes
+
+
+def test_more_versions_than_loras_fit_get_smaller_ones():
+    shape = SHAPES["llama-2-7b"]
+    few = Question(shape, any_gpu(48), options=AdaptOptions(rank=64), versions=2)
+
+    assert advice(few).method == "lora"
+    assert advice(replace(few, versions=200)).method == "ia3"
+
+
+def test_a_base_that_fits_in_no_16_bits_is_advised_in_4():
+    found = advice(Question(SHAPES["llama-2-13b"], any_gpu(16), precision="bf16"))
+
+    assert found.precision == "nf4"
+    assert "In bf16 nothing can be trained" in found.reasons[0]
+
+
+@pytest.mark.parametrize("gib", [4, 8, 16, 24, 48, 80, 640])
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_advised_fits(name, gib):
+    question = Question(SHAPES[name], any_gpu(gib))
+
+    found = advice(question)
+
+    if found.method is not None:
+        row = make_plan(replace(question, precision=found.precision)).row(found.method)
+        assert row.fits
+    else:
+        assert not make_plan(replace(question, precision="nf4")).row("lora").fits
+
+
+def test_a_smaller_batch_is_found_before_a_method_is_given_up():
+    question = Question(SHAPES["llama-2-13b"], any_gpu(16))
+
+    row = make_plan(question).row("lora")
+
+    assert row.fits
+    assert row.batch_size < question.work.batch_size
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_more_memory_never_makes_a_method_unfit(name):
+    fits = [make_plan(Question(SHAPES["llama-2-7b"], any_gpu(gib))).row(name).fits
+            for gib in (2, 6, 12, 24, 48, 80, 200)]  # fmt: skip
+
+    assert fits == sorted(fits)
+    assert fits[-1]
+
+
+def test_a_processor_has_its_own_memory_and_speed():
+    cpu = find_device("cpu", None, own_memory_bytes=16 * GIB)
+
+    assert cpu == processor(16 * GIB)
+    assert not cpu.is_gpu
+
+
+def test_a_card_that_is_not_known_is_refused_and_known_ones_are_named():
+    with pytest.raises(ConfigError, match="rtx-4090"):
+        find_device("rtx-4091", None, own_memory_bytes=GIB)
+
+
+def test_every_wrong_number_is_named_at_once():
+    wrong = dict.fromkeys(NUMBERS, 0)
+
+    with pytest.raises(ConfigError) as error:
+        ask(SHAPES["llama-2-7b"], any_gpu(24), precision="3 bits", numbers=wrong)
+
+    assert all(key in str(error.value) for key in NUMBERS)
+    assert "3 bits" in str(error.value)
+
+
+def test_a_row_longer_than_the_model_reads_is_refused():
+    with pytest.raises(ConfigError, match="at most 4096 tokens"):
+        ask(SHAPES["llama-2-7b"], any_gpu(24), numbers={"length": 5000})
+
+
+def test_finished_runs_of_the_base_are_read_and_others_are_not(tmp_path):
+    name = "smollm2-135m-instruct"
+    store_run(tmp_path, base={"name": name, "identity": "x"}, method="lora")
+    store_run(tmp_path, base={"name": name, "identity": "x"}, method="lora", seed=1)
+    store_run(tmp_path, base={"name": "other/base", "identity": "x"}, method="dora")
+    store_run(tmp_path, base={"name": name, "identity": "x"}, method="ia3", status="failed")
+
+    found = measured_costs(runs_below(tmp_path), SHAPES[name])
+
+    assert {method: costs.runs for method, costs in found.items()} == {"lora": 2}

@@ -1,0 +1,171 @@
+"""Formulas against what methods really train, keep for the backward pass, and write."""
+
+import subprocess
+import sys
+
+import pytest
+from test_memory import ON_CPU, counted_activations
+
+import workbench.training as training
+from workbench.budget.known import KNOWN_SHAPES, any_gpu
+from workbench.budget.memory import Workload, training_memory
+from workbench.budget.plan import Question, workload_of
+from workbench.budget.shape import Linear
+from workbench.budget.sources import find_shape
+from workbench.budget.trained import RECIPES, TARGETS, AdaptOptions, targeted
+from workbench.encoding import PromptEncoder
+from workbench.methods import learning
+from workbench.methods.base import FitContext
+from workbench.methods.catalog import METHODS, make_method, method_class
+from workbench.models import layers
+from workbench.tasks.catalog import load_task, prompts_folder
+from workbench.templates import read_template
+
+OPTIONS = AdaptOptions()
+# Those without fixed sizes of their own: they take over another method's result, or several.
+WITHOUT_FORMULA = ("combined", "hard_prompt", "imported", "prompt_ensemble")
+SIZES = {
+    "prompt_tuning": {"num_virtual_tokens": OPTIONS.num_virtual_tokens},
+    "prefix_tuning": {"num_virtual_tokens": OPTIONS.num_virtual_tokens},
+}
+TRAINED = [name for name, recipe in RECIPES.items() if recipe.trains]
+
+
+def test_every_method_that_trains_has_a_formula():
+    trained = {name for name in METHODS if issubclass(method_class(name), training.TrainingOptions)}
+
+    assert trained - set(WITHOUT_FORMULA) == set(TRAINED)
+
+
+def test_the_targets_are_those_of_the_methods():
+    assert TARGETS == layers.TARGETS
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_parameters_are_exact_on_the_tiny_base(toy_context, tiny_folder, name):
+    method = make_method(name, SIZES.get(name, {}))
+
+    assert RECIPES[name].trained(find_shape(str(tiny_folder)), OPTIONS) == method.num_trainable(
+        toy_context
+    )
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("name", ["lora", "dora", "adalora"])
+def test_trained_parameters_are_exact_for_all_targets(toy_context, tiny_folder, name, targets):
+    options = AdaptOptions(targets=targets, rank=3, init_rank=5)
+    changes = {"init_rank": 5, "target_rank": 2} if name == "adalora" else {"rank": 3}
+    method = make_method(name, {"targets": targets} | changes)
+
+    assert RECIPES[name].trained(find_shape(str(tiny_folder)), options) == method.num_trainable(
+        toy_context
+    )
+
+
+@pytest.fixture
+def real_context(real_engine, tmp_path):
+    task = load_task("support_intents")
+    template = read_template(prompts_folder() / task.name / "plain.yaml")
+    encoder = PromptEncoder(real_engine.tokenizer, template, task)
+    return FitContext(real_engine, encoder, seed=0, folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_parameters_are_exact_on_the_default_base(real_context, name):
+    shape = KNOWN_SHAPES["smollm2-135m-instruct"]
+
+    assert RECIPES[name].trained(shape, OPTIONS) == make_method(
+        name, SIZES.get(name, {})
+    ).num_trainable(real_context)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "full_fine_tuning"])
+def test_the_file_of_a_result_has_the_size_foretold(real_context, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(learning, "train", lambda *_, **__: training.TrainingState())
+    method = make_method(name, SIZES.get(name, {}))
+
+    method.save(real_context, method.fit(real_context), tmp_path / "adapter")
+
+    written = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    foretold = RECIPES[name].stored_bytes(KNOWN_SHAPES["smollm2-135m-instruct"], OPTIONS)
+    assert foretold == pytest.approx(written, rel=0.02)
+
+
+def measured_step(context, name, options, monkeypatch):
+    """Fit for one step; return bytes kept for the backward pass, and the step's workload."""
+    found = {}
+    real = training.answer_loss
+
+    def watched(engine, prefix, adapter, batch):
+        rows = [len(example.token_ids) + len(example.answer_ids) - 1 for example in batch]
+        given = prefix.num_tokens - prefix.num_computed
+        found["work"] = Workload(
+            batch_size=len(batch),
+            row_tokens=max(rows) + prefix.num_tokens,
+            shared_tokens=prefix.num_computed,
+            given_tokens=given,
+            answer_tokens=max(len(example.answer_ids) for example in batch),
+        )
+        found["bytes"] = counted_activations(engine, prefix, adapter, batch)
+        return real(engine, prefix, adapter, batch)
+
+    monkeypatch.setattr(training, "answer_loss", watched)
+    make_method(name, {"steps": 1, **options}).fit(context)
+    return found["bytes"], found["work"]
+
+
+STEPS = {name: {} for name in TRAINED if name not in ("p_tuning", "adalora")} | {
+    "lora": {"targets": "all_linear"}
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_method_keeps_what_the_estimate_says(toy_context, tiny_folder, name, monkeypatch):
+    options = AdaptOptions(targets=STEPS[name].get("targets", "attention_qv"))
+
+    counted, work = measured_step(
+        toy_context, name, STEPS[name] | {"batch_size": 24} | SIZES.get(name, {}), monkeypatch
+    )
+
+    shape = find_shape(str(tiny_folder))
+    estimate = training_memory(shape, ON_CPU["fp32"], RECIPES[name], options, work)
+    assert estimate.activations == pytest.approx(counted, rel=0.12)
+
+
+def test_lora_of_rank_8_on_a_matrix_of_4096_adds_65536_parameters():
+    """Hu et al. 2021, section 4.1: A is r x 4096 and B 4096 x r."""
+    shape = KNOWN_SHAPES["llama-2-7b"]
+    (queries,) = (linear for linear in shape.linears if linear.name == "q_proj")
+
+    assert queries == Linear("q_proj", 4096, 4096, has_bias=False, reads="attention")
+    values = AdaptOptions(rank=8, targets="attention_qv")
+    each = RECIPES["lora"].trained(shape, values) / (shape.layers * len(targeted(shape, values)))
+    assert each == 65_536
+
+
+@pytest.mark.parametrize(("rank", "published"), [(1, 4.7e6), (8, 37.7e6)])
+def test_lora_on_gpt_3_trains_what_its_authors_say(rank, published):
+    """Hu et al. 2021, table 4: queries and values of all 96 layers."""
+    trained = RECIPES["lora"].trained(KNOWN_SHAPES["gpt-3-175b"], AdaptOptions(rank=rank))
+
+    assert trained == pytest.approx(published, rel=0.01)
+
+
+def test_vectors_before_a_row_run_through_the_layers_and_states_do_not():
+    question = Question(KNOWN_SHAPES["llama-2-7b"], any_gpu(24))
+    plain = question.work.positions
+
+    positions = {name: workload_of(question, RECIPES[name], 8).positions
+                 for name in ("lora", "prompt_tuning", "prefix_tuning")}  # fmt: skip
+
+    assert positions == {"lora": plain, "prompt_tuning": plain + 20, "prefix_tuning": plain}
+
+
+def test_torch_is_not_needed_to_plan():
+    code = (
+        "import sys, workbench.budget.plan, workbench.budget.advice, workbench.budget.sources\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

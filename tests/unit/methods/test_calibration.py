@@ -1,0 +1,74 @@
+"""What dividing by a prior does, whatever the prior was measured on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from workbench.methods.base import domain_premise
+from workbench.methods.catalog import make_method
+from workbench.methods.prediction import predict
+
+DOMAIN = {"calibrate": True, "calibration_inputs": "domain"}
+
+
+def test_the_domain_premise_is_the_input_without_instruction_and_text(toy_context):
+    premise = domain_premise(toy_context.encoder)
+
+    (shared,) = premise.prefix.pieces
+    assert toy_context.engine.tokenizer.decode(shared + premise.token_ids) == "T: \nA:"
+
+
+def test_in_a_chat_the_domain_premise_keeps_the_turn_it_stands_in(toy_context):
+    encoder = replace(toy_context.encoder, chat=True)
+    premise = domain_premise(encoder)
+
+    (shared,) = premise.prefix.pieces
+    text = toy_context.engine.tokenizer.decode(shared + premise.token_ids)
+    assert text == "<user>T: \nA:\n<assistant>"
+
+
+@pytest.mark.parametrize(("name", "options"), [("zero_shot", {}), ("few_shot", {"k": 4})])
+def test_the_domain_premise_calibrates_to_uniform(name, options, toy_context):
+    fitted = make_method(name, {**DOMAIN, **options}).fit(toy_context)
+    (score,) = toy_context.engine.score(
+        [domain_premise(toy_context.encoder)], [toy_context.encoder.choice_ids()]
+    )
+
+    np.testing.assert_allclose(score.probabilities_given(fitted.log_prior), [0.5, 0.5], atol=1e-9)
+
+
+def test_demonstrations_are_no_part_of_the_domain(toy_context):
+    zero = make_method("zero_shot", DOMAIN).fit(toy_context)
+    few = make_method("few_shot", {**DOMAIN, "k": 4}).fit(toy_context)
+
+    np.testing.assert_array_equal(zero.log_prior, few.log_prior)
+
+
+def test_domain_calibration_ranks_by_pointwise_mutual_information(toy_context):
+    fitted = make_method("zero_shot", DOMAIN).fit(toy_context)
+    samples, choices = toy_context.task.test, toy_context.encoder.choice_ids()
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    given = toy_context.engine.score(rows, [choices] * len(rows))
+    (alone,) = toy_context.engine.score([domain_premise(toy_context.encoder)], [choices])
+
+    information = [toy_context.task.labels[(g.logprobs - alone.logprobs).argmax()] for g in given]
+
+    found = predict(toy_context.engine, fitted, samples)
+    assert [prediction.answer for prediction in found] == information
+
+
+@pytest.mark.parametrize("constant", [0.0, -3.0, 7.5])
+def test_a_uniform_prior_leaves_predictions_alone(constant, toy_context):
+    plain = make_method("few_shot", {"k": 4}).fit(toy_context)
+    samples = toy_context.task.test
+
+    even = replace(plain, log_prior=np.full(2, constant))
+
+    for one, other in zip(
+        predict(toy_context.engine, plain, samples),
+        predict(toy_context.engine, even, samples),
+        strict=True,
+    ):
+        assert one.answer == other.answer
+        assert one.probabilities == pytest.approx(other.probabilities)

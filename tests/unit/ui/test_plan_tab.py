@@ -1,0 +1,91 @@
+"""The planning tab: plain values in, a page or words out."""
+
+from dataclasses import replace
+
+import pytest
+
+from pages import Seen
+from workbench.budget.asked import NUMBERS
+from workbench.budget.known import DEVICES, KNOWN_SHAPES
+from workbench.service.profile import CPU_SPACE
+from workbench.ui.plan import on_plan
+
+USUAL = {
+    "token": None, "base": "llama-2-13b", "place": "any", "gib": 16, "bits": "nf4",
+    "targets": "attention_qv", "checkpointing": False,
+}  # fmt: skip
+
+
+def shown(page, **changes):
+    return on_plan(page.context, **USUAL | changes)
+
+
+def test_five_tasks_on_13b_and_16_gb_are_five_small_files_over_one_base(page):
+    text = Seen(shown(page, tasks=5)).text
+
+    assert "Train lora" in text
+    assert "5 tasks are 5 files" in text
+
+
+def test_70b_on_one_24_gb_card_is_refused_with_what_would_do(page):
+    text = Seen(shown(page, base="llama-2-70b", place="rtx-4090")).text
+
+    assert "cannot be trained" in text
+    assert "48 GB" in text
+
+
+def test_a_hundred_versions_answer_from_one_base(page):
+    text = Seen(shown(page, base="llama-2-7b", place="a100-40", versions=100)).text
+
+    assert "100 versions answer from one base" in text
+
+
+def test_the_memory_of_every_method_is_drawn_and_stands_in_the_table(page):
+    html = shown(page)
+
+    assert "<svg" in html
+    assert "full_fine_tuning" in Seen(html).text
+
+
+def test_finished_runs_stand_beside_the_estimates(page):
+    html = shown(page, base=page.setting["model"], bits="fp32", place="cpu")
+
+    assert "measured memory" in Seen(html).text
+    assert "measured memory" not in Seen(shown(page)).text
+
+
+@pytest.mark.parametrize("base", KNOWN_SHAPES)
+@pytest.mark.parametrize("place", ["cpu", "t4", "h100-80"])
+def test_every_known_model_has_a_plan_everywhere(page, base, place):
+    assert "wb-plan-table" in shown(page, base=base, place=place)
+
+
+WRONG = {
+    "base": ["", "no-such", None, "../..", "a\0b"],
+    "place": ["", "toaster", None, 3],
+    "gib": [0, -1, "much", float("nan"), float("inf"), 1e300, True, None],
+    "bits": ["3", None],
+    "targets": ["everything", []],
+    **{key: [0, -1, 0.5, "x", None, True, 10**20, float("nan")] for key in NUMBERS},
+}
+CASES = [(key, value) for key, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "value"), CASES)
+def test_a_value_that_no_page_would_send_is_refused_in_words(page, key, value):
+    text = Seen(shown(page, **{key: value})).text
+
+    assert "That did not work" in text
+    assert "on our side" not in text
+
+
+def test_a_public_page_reads_no_folder_and_asks_no_hub(page):
+    public = replace(page.context, profile=CPU_SPACE)
+
+    text = Seen(on_plan(public, **USUAL | {"base": page.setting["model"], "token": "a" * 20})).text
+
+    assert "unknown model" in text
+
+
+def test_the_devices_on_the_page_are_those_of_the_table(page):
+    assert all("wb-plan-table" in shown(page, place=name, base="llama-2-7b") for name in DEVICES)

@@ -1,0 +1,211 @@
+"""Which method to try, and why: the plan read as a person with some experience would read it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from workbench.analysis.display import byte_size
+from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, Device
+from workbench.budget.memory import BudgetPrecision, base_bytes
+from workbench.budget.plan import MethodPlan, Plan, Question, kept_bytes, make_plan, serving_bytes
+from workbench.budget.shape import ModelShape
+
+_LARGE_SHARE = 0.9  # of a device's memory: beyond it a longer text than planned does not fit
+# What reaches most with little: the first of these that fits is taken.
+_PREFERRED = (("lora", "all_linear"), ("lora", "attention_qv"), ("ia3", ""), ("prompt_tuning", ""))
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A recommendation.
+
+    Attributes:
+        method: Name of the method; None where nothing fits.
+        precision: Of the base it is given for.
+        headline: What to do, in one sentence.
+        reasons: Why, each with its figures.
+    """
+
+    method: str | None
+    precision: BudgetPrecision
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def advise(plan: Plan) -> Advice:
+    """Return what to try for the plan's question."""
+    question = plan.question
+    found = _choose(question)
+    if found is not None:
+        return _recommend(*found)
+    if question.precision != "nf4" and _choose(replace(question, precision="nf4")) is not None:
+        quantised = advise(make_plan(replace(question, precision="nf4")))
+        reason = (
+            f"In {question.precision} nothing can be trained here: the weights alone take "
+            f"{gibibytes(_base(question))} of {gibibytes(question.device.usable_bytes)}."
+        )
+        return replace(quantised, reasons=(reason, *quantised.reasons))
+    return _refuse(plan)
+
+
+def gibibytes(num_bytes: float) -> str:
+    """Return "7.4 GiB", as the memory of devices is counted."""
+    amount = num_bytes / GIB
+    return f"{amount:,.0f} GiB" if amount >= 100 else f"{amount:.1f} GiB"
+
+
+def _base(question: Question) -> int:
+    return base_bytes(question.shape, question.storage)
+
+
+def _choose(question: Question) -> tuple[Question, MethodPlan] | None:
+    """Return the question with the targets to use, and the row of the method to try."""
+    for name, targets in _PREFERRED:
+        options = question.options
+        asked = question
+        if targets == "all_linear":
+            asked = replace(question, options=replace(options, targets="all_linear"))
+        row = make_plan(asked, (name,)).row(name)
+        serves = question.versions == 1 or serving_bytes(asked, row) <= _usable(question)
+        if row.fits and serves:
+            return asked, row
+    return None
+
+
+def _usable(question: Question) -> int:
+    return question.device.usable_bytes
+
+
+def _recommend(question: Question, row: MethodPlan) -> Advice:
+    precision = question.precision
+    place = " on all linear layers" if question.options.targets == "all_linear" else ""
+    name = f"{row.recipe.name}{place if row.recipe.name == 'lora' else ''}"
+    return Advice(
+        method=row.recipe.name,
+        precision=precision,
+        headline=f"Train {name} over {question.shape.name} in {precision}.",
+        reasons=tuple(_reasons(question, row)),
+    )
+
+
+def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
+    device, memory = question.device, row.memory
+    yield (
+        f"It takes {gibibytes(memory.total)} of the {gibibytes(device.usable_bytes)} that "
+        f"{device.title} leaves: {gibibytes(memory.base)} base, "
+        f"{gibibytes(memory.passing)} activations, "
+        f"{byte_size(memory.trained + memory.learning)} for "
+        f"{row.trained:,} trained parameters."
+    )
+    if row.batch_size < question.work.batch_size:
+        yield (
+            f"Only a batch of {row.batch_size} fits, not {question.work.batch_size}: gradient "
+            "accumulation or checkpointing makes up for it, at the price of time."
+        )
+    elif memory.total > _LARGE_SHARE * device.usable_bytes:
+        yield "It is tight: a text longer than planned would not fit."
+    yield from _full_fine_tuning(question, row)
+    yield from _many(question, row)
+    is_4_bit = question.precision.startswith(("nf4", "fp4"))
+    if is_4_bit and row.recipe.name == "lora" and question.options.targets == "all_linear":
+        yield (
+            "Over a 4-bit base, low-rank changes of all linear layers reached what 16-bit "
+            "fine-tuning reached (Dettmers et al. 2023, section 4); rank mattered little."
+        )
+    few_shot = make_plan(question, ("few_shot",)).row("few_shot")
+    if few_shot.fits:
+        yield (
+            f"Try few_shot first: it trains nothing and adds {few_shot.extra_tokens:,} tokens to "
+            "every prompt; it is the figure training has to beat."
+        )
+
+
+def _full_fine_tuning(question: Question, row: MethodPlan) -> Iterator[str]:
+    full = make_plan(question, ("full_fine_tuning",)).row("full_fine_tuning")
+    times = full.memory.total / row.memory.total
+    if not full.fits:
+        yield (
+            f"full_fine_tuning would need {gibibytes(full.memory.total)}, {times:.0f} times as "
+            "much: gradients and moments for every weight."
+        )
+    else:
+        yield (
+            f"full_fine_tuning would fit too, with {gibibytes(full.memory.total)}; take it as the "
+            f"reference row, at {byte_size(full.stored_bytes)} for each result."
+        )
+
+
+def _many(question: Question, row: MethodPlan) -> Iterator[str]:
+    full = make_plan(question, ("full_fine_tuning",)).row("full_fine_tuning")
+    if question.tasks > 1:
+        yield (
+            f"{question.tasks} tasks are {question.tasks} files of {byte_size(row.stored_bytes)} "
+            f"({byte_size(kept_bytes(question, row))}) beside one base; as many fully trained "
+            f"models would be {byte_size(kept_bytes(question, full))}."
+        )
+    if question.versions > 1:
+        yield (
+            f"{question.versions} versions answer from one base with "
+            f"{gibibytes(serving_bytes(question, row))}, each with a text of "
+            f"{question.work.row_tokens} tokens in memory; {question.versions} copies of the "
+            f"model would take {gibibytes(serving_bytes(question, full))}. Rows of one batch may "
+            "use different versions."
+        )
+
+
+def _refuse(plan: Plan) -> Advice:
+    question = plan.question
+    smallest = replace(question, precision="nf4", work=replace(question.work, batch_size=1))
+    return Advice(
+        method=None,
+        precision="nf4",
+        headline=f"{question.shape.name} cannot be trained on {question.device.title}.",
+        reasons=tuple(_refusals(smallest)),
+    )
+
+
+def _refusals(question: Question) -> Iterator[str]:
+    base, usable = _base(question), question.device.usable_bytes
+    row = make_plan(replace(question), ("lora",)).row("lora")
+    if base > usable:
+        yield (
+            f"Its weights alone take {gibibytes(base)} in nf4, the smallest precision here; "
+            f"{question.device.title} leaves {gibibytes(usable)}."
+        )
+    else:
+        yield (
+            f"Even a batch of one takes {gibibytes(row.memory.total)}, "
+            f"{gibibytes(row.memory.activations)} of it activations. Shorter texts, or gradient "
+            "checkpointing, bring that down."
+        )
+    checked = replace(question, work=replace(question.work, has_checkpointing=True))
+    if make_plan(checked, ("lora",)).row("lora").fits and not question.work.has_checkpointing:
+        yield "With gradient checkpointing lora fits; the workbench's own loop does not do that."
+    card = _smallest_card(question)
+    if card is not None:
+        yield (
+            f"The smallest card known here that trains lora over it is {card.title}, with "
+            f"{gibibytes(row.memory.total)} for a batch of one."
+        )
+    if usable:
+        cards = -(-row.memory.total // usable)
+        yield f"Split over several of these, it would take at least {cards} of them."
+    model = _largest_model(question)
+    if model is not None:
+        yield (
+            f"The largest known model that trains here is {model.name} "
+            f"({model.parameters / 1e9:.1f} billion parameters)."
+        )
+
+
+def _smallest_card(question: Question) -> Device | None:
+    cards = sorted(DEVICES.values(), key=lambda device: device.memory_bytes)
+    return next((card for card in cards if _trains(replace(question, device=card))), None)
+
+
+def _largest_model(question: Question) -> ModelShape | None:
+    shapes = sorted(KNOWN_SHAPES.values(), key=lambda shape: -shape.parameters)
+    return next((shape for shape in shapes if _trains(replace(question, shape=shape))), None)
+
+
+def _trains(question: Question) -> bool:
+    return make_plan(question, ("lora",)).row("lora").fits

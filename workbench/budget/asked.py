@@ -1,0 +1,123 @@
+"""A question from plain values, as people type them on the command line or the page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from workbench.budget.known import DEVICES, Device, any_gpu, processor
+from workbench.budget.memory import BUDGET_PRECISIONS, BudgetPrecision, Workload
+from workbench.budget.plan import Question
+from workbench.budget.shape import ModelShape
+from workbench.budget.trained import TARGETS, AdaptOptions, Targets
+from workbench.errors import ConfigError, unknown_name
+
+_MOST_GIB = 100_000.0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a number may be, and what it is when nothing is said."""
+
+    default: int
+    least: int
+    most: int
+    help: str
+
+
+NUMBERS: Mapping[str, Bound] = {
+    "batch_size": Bound(8, 1, 4096, "Rows of a training step."),
+    "length": Bound(256, 2, 1_000_000, "Tokens of a row, prompt and answer."),
+    "steps": Bound(300, 1, 10_000_000, "Training steps."),
+    "rank": Bound(8, 1, 4096, "Rank of LoRA and its kin."),
+    "num_virtual_tokens": Bound(20, 1, 10_000, "Learned vectors."),
+    "demonstrations": Bound(8, 1, 1000, "Solved examples in a few-shot prompt."),
+    "tasks": Bound(1, 1, 1_000_000, "Tasks to train for."),
+    "versions": Bound(1, 1, 1_000_000, "Results that answer from one device at once."),
+}
+
+
+def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
+    """Return a device by name, or any GPU of that memory.
+
+    Args:
+        name: Of the table, "cpu", or empty.
+        gib: Memory in GB as cards are sold (GiB); 0 or None: that of the named device.
+        own_memory_bytes: Of this machine, for "cpu".
+
+    Raises:
+        ConfigError: unknown name, or no sensible amount.
+    """
+    if gib not in (None, "", 0) and (
+        isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib <= _MOST_GIB
+    ):
+        raise ConfigError(f"memory: {str(gib)[:40]}. An amount in GB above 0 is needed, like 16.")
+    amount = float(gib) if isinstance(gib, int | float) else 0.0
+    if name == "cpu":
+        return processor(round(amount * (1 << 30)) or own_memory_bytes)
+    if name:
+        if name not in DEVICES:
+            known = [*DEVICES, "cpu"]
+            raise ConfigError(f"device: {unknown_name('device', name[:40], known)}")
+        return DEVICES[name]
+    if not amount:
+        raise ConfigError("device: none named. Say how much memory there is, or name a device.")
+    return any_gpu(amount)
+
+
+def ask(
+    shape: ModelShape,
+    device: Device,
+    *,
+    precision: str = "nf4",
+    targets: str = "attention_qv",
+    has_checkpointing: bool = False,
+    numbers: Mapping[str, Any] | None = None,
+) -> Question:
+    """Return the question, every value checked.
+
+    Raises:
+        ConfigError: every value that is not allowed, at once.
+    """
+    problems = []
+    if precision not in BUDGET_PRECISIONS:
+        problems.append(unknown_name("precision", str(precision)[:40], BUDGET_PRECISIONS))
+    if targets not in TARGETS:
+        problems.append(unknown_name("targets", str(targets)[:40], get_args(Targets)))
+    given = {key: bound.default for key, bound in NUMBERS.items()} | dict(numbers or {})
+    for key, value in given.items():
+        bound = NUMBERS[key]
+        whole = isinstance(value, float) and value.is_integer()
+        given[key] = int(value) if whole else value
+        if isinstance(value, bool) or not isinstance(given[key], int):
+            problems.append(f"{key}: {str(value)[:40]}. A whole number is needed.")
+        elif not bound.least <= given[key] <= bound.most:
+            problems.append(f"{key}: {given[key]}; {bound.least} to {bound.most:,} are allowed.")
+    if not problems and given["length"] > shape.context_length:
+        problems.append(
+            f"length: {given['length']}; {shape.name} reads at most {shape.context_length} tokens."
+        )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Question(
+        shape=shape,
+        device=device,
+        precision=_precision(precision),
+        options=AdaptOptions(
+            num_virtual_tokens=given["num_virtual_tokens"],
+            rank=given["rank"],
+            targets=next(known for known in TARGETS if known == targets),
+            demonstrations=given["demonstrations"],
+        ),
+        work=Workload(
+            batch_size=given["batch_size"],
+            row_tokens=given["length"],
+            has_checkpointing=has_checkpointing,
+        ),
+        steps=given["steps"],
+        tasks=given["tasks"],
+        versions=given["versions"],
+    )
+
+
+def _precision(name: str) -> BudgetPrecision:
+    return next(known for known in BUDGET_PRECISIONS if known == name)

@@ -1,0 +1,343 @@
+"""What lies in memory while a base is trained or asked: weights, what is trained, activations.
+
+Activations are counted, tensor by tensor, as autograd keeps them in a Llama-like block whose own
+weights are frozen. A frozen linear layer keeps nothing, since only the gradient of its input is
+wanted; that is where this differs from Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198,
+section 4.1, who train every weight in 16 bits and arrive at 34 s b h + 5 a s^2 b bytes. Kept are,
+per position and layer:
+
+    the inputs of the norms, in float32       2 D
+    queries and attention output              2 heads x head width
+    keys and values                           2 H x head width, shared prefix once more per row
+    mask and normalisers of the attention     see `_attention_bytes`
+    gate, its activation, and up              3 x feed-forward width
+    what the method's own change reads        see `_change_bytes`
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from workbench.budget.shape import FILE_BYTES, ModelShape
+from workbench.budget.trained import AdaptOptions, Recipe, targeted
+
+BudgetPrecision = Literal["nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32"]
+BUDGET_PRECISIONS: tuple[BudgetPrecision, ...] = (
+    "nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32",
+)  # fmt: skip
+_BLOCK = 64  # weights that share a scale, Dettmers et al. 2023, section 3
+_SCALE_BLOCK = 256  # scales that share a scale of their own: double quantisation, likewise
+_CODE_BYTES = 16 * 4  # the 16 values a 4-bit weight can have
+_SCALE_CODE_BYTES = 256 * 4 + 4  # the values a quantised scale can have, and their mean
+_FLOAT = 4
+_ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
+_TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training.py`
+_LOW_RANK = ("lora", "dora", "adalora")
+SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
+LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One training step.
+
+    Attributes:
+        batch_size: Rows.
+        row_tokens: Positions of the longest row, shared prompt and answer included.
+        shared_tokens: Of these the same in all rows, run once; learned vectors count here.
+        given_tokens: Of these there as keys and values alone, which prefix tuning learns.
+        answer_tokens: Positions of a row whose loss is taken.
+        has_checkpointing: Whether only the inputs of layers are kept and the rest is computed
+            again (Chen et al. 2016, https://arxiv.org/abs/1604.06174). The workbench's own loop
+            does not do it.
+    """
+
+    batch_size: int = 8
+    row_tokens: int = 256
+    shared_tokens: int = 0
+    given_tokens: int = 0
+    answer_tokens: int = 1
+    has_checkpointing: bool = False
+
+    @property
+    def own_tokens(self) -> int:
+        """Positions of a row that are its own."""
+        return max(1, self.row_tokens - self.shared_tokens - self.given_tokens)
+
+    @property
+    def positions(self) -> int:
+        """Positions a step runs."""
+        return self.shared_tokens + self.batch_size * self.own_tokens
+
+    def with_vectors(self, vectors: int) -> "Workload":
+        """Return the workload with so many learned vectors before every row."""
+        longer, shared = self.row_tokens + vectors, self.shared_tokens + vectors
+        return replace(self, row_tokens=longer, shared_tokens=shared)
+
+    def with_states(self, states: int) -> "Workload":
+        """Return the workload with so many learned keys and values before every row."""
+        longer, given = self.row_tokens + states, self.given_tokens + states
+        return replace(self, row_tokens=longer, given_tokens=given)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a base lies in memory.
+
+    Attributes:
+        precision: Of the linear layers.
+        is_gpu: On a GPU what is not quantised is stored in 16 bits, on a processor in 32.
+    """
+
+    precision: BudgetPrecision
+    is_gpu: bool
+
+    @property
+    def element_bytes(self) -> int:
+        """Size of what is not quantised, and of the values between layers."""
+        if self.precision == "fp32":
+            return _FLOAT
+        return 2 if self.precision == "bf16" or self.is_gpu else _FLOAT
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the linear layers are stored in fewer bits than the rest."""
+        return self.precision not in ("bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes of a step's parts, and what is there at the moment that takes the most.
+
+    Attributes:
+        base: Weights of the base.
+        trained: Trained values in float32, and the copy of the best ones so far.
+        gradients: Of the trained values.
+        optimizer: Moments of AdamW.
+        activations: Kept between forward and backward pass; in use, keys and values.
+        working: What one layer, and the logits of the answers, take besides.
+    """
+
+    base: int
+    trained: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    working: int = 0
+
+    @property
+    def total(self) -> int:
+        """At the peak: gradients come as the backward pass gives activations back."""
+        return self.base + self.trained + self.optimizer + max(self.gradients, self.passing)
+
+    @property
+    def passing(self) -> int:
+        """What a step makes and gives back."""
+        return self.activations + self.working
+
+    @property
+    def learning(self) -> int:
+        """What training takes besides weights and activations: the rest of the peak."""
+        return self.total - self.base - self.trained - self.passing
+
+
+def base_bytes(shape: ModelShape, storage: Storage) -> int:
+    """Return the memory of a base's tensors: weights, scales of quantised ones, positions' angles.
+
+    Embeddings, norms, biases and output head are never quantised.
+    """
+    size = storage.element_bytes
+    rest = shape.embedding_parameters + shape.linear_biases + shape.norm_parameters
+    angles = 0 if shape.traits.has_positions else shape.head_width // 2 * _FLOAT * 2
+    weights = shape.layers * sum(
+        _matrix_bytes(linear.weights, linear.outputs, storage) for linear in shape.linears
+    )
+    return weights + rest * size + angles
+
+
+def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
+    if not storage.is_quantised:
+        return weights * storage.element_bytes
+    if storage.precision == "int8":
+        return weights + outputs * _FLOAT  # a scale for each output
+    scales = -(-weights // _BLOCK)
+    packed = -(-weights // 2) + _CODE_BYTES
+    if storage.precision.endswith("-single"):
+        return packed + scales * _FLOAT
+    return packed + scales + -(-scales // _SCALE_BLOCK) * _FLOAT + _SCALE_CODE_BYTES
+
+
+def mapped_bytes(shape: ModelShape, storage: Storage) -> int:
+    """Return how much of the weight file stays mapped into a process besides the base's tensors.
+
+    On a processor, tensors that are stored as in the file lie in the file's own pages, and those
+    pages keep the others company until the system needs the room. A process monitor counts them.
+    """
+    size = FILE_BYTES.get(shape.file_dtype or "", 0)
+    if storage.is_gpu or size != storage.element_bytes or not storage.is_quantised:
+        return 0
+    return shape.linear_weights * size
+
+
+def kv_bytes_per_token(shape: ModelShape, storage: Storage) -> int:
+    """Return the bytes of one position's keys and values in all layers."""
+    return 2 * shape.layers * shape.kv_width * storage.element_bytes
+
+
+def training_memory(
+    shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
+) -> MemoryEstimate:
+    """Return the memory of one training step of a method."""
+    trained = recipe.trained(shape, options)
+    kept = _layer_bytes(shape, storage, recipe, options, work)
+    activations = shape.layers * kept + _cast_weights(shape, storage, recipe)
+    activations -= _before_first_change(shape, storage, recipe, options, work)
+    if work.has_checkpointing:
+        entering = work.positions * shape.width * storage.element_bytes
+        activations = shape.layers * entering + kept
+    return MemoryEstimate(
+        base=base_bytes(shape, storage),
+        trained=2 * _FLOAT * trained,
+        gradients=_FLOAT * trained,
+        optimizer=_ADAM_BYTES * trained,
+        activations=activations + _head_bytes(shape, storage, work),
+        working=_working_bytes(shape, storage, work),
+    )
+
+
+def peak_memory(
+    shape: ModelShape,
+    storage: Storage,
+    recipe: Recipe,
+    options: AdaptOptions,
+    work: Workload,
+    *,
+    prefix_tokens: int,
+) -> MemoryEstimate:
+    """Return the memory of a training at its peak: a step, or an evaluation on dev in between."""
+    step = training_memory(shape, storage, recipe, options, work)
+    asking = asking_memory(shape, storage, prefix_tokens=prefix_tokens)
+    evaluation = replace(step, activations=asking.activations, working=asking.working, gradients=0)
+    return max(step, evaluation, key=lambda estimate: estimate.total)
+
+
+def asking_memory(shape: ModelShape, storage: Storage, *, prefix_tokens: int) -> MemoryEstimate:
+    """Return the memory of scoring a batch after a shared prefix."""
+    tokens = SCORING_TOKENS
+    layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.feed_forward)
+    logits = 2 * LOGIT_ROWS * shape.vocabulary * _FLOAT
+    return MemoryEstimate(
+        base=base_bytes(shape, storage),
+        activations=(prefix_tokens + tokens) * kv_bytes_per_token(shape, storage) // shape.layers
+        + prefix_tokens * kv_bytes_per_token(shape, storage),
+        working=layer + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
+    )
+
+
+def _layer_bytes(
+    shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
+) -> int:
+    """Return what one layer keeps for the backward pass."""
+    size, positions, traits = storage.element_bytes, work.positions, shape.traits
+    norms = traits.layer_norms * shape.width * (_FLOAT if traits.norm_vectors == 1 else size)
+    if traits.has_head_norms:
+        norms += (shape.query_width + shape.kv_width) * _FLOAT
+    forward = traits.activation_copies * shape.feed_forward * size
+    quantised = _read_widths(shape) * size if storage.precision == "int8" else 0
+    return (
+        positions * (norms + forward + quantised)
+        + _attention_bytes(shape, storage, work)
+        + positions * _change_bytes(shape, storage, recipe, options)
+    )
+
+
+def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
+    """Return what attention keeps: its four operands, the mask as numbers, and normalisers.
+
+    On a processor queries of a group share keys, and rows of a batch are attended apart, each
+    with its copy of the shared prefix. On a GPU keys and values are repeated for every query head.
+    """
+    size, positions = storage.element_bytes, work.positions
+    queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
+    rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
+    if storage.is_gpu:
+        is_one_row = positions <= _TREE_TOKENS and not work.given_tokens
+        mask = positions**2 if is_one_row else rows * own * seen
+        keys = positions if is_one_row else rows * seen
+        return queries + 2 * keys * shape.query_width * size + mask * size
+    groups = shape.heads // shape.kv_heads
+    keys = rows * seen + (positions if work.shared_tokens else 0)
+    mask = groups * (rows * own * seen + work.shared_tokens**2)
+    return queries + 2 * keys * shape.kv_width * size + mask * size
+
+
+def _change_bytes(
+    shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions
+) -> int:
+    """Return what a method's own change of a layer keeps per position."""
+    if recipe.name in _LOW_RANK:
+        layers = targeted(shape, options)
+        rank = options.init_rank if recipe.name == "adalora" else options.rank
+        if storage.element_bytes == _FLOAT:  # what several layers read is kept once
+            read = sum({linear.reads: linear.inputs for linear in layers}.values())
+        else:  # each makes a float32 copy of its own
+            read = sum(linear.inputs for linear in layers)
+        written = sum(linear.outputs for linear in layers) if recipe.name == "dora" else 0
+        return (read + rank * len(layers) + written) * _FLOAT
+    if recipe.name == "ia3":
+        return (2 * shape.kv_width + shape.feed_forward) * storage.element_bytes
+    if recipe.name == "bottleneck_adapter":
+        one = shape.width + options.bottleneck
+        return options.bottleneck_places * one * _FLOAT
+    if recipe.is_full:
+        norms = shape.traits.layer_norms * shape.width
+        return (_read_widths(shape) + norms) * storage.element_bytes
+    return 0
+
+
+def _before_first_change(
+    shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
+) -> int:
+    """Return what the first layer need not keep, since nothing before it is trained."""
+    if recipe.kind != "weights" or recipe.is_full:
+        return 0
+    norm = work.positions * shape.width * _FLOAT
+    is_late = recipe.name == "bottleneck_adapter" or (
+        recipe.name in _LOW_RANK and options.targets == "mlp"
+    )
+    return norm + (_attention_bytes(shape, storage, work) if is_late else 0)
+
+
+def _cast_weights(shape: ModelShape, storage: Storage, recipe: Recipe) -> int:
+    """Return the 16-bit copies of trained float32 weights that the products are made with."""
+    return shape.linear_weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
+
+
+def _read_widths(shape: ModelShape) -> int:
+    """Return the widths of what the linear layers read, each thing once."""
+    return sum({linear.reads: linear.inputs for linear in shape.linears}.values())
+
+
+def _head_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
+    """Return what the last norm and the loss keep; a 16-bit head is copied to float32 for it."""
+    answers = work.batch_size * work.answer_tokens
+    norm = work.positions * shape.width * _FLOAT
+    return norm + answers * shape.vocabulary * _FLOAT + _head_copy(shape, storage)
+
+
+def _head_copy(shape: ModelShape, storage: Storage) -> int:
+    return 0 if storage.element_bytes == _FLOAT else shape.vocabulary * shape.width * _FLOAT
+
+
+def _one_matrix(shape: ModelShape, storage: Storage) -> int:
+    """Return the largest matrix as it is restored for a product."""
+    if not storage.is_quantised:
+        return 0
+    return max(linear.weights for linear in shape.linears) * storage.element_bytes
+
+
+def _working_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
+    """Return logits with their gradient, a restored matrix, and gradients inside one layer."""
+    answers = work.batch_size * work.answer_tokens
+    logits = 2 * answers * shape.vocabulary * _FLOAT
+    inside = work.positions * 3 * shape.feed_forward * storage.element_bytes
+    return logits + inside + _one_matrix(shape, storage)

@@ -1,0 +1,192 @@
+"""The plan: what each method costs for one model on one device, and which ones fit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from workbench.budget.known import Device
+from workbench.budget.memory import (
+    BudgetPrecision,
+    MemoryEstimate,
+    Storage,
+    Workload,
+    asking_memory,
+    base_bytes,
+    kv_bytes_per_token,
+    peak_memory,
+)
+from workbench.budget.shape import ModelShape
+from workbench.budget.trained import RECIPES, AdaptOptions, Recipe
+
+_WITH_VECTORS = ("prompt_tuning", "p_tuning")  # their vectors run through the layers as tokens do
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody wants to know.
+
+    Attributes:
+        shape: The model.
+        device: Where it has to fit.
+        precision: Of the base.
+        options: Sizes of what is trained.
+        work: One training step.
+        steps: Of a training.
+        tasks: Tasks to train for, each with a result of its own.
+        versions: Results that have to answer from one device at the same time.
+    """
+
+    shape: ModelShape
+    device: Device
+    precision: BudgetPrecision = "nf4"
+    options: AdaptOptions = field(default_factory=AdaptOptions)
+    work: Workload = field(default_factory=Workload)
+    steps: int = 300
+    tasks: int = 1
+    versions: int = 1
+
+    @property
+    def storage(self) -> Storage:
+        """How the base lies in memory."""
+        return Storage(self.precision, self.device.is_gpu)
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """What one method costs.
+
+    Attributes:
+        recipe: The method.
+        trained: Parameters it trains.
+        memory: At `batch_size`, at the moment that takes the most.
+        batch_size: The largest batch up to the wanted one that fits; the wanted one if none does.
+        fits: Whether any batch fits.
+        stored_bytes: Size of one result's file.
+        extra_tokens: Positions it adds to every prompt.
+        flops: Of the training, see `training_flops`.
+        seconds: Of the training at the device's assumed speed; None where nothing is trained.
+    """
+
+    recipe: Recipe
+    trained: int
+    memory: MemoryEstimate
+    batch_size: int
+    fits: bool
+    stored_bytes: int
+    extra_tokens: int
+    flops: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All methods for one question, in the order of the catalog of recipes."""
+
+    question: Question
+    rows: tuple[MethodPlan, ...]
+
+    def row(self, name: str) -> MethodPlan:
+        """Return the plan of a method."""
+        return next(row for row in self.rows if row.recipe.name == name)
+
+
+def make_plan(question: Question, methods: Sequence[str] = tuple(RECIPES)) -> Plan:
+    """Return what the methods cost."""
+    return Plan(question, tuple(_plan_method(question, RECIPES[name]) for name in methods))
+
+
+def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
+    shape, options = question.shape, question.options
+    trained = recipe.trained(shape, options)
+    batch_size, memory = _largest_batch(question, recipe)
+    work = workload_of(question, recipe, batch_size)
+    # Smaller batches take more steps to see as many rows.
+    steps = question.steps * question.work.batch_size / batch_size
+    flops = steps * training_flops(shape, recipe, options, work) if recipe.trains else 0.0
+    speed = question.device.teraflops * 1e12 * question.device.utilisation
+    return MethodPlan(
+        recipe=recipe,
+        trained=trained,
+        memory=memory,
+        batch_size=batch_size,
+        fits=memory.total <= question.device.usable_bytes,
+        stored_bytes=recipe.stored_bytes(shape, options),
+        extra_tokens=extra_tokens(question, recipe),
+        flops=flops,
+        seconds=flops / speed if recipe.trains else None,
+    )
+
+
+def extra_tokens(question: Question, recipe: Recipe) -> int:
+    """Return the positions a method adds before every row when it is used."""
+    if recipe.name == "few_shot":
+        return question.options.demonstrations * question.work.own_tokens
+    return question.options.num_virtual_tokens if recipe.kind == "vectors" else 0
+
+
+def workload_of(question: Question, recipe: Recipe, batch_size: int) -> Workload:
+    """Return a training step of a method at a batch size."""
+    work = replace(question.work, batch_size=batch_size)
+    if recipe.name in _WITH_VECTORS:
+        return work.with_vectors(question.options.num_virtual_tokens)
+    if recipe.name == "prefix_tuning":
+        return work.with_states(question.options.num_virtual_tokens)
+    return work
+
+
+def _largest_batch(question: Question, recipe: Recipe) -> tuple[int, MemoryEstimate]:
+    """Return the largest batch up to the wanted one that fits, else the wanted one; by halving."""
+    shape, storage = question.shape, question.storage
+    wanted = question.work.batch_size
+    prefix = extra_tokens(question, recipe)
+    if not recipe.trains:
+        return wanted, asking_memory(shape, storage, prefix_tokens=prefix)
+
+    def memory_at(batch_size: int) -> MemoryEstimate:
+        work = workload_of(question, recipe, batch_size)
+        return peak_memory(shape, storage, recipe, question.options, work, prefix_tokens=prefix)
+
+    size = wanted
+    while size > 1 and memory_at(size).total > question.device.usable_bytes:
+        size //= 2
+    found = memory_at(size)
+    return (size, found) if found.total <= question.device.usable_bytes else (1, found)
+
+
+def training_flops(
+    shape: ModelShape, recipe: Recipe, options: AdaptOptions, work: Workload
+) -> float:
+    """Return the floating-point operations of one training step.
+
+    Per position 2 N forward and 2 N for the gradients of the activations, which pass through the
+    frozen base whatever is trained; 2 N more where its own weights are (Kaplan et al. 2020,
+    https://arxiv.org/abs/2001.08361, section 2.1). Attention: 4 x layers x query width x length
+    forward and twice that backward (Chowdhery et al. 2022, https://arxiv.org/abs/2204.02311,
+    appendix B). Added weights take 6 per parameter and position. Full fine-tuning is counted at
+    6 N; the workbench runs the frozen base beside it, which adds 2 N.
+    """
+    passes = 3 if recipe.is_full else 2
+    forward = 2 * shape.linear_weights
+    attention = 4 * shape.layers * shape.query_width * work.row_tokens
+    again = forward + attention if work.has_checkpointing else 0
+    own = 6 * recipe.trained(shape, options) if recipe.kind == "weights" else 0
+    own = 0 if recipe.is_full else own
+    answers = work.batch_size * work.answer_tokens
+    head = 4 * answers * shape.vocabulary * shape.width
+    return float(work.positions * (passes * forward + 3 * attention + again + own) + head)
+
+
+def serving_bytes(question: Question, row: MethodPlan) -> int:
+    """Return what answering with all versions at once takes: one base, every result, the texts.
+
+    Full fine-tuning has 16-bit weights for each version.
+    """
+    shape, storage = question.shape, question.storage
+    length = question.work.row_tokens + row.extra_tokens
+    texts = question.versions * length * kv_bytes_per_token(shape, storage)
+    base = base_bytes(shape, storage)
+    return base + question.versions * row.stored_bytes + texts
+
+
+def kept_bytes(question: Question, row: MethodPlan) -> int:
+    """Return the disk space of the results for all tasks."""
+    return question.tasks * row.stored_bytes

@@ -1,0 +1,58 @@
+"""`workbench merge`: a run's weight adapter merged into a plain copy of the base, as an export."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+from workbench.commands.stored_runs import find_stored_run
+from workbench.errors import ConfigError, StoreError, unknown_name
+from workbench.models.adapter_import import read_adapter
+from workbench.models.loading import load_base
+from workbench.models.merging import save_merged
+from workbench.models.peft_changes import adapter_of
+
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def run(target: str, out: Path, *, dtype: str, runs: Path) -> None:
+    """Write the merged model.
+
+    Raises:
+        ConfigError: no such dtype, other weights of the base, or the folder is not empty.
+        ModelError: what the run learned is no change of weights.
+        StoreError: no such finished run.
+    """
+    if dtype not in _DTYPES:
+        raise ConfigError(f"--dtype: {unknown_name('dtype', dtype, _DTYPES)}")
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {out}: is not empty. Name a new folder; nothing is overwritten.")
+    console = Console()
+    transformers_logging.disable_progress_bar()
+    found = find_stored_run(target, runs)
+    if found is None or found.record.status != "finished":
+        raise StoreError(
+            f"{target}: no finished run of that name below {runs}. Give its folder or id; "
+            "workbench runs lists them."
+        )
+    adapter, base = read_adapter(found.adapter_folder), found.spec.base
+    with console.status("loading base model …"):
+        loaded = load_base(
+            base["name"], precision=base["precision"], compute_dtype="float32", device="cpu"
+        )
+    if loaded.info.identity != base["identity"]:
+        raise ConfigError(
+            f"{found.record.run_id}: was trained on other weights of '{base['name']}' than those "
+            "found here. Merge it where it was trained."
+        )
+    with console.status("merging …"):
+        changes = adapter_of(adapter, loaded.model, base_name=base["name"])
+        save_merged(loaded, changes, out, _DTYPES[dtype])
+    console.print(
+        f"{out}: '{base['name']}' restored from {base['precision']} with {found.record.run_id} "
+        f"merged in, stored in {dtype}. Use it as a base: workbench compare --model {out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

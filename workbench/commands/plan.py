@@ -1,0 +1,151 @@
+"""`workbench plan`: what each method would cost on a model and a device, and which one to try."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from workbench.analysis.display import NOTHING, byte_size, number
+from workbench.budget.advice import Advice, advise, gibibytes
+from workbench.budget.asked import ask, find_device
+from workbench.budget.measured import Measured, measured_costs, runs_below
+from workbench.budget.plan import MethodPlan, Plan, make_plan
+from workbench.budget.sources import find_shape
+from workbench.errors import StoreError
+
+_HOUR = 3600
+_COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
+
+
+def run(
+    model: str,
+    *,
+    device: str,
+    memory: float | None,
+    precision: str,
+    targets: str,
+    checkpointing: bool,
+    numbers: Mapping[str, int],
+    runs: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the plan and the recommendation."""
+    shape = find_shape(model)
+    if not device and memory is None:
+        device = "cpu"
+    place = find_device(device, memory, own_memory_bytes=psutil.virtual_memory().total)
+    question = ask(
+        shape,
+        place,
+        precision=precision,
+        targets=targets,
+        has_checkpointing=checkpointing,
+        numbers=numbers,
+    )
+    plan = make_plan(question)
+    advice = advise(plan)
+    if runs is not None and not runs.is_dir():
+        raise StoreError(f"{runs}: no such folder. Runs are made by: workbench compare")
+    measured = measured_costs(runs_below(runs), shape) if runs is not None else {}
+    if as_json:
+        text = json.dumps(_as_data(plan, advice, measured), indent=2)
+        Console().print(text, highlight=False, markup=False, soft_wrap=True)
+        return
+    _print(plan, advice, measured)
+
+
+def time_text(seconds: float | None) -> str:
+    """Return "40 s", "12 min" or "3.5 h"."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < _HOUR else f"{seconds / _HOUR:,.1f} h"
+
+
+def _print(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> None:
+    console, question = Console(), plan.question
+    shape, device, work = question.shape, question.device, question.work
+    console.print(
+        f"{shape.name} · {shape.parameters / 1e9:,.2f} billion parameters · {question.precision} · "
+        f"{device.title} · batch {work.batch_size} x {work.row_tokens} tokens · "
+        f"{question.steps} steps",
+        highlight=False,
+        markup=False,
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (*_COLUMNS, *(("measured",) if measured else ())):
+        table.add_column(column, overflow="fold")
+    for row in plan.rows:
+        found = [_measured_text(measured.get(row.recipe.name))] if measured else []
+        table.add_row(*_cells(row), *found)
+    console.print(table, highlight=False, markup=False)
+    console.print(f"\n{advice.headline}", style="bold", highlight=False, markup=False)
+    for reason in advice.reasons:
+        console.print(f"- {reason}", highlight=False, markup=False)
+    console.print(
+        f"\nConfig: {shape.source}. Speed: {device.source}, {device.utilisation:.0%} of it. "
+        "Estimates; a process also holds its libraries.",
+        style="dim",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _cells(row: MethodPlan) -> tuple[str, ...]:
+    trains = row.recipe.trains
+    return (
+        row.recipe.name,
+        number(row.trained) if trains else NOTHING,
+        byte_size(row.stored_bytes) if trains else NOTHING,
+        gibibytes(row.memory.total),
+        str(row.batch_size) if trains else NOTHING,
+        "yes" if row.fits else "no",
+        time_text(row.seconds),
+    )
+
+
+def _measured_text(found: Measured | None) -> str:
+    if found is None:
+        return NOTHING
+    peak = NOTHING if found.peak_memory_bytes is None else gibibytes(found.peak_memory_bytes)
+    runs = "1 run" if found.runs == 1 else f"{found.runs} runs"
+    return f"{peak}, {time_text(found.train_seconds)} ({runs})"
+
+
+def _as_data(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> dict[str, Any]:
+    question = plan.question
+    rows = [
+        {
+            "method": row.recipe.name,
+            "changes": row.recipe.kind,
+            "trained_parameters": row.trained,
+            "formula": row.recipe.formula,
+            "stored_bytes": row.stored_bytes,
+            "memory_bytes": asdict(row.memory) | {"total": row.memory.total},
+            "batch_size": row.batch_size,
+            "fits": row.fits,
+            "extra_tokens": row.extra_tokens,
+            "training_flops": row.flops,
+            "train_seconds": row.seconds,
+            "measured": asdict(measured[row.recipe.name]) if row.recipe.name in measured else None,
+        }
+        for row in plan.rows
+    ]
+    return {
+        "model": asdict(question.shape) | {"parameters": question.shape.parameters},
+        "device": asdict(question.device) | {"usable_bytes": question.device.usable_bytes},
+        "precision": question.precision,
+        "options": asdict(question.options),
+        "workload": asdict(question.work),
+        "steps": question.steps,
+        "tasks": question.tasks,
+        "versions": question.versions,
+        "methods": rows,
+        "advice": asdict(advice),
+    }

@@ -1,0 +1,53 @@
+"""A sheet in the terminal: its headline and tables."""
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from workbench.analysis.display import NOTHING
+from workbench.analysis.sheet import Sheet
+from workbench.analysis.vectors.reading import Cell, Table
+
+_GAP = 2  # between two columns
+
+
+def print_sheet(console: Console, sheet: Sheet) -> None:
+    """Print headline and tables, of each as many columns as fit side by side."""
+    console.print()
+    console.print(Text(sheet.headline))
+    for table in sheet.tables:
+        columns = _fitting(table, console.width)
+        console.print()
+        console.print(_rich_table(table, columns))
+        if columns < len(table.columns):
+            left_out = ", ".join(table.columns[columns:])
+            console.print(f"not shown here: {left_out}", style="dim", markup=False)
+
+
+def _fitting(table: Table, width: int) -> int:
+    """Return how many columns fit; all of them where not even two do, folded then."""
+    needed = [
+        _GAP + max(len(_text(cell)) for cell in (name, *(row[place] for row in table.rows)))
+        for place, name in enumerate(table.columns)
+    ]
+    fitting = [n for n in range(1, len(needed) + 1) if sum(needed[:n]) <= width + _GAP]
+    return max(fitting, default=0) if len(fitting) > 1 else len(needed)
+
+
+def _rich_table(table: Table, columns: int) -> RichTable:
+    shown = RichTable(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+    )
+    for column in table.columns[:columns]:
+        shown.add_column(Text(column), overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(_text(cell)) for cell in row[:columns]))
+    return shown
+
+
+def _text(cell: Cell) -> str:
+    return NOTHING if cell is None else str(cell)

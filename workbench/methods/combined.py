@@ -1,0 +1,121 @@
+"""Combined: adapters that were trained apart, put together without further training.
+
+Changes of weights are added, or merged by SVD, TIES or DARE (see `workbench.models.merging`). Soft
+prompts are put one behind the other, or averaged: Vu et al. 2021, https://arxiv.org/abs/2110.07904,
+find prompts of related tasks close enough for that to mean something.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from workbench.errors import ConfigError
+from workbench.methods.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.methods.learning import read_learned_vectors
+from workbench.models.adapter_import import read_adapter
+from workbench.models.base import Prefix
+from workbench.models.merging import WAYS, check_weights, combine
+from workbench.models.peft_changes import adapter_of
+from workbench.options import option
+from workbench.tasks.base import Task
+
+_VECTOR_WAYS = ("concatenation", "average")
+_BYTES = 4  # of a float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combined:
+    """Answer with several trained adapters at once."""
+
+    family: ClassVar[Family] = "weights"
+    summary: ClassVar[str] = "adapters trained apart, put together"
+
+    adapters: str | None = option(None, help="Adapter folders in PEFT's format, comma-separated.")
+    weights: str = option("", help="A factor for each, comma-separated; empty: 1 for each.")
+    way: str = option(
+        "linear",
+        choices=(*WAYS, *_VECTOR_WAYS),
+        help="How: of weights linear, svd, ties or dare; of soft prompts concatenation or average.",
+    )
+    rank: int = option(16, minimum=1, maximum=512, help="Directions kept; not used by linear.")
+    density: float = option(
+        0.5, minimum=0.01, maximum=0.99, help="Share of entries that TIES and DARE keep."
+    )
+
+    def fit(self, context: FitContext) -> FittedMethod:
+        """Return the method with the adapters put together.
+
+        Raises:
+            ConfigError: fewer than two adapters, or a way that does not fit what they are.
+            ModelError: an adapter cannot be read, or does not fit the base.
+        """
+        folders = [Path(part.strip()) for part in (self.adapters or "").split(",") if part.strip()]
+        if len(folders) < 2:
+            raise ConfigError(
+                f"methods.combined.adapters: {len(folders)} given, two or more are needed, "
+                "comma-separated. Example: runs/a/adapter,runs/b/adapter"
+            )
+        kinds = {read_adapter(folder).summary.kind for folder in folders}
+        if self.way in _VECTOR_WAYS:
+            return self._vectors(context, folders, kinds)
+        if kinds & {"prompt_tuning", "prefix_tuning"}:
+            raise ConfigError(
+                f"methods.combined.way: '{self.way}' is for changes of weights, and among the "
+                f"adapters are {', '.join(sorted(kinds))}. Use one of: {', '.join(_VECTOR_WAYS)}."
+            )
+        engine = context.engine
+        changes = [
+            adapter_of(read_adapter(f), engine.forward.model, base_name=engine.info.name)
+            for f in folders
+        ]
+        adapter = combine(
+            changes,
+            check_weights(self.weights, len(folders), where="methods.combined.weights"),
+            dict(engine.forward.model.named_modules()),
+            way=self.way,
+            rank=self.rank,
+            density=self.density,
+            seed=context.seed,
+        )
+        engine.adapters.add(context.adapter_name, adapter)
+        start = context.encoder.start()
+        size = sum(parameter.numel() for parameter in adapter.parameters().values())
+        cost = TrainedCost(0, size * _BYTES)
+        return FittedMethod(
+            context.encoder, start, start.prefix, adapter=context.adapter_name, cost=cost
+        )
+
+    def restore(self, context: FitContext, folder: Path) -> FittedMethod:
+        """Put them together again; a run stores no copy."""
+        return self.fit(context)
+
+    def labelled_examples(self, task: Task) -> int:
+        """Return 0: nothing is trained here."""
+        return 0
+
+    def _vectors(
+        self, context: FitContext, folders: list[Path], kinds: set[str]
+    ) -> FittedMethod:
+        if kinds != {"prompt_tuning"}:
+            raise ConfigError(
+                f"methods.combined.way: '{self.way}' is for soft prompts, and the adapters are "
+                f"{', '.join(sorted(kinds))}. Use one of: {', '.join(WAYS)}."
+            )
+        prompts = [read_learned_vectors(context, folder) for folder in folders]
+        factors = check_weights(self.weights, len(folders), where="methods.combined.weights")
+        vectors = torch.cat(prompts)
+        if self.way == "average":
+            lengths = {len(prompt) for prompt in prompts}
+            if len(lengths) > 1 or sum(factors) == 0:
+                raise ConfigError(
+                    f"methods.combined.way: an average needs prompts of one length and factors "
+                    f"that do not cancel; lengths are {sorted(lengths)}. Use concatenation."
+                )
+            weighted = [prompt * factor for prompt, factor in zip(prompts, factors, strict=True)]
+            vectors = torch.stack(weighted).sum(0) / sum(factors)
+        start = context.encoder.start()
+        prefix = Prefix((start.head_ids, vectors.to(context.engine.forward.device)))
+        cost = TrainedCost(0, vectors.numel() * _BYTES)
+        return FittedMethod(context.encoder, start, prefix, cost=cost)

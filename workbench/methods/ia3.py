@@ -1,0 +1,60 @@
+"""IA3: learned factors for keys, values and the inner states of the MLP.
+
+Source: Liu et al. 2022, https://arxiv.org/abs/2205.05638, section 3.3.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from peft import IA3Config, TaskType
+
+from workbench.methods.base import FitContext, FittedMethod
+from workbench.methods.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.models.adapters import WeightAdapter
+from workbench.models.catalog import hub_id_of
+from workbench.models.layer_changes import ScalingChange
+from workbench.models.layers import linear_layers
+from workbench.models.peft_changes import save_adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ia3(PeftWeightTraining):
+    """Learn one factor for each key, value and inner feature; all start at 1."""
+
+    summary: ClassVar[str] = "factors for keys, values and inner states"
+    default_rate: ClassVar[float] = 1e-2
+
+    def new_adapter(self, context: FitContext) -> WeightAdapter:
+        """Return factors of one."""
+        outputs, inputs = self._layers(context)
+        changes = {name: torch.ones(sizes_of(layer)[1], 1) for name, layer in outputs.items()}
+        changes |= {name: torch.ones(1, sizes_of(layer)[0]) for name, layer in inputs.items()}
+        return WeightAdapter({name: ScalingChange(ones) for name, ones in changes.items()})
+
+    def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
+        """Write the factors in PEFT's format."""
+        outputs, inputs = self._layers(context)
+        config = IA3Config(
+            task_type=TaskType.CAUSAL_LM,
+            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            target_modules=target_names(outputs | inputs),
+            feedforward_modules=target_names(inputs),
+        )
+        save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)
+
+    def num_trainable(self, context: FitContext) -> int:
+        """Return the widths of keys, values and the MLP's inner states over all layers."""
+        outputs, inputs = self._layers(context)
+        return sum(sizes_of(layer)[1] for layer in outputs.values()) + sum(
+            sizes_of(layer)[0] for layer in inputs.values()
+        )
+
+    @staticmethod
+    def _layers(
+        context: FitContext,
+    ) -> tuple[dict[str, torch.nn.Module], dict[str, torch.nn.Module]]:
+        """Return the layers whose outputs are scaled, and those whose inputs are."""
+        model = context.engine.forward.model
+        return linear_layers(model, "keys_values"), linear_layers(model, "mlp_output")

@@ -1,0 +1,167 @@
+"""Changes of weights made one: several into one, or one into a plain copy of the model.
+
+Sources of the ways to combine: Ilharco et al. 2022 (task arithmetic),
+https://arxiv.org/abs/2212.04089; Yadav et al. 2023 (TIES), https://arxiv.org/abs/2306.01708; Yu et
+al. 2023 (DARE), https://arxiv.org/abs/2311.03099. TIES and DARE are PEFT's, applied to whole changes
+of weights instead of to A and B apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft.utils import merge_utils
+
+from workbench.errors import ConfigError, ModelError
+from workbench.models.adapters import LayerChange, WeightAdapter
+from workbench.models.layer_changes import LowRankChange, weight_of
+from workbench.models.layers import linear_layers
+from workbench.models.loading import LoadedBase, load_weights
+from workbench.models.weights import find_weights
+
+WAYS = ("linear", "svd", "ties", "dare_linear", "dare_ties")
+Way = Literal["linear", "svd", "ties", "dare_linear", "dare_ties"]
+
+
+def changed_weight(layer: torch.nn.Module, change: LayerChange | None) -> torch.Tensor:
+    """Return the weight (out, in) that stands for a layer and its change, in float32.
+
+    Raises:
+        ModelError: the change is no change of a weight.
+    """
+    weight = weight_of(layer)
+    if change is None:
+        return weight
+    if not change.is_weight_change:
+        raise ModelError(
+            f"{type(change).__name__.strip('_')}: acts beside the weights and cannot be merged "
+            "into them. Merge LoRA, DoRA, AdaLoRA or IA3."
+        )
+    bias = getattr(layer, "bias", None)
+    offset = torch.zeros(len(weight)).to(weight) if bias is None else bias.float()
+    with torch.no_grad():
+        inputs = torch.eye(weight.shape[1]).to(weight)[None]
+        inputs = change.input(inputs) if change.changes_input else inputs
+        outputs = change.output(layer, inputs, inputs @ weight.T + offset)
+    return (outputs[0] - offset).T
+
+
+def combine(
+    adapters: Sequence[WeightAdapter],
+    weights: Sequence[float],
+    layers: Mapping[str, torch.nn.Module],
+    *,
+    way: Way,
+    rank: int,
+    density: float,
+    seed: int,
+) -> WeightAdapter:
+    """Return one adapter of low rank that stands for several.
+
+    Args:
+        adapters: Each a change of weights; a layer that only some change counts as unchanged there.
+        weights: One factor per adapter.
+        layers: Modules of the base by name.
+        way: "linear" adds the weighted changes and keeps all their directions; the others leave
+            the `rank` leading directions of what they make.
+        rank: See there; at most what a layer has.
+        density: Share of each change's entries that TIES and DARE keep.
+        seed: Of what DARE drops.
+
+    Raises:
+        ModelError: an adapter is no change of weights.
+    """
+    names = sorted({name for adapter in adapters for name in adapter.changes})
+    changes: dict[str, LayerChange] = {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for name in names:
+            parts = [adapter.changes.get(name) for adapter in adapters]
+            if way == "linear" and all(isinstance(p, LowRankChange | None) for p in parts):
+                found = [p for p in parts if isinstance(p, LowRankChange)]
+                factors = [w for p, w in zip(parts, weights, strict=True) if p is not None]
+                if all(type(p) is LowRankChange for p in found):
+                    changes[name] = _stacked(found, factors)
+                    continue
+            base = weight_of(layers[name])
+            deltas = [changed_weight(layers[name], part) - base for part in parts]
+            changes[name] = _leading(_COMBINED[way](deltas, torch.tensor(weights), density), rank)
+    return WeightAdapter(changes)
+
+
+def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: torch.dtype) -> None:
+    """Write the base with an adapter merged in as a plain model that needs nothing else.
+
+    A quantised base is restored from its precision first, because that is what the adapter was
+    trained on; merging into quantised weights would round the change away.
+
+    Args:
+        base: What the adapter was trained on; it stays as it is.
+        adapter: Merged.
+        folder: Gets safetensors, config and tokenizer.
+        dtype: Of what is stored.
+
+    Raises:
+        ModelError: the adapter acts beside the weights.
+    """
+    source = find_weights(base.info.name)
+    plain = load_weights(source, name=base.info.name, precision="fp32", device="cpu").model
+    with torch.no_grad():
+        for name, layer in linear_layers(base.model).items():
+            merged = changed_weight(layer, adapter.changes.get(name)).cpu()
+            target = plain.get_submodule(name).get_parameter("weight")
+            target.copy_(merged if merged.shape == target.shape else merged.T)
+    plain.to(dtype).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+
+
+def check_weights(text: str, count: int, *, where: str) -> list[float]:
+    """Return the factors in a comma-separated text; ones where it is empty.
+
+    Raises:
+        ConfigError: no numbers, or another count.
+    """
+    try:
+        found = [float(part) for part in text.split(",")] if text.strip() else [1.0] * count
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise ConfigError(
+            f"{where}: {text!r} is not {count} comma-separated numbers, one for each adapter. "
+            "Example: 1,0.5"
+        )
+    return found
+
+
+def _stacked(changes: Sequence[LowRankChange], factors: Sequence[float]) -> LowRankChange:
+    """Return the weighted sum of low-rank changes exactly: their A and B side by side."""
+    pairs = [change.matrices for change in changes]
+    a = torch.cat([a for a, _ in pairs])
+    b = torch.cat(
+        [b * change.scaling * factor
+         for (_, b), change, factor in zip(pairs, changes, factors, strict=True)],
+        dim=1,
+    )  # fmt: skip
+    return LowRankChange(a.clone(), b.clone(), 1.0)
+
+
+def _leading(delta: torch.Tensor, rank: int) -> LowRankChange:
+    """Return the best approximation of a change (out, in) by `rank` directions."""
+    left, values, right = torch.linalg.svd(delta, full_matrices=False)
+    roots = values[:rank].sqrt()
+    return LowRankChange(roots[:, None] * right[:rank], left[:, :rank] * roots, 1.0)
+
+
+def _sum(deltas: list[torch.Tensor], weights: torch.Tensor, _density: float) -> torch.Tensor:
+    total: torch.Tensor = merge_utils.task_arithmetic(deltas, weights)
+    return total
+
+
+_COMBINED: dict[str, Callable[[list[torch.Tensor], torch.Tensor, float], torch.Tensor]] = {
+    "linear": _sum,
+    "svd": _sum,
+    "ties": merge_utils.ties,
+    "dare_linear": merge_utils.dare_linear,
+    "dare_ties": merge_utils.dare_ties,
+}

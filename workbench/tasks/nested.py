@@ -1,0 +1,50 @@
+"""Training splits of growing size, each contained in the next: one labelled budget N at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from workbench.errors import ConfigError
+from workbench.tasks.base import Sample, Task
+
+
+def with_train_size(task: Task, size: int, *, seed: int) -> Task:
+    """Return the task with `size` of its training samples, balanced by label as far as possible.
+
+    The first `size` of one seeded order are taken, so that a smaller split is contained in every
+    larger one, and kept in the order of the whole split, so that all of them are the task itself.
+
+    Args:
+        task: Its dev and test splits stay.
+        size: From 0 to the size of its training split.
+        seed: Of the order.
+
+    Raises:
+        ConfigError: the training split has fewer samples.
+    """
+    if not 0 <= size <= len(task.train):
+        raise ConfigError(
+            f"{size} training examples wanted, the training split of '{task.name}' has "
+            f"{len(task.train)}. Use 0 to {len(task.train)}, or more training data."
+        )
+    kept = sorted(nested_order(task.train, task.labels, seed=seed)[:size])
+    return replace(task, train=tuple(task.train[position] for position in kept))
+
+
+def nested_order(samples: tuple[Sample, ...], labels: tuple[str, ...], *, seed: int) -> list[int]:
+    """Return the positions of the samples in a random order in which the labels take turns.
+
+    A label that runs out leaves its turns to the others; without labels the order is random alone.
+    """
+    generator = np.random.default_rng(seed)
+    order = [int(position) for position in generator.permutation(len(samples))]
+    if not labels:
+        return order
+    first = [labels[number] for number in generator.permutation(len(labels))]
+    turn_of = dict.fromkeys(labels, 0)
+    turns = {}
+    for position in order:
+        label = samples[position].target
+        turns[position] = (turn_of[label], first.index(label))
+        turn_of[label] += 1
+    return sorted(order, key=turns.__getitem__)

@@ -1,0 +1,169 @@
+"""The tab for those who have not begun: what each method would cost, and which one to try."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+import psutil
+
+from workbench.analysis.display import NOTHING
+from workbench.budget.advice import advise, gibibytes
+from workbench.budget.asked import NUMBERS, ask, find_device
+from workbench.budget.figure import memory_plot
+from workbench.budget.known import DEVICES, KNOWN_SHAPES
+from workbench.budget.measured import Measured, measured_costs
+from workbench.budget.memory import BUDGET_PRECISIONS
+from workbench.budget.plan import MethodPlan, Plan, make_plan
+from workbench.budget.sources import find_shape, known_model
+from workbench.budget.trained import TARGETS
+from workbench.ui.context import AppContext, shows_problem
+from workbench.ui.rendering import render
+from workbench.ui.setup import Setup
+
+_ANY = "any"  # a GPU of which only the memory is known
+_PLACES = [
+    ("this machine's processor", "cpu"),
+    *((device.title, device.name) for device in DEVICES.values()),
+    ("another GPU", _ANY),
+]
+_LABELS = {
+    "batch_size": "Batch",
+    "length": "Tokens of a row",
+    "steps": "Steps",
+    "rank": "Rank",
+    "num_virtual_tokens": "Learned vectors",
+    "demonstrations": "Demonstrations",
+    "tasks": "Tasks",
+    "versions": "Versions answering at once",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method as the table shows it; None is shown as a dash."""
+
+    name: str
+    formula: str
+    fits: bool
+    memory: str
+    batch_size: int | None
+    trained: int | None
+    stored_bytes: int | None
+    extra_tokens: int
+    seconds: float | None
+    measured_memory: str
+    measured_seconds: float | None
+
+
+@shows_problem
+def on_plan(
+    context: AppContext,
+    *,
+    token: object,
+    base: object,
+    place: object,
+    gib: object,
+    bits: object,
+    targets: object,
+    checkpointing: object,
+    **numbers: object,
+) -> str:
+    """Return the plan as a page, with a recommendation and what the visitor's runs measured."""
+    name = str(base).strip()
+    shape = known_model(name) if context.profile.is_public else find_shape(name)
+    where = "" if place == _ANY else str(place)
+    device = find_device(
+        where, gib if place == _ANY else None, own_memory_bytes=psutil.virtual_memory().total
+    )
+    question = ask(
+        shape,
+        device,
+        precision=str(bits),
+        targets=str(targets),
+        has_checkpointing=checkpointing is True,
+        numbers={key: numbers.get(key, bound.default) for key, bound in NUMBERS.items()},
+    )
+    measured = measured_costs(context.workspace(token).runs(), shape)
+    return plan_html(make_plan(question), measured)
+
+
+def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
+    """Return a plan as HTML."""
+    device = plan.question.device
+    return render(
+        "plan",
+        advice=advise(plan),
+        shape=plan.question.shape,
+        device=device.title,
+        rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
+        has_measured=bool(measured),
+        drawing=memory_plot(plan),
+        speed=f"Speed: {device.source}; {device.utilisation:.0%} of it is taken. All of this is "
+        "estimated from the model's config; a process also holds its libraries.",
+    )
+
+
+def _row(row: MethodPlan, measured: Measured | None) -> Row:
+    trains = row.recipe.trains
+    peak = measured.peak_memory_bytes if measured else None
+    return Row(
+        name=row.recipe.name,
+        formula=row.recipe.formula,
+        fits=row.fits,
+        memory=gibibytes(row.memory.total),
+        batch_size=row.batch_size if trains else None,
+        trained=row.trained if trains else None,
+        stored_bytes=row.stored_bytes if trains else None,
+        extra_tokens=row.extra_tokens,
+        seconds=row.seconds,
+        measured_memory=NOTHING if peak is None else gibibytes(peak),
+        measured_seconds=measured.train_seconds if measured else None,
+    )
+
+
+def build(context: AppContext, setup: Setup) -> None:
+    """Lay out the tab and wire it."""
+    with gr.Row():
+        base = gr.Dropdown(
+            list(KNOWN_SHAPES),
+            value=next(iter(KNOWN_SHAPES)),
+            label="Model",
+            allow_custom_value=not context.profile.is_public,
+            elem_id="wb-plan-model",
+            min_width=210,
+        )
+        place = gr.Dropdown(_PLACES, value="cpu", label="Where", elem_id="wb-plan-device")
+        gib = gr.Number(16, label="Its memory in GB, for another GPU", min_width=150)
+        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Bits", min_width=110)
+        targets = gr.Dropdown(
+            list(TARGETS), value="attention_qv", label="Layers of LoRA", min_width=150
+        )
+    fields: dict[str, Any] = {}
+    with gr.Row():
+        for key, bound in NUMBERS.items():
+            fields[key] = gr.Number(
+                bound.default, label=_LABELS[key], precision=0, info=bound.help, min_width=130
+            )
+    checkpointing = gr.Checkbox(False, label="Assume gradient checkpointing", min_width=200)
+    start = gr.Button("Plan", variant="primary", elem_id="wb-plan")
+    view = gr.HTML(elem_id="wb-plan-view")
+    inputs = {
+        "token": setup.values["token"],
+        "base": base,
+        "place": place,
+        "gib": gib,
+        "bits": bits,
+        "targets": targets,
+        "checkpointing": checkpointing,
+        **fields,
+    }
+    start.click(
+        partial(on_plan, context),
+        inputs_kwargs=inputs,
+        outputs=view,
+        api_visibility="private",
+        show_progress="hidden",
+        queue=False,
+    )
