@@ -155,12 +155,8 @@ def curve(
     task: Task = None,
     train: Train = None,
     test: Test = None,
-    limit_train: Limit = None,
-    limit_dev: Limit = None,
-    limit_test: Limit = None,
     methods: Methods = None,
     model: Model = None,
-    precision: Precision = None,
     seeds: Seeds = None,
     out: Out = None,
 ) -> None:
@@ -172,11 +168,7 @@ def curve(
         "task.name": task,
         "task.train": train,
         "task.test": test,
-        "task.limit_train": limit_train,
-        "task.limit_dev": limit_dev,
-        "task.limit_test": limit_test,
         "model": model,
-        "precision": precision,
         "seeds": seeds,
         "rows": methods,
     }
@@ -197,11 +189,7 @@ def sweep(
     task: Task = None,
     train: Train = None,
     test: Test = None,
-    limit_train: Limit = None,
-    limit_dev: Limit = None,
-    limit_test: Limit = None,
     model: Model = None,
-    precision: Precision = None,
     seeds: Seeds = None,
     out: Out = None,
 ) -> None:
@@ -213,23 +201,11 @@ def sweep(
         "task.name": task,
         "task.train": train,
         "task.test": test,
-        "task.limit_train": limit_train,
-        "task.limit_dev": limit_dev,
-        "task.limit_test": limit_test,
         "model": model,
-        "precision": precision,
         "seeds": seeds,
     }
-    _call(
-        "sweep",
-        experiment,
-        settings or [],
-        changes,
-        out,
-        row=row,
-        options=option or [],
-        values=values or [],
-    )
+    given = {"row": row, "options": option or [], "values": values or []}
+    _call("sweep", experiment, settings or [], changes, out, **given)
 
 
 @app.command()

@@ -10,17 +10,17 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from test_weight_identities import QUICK, TOKENS, context_of, logits_of
 from transformers import AutoModelForCausalLM
 
-from test_weight_identities import QUICK, TOKENS, context_of, logits_of
 from toys import add_lora, export_prompt
 from workbench.errors import ConfigError, ModelError
 from workbench.methods.catalog import make_method
 from workbench.models.adapters import WeightAdapter
 from workbench.models.base import Conditioning, Prefix
+from workbench.models.layer_changes import weight_of
 from workbench.models.loading import LoadedBase
 from workbench.models.merging import changed_weight, combine, save_merged
-from workbench.models.layer_changes import weight_of
 
 
 @pytest.fixture
@@ -145,15 +145,15 @@ def test_combined_loras_answer_as_their_sum_in_plain_peft(
     folders = f"{lora_export},{lora_export}"
     make_method("combined", {"adapters": folders, "weights": "0.25,0.5"}).fit(context)
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), lora_export)
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_folder), lora_export
+    )
     for module in model.modules():
         if isinstance(module, LoraLayer):
             module.scaling["default"] *= 0.75
     with torch.inference_mode():
         theirs = model(torch.tensor([TOKENS])).logits[0]
-    torch.testing.assert_close(
-        logits_of(context.engine, "adapter"), theirs, atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(logits_of(context.engine, "adapter"), theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_soft_prompts_are_put_together_or_averaged(tiny_folder, context, tmp_path):
@@ -181,8 +181,8 @@ REFUSED = {
     ),
     "vectors among weights": (
         {"adapters": "{lora},{prompt}"},
-        "methods.combined.way: 'linear' is for changes of weights, and among the adapters are lora, "
-        "prompt_tuning. Use one of: concatenation, average.",
+        "methods.combined.way: 'linear' is for changes of weights, and among the adapters are "
+        "lora, prompt_tuning. Use one of: concatenation, average.",
     ),
     "weights among vectors": (
         {"adapters": "{lora},{prompt}", "way": "average"},

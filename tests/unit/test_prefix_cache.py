@@ -2,8 +2,8 @@
 
 import torch
 
-from workbench.models.prefix_cache import PrefixCache
 from workbench.models.base import PrefixStates
+from workbench.models.prefix_cache import PrefixCache
 
 
 def states(num_tokens: int) -> PrefixStates:

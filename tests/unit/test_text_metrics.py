@@ -23,7 +23,10 @@ REFERENCES = [
     ("The Inn is expensive and serves fish .", "At the Inn , fish is expensive ."),
     ("The Golden Palace welcomes children .",),
 ]
-WORDS = "the inn serves fish and is cheap near river palace welcomes children".split()
+WORDS = [
+    *("the", "inn", "serves", "fish", "and", "is", "cheap"),
+    *("near", "river", "palace", "welcomes", "children"),
+]
 
 
 def streams(references):

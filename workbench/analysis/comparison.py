@@ -241,8 +241,8 @@ def _disagreements(comparison: Comparison) -> list[Disagreement]:
         if is_unanimous(list(given.values()), has_labels=comparison.has_labels):
             continue
         answers = {name: answer.answer for name, answer in given.items()}
-        credits = [answer.credit for answer in given.values()]
-        gap = max(credits) - min(credits)
+        scores = [answer.credit for answer in given.values()]
+        gap = max(scores) - min(scores)
         ranked.append((gap, Disagreement(item.sample_id, item.target, answers)))
     return [found for _, found in sorted(ranked, key=lambda pair: -pair[0])]
 

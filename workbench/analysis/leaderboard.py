@@ -24,8 +24,8 @@ class LeaderboardRow:
         quality: Accuracy, or ROUGE-L of texts: mean over seeds. The interval is over items, for one
             seed and for several, so that rows can be compared: Wilson's for accuracies. How seeds
             differ is in `Comparison.seeds`.
-        difference: This figure minus that of the reference, paired by item and seed; the interval is
-            over items. Without a value for the reference itself.
+        difference: This figure minus that of the reference, paired by item and seed; the interval
+            is over items. Without a value for the reference itself.
         p_value_holm: Of this difference, adjusted over the rows of the leaderboard.
         is_best: First of the highest rank.
         is_reference: The row the others are compared with.
@@ -110,8 +110,8 @@ def _mean_quality(runs: Sequence[ComparisonRow], comparison: Comparison) -> Esti
     num_items = comparison.task["num_test"]
     if comparison.writes_texts:
         details = [comparison.details[comparison.rows.index(run)] for run, _ in found]
-        credits = [[answer.credit for answer in detail.answers] for detail in details]
-        spread = metrics.mean_with_interval(np.mean(credits, axis=0).tolist())
+        scores = [[answer.credit for answer in detail.answers] for detail in details]
+        spread = metrics.mean_with_interval(np.mean(scores, axis=0).tolist())
         return replace(spread, num_scored=num_items - num_unscored, num_unscored=num_unscored)
     mean = float(np.mean([estimate.value for estimate in known]))
     low, high = interval_of_mean(mean, num_items)

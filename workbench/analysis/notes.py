@@ -40,7 +40,7 @@ _READING_TEXTS = (
     "Training learns from the first reference of a text; the step with the lowest loss per token "
     "on dev is kept.",
     _ONE_RUN,
-    "The row nearest neighbour copy does not use the base: it copies the target of the training "
+    "The row nearest_neighbour_copy does not use the base: it copies the target of the training "
     "example that is closest to the text. A way of using the base should beat it.",
 )
 _SEARCHING = (

@@ -55,6 +55,7 @@ def precision_sheet(comparison: PrecisionComparison) -> Sheet:
         title=f"Precisions of {first.base['name']}",
         facts=(
             one_line(str(first.base["name"])),
+            f"from {one_line(str(first.base['source']))}",
             str(first.base["device"]),
             f"{one_line(comparison.task)}: {number(num_items)} items",
             f"text: {one_line(first.text_name)}, {number(sum(first.text.num_tokens))} tokens",

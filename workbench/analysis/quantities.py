@@ -55,7 +55,7 @@ METRICS: Mapping[str, Metric] = {
     "rouge_2": Metric("ROUGE-2"),
     "bleu": Metric("BLEU"),
     "chrf": Metric("chrF"),
-    "length_ratio": Metric("length of the references", is_fraction=True),
+    "length_ratio": Metric("length against references"),
     "macro_f1": Metric("macro F1"),
     "exact_match": Metric("exact match"),
     "calibration_error": Metric("calibration error", is_lower_better=True),

@@ -1,4 +1,4 @@
-"""Loss and dev accuracy, of texts dev loss, by training step, of runs finished or still going on."""
+"""Loss and dev accuracy (of texts: dev loss) by training step, of runs finished or going on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

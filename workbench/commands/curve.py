@@ -87,7 +87,7 @@ def show(
     for sentence in sentences_of(curves):
         console.print(sentence, highlight=False, markup=False)
     write_curves(curves, folder, name, notes=notes, band=band)
-    console.print(f"curve: {folder / name}.html (also .png .csv .json)", highlight=False)
+    console.print(f"figure: {folder / name}.html (also .png .csv .json)", highlight=False)
 
 
 def read_sizes(text: str) -> list[int]:

@@ -5,6 +5,7 @@ prompts are put one behind the other, or averaged: Vu et al. 2021, https://arxiv
 find prompts of related tasks close enough for that to mean something.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -95,9 +96,7 @@ class Combined:
         """Return 0: nothing is trained here."""
         return 0
 
-    def _vectors(
-        self, context: FitContext, folders: list[Path], kinds: set[str]
-    ) -> FittedMethod:
+    def _vectors(self, context: FitContext, folders: list[Path], kinds: Set[str]) -> FittedMethod:
         if kinds != {"prompt_tuning"}:
             raise ConfigError(
                 f"methods.combined.way: '{self.way}' is for soft prompts, and the adapters are "

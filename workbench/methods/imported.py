@@ -1,7 +1,7 @@
 """Imported: an adapter that was trained elsewhere with PEFT, of weights or of vectors.
 
 Nothing is trained and nothing is known about the training: neither its cost nor its data. A soft
-prompt or a prefix takes the place of special tokens and chat header too, because PEFT puts it first.
+prompt or a prefix takes the place of special tokens and chat header too: PEFT puts it first.
 """
 
 from dataclasses import dataclass

@@ -29,8 +29,8 @@ class LowRankChange(LayerChange):
 
     is_weight_change = True
 
-    start_A: torch.Tensor | None
-    start_B: torch.Tensor | None
+    start_a: torch.Tensor | None
+    start_b: torch.Tensor | None
 
     def __init__(
         self,
@@ -45,16 +45,16 @@ class LowRankChange(LayerChange):
         self.lora_A = torch.nn.Parameter(a)
         self.lora_B = torch.nn.Parameter(b)
         self.scaling, self.dropout = scaling, dropout
-        start_a, start_b = subtract or (None, None)
-        self.register_buffer("start_A", start_a)
-        self.register_buffer("start_B", start_b)
+        a_off, b_off = subtract or (None, None)
+        self.register_buffer("start_a", a_off)
+        self.register_buffer("start_b", b_off)
 
     @property
     def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A (r, in) and B (out, r) of the whole change, what is taken off included."""
-        if self.start_A is None or self.start_B is None:
+        if self.start_a is None or self.start_b is None:
             return self.lora_A, self.lora_B
-        return torch.cat([self.lora_A, self.start_A]), torch.cat([self.lora_B, -self.start_B], 1)
+        return torch.cat([self.lora_A, self.start_a]), torch.cat([self.lora_B, -self.start_b], 1)
 
     def output(
         self, layer: torch.nn.Module, inputs: torch.Tensor, outputs: torch.Tensor

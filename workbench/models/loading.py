@@ -176,6 +176,7 @@ def load_weights(
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
+    _own_memory(model)
     if target == "cpu":
         use_grouped_attention(model)
     config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
@@ -198,6 +199,13 @@ def _prevent_packing(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
             module.support_avx512bf16_for_cpu = False
+
+
+def _own_memory(model: torch.nn.Module) -> None:
+    """Copy what is not quantised out of the weight file, which would stay mapped as a whole."""
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and type(parameter) is torch.nn.Parameter:
+            parameter.data = parameter.data.clone()
 
 
 def packed_layers(model: torch.nn.Module) -> list[str]:

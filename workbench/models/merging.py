@@ -2,13 +2,12 @@
 
 Sources of the ways to combine: Ilharco et al. 2022 (task arithmetic),
 https://arxiv.org/abs/2212.04089; Yadav et al. 2023 (TIES), https://arxiv.org/abs/2306.01708; Yu et
-al. 2023 (DARE), https://arxiv.org/abs/2311.03099. TIES and DARE are PEFT's, applied to whole changes
-of weights instead of to A and B apart.
+al. 2023 (DARE), https://arxiv.org/abs/2311.03099. TIES and DARE are PEFT's, applied to whole
+changes of weights instead of to A and B apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from peft.utils import merge_utils
@@ -21,7 +20,6 @@ from workbench.models.loading import LoadedBase, load_weights
 from workbench.models.weights import find_weights
 
 WAYS = ("linear", "svd", "ties", "dare_linear", "dare_ties")
-Way = Literal["linear", "svd", "ties", "dare_linear", "dare_ties"]
 
 
 def changed_weight(layer: torch.nn.Module, change: LayerChange | None) -> torch.Tensor:
@@ -52,7 +50,7 @@ def combine(
     weights: Sequence[float],
     layers: Mapping[str, torch.nn.Module],
     *,
-    way: Way,
+    way: str,
     rank: int,
     density: float,
     seed: int,
@@ -63,8 +61,8 @@ def combine(
         adapters: Each a change of weights; a layer that only some change counts as unchanged there.
         weights: One factor per adapter.
         layers: Modules of the base by name.
-        way: "linear" adds the weighted changes and keeps all their directions; the others leave
-            the `rank` leading directions of what they make.
+        way: One of `WAYS`. "linear" adds the weighted changes and keeps all their directions; the
+            others leave the `rank` leading directions of what they make.
         rank: See there; at most what a layer has.
         density: Share of each change's entries that TIES and DARE keep.
         seed: Of what DARE drops.

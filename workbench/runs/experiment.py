@@ -159,9 +159,7 @@ class _Runner:
         run = self._executed(session, replace(request, options=options, search=None))
         return RowRun(request.row, run, outcome)
 
-    def _searched(
-        self, session: Session, request: RunRequest, search: RateSearch
-    ) -> SearchOutcome:
+    def _searched(self, session: Session, request: RunRequest, search: RateSearch) -> SearchOutcome:
         """Return what the rates of a search reach on dev; each is a run of the store."""
         trial = replace(request, seed=search.seed, search=None, is_trial=True)
         if isinstance(search.rates, int):

@@ -53,7 +53,13 @@ def record(
     )
     blocks = 12
     return PrecisionRecord(
-        base={"name": name, "precision": precision, "device": "cpu", "footprint_bytes": 1000},
+        base={
+            "name": name,
+            "source": "somewhere",
+            "precision": precision,
+            "device": "cpu",
+            "footprint_bytes": 1000,
+        },
         weights=weights_of(precision),
         text_name="text",
         text=TextLoss(
@@ -156,6 +162,13 @@ def test_a_module_outside_the_layers_has_a_place_too():
 
     assert (inside.layer, inside.kind) == ("11", "mlp.c_fc")
     assert (outside.layer, outside.kind) == (OUTSIDE, "model.projector")
+
+
+def test_a_sheet_says_where_the_weights_came_from():
+    sheet = precision_sheet(comparison(record("nf4"), record("bf16")))
+
+    assert "from somewhere" in sheet.facts
+    assert "from somewhere" in sheet_html(sheet)
 
 
 def test_names_from_outside_stay_text():

@@ -23,6 +23,7 @@ COST_KEYS = {
     "train_seconds",
     "peak_memory_bytes",
     "labelled_examples",
+    "dev_evaluations",
     "prompt_tokens_mean",
     "generated_tokens_mean",
     "milliseconds_per_item",

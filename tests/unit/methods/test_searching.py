@@ -230,6 +230,18 @@ def test_the_base_is_shown_solved_training_examples_and_writes_instructions(
         assert {tuple(pair) for pair in solved} <= train
 
 
+def test_more_proposals_than_places_are_left_out(toy_context, monkeypatch):
+    def generate(rows, options, **_):
+        return [Generation(f"Way {i}.", (1,), "stop", 9) for i in range(len(rows))]
+
+    monkeypatch.setattr(toy_context.engine, "generate", generate)
+
+    make_method("instruction_search", {"budget": 3}).fit(toy_context)
+
+    found = [one["content"] for one in choice(toy_context)["candidates"]]
+    assert found == ["Say {labels}.", "Way 0.", "Way 1."]
+
+
 @pytest.mark.parametrize("chat", [False, True])
 def test_proposals_are_asked_for_in_a_chat_too(chat, toy_context):
     encoder = replace(toy_context.encoder, chat=chat)

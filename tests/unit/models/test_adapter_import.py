@@ -755,8 +755,8 @@ def test_half_a_pair_is_refused(side, other, tmp_path):
 
     assert refusal(write_folder(tmp_path / "source", LORA, tensors), tmp_path) == (
         f", adapter_model.safetensors: '{MODULE}.lora_{side}.weight' has no partner "
-        f"'{MODULE}.lora_{other}.weight'. Each module needs lora_A.weight and lora_B.weight; export "
-        "the adapter again."
+        f"'{MODULE}.lora_{other}.weight'. Each module needs lora_A.weight and lora_B.weight; "
+        "export the adapter again."
     )
 
 

@@ -162,7 +162,8 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "target: label\ntarget_patern: x",
         "task.yaml, target_patern: unknown key. Did you mean 'target_pattern'? Known: citation, "
         "description, fields, id, kind, labels, licence, name, rationale, rationale_pattern, "
-        "rationale_remove, references, source, splits, target, target_pattern, target_remove, version.",
+        "rationale_remove, references, source, splits, target, target_pattern, target_remove, "
+        "version.",
     ),
     "unknown nested key": (
         "hub_id: owner/toy",
