@@ -67,7 +67,7 @@ def test_each_run_is_measured_before_and_after_and_found_again(home, tmp_path, m
     for own, other in zip(changes[:3], changes[3:], strict=True):
         assert own["before"] == other["before"]  # the base alone
         assert own["in_place"] == "learned vectors before the text"
-        assert other["in_place"] == "weight adapter active"
+        assert other["in_place"] == "learned weights active"
         assert own["change"] == pytest.approx(own["after"]["value"] - own["before"]["value"])
     assert changes[0]["change"] != changes[3]["change"]
     assert changes[0]["change_low"] <= changes[0]["change"] <= changes[0]["change_high"]

@@ -14,8 +14,8 @@ from workbench.runs.measurements import Answers, ForgettingRecord, TextLoss
 _SIGNIFICANT = 0.05
 _NOTES = (
     "Before is the base alone. After is the same base with what the run learned in place: weights "
-    "active for every token, or learned vectors before every window of text and before the other "
-    "task's own prompt. The instruction of the run's own task is not among it.",
+    "active for every token, or learned vectors (or words) before every window of text and before "
+    "the other task's own prompt. The instruction of the run's own task is not among it.",
     "A soft prompt can be taken away, and then nothing is forgotten: its row says what it does to "
     "texts it was not made for. The same holds for a weight adapter that is switched off.",
     "Text: nats per token after at most 128 tokens of the same text; the interval takes blocks of "

@@ -248,7 +248,7 @@ def _charts(comparison: PrecisionComparison, held: Sequence[HeldAnswers]) -> tup
             x=f"points against {reference}",
             bars=[
                 Bar(
-                    name=f"{h.precision}, {_words(h.way)}",
+                    name=f"{h.precision}, {_words(h.way).removeprefix('zero-shot ')}",
                     value=h.difference.value or 0.0,
                     low=h.difference.low,
                     high=h.difference.high,

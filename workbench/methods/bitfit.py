@@ -22,7 +22,7 @@ class BitFit(OwnWeightTraining):
     """Learn what is added to the outputs of the chosen linear layers."""
 
     summary: ClassVar[str] = "biases alone"
-    default_rate: ClassVar[float] = 1e-2
+    default_rate: ClassVar[float] = 3e-3
 
     targets: str = option("all_linear", choices=TARGETS, help="Layers that get a learned bias.")
 

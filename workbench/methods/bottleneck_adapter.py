@@ -28,7 +28,7 @@ class BottleneckAdapter(OwnWeightTraining):
     """Learn networks of inner width `width` after the sublayers' output projections."""
 
     summary: ClassVar[str] = "small networks between the layers"
-    default_rate: ClassVar[float] = 1e-3
+    default_rate: ClassVar[float] = 3e-4
 
     width: int = option(32, minimum=1, maximum=4096, help="Inner width m of each adapter.")
     places: str = option(

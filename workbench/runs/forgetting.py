@@ -1,7 +1,7 @@
 """Measure what a base loses elsewhere with an adapter in place: other texts, other tasks.
 
-For learned weights "after" means that the adapter is active. For learned vectors it means that they
-stand before the text, or before the other task's own prompt.
+For learned weights "after" means that the adapter is active. For learned vectors and words it means
+that they stand before the text, or before the other task's own prompt.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,13 @@ from workbench.models.base import Prefix
 from workbench.models.perplexity import BLOCK, CONTEXT
 from workbench.progress import Progress, ignore_progress
 from workbench.runs.execute import restore
-from workbench.runs.measurements import Answers, ForgettingRecord, MeasurementStore, TextLoss
+from workbench.runs.measurements import (
+    Answers,
+    ForgettingRecord,
+    InPlace,
+    MeasurementStore,
+    TextLoss,
+)
 from workbench.runs.measuring import answers_to_test, check_answerable, text_loss
 from workbench.runs.session import Session, open_session, open_task, open_template
 from workbench.runs.spec import Experiment
@@ -24,8 +30,6 @@ from workbench.runs.store import StoredRun
 from workbench.tasks.base import Task
 from workbench.tasks.text import PlainText
 from workbench.templates import PromptTemplate
-
-_VECTORS = "vectors"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,18 @@ class Learned:
     """What a run learned, without the words of its own task.
 
     Attributes:
-        prefix: Learned vectors, or keys and values, and the special tokens before them; None for
-            weights.
+        in_place: What it is, in words.
+        prefix: Learned vectors, keys and values or words, and the special tokens before them; None
+            for weights.
         adapter: Name of the weight adapter, or None.
     """
 
+    in_place: str
     prefix: Prefix | None
     adapter: str | None
+
+
+NOTHING_LEARNED = Learned("the base alone", None, None)
 
 
 def check_runs(runs: Sequence[TrainedRun], elsewhere: Elsewhere) -> None:
@@ -111,14 +120,13 @@ def measure_forgetting(
     bench = _Bench(runs[0], store, progress)
     for trained in runs:
         run = trained.run
-        is_vectors = method_class(run.spec.method).family == _VECTORS
         yield ForgettingRecord(
             run_id=run.record.run_id,
             method=run.spec.method,
             row=run.record.row,
             task=str(run.spec.task["name"]),
             own_accuracy=run.record.metrics.get("accuracy"),
-            in_place="learned vectors before the text" if is_vectors else "weight adapter active",
+            in_place=bench.in_place(trained),
             texts={
                 text.name: (bench.text(text, None), bench.text(text, trained))
                 for text in elsewhere.texts
@@ -133,10 +141,11 @@ def measure_forgetting(
         )
 
 
-def learned_part(fitted: FittedMethod, *, is_vectors: bool) -> Learned:
+def learned_part(fitted: FittedMethod) -> Learned:
     """Return what was learned, without the instruction that belongs to the run's own task.
 
-    Vectors that were stored together with the words around them keep those words.
+    Vectors that were stored together with the words around them keep those words; a prompt of words
+    alone that was found by training or search is kept whole.
 
     Raises:
         ConfigError: a fitted method that cannot be put before other texts.
@@ -146,14 +155,16 @@ def learned_part(fitted: FittedMethod, *, is_vectors: bool) -> Learned:
             "forgetting: prompts that vote have no one prefix to put before a text. Choose a run "
             "of a single prompt."
         )
-    if not is_vectors:
-        return Learned(None, fitted.adapter)
-    pieces = fitted.prefix.pieces
-    kept = tuple(p for p in pieces if not isinstance(p, tuple) or p == fitted.start.head_ids)
-    has_learned = any(not isinstance(piece, tuple) for piece in kept)
-    if has_learned or fitted.prefix.num_tokens > fitted.prefix.num_computed:
-        return Learned(replace(fitted.prefix, pieces=kept), fitted.adapter)
-    return Learned(fitted.prefix, fitted.adapter)  # learned words
+    prefix = fitted.prefix
+    kept = tuple(p for p in prefix.pieces if not isinstance(p, tuple) or p == fitted.start.head_ids)
+    has_vectors = any(not isinstance(piece, tuple) for piece in kept)
+    if has_vectors or prefix.num_tokens > prefix.num_computed:
+        return Learned(
+            "learned vectors before the text", replace(prefix, pieces=kept), fitted.adapter
+        )
+    if fitted.adapter is not None:
+        return Learned("learned weights active", None, fitted.adapter)
+    return Learned("learned words before the text", prefix, None)
 
 
 def asked_with(learned: Learned, encoder: PromptEncoder) -> FittedMethod:
@@ -175,6 +186,15 @@ class _Bench:
         self._first, self._store, self._progress = first, store, progress
         self._opened: Session | None = None
         self._learned: dict[str, Learned] = {}
+
+    def in_place(self, trained: TrainedRun) -> str:
+        """Return what a run puts in place, in words."""
+        spec = self._spec(trained)
+        found = self._store.find("in_place", spec, InPlace)
+        if found is None:
+            found = InPlace(words=self._what(trained).in_place)
+            self._store.keep("in_place", spec, found)
+        return found.words
 
     def text(self, text: PlainText, trained: TrainedRun | None) -> TextLoss:
         """Return the loss of a text, of the base alone or with a run's adapter."""
@@ -222,13 +242,11 @@ class _Bench:
     def _what(self, trained: TrainedRun | None) -> Learned:
         """Return what a run learned, restored once."""
         if trained is None:
-            return Learned(None, None)
+            return NOTHING_LEARNED
         run = trained.run
         if run.spec.digest not in self._learned:
             session = self._session_of(trained)
-            is_vectors = method_class(run.spec.method).family == _VECTORS
-            fitted = restore(session, run)
-            self._learned[run.spec.digest] = learned_part(fitted, is_vectors=is_vectors)
+            self._learned[run.spec.digest] = learned_part(restore(session, run))
         return self._learned[run.spec.digest]
 
     def _session_of(self, trained: TrainedRun) -> Session:

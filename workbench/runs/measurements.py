@@ -156,6 +156,12 @@ class MeasurementStore:
         return self.folder / f"{name}_{hashlib.sha256(payload.encode()).hexdigest()[:12]}.json"
 
 
+class InPlace(_Record):
+    """What of a run stands before or inside the base, in words."""
+
+    words: str
+
+
 class ForgettingRecord(_Record):
     """What a run's adapter changes elsewhere.
 
