@@ -45,7 +45,8 @@ from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
 
 _WHERE = "methods.prefix_tuning"
-_LEARNING_RATE = 0.01  # of 0.01, 0.03 and 0.1 in 60 steps on SST-2: dev loss 0.38, 0.48, 0.59
+# Of 0.003, 0.01, 0.03 and 0.1, in 60 steps on SST-2: dev loss 0.41, 0.38, 0.48 and 0.59.
+_LEARNING_RATE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)

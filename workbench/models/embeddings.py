@@ -1,12 +1,12 @@
 """Sentence embeddings: all-MiniLM-L6-v2 from the Hub, or from a package that carries it."""
 
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from huggingface_hub import snapshot_download
-from sentence_transformers import SentenceTransformer
 
 from workbench.models.one_at_a_time import LOADING
 
@@ -23,8 +23,12 @@ class SentenceEncoder:
     """
 
     def __init__(self, folder: Path) -> None:
+        # Imported where it is needed: it takes seconds, and most commands embed nothing.
+        library = importlib.import_module("sentence_transformers")
         with LOADING:
-            self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+            self._model = library.SentenceTransformer(
+                str(folder), device="cpu", local_files_only=True
+            )
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N, D) vectors of length one."""
