@@ -22,14 +22,13 @@ from workbench.budget.memory import (
     MemoryEstimate,
     Storage,
     Workload,
-    mapped_bytes,
     peak_memory,
 )
 from workbench.budget.shape import ModelShape
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.encoding import PromptEncoder
-from workbench.memory import PeakMemory, keep_freed_memory
+from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
 from workbench.methods.base import FitContext
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
@@ -58,10 +57,10 @@ def _figure(name: str) -> Figure:
     command = [sys.executable, __file__, name]
     result = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
     found = json.loads(result.stdout.splitlines()[-1])
-    estimate = found["before"] + found["estimate"] + found["mapped"]
+    estimate = found["before"] + found["estimate"]
     error = estimate / found["peak"] - 1
-    grown = (found["estimate"] + found["mapped"]) / (found["peak"] - found["before"]) - 1
-    heap = found["estimate"] / found["heap"] - 1
+    grown = found["estimate"] / (found["peak"] - found["before"]) - 1
+    heap = found["living"] / found["heap"] - 1
     return Figure(
         f"planner: error of the peak memory of a process training {name}",
         abs(error),
@@ -69,8 +68,8 @@ def _figure(name: str) -> Figure:
         details=(
             f"estimate {_mib(estimate)} ({error:+.0%}), measured {_mib(found['peak'])}, of which "
             f"{_mib(found['before'])} before loading; above that {grown:+.0%}; of tensors alone, "
-            f"without what the allocator keeps, {heap:+.0%} of {_mib(found['heap'])}; weight file "
-            f"mapped {_mib(found['mapped'])}; {found['positions']} positions"
+            f"without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}; "
+            f"{found['positions']} positions"
         ),
     )
 
@@ -121,10 +120,11 @@ class _PeakHeap:
 
 def _main(name: str) -> None:
     """Train one method and print what was measured and what is estimated."""
-    keep_freed_memory()
+    keep_freed_memory()  # as a session does
     task, process, heap = load_material(), psutil.Process(), _PeakHeap()
     before, heap_before = process.memory_info().rss, heap.now()
     engine = load_engine()
+    return_freed_memory()  # as a session does
     encoder = encoder_for(engine, task)
     storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
     seen = _watch_steps()
@@ -132,16 +132,14 @@ def _main(name: str) -> None:
         _fit(engine, encoder, name, Path(folder))
     works = [_workload(rows) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]
-    # Embeddings lie in the mapped file, not on the heap.
-    in_file = shape.embedding_parameters * storage.element_bytes
     print(
         json.dumps(
             {
                 "before": before,
                 "peak": peak.num_bytes,
-                "heap": heap.num_bytes - heap_before + in_file,
+                "heap": heap.num_bytes - heap_before,
                 "estimate": max(estimate.total for estimate in estimates),
-                "mapped": mapped_bytes(shape, storage),
+                "living": max(estimate.living for estimate in estimates),
                 "positions": max(work.positions for work in works),
             }
         )

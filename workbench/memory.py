@@ -28,6 +28,12 @@ def keep_freed_memory() -> None:
     libc.mallopt(_TOP_PAD, _KEPT_BYTES)
 
 
+def return_freed_memory() -> None:
+    """Give the system back what loading a base has freed; does nothing without glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class PeakMemory:
     """Context manager; afterwards `num_bytes` is the highest memory seen inside.
 

@@ -13,7 +13,14 @@ _ROW_HEIGHT = 24  # units of the view box
 _EDGE = 60  # above and below the bars
 _FOOT = 52  # of these below, for the scale and its name
 _FAR = 1.6  # times the device's memory: where a bar that goes on further is cut
-_PARTS = ("base", "trained", "gradients and optimizer", "activations", "working")
+_PARTS = (
+    "base",
+    "trained",
+    "gradients and optimizer",
+    "activations",
+    "working",
+    "held by the allocator",
+)
 
 
 def memory_plot(plan: Plan) -> Drawing:
@@ -59,5 +66,6 @@ def _draw_bar(axis: Axes, place: int, row: MethodPlan, hover: Hover) -> None:
         begin += size / GIB
 
 
-def _parts(memory: MemoryEstimate) -> tuple[int, int, int, int, int]:
-    return memory.base, memory.trained, memory.learning, memory.activations, memory.working
+def _parts(memory: MemoryEstimate) -> tuple[int, ...]:
+    grown = (memory.trained, memory.learning, memory.activations, memory.working, memory.held)
+    return memory.base, *grown

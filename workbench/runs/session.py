@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, unknown_name
-from workbench.memory import keep_freed_memory
+from workbench.memory import keep_freed_memory, return_freed_memory
 from workbench.methods.base import FitContext
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
@@ -123,6 +123,7 @@ def open_session(experiment: Experiment) -> Session:
         compute_dtype=experiment.compute_dtype,
         device=experiment.device,
     )
+    return_freed_memory()
     encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
     return Session(Engine(base), encoder)
 

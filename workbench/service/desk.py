@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import WorkbenchError
+from workbench.memory import return_freed_memory
 from workbench.methods.base import FittedMethod
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
@@ -163,6 +164,7 @@ class ModelDesk:
                 compute_dtype=experiment.compute_dtype,
                 device=experiment.device,
             )
+            return_freed_memory()
             self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
         encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)

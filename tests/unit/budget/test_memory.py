@@ -206,3 +206,6 @@ def test_gradients_take_the_place_of_activations():
     assert many.total == 100 + 8 + 8 + 55
     assert few.total == 100 + 8 + 8 + 4
     assert few.base + few.trained + few.learning + few.passing == few.total
+    assert few.on(Storage("nf4", is_gpu=True)).total == few.total
+    held = few.on(Storage("nf4", is_gpu=False))
+    assert held.living == few.total < held.total
