@@ -176,6 +176,24 @@ def curve(
 
 
 @app.command()
+def wordings(
+    experiment: ExperimentFile = None,
+    names: Annotated[
+        str, typer.Option("--wordings", help="Two or more, comma-separated: names or YAML files.")
+    ] = "plain,brief",
+    settings: Settings = None,
+    task: Task = None,
+    train: Train = None,
+    test: Test = None,
+    methods: Methods = None,
+    out: Out = None,
+) -> None:
+    """Run every row with several wordings of the task, and show how far they lie apart."""
+    changes = {"task.name": task, "task.train": train, "task.test": test, "rows": methods}
+    _call("wordings", experiment, settings or [], changes, out, names=names)
+
+
+@app.command()
 def sweep(
     experiment: ExperimentFile = None,
     row: Annotated[str, typer.Option(help="Row of the experiment: lora.")] = "lora",

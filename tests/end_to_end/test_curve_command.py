@@ -202,3 +202,52 @@ def test_bad_values_end_with_one_message_and_exit_code_2(
     assert code == 2
     assert errors.startswith(message)
     assert not list((tmp_path / "out").glob("*/record.json"))
+
+
+WORDING = """\
+version: 1
+instruction: "{instruction}"
+input: "{{text}}\\n{cue}"
+separator: "\\n\\n"
+"""
+
+
+def test_wordings_are_run_side_by_side_and_their_range_is_said(
+    experiment, tmp_path, monkeypatch, capfd
+):
+    names = []
+    for name, instruction, cue in (("one", "Sort it.", "Kind:"), ("two", "What is it?", "It is")):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(WORDING.format(instruction=instruction, cue=cue))
+        names.append(str(path))
+    rows = ("--set", "methods={zero_shot: {}, few_shot: {k: 4}}")
+    arguments = ("wordings", experiment, "--wordings", ",".join(names), *rows, "--out", tmp_path)
+
+    code, _, errors = call(monkeypatch, capfd, *arguments)
+
+    assert code == 0, errors
+    content = json.loads((tmp_path / "wordings.json").read_text())
+    lines = {line["line"]: line["points"] for line in content["lines"]}
+    assert [point["place"] for point in lines["few_shot"]] == names
+    values = [point["quality"]["value"] for point in lines["few_shot"]]
+    (said,) = [text for text in content["in_words"] if text.startswith("few_shot: ")]
+    assert f"from {100 * min(values):.1f} %" in said
+    assert f"to {100 * max(values):.1f} %" in said
+    widest = max(
+        max(p["quality"]["value"] for p in lines[row])
+        - min(p["quality"]["value"] for p in lines[row])
+        for row in ("zero_shot", "few_shot")
+    )
+    assert f"by {100 * widest:.1f} points" in content["in_words"][-1]
+    assert content["overtaking"] == []
+    again = call(monkeypatch, capfd, *arguments)
+    assert "nothing to do" in again[1]
+
+
+def test_one_wording_has_no_range(experiment, tmp_path, monkeypatch, capfd):
+    code, _, errors = call(
+        monkeypatch, capfd, "wordings", experiment, "--wordings", "plain", "--out", tmp_path / "out"
+    )
+
+    assert code == 2
+    assert "two or more different ones are needed. Example: plain,brief" in errors

@@ -1,4 +1,4 @@
-"""Files of a curve or a sweep: JSON and CSV for programs, a page and a picture for people."""
+"""Files of a curve, a sweep or wordings: JSON and CSV for programs, a page and a picture."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from workbench.analysis.curves import (
     best_text,
     overtaking_text,
     overtakings,
+    spread_texts,
 )
 from workbench.analysis.display import (
     NOTHING,
@@ -59,6 +60,8 @@ def curve_table(curves: Curves, *, band: str = "items") -> Cells:
 
 def sentences_of(curves: Curves) -> list[str]:
     """Return what the lines say in words: when training overtakes, or what dev chooses."""
+    if curves.asks_for_spread:
+        return spread_texts(curves)
     found = [overtaking_text(one, axis=curves.axis) for one in overtakings(curves)]
     if curves.best is not None:
         return [best_text(curves)]

@@ -1,4 +1,4 @@
-"""Quality along an axis, over labelled examples or over an option: lines of points with seeds."""
+"""Quality along an axis (labelled examples, an option, wordings): lines of points with seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +102,7 @@ class Curves:
     """Lines over one axis, all answered on the same test items.
 
     Attributes:
-        axis: Title of the axis: "labelled examples", or an option.
+        axis: Title of the axis: "labelled examples", an option, or "wording".
         metric: Name of the headline metric of the task.
         places: Of the axis, in its order.
         lines: In the order given.
@@ -110,6 +110,8 @@ class Curves:
         title: What the picture is.
         base: Name of the base and its precision, for the page.
         task: Name of the task and its sizes, for the page.
+        asks_for_spread: Whether the places are different ways to say one thing, so that the
+            question is how far they lie apart.
     """
 
     axis: str
@@ -120,6 +122,7 @@ class Curves:
     title: str
     base: str
     task: str
+    asks_for_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,13 @@ class Overtaking:
 
 
 def draw_lines(
-    runs: Sequence[PlacedRun], *, axis: str, places: Sequence[Place], title: str, marks_best: bool
+    runs: Sequence[PlacedRun],
+    *,
+    axis: str,
+    places: Sequence[Place],
+    title: str,
+    marks_best: bool = False,
+    asks_for_spread: bool = False,
 ) -> Curves:
     """Return the lines that finished runs make.
 
@@ -151,6 +160,7 @@ def draw_lines(
         places: All of them, in the order of the axis.
         title: What the picture is.
         marks_best: Whether the best place by dev is of interest.
+        asks_for_spread: Whether the distance between the places is.
 
     Raises:
         ConfigError: no runs.
@@ -175,6 +185,7 @@ def draw_lines(
         title=title,
         base=f"{spec.base['name']}, {spec.base['precision']}, {spec.base['device']}",
         task=f"{spec.task['name']}: {sizes}",
+        asks_for_spread=asks_for_spread,
     )
 
 
@@ -182,7 +193,7 @@ def overtakings(curves: Curves) -> list[Overtaking]:
     """Return for each trained line and each with demonstrations when the first overtakes."""
     return [
         _overtaking(trained, shown, curves.places)
-        for trained in curves.lines
+        for trained in ([] if curves.asks_for_spread else curves.lines)
         for shown in curves.lines
         if trained.is_trained and shown.shows_examples
     ]
@@ -221,6 +232,37 @@ def best_text(curves: Curves) -> str:
         f"test {metric_of(curves.metric).title} "
         f"{percent(point.quality.value)}."
     )
+
+
+def spread_texts(curves: Curves) -> list[str]:
+    """Return how far the places of each line lie apart, a sentence a line, and what that means.
+
+    Source: Sclar et al. 2023, https://arxiv.org/abs/2310.11324: a figure of one wording is no
+    result; report the range.
+    """
+    texts, ranges = [], {}
+    for line in curves.lines:
+        known = [(p.quality.value, p.place) for p in line.points if p.quality.value is not None]
+        if line.is_flat or line.is_baseline or len(known) < 2:
+            continue
+        (low, worst), (high, best) = min(known), max(known)
+        mean = float(np.mean([value for value, _ in known]))
+        ranges[line.name] = high - low
+        texts.append(
+            one_line(
+                f"{line.name}: {percent(mean)} on average over {len(known)} {curves.axis}s, from "
+                f"{percent(low)} ({worst}) to {percent(high)} ({best})."
+            )
+        )
+    if ranges:
+        widest = max(ranges, key=lambda name: ranges[name])
+        texts.append(
+            one_line(
+                f"The {curves.axis} alone moves {widest} by {100 * ranges[widest]:.1f} points; a "
+                "difference between rows that is smaller may be one between wordings."
+            )
+        )
+    return texts
 
 
 def _line(runs: Sequence[PlacedRun]) -> Line:

@@ -59,7 +59,6 @@ def run(
         axis=AXIS,
         places=sorted(wanted),
         title="Learning curve",
-        marks_best=False,
     )
     show(console, curves, folder, "curve", notes=_NOTES)
 

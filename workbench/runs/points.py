@@ -1,4 +1,4 @@
-"""Runs along an axis: over the number of labelled examples, or over an option of one row."""
+"""Runs along an axis: over the number of examples, over an option of one row, or over wordings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from workbench.runs.experiment import (
     requests_of,
     run_requests,
 )
-from workbench.runs.session import Session
+from workbench.runs.session import Session, open_template
 from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore
 from workbench.tasks.base import Task
@@ -72,6 +72,37 @@ def curve_points(session: Session, experiment: Experiment, sizes: Sequence[int])
                 found = replace(found, place=f"{size} examples")
                 points.append(Point(request.row, size, smaller, found))
     return points
+
+
+def wording_points(session: Session, experiment: Experiment, names: Sequence[str]) -> list[Point]:
+    """Return the runs of every row with every wording, row by row.
+
+    Args:
+        session: Base and task.
+        experiment: Its rows and seeds.
+        names: Of wordings of the task, or paths of YAML files.
+
+    Raises:
+        ConfigError: fewer than two different wordings, an unknown one, or the experiment is wrong.
+        PromptError: a wording does not fit the task, or a text does not fit the context with it.
+    """
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ConfigError(
+            f"wordings: {', '.join(names) or 'none'} given; two or more different ones are needed. "
+            "Example: plain,brief"
+        )
+    requests = requests_of(experiment)
+    sessions = {}
+    for name in names:
+        encoder = replace(session.encoder, template=open_template(name, session.task))
+        sessions[name] = Session(session.engine, encoder)
+        check_lengths(sessions[name])
+        check_methods(sessions[name], requests)
+    return [
+        Point(request.row, name, worded, replace(request, place=f"wording {name}"))
+        for request in requests
+        for name, worded in sessions.items()
+    ]
 
 
 def sweep_requests(

@@ -1,0 +1,52 @@
+"""`workbench wordings`: every row with several wordings of the task, and how far they lie apart."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from workbench.analysis.curves import draw_lines
+from workbench.commands.compare import RunProgress, print_setting, stopping
+from workbench.commands.curve import placed_runs, show
+from workbench.commands.setting import experiment_folder, resolve_experiment
+from workbench.runs.experiment import requests_of
+from workbench.runs.points import run_points, wording_points
+from workbench.runs.session import open_session
+from workbench.runs.store import RunStore
+
+_NOTES = (
+    "Every row is run with every wording on the same items; trained rows are trained anew with "
+    "each. A wording is chosen on dev or before any look at the figures, never from this table.",
+    "Wordings of other sizes of model or other tasks would move other figures: formats that suit "
+    "one model say little about another (Sclar et al. 2023).",
+)
+
+
+def run(
+    path: Path | None,
+    settings: Sequence[str],
+    changes: Mapping[str, object],
+    out: Path | None,
+    *,
+    names: str,
+) -> None:
+    """Run every row with every wording; finished runs are found again."""
+    console = Console()
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    experiment = resolve_experiment(path, settings, changes)
+    requests_of(experiment)  # the cheap checks come first
+    folder = experiment_folder(path, out)
+    with console.status("loading base model and task …"):
+        session = open_session(experiment)
+    print_setting(console, session, experiment)
+    points = wording_points(session, experiment, wanted)
+    with stopping() as stop, RunProgress(console) as watcher:
+        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
+    curves = draw_lines(
+        placed_runs(found),
+        axis="wording",
+        places=wanted,
+        title="Spread over wordings",
+        asks_for_spread=True,
+    )
+    show(console, curves, folder, "wordings", notes=_NOTES)
