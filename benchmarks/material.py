@@ -19,9 +19,9 @@ REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WORKBENCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-def load_engine(precision: str = "nf4") -> Engine:
-    """Return an engine over a freshly loaded base on the CPU."""
-    return Engine(load_base(BASE, precision=precision, device="cpu"))
+def load_engine(precision: str = "nf4", device: str = "cpu") -> Engine:
+    """Return an engine over a freshly loaded base."""
+    return Engine(load_base(BASE, precision=precision, device=device))
 
 
 def load_material() -> Task:

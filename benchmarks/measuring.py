@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from workbench.models.loading import BaseInfo
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -76,7 +78,7 @@ def interleave(contenders: Mapping[str, Callable[[], float | None]], repeats: in
     return timings
 
 
-def machine(compute_dtype: str) -> str:
+def machine(base: BaseInfo) -> str:
     """Return the machine in one line."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [
@@ -84,8 +86,9 @@ def machine(compute_dtype: str) -> str:
         for line in (cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [])
         if line.startswith("model name")
     ]
+    gpu = f", on {torch.cuda.get_device_name()}" if base.device == "cuda" else ""
     return (
         f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"compute dtype {compute_dtype}"
+        f"compute dtype {base.compute_dtype}{gpu}"
     )

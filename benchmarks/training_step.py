@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from material import BASE, encoder_for
 from measuring import Figure, interleave
+from workbench.batches import Example, batch_at
 from workbench.methods.base import FitContext
 from workbench.methods.learning import training_examples
 from workbench.methods.lora import Lora
@@ -22,11 +23,9 @@ from workbench.models.loading import load_base
 from workbench.tasks.base import Task
 from workbench.training import (
     DevScore,
-    Example,
     Trainable,
     TrainingOptions,
     TrainingRequest,
-    _batch_at,
     train,
 )
 
@@ -65,7 +64,7 @@ def measure(engine: Engine, task: Task, folder: Path) -> list[Figure]:
     encoder = encoder_for(engine, task)
     start = encoder.start()
     examples = training_examples(FitContext(engine, encoder, 0, folder), start)
-    batches = [_batch_at(examples, _BATCH_SIZE, 0, step) for step in range(_STEPS)]
+    batches = [batch_at(examples, _BATCH_SIZE, 0, step) for step in range(_STEPS)]
     shared = start.head_ids + start.shared_ids
 
     vectors = torch.nn.Parameter(engine.forward.embed(shared).detach().clone())
@@ -93,7 +92,7 @@ def _compare(
     shared: Sequence[int],
     folder: Path,
 ) -> Figure:
-    base = load_base(BASE, precision=engine.info.precision, device="cpu")
+    base = load_base(BASE, precision=engine.info.precision, device=engine.info.device)
     peft = get_peft_model(base.model, config)
     if isinstance(config, PromptTuningConfig):
         peft.prompt_encoder["default"].embedding.weight.data.copy_(
@@ -172,7 +171,7 @@ def _their_steps(
         lr_scheduler_type="constant",
         max_grad_norm=1.0,
         optim="adamw_torch",
-        use_cpu=True,
+        use_cpu=next(peft.parameters()).device.type == "cpu",
         save_strategy="no",
         logging_strategy="steps",
         logging_steps=1,

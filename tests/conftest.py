@@ -14,7 +14,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from toys import TOY_LABELS, TOY_TEMPLATE, export_lora, open_tiny, toy_samples
+from toys import (
+    TEST_DEVICE,
+    TOY_LABELS,
+    TOY_TEMPLATE,
+    export_lora,
+    open_tiny,
+    toy_samples,
+)
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
@@ -90,7 +97,12 @@ def tiny_engine(tiny_base) -> Engine:
 def real_base() -> LoadedBase:
     """Return SmolLM2-135M-Instruct in NF4 with exact products, once for all tests."""
     try:
-        return load_base("smollm2-135m-instruct", precision="nf4", compute_dtype="float32")
+        return load_base(
+            "smollm2-135m-instruct",
+            precision="nf4",
+            compute_dtype="float32",
+            device=TEST_DEVICE,
+        )
     except ModelError as error:
         pytest.skip(f"the default base model is not installed: {error}")
 

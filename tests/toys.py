@@ -1,5 +1,6 @@
 """A separable toy task and the tiny model, for tests that need more than fixtures."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from workbench.tasks.base import Sample
 from workbench.templates import ChainOfThought, PromptTemplate, WorkedDemonstration
 
 TOY_LABELS = ("good", "bad")
+TEST_DEVICE = os.environ.get("WORKBENCH_TEST_DEVICE", "cpu")  # where models of tests are
 
 
 def toy_samples(split: str, num: int) -> tuple[Sample, ...]:
@@ -53,7 +55,7 @@ def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
     """Return the tiny model in a precision."""
     source = find_weights(str(folder))
     return load_weights(
-        source, name=str(folder), precision=precision, compute_dtype="float32", device="cpu"
+        source, name=str(folder), precision=precision, compute_dtype="float32", device=TEST_DEVICE
     )
 
 
@@ -70,7 +72,8 @@ def add_lora(
     engine.adapters.add(name, WeightAdapter(changes))
     parameters = engine.adapters.parameters(name)
     for parameter in parameters.values() if trained else ():
-        parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+        drawn = 0.2 * torch.randn(parameter.shape, generator=generator)
+        parameter.data = drawn.to(parameter.device)
     return parameters
 
 

@@ -11,17 +11,17 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.atomic import explained
+from workbench.batches import Example, batch_at
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
@@ -31,7 +31,6 @@ from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
-_BATCHES_PER_WINDOW = 8  # batches of similar length are formed within this many random batches
 _MOST_PATH_POINTS = 100  # stored states of a training path
 PATH_FOLDER = "path"
 HISTORY = "history.jsonl"
@@ -56,14 +55,6 @@ class TrainingOptions:
     patience: int = option(
         0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
     )
-
-
-@dataclass(frozen=True)
-class Example:
-    """One labelled row: the prompt's own tokens and the answer's tokens."""
-
-    token_ids: tuple[int, ...]
-    answer_ids: tuple[int, ...]
 
 
 class Companion(Protocol):
@@ -225,7 +216,7 @@ class _Loop:
         """Make one optimizer step and return its figures."""
         options, state = self.request.options, self.state
         began = time.perf_counter()
-        batch = _batch_at(self.request.examples, options.batch_size, self.request.seed, state.step)
+        batch = batch_at(self.request.examples, options.batch_size, self.request.seed, state.step)
         rate = learning_rate_at(options, state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
@@ -309,15 +300,22 @@ class _Loop:
 
     def _checked_norm(self) -> float:
         """Clip the gradients and return their norm before clipping."""
-        for name, parameter in self.parameters.items():
-            if parameter.grad is None or not bool(torch.isfinite(parameter.grad).all()):
-                found = "missing" if parameter.grad is None else "not finite"
-                raise ModelError(
-                    f"training step {self.state.step + 1}: the gradient of {name} is {found}. "
-                    "Try a lower learning_rate or precision 'fp32'."
-                )
         limit = self.request.options.clip_norm or math.inf
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        gradients = {name: parameter.grad for name, parameter in self.parameters.items()}
+        found = [gradient for gradient in gradients.values() if gradient is not None]
+        total = torch.nn.utils.get_total_norm(found)
+        norm = float(total)  # waits for a GPU once, not once per parameter
+        is_missing = len(found) < len(gradients)
+        if is_missing or not math.isfinite(norm):
+            broken = [n for n, g in gradients.items() if g is None or not bool(g.isfinite().all())]
+            name = broken[0] if broken else "all parameters together"
+            raise ModelError(
+                f"training step {self.state.step + 1}: the gradient of {name} is "
+                f"{'missing' if is_missing else 'not finite'}. Try a lower learning_rate or "
+                "precision 'fp32'."
+            )
+        torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), limit, total)
+        return norm
 
     def _parameters_changed(self) -> None:
         if self.request.trainable.adapter is not None:
@@ -389,7 +387,8 @@ class _Loop:
                 if key.startswith("adam/"):
                     _, slot, name = key.split("/", 2)
                     parameter = self.parameters[name]
-                    adam.setdefault(parameter, {})[slot] = stored.get_tensor(key)
+                    place = "cpu" if slot == "step" else parameter.device  # AdamW counts there
+                    adam.setdefault(parameter, {})[slot] = stored.get_tensor(key).to(place)
                 elif key.startswith("companion/"):
                     beside[key.removeprefix("companion/")] = stored.get_tensor(key)
         self.optimizer.state.update(adam)
@@ -472,27 +471,3 @@ def learning_rate_at(options: TrainingOptions, step: int) -> float:
     if options.schedule == "linear":
         return peak * (1.0 - left)
     return peak * 0.5 * (1.0 + math.cos(math.pi * left))
-
-
-def _batch_at(examples: Sequence[Example], size: int, seed: int, step: int) -> list[Example]:
-    """Return the batch of a step; it follows from the arguments alone."""
-    per_epoch = max(1, math.ceil(len(examples) / size))
-    epoch, place = divmod(step, per_epoch)
-    for number, batch in enumerate(_epoch(examples, size, np.random.default_rng([seed, epoch]))):
-        if number == place:
-            return batch
-    raise AssertionError(f"epoch of {len(examples)} examples has no batch {place}")
-
-
-def _epoch(
-    examples: Sequence[Example], size: int, generator: np.random.Generator
-) -> Iterator[list[Example]]:
-    """Yield batches of similar length in random order."""
-    order = generator.permutation(len(examples)).tolist()
-    window = size * _BATCHES_PER_WINDOW
-    batches = []
-    for start in range(0, len(order), window):
-        part = sorted(order[start : start + window], key=lambda i: len(examples[i].token_ids))
-        batches += [part[i : i + size] for i in range(0, len(part), size)]
-    for number in generator.permutation(len(batches)):
-        yield [examples[i] for i in batches[number]]

@@ -17,7 +17,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from toys import add_lora
+from toys import TEST_DEVICE, add_lora
 from workbench.errors import ModelError, PromptError
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
@@ -35,7 +35,7 @@ def ids(engine: Engine, text: str) -> tuple[int, ...]:
 
 def plain_logprob(engine: Engine, context: tuple[int, ...], choice: tuple[int, ...]) -> float:
     """Score one choice with the library's own forward pass: batch of one, no cache."""
-    tokens = torch.tensor([context + choice])
+    tokens = torch.tensor([context + choice], device=engine.forward.device)
     with torch.no_grad():
         logprobs = engine.forward.model(tokens).logits[0].float().log_softmax(-1)
     return sum(float(logprobs[len(context) - 1 + i, t]) for i, t in enumerate(choice))
@@ -153,7 +153,10 @@ def test_greedy_generation_equals_the_librarys_generate(tiny_engine):
         [Conditioning(Prefix(), context)], GenerationOptions(max_new_tokens=20)
     )[0]
     theirs = tiny_engine.forward.model.generate(
-        torch.tensor([context]), max_new_tokens=20, do_sample=False, pad_token_id=0
+        torch.tensor([context], device=TEST_DEVICE),
+        max_new_tokens=20,
+        do_sample=False,
+        pad_token_id=0,
     )[0, len(context) :].tolist()
 
     assert list(ours.token_ids) == [token for token in theirs if token != 0]
@@ -342,7 +345,9 @@ def test_other_architectures_score_and_generate_exactly(name, tiny_base):
         tokens = list(context)
         for token in generation.token_ids:
             with torch.no_grad():
-                assert token == int(model(torch.tensor([tokens])).logits[0, -1].argmax())
+                assert token == int(
+                    model(torch.tensor([tokens], device=TEST_DEVICE)).logits[0, -1].argmax()
+                )
             tokens.append(token)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from toys import TEST_DEVICE
 from workbench.errors import ModelError
 from workbench.models.base import Conditioning, GenerationOptions, Patch, Prefix
 from workbench.models.engine import Engine
@@ -71,7 +72,7 @@ def test_states_are_the_models_own(tiny_engine):
     found = tiny_engine.states_of_prefix(Prefix((HEAD,)))
     with torch.no_grad():
         model = tiny_engine.forward.model
-        outputs = model(torch.tensor([HEAD]), output_hidden_states=True)
+        outputs = model(torch.tensor([HEAD], device=TEST_DEVICE), output_hidden_states=True)
     expected = torch.stack([state[0] for state in outputs.hidden_states])
 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
@@ -97,7 +98,7 @@ def test_attention_weights_are_those_of_eager_attention(tiny_engine, tiny_folder
 
     assert len(found) == len(expected) == 2
     for weights, whole in zip(found, expected, strict=True):
-        torch.testing.assert_close(weights, whole[:, :, len(HEAD) :], atol=1e-5, rtol=0)
+        torch.testing.assert_close(weights.cpu(), whole[:, :, len(HEAD) :], atol=1e-5, rtol=0)
 
 
 def test_watching_changes_no_score_and_padding_gets_no_attention(tiny_engine):
@@ -110,7 +111,7 @@ def test_watching_changes_no_score_and_padding_gets_no_attention(tiny_engine):
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.logprobs, other.logprobs)
     for weights in found:
-        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:3]))
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
         assert weights[1, :, :, : len(HEAD) - 1].abs().max() == 0.0
 
 
@@ -130,7 +131,9 @@ def test_what_stands_before_leaves_first_layer_attention_over_the_content(tiny_e
 
 
 def test_bases_that_attend_their_own_way_say_so(tiny_engine, monkeypatch):
-    monkeypatch.setattr(tiny_engine.forward.model.config, "_attn_implementation", "sdpa")
+    model = tiny_engine.forward.model
+    monkeypatch.setattr(model.config, "_attn_implementation", "sdpa")
+    monkeypatch.setattr(model, "set_attn_implementation", lambda _: None)
 
     with pytest.raises(ModelError, match="attention weights cannot be read"):
         tiny_engine.observe([Conditioning(Prefix((HEAD,)), OWN)], lambda *_: None)

@@ -26,7 +26,7 @@ def path_of(context) -> dict[int, torch.Tensor]:
 
 
 def learned(fitted) -> torch.Tensor:
-    return fitted.prefix.pieces[-1]
+    return fitted.prefix.pieces[-1].cpu()
 
 
 # The path
@@ -39,7 +39,7 @@ def test_the_path_goes_from_the_start_to_the_end_at_each_evaluation(toy_context)
 
     path = path_of(toy_context)
     assert list(path) == [0, 4, 8, 12]
-    torch.testing.assert_close(path[0], method.initial_vectors(toy_context))
+    torch.testing.assert_close(path[0], method.initial_vectors(toy_context).cpu())
     assert torch.equal(path[fitted.cost.best_step], learned(fitted))
     assert not torch.equal(path[4], path[8])
 
@@ -133,7 +133,7 @@ def test_a_huge_strength_holds_the_vectors_at_the_sentence(toy_context):
     free = learned(weak.fit(replace(toy_context, folder=toy_context.folder / "weak")))
 
     target = toy_context.engine.forward.embed(ids)
-    table = embedding_table(toy_context.engine.forward)
+    table = embedding_table(toy_context.engine.forward).cpu()
     assert tuple(nearest_tokens(table, held).tolist()) == ids
     assert (held - target).norm() < 0.05 * (free - target).norm()
 
@@ -177,7 +177,7 @@ def test_a_hard_prompt_is_ordinary_tokens_and_scores_as_their_embeddings(toy_con
     assert len(ids) == 6
     assert bool(ordinary[list(ids)].all())
     method.save(toy_context, fitted, tmp_path / "adapter")
-    table = embedding_table(toy_context.engine.forward)
+    table = embedding_table(toy_context.engine.forward).cpu()
     stored = load_file(tmp_path / "adapter" / "adapter_model.safetensors")["prompt_embeddings"]
     assert torch.equal(stored, table[list(ids)])  # exactly rows of the table
     text = (toy_context.folder / "prompt.txt").read_text()
@@ -211,7 +211,7 @@ def test_a_hard_prompt_keeps_the_best_it_saw_and_beats_its_start(toy_context):
 def test_nearest_tokens_in_torch_and_numpy_agree(toy_context):
     from workbench.analysis.vectors.neighbours import Vocabulary, nearest
 
-    table = embedding_table(toy_context.engine.forward)
+    table = embedding_table(toy_context.engine.forward).cpu()
     vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 64)).astype(np.float32))
     allowed = torch.arange(len(table)) % 3 != 0
     vocabulary = Vocabulary(table.numpy(), [""] * len(table), allowed.numpy())

@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, PeftModel, PromptTuningConfig, TaskType, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from toys import TOY_TEMPLATE, open_tiny
+from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
+from workbench.batches import Example
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
 from workbench.methods.base import FitContext
@@ -21,7 +22,6 @@ from workbench.models.engine import Engine
 from workbench.models.loading import base_hash, packed_layers
 from workbench.progress import Interrupted
 from workbench.training import (
-    Example,
     Trainable,
     TrainingOptions,
     TrainingRequest,
@@ -54,7 +54,7 @@ def infer(engine, encoder) -> None:
     fitted = make_method("zero_shot", {}).fit(FitContext(engine, encoder, 0, None))
     predict(engine, fitted, encoder.task.test)
     with torch.no_grad():
-        engine.forward.model.eval()(torch.tensor([[1, 2, 3]]))
+        engine.forward.model.eval()(torch.tensor([[1, 2, 3]], device=TEST_DEVICE))
 
 
 @pytest.fixture
@@ -109,7 +109,8 @@ def test_loss_is_that_of_the_answer_alone(tiny_engine, toy_encoder):
     expected = []
     for example in examples:
         context = start.head_ids + start.shared_ids + example.token_ids
-        logits = tiny_engine.forward.model(torch.tensor([context + example.answer_ids])).logits[0]
+        tokens = torch.tensor([context + example.answer_ids], device=TEST_DEVICE)
+        logits = tiny_engine.forward.model(tokens).logits[0].cpu()
         places = range(len(context) - 1, len(context) - 1 + len(example.answer_ids))
         targets = torch.tensor(example.answer_ids)
         expected.append(torch.nn.functional.cross_entropy(logits[list(places)], targets))

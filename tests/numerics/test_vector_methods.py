@@ -11,7 +11,7 @@ from peft.tuners.p_tuning import PromptEncoder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from toys import TOY_LABELS, TOY_TEMPLATE
+from toys import TEST_DEVICE, TOY_LABELS, TOY_TEMPLATE
 from workbench.encoding import PromptEncoder as TextEncoder
 from workbench.errors import ConfigError, ModelError
 from workbench.methods.base import FitContext, FittedMethod
@@ -38,7 +38,7 @@ def chat_context(tiny_engine, toy_task, tmp_path) -> FitContext:
 def vectors_of(fitted: FittedMethod) -> torch.Tensor:
     """Return the learned vectors of a fitted soft prompt."""
     (found,) = (piece for piece in fitted.prefix.pieces if isinstance(piece, torch.Tensor))
-    return found
+    return found.cpu()
 
 
 def probabilities(engine: Engine, fitted: FittedMethod, samples) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_a_residual_prompt_starts_exactly_at_its_init(init, toy_context):
     method.fit(toy_context)
 
     first = load_file(toy_context.folder / PATH_FOLDER / "0000000.safetensors")
-    assert torch.equal(first["prompt_embeddings"], method.initial_vectors(toy_context))
+    assert torch.equal(first["prompt_embeddings"], method.initial_vectors(toy_context).cpu())
 
 
 def test_the_residual_layers_learn_besides_the_vectors(toy_context):
@@ -250,8 +250,9 @@ def test_the_exported_vectors_are_the_encoders_output(kind, toy_context, tmp_pat
 
     exported = load_file(tmp_path / WEIGHTS)["prompt_embeddings"]
     factor = float(exported.norm() / best.norm())
-    torch.testing.assert_close(exported, factor * best)
-    start = method.initial_vectors(toy_context)
+    rounding = 1.3e-6 if TEST_DEVICE == "cpu" else 1e-2  # an LSTM there multiplies in TF32
+    torch.testing.assert_close(exported, factor * best, rtol=rounding, atol=rounding)
+    start = method.initial_vectors(toy_context).cpu()
     assert float(start.square().mean().sqrt()) == pytest.approx(embedding_rms(toy_context))
     assert not torch.equal(exported, start)
 

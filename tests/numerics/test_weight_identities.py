@@ -12,7 +12,7 @@ import torch
 from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from toys import TOY_TEMPLATE, open_tiny
+from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError
 from workbench.methods.base import FitContext
@@ -44,7 +44,8 @@ def context(tiny_folder, tmp_path, toy_task) -> FitContext:
 def logits_of(engine, adapter: str | None) -> torch.Tensor:
     """Return logits (T, V) of some tokens with an adapter."""
     with torch.inference_mode(), engine.adapters.active([adapter]):
-        return engine.forward.model(torch.tensor([TOKENS])).logits[0]
+        tokens = torch.tensor([TOKENS], device=engine.forward.device)
+        return engine.forward.model(tokens).logits[0].cpu()
 
 
 def start_of(method, context) -> None:
@@ -175,7 +176,8 @@ def test_gradients_equal_those_of_plain_peft(tiny_folder, context):
         own = context.engine.adapters.parameters("adapter")
         for key, parameter in own.items():
             if key.endswith("lora_B"):
-                parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+                drawn = 0.1 * torch.randn(parameter.shape, generator=generator)
+                parameter.data = drawn.to(parameter.device)
         config = LoraConfig(
             r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], use_dora=name == "dora"
         )
@@ -189,15 +191,16 @@ def test_gradients_equal_those_of_plain_peft(tiny_folder, context):
         }
         assert theirs.keys() == own.keys()
         for key, parameter in theirs.items():
-            parameter.data = own[key].data.clone()
+            parameter.data = own[key].data.cpu().clone()
         tokens = torch.tensor([TOKENS])
 
         model(tokens).logits.square().mean().backward()
         with context.engine.adapters.active(["adapter"], training=True):
-            context.engine.forward.model(tokens).logits.square().mean().backward()
+            own_tokens = tokens.to(context.engine.forward.device)
+            context.engine.forward.model(own_tokens).logits.square().mean().backward()
 
         for key, parameter in theirs.items():
-            torch.testing.assert_close(own[key].grad, parameter.grad, atol=1e-6, rtol=1e-3)
+            torch.testing.assert_close(own[key].grad.cpu(), parameter.grad, atol=1e-6, rtol=1e-3)
 
 
 def test_lora_plus_with_ratio_1_is_lora_step_for_step(tiny_folder, tmp_path, toy_task):
@@ -238,7 +241,7 @@ def test_rows_of_the_weight_that_dora_makes_are_as_long_as_m(context):
     for name, change in context.engine.adapters.adapter("adapter").changes.items():
         assert isinstance(change, DirectionChange)
         layer = context.engine.forward.model.get_submodule(name)
-        identity = torch.eye(layer.in_features)[None]
+        identity = torch.eye(layer.in_features, device=context.engine.forward.device)[None]
         with torch.no_grad():
             weight = change.output(layer, identity, layer.forward(identity))[0].T
         moved = change.lora_magnitude_vector.detach()
@@ -250,7 +253,8 @@ def test_dora_answers_the_same_in_training_and_in_inference(context):
     inferred = logits_of(context.engine, "adapter")
 
     with context.engine.adapters.active(["adapter"], training=True):
-        trained = context.engine.forward.model(torch.tensor([TOKENS])).logits[0].detach()
+        tokens = torch.tensor([TOKENS], device=context.engine.forward.device)
+        trained = context.engine.forward.model(tokens).logits[0].detach().cpu()
 
     torch.testing.assert_close(trained, inferred)
 
@@ -337,7 +341,7 @@ def test_full_fine_tuning_that_does_not_fit_is_refused_with_the_numbers(context,
 
     message = str(caught.value)
     assert message.startswith("full_fine_tuning: training all weights of '")
-    assert message.endswith("free on cpu. Use lora, or a smaller base model.")
+    assert message.endswith(f"free on {TEST_DEVICE}. Use lora, or a smaller base model.")
 
 
 def test_full_fine_tuning_starts_from_the_unquantised_weights(tiny_folder, tmp_path, toy_task):

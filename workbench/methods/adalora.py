@@ -187,11 +187,13 @@ class _Pruning:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on from stored importances."""
-        for key, tensor in state.items():
+        device = next(iter(self._parameters.values())).device
+        for key, stored in state.items():
             kind, name = key.split("/", 1)
             if kind == "kept":
-                self._pattern[name] = tensor.tolist()
+                self._pattern[name] = stored.tolist()
                 continue
+            tensor = stored.to(device)
             if kind == "importance":
                 self._allocator.exp_avg_ipt[name] = tensor
                 self._allocator.ipt[name] = torch.zeros_like(tensor)  # set anew at each step

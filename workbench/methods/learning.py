@@ -9,6 +9,7 @@ import torch
 from peft import PromptTuningConfig, TaskType
 from safetensors.torch import save_file
 
+from workbench.batches import Example
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.memory import PeakMemory
 from workbench.methods.base import FitContext, FittedMethod, TrainedCost
@@ -17,14 +18,7 @@ from workbench.models.base import Conditioning
 from workbench.models.catalog import hub_id_of
 from workbench.models.engine import Engine
 from workbench.tasks.base import Sample
-from workbench.training import (
-    DevScore,
-    Example,
-    Trainable,
-    TrainingOptions,
-    TrainingRequest,
-    train,
-)
+from workbench.training import DevScore, Trainable, TrainingOptions, TrainingRequest, train
 
 PROMPT = "prompt_embeddings"  # PEFT's name for the vectors of a soft prompt
 WEIGHTS = "adapter_model.safetensors"

@@ -8,7 +8,8 @@ A batch run as one tree (`Engine.run_as_tree`) is attended block by block: its r
 and themselves, never each other, so most of the square of all tokens need not be computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,20 @@ def use_grouped_attention(model: PreTrainedModel) -> None:
     AttentionInterface.register(GROUPED_ATTENTION, grouped_attention)
     AttentionMaskInterface.register(GROUPED_ATTENTION, sdpa_mask)
     model.set_attn_implementation(GROUPED_ATTENTION)
+
+
+@contextmanager
+def attention_can_be_watched(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model use `grouped_attention` inside the block, also where it is not the faster one."""
+    usual = model.config._attn_implementation
+    if usual == GROUPED_ATTENTION:
+        yield
+        return
+    use_grouped_attention(model)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
 
 
 def grouped_attention(  # noqa: PLR0917  transformers calls it so

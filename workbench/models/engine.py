@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 
 from workbench.errors import PromptError
 from workbench.models.adapters import AdapterBank
-from workbench.models.attention import AttentionWatch, RowBlocks
+from workbench.models.attention import AttentionWatch, RowBlocks, attention_can_be_watched
 from workbench.models.base import (
     ChoiceScores,
     Conditioning,
@@ -262,7 +262,9 @@ class Engine:
         with self.lock, torch.inference_mode():
             trees = [TokenTree.chain(row.token_ids) for row in rows]
             adapters = [row.adapter for row in rows]
-            self.run(trees, self._states_of_rows(rows), adapters, watch=watch)
+            states = self._states_of_rows(rows)
+            with attention_can_be_watched(self.forward.model):
+                self.run(trees, states, adapters, watch=watch)
 
     def states_of_prefix(self, prefix: Prefix, adapter: str | None = None) -> torch.Tensor:
         """Return (L + 1, P, D) hidden states: what enters each of L layers, and the final ones.

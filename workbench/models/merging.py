@@ -84,7 +84,9 @@ def combine(
                     continue
             base = weight_of(layers[name])
             deltas = [changed_weight(layers[name], part) - base for part in parts]
-            changes[name] = _leading(_COMBINED[way](deltas, torch.tensor(weights), density), rank)
+            changes[name] = _leading(
+                _COMBINED[way](deltas, torch.tensor(weights).to(base), density), rank
+            )
     return WeightAdapter(changes)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from toys import open_tiny
+from workbench.batches import Example
 from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, any_gpu
 from workbench.budget.memory import (
     BUDGET_PRECISIONS,
@@ -25,7 +26,7 @@ from workbench.models import engine as engine_module
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import PRECISIONS
-from workbench.training import Example, answer_loss
+from workbench.training import answer_loss
 
 ON_CPU = {name: Storage(name, is_gpu=False) for name in BUDGET_PRECISIONS}
 GPT_3, LLAMA_65B = KNOWN_SHAPES["gpt-3-175b"], KNOWN_SHAPES["llama-65b"]
