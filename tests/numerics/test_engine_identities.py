@@ -325,7 +325,7 @@ OTHER_ARCHITECTURES = {
 def test_other_architectures_score_and_generate_exactly(name, tiny_base):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
-        model = OTHER_ARCHITECTURES[name](len(tiny_base.tokenizer)).eval()
+        model = OTHER_ARCHITECTURES[name](len(tiny_base.tokenizer)).eval().to(TEST_DEVICE)
     engine = Engine(LoadedBase(model, tiny_base.tokenizer, tiny_base.info))
     prefix = Prefix((ids(engine, INSTRUCTION),))
     choices = [ids(engine, choice) for choice in CHOICES]

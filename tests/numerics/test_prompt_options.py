@@ -83,10 +83,10 @@ def test_a_warm_start_starts_where_another_prompt_ended(toy_context, tmp_path):
 
     warm = make_method("prompt_tuning", QUICK | options)
 
-    assert torch.equal(warm.initial_vectors(toy_context), learned(fitted))
+    assert torch.equal(warm.initial_vectors(toy_context).cpu(), learned(fitted))
     size = len(learned(fitted))
     longer = make_method("prompt_tuning", options | {"num_virtual_tokens": size + 3})
-    repeated = longer.initial_vectors(toy_context)
+    repeated = longer.initial_vectors(toy_context).cpu()
     assert len(repeated) == size + 3
     assert torch.equal(repeated[size:], learned(fitted)[:3])
 
@@ -99,7 +99,7 @@ def test_a_warm_start_leaves_the_chat_header_out(tiny_engine, toy_encoder, toy_c
     first.save(chat, fitted, tmp_path / "adapter")
     options = {"init": "prompt", "init_prompt": str(tmp_path / "adapter")}
 
-    start = make_method("prompt_tuning", options).initial_vectors(chat)
+    start = make_method("prompt_tuning", options).initial_vectors(chat).cpu()
 
     assert torch.equal(start, learned(fitted))
 
@@ -132,7 +132,7 @@ def test_a_huge_strength_holds_the_vectors_at_the_sentence(toy_context):
     held = learned(strong.fit(replace(toy_context, folder=toy_context.folder / "strong")))
     free = learned(weak.fit(replace(toy_context, folder=toy_context.folder / "weak")))
 
-    target = toy_context.engine.forward.embed(ids)
+    target = toy_context.engine.forward.embed(ids).cpu()
     table = embedding_table(toy_context.engine.forward).cpu()
     assert tuple(nearest_tokens(table, held).tolist()) == ids
     assert (held - target).norm() < 0.05 * (free - target).norm()

@@ -114,7 +114,7 @@ def test_loss_is_that_of_the_answer_alone(tiny_engine, toy_encoder):
         places = range(len(context) - 1, len(context) - 1 + len(example.answer_ids))
         targets = torch.tensor(example.answer_ids)
         expected.append(torch.nn.functional.cross_entropy(logits[list(places)], targets))
-    torch.testing.assert_close(loss, torch.stack(expected).mean(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.cpu(), torch.stack(expected).mean(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TRAINED)

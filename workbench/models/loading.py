@@ -156,12 +156,15 @@ def load_weights(
     """Return the base whose files are in `weights.folder`; see `load_base`."""
     target = _device(device)
     compute = _compute_dtype(compute_dtype, precision, target)
+    storage = _storage_dtype(precision, compute, target)
+    quantization = _quantization(precision, compute)
     try:
         with LOADING:
             model = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
-                quantization_config=_quantization(precision, compute),
-                dtype=_storage_dtype(precision, compute, target),
+                quantization_config=quantization,
+                # Quantised from what the files say: rounded to 16 bits first, it is another base.
+                dtype=storage if quantization is None else "auto",
                 device_map={"": target} if target != "cpu" else None,
                 attn_implementation="sdpa",
                 use_safetensors=True,
@@ -176,7 +179,7 @@ def load_weights(
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
-    _own_memory(model)
+    _store(model, storage)
     if target == "cpu":
         use_grouped_attention(model)
     config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
@@ -201,11 +204,12 @@ def _prevent_packing(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _own_memory(model: torch.nn.Module) -> None:
+def _store(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Copy what is not quantised out of the weight file, which would stay mapped as a whole."""
     for parameter in model.parameters():
-        if parameter.device.type == "cpu" and type(parameter) is torch.nn.Parameter:
-            parameter.data = parameter.data.clone()
+        if type(parameter) is torch.nn.Parameter:
+            is_mapped = parameter.device.type == "cpu"
+            parameter.data = parameter.data.to(dtype, copy=is_mapped)
 
 
 def packed_layers(model: torch.nn.Module) -> list[str]:

@@ -251,7 +251,7 @@ def _beside_the_base(
         shape = _shape(change)
         if layer is None or getattr(layer, "weight", None) is None:
             raise ModelError(f"module '{module}' is no weight of base model '{name}'. {_ADVICE}")
-        weight = dequantised_weight(layer)
+        weight = dequantised_weight(layer).cpu()
         if sorted(weight.shape) != sorted(shape):  # GPT-2 stores (in, out)
             raise ModelError(
                 f"module '{module}' has shape {tuple(weight.shape)} in base model '{name}'; the "

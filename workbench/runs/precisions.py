@@ -107,6 +107,7 @@ def _measure(
     # Before any forward pass, in case a library moves the weights in the first one.
     weights = weight_errors(engine.forward.model, folder)
     texts = ["\n".join(s.fields.values()) for s in task.test] if text is None else [text.text]
+    lost = text_loss(engine, texts, progress=progress)  # first: a GPU's first passes are slow
     plain = _fitted(session, store.folder, calibrate=False)
     answers = {ZERO_SHOT: answers_to_test(engine, plain, progress=progress)}
     if task.labels:
@@ -116,7 +117,7 @@ def _measure(
         base=asdict(engine.info),
         weights=weights,
         text_name=_TASK_TEXTS if text is None else text.name,
-        text=text_loss(engine, texts, progress=progress),
+        text=lost,
         answers=answers,
         decoded_tokens_per_second=_decoding_speed(engine, plain),
         environment=environment(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from toys import add_lora
+from toys import TEST_DEVICE, add_lora
 from workbench.models.base import Prefix
 from workbench.models.perplexity import block_losses, special_start, text_blocks
 
@@ -17,10 +17,11 @@ def ids_of(engine, text: str) -> list[int]:
 
 def loss_of(model, ids: list[int], *, scored_from: int) -> float:
     """Return transformers' own loss in nats, summed over the tokens from a place on."""
-    labels = torch.tensor([ids])
+    tokens = torch.tensor([ids], device=TEST_DEVICE)
+    labels = tokens.clone()
     labels[0, :scored_from] = -100
     with torch.inference_mode():
-        return float(model(torch.tensor([ids]), labels=labels).loss) * (len(ids) - scored_from)
+        return float(model(tokens, labels=labels).loss) * (len(ids) - scored_from)
 
 
 def test_a_text_in_one_block_has_transformers_own_loss(tiny_engine):

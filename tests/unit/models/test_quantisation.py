@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from toys import open_tiny
+from toys import TEST_DEVICE, open_tiny
 from workbench.models.layers import linear_layers
 from workbench.models.loading import (
     check_precision,
@@ -172,3 +172,35 @@ def test_device_and_products_are_known_before_a_base_is_loaded(precision, tiny_f
     info = load_base(str(tiny_folder), precision=precision).info
 
     assert products_of(precision) == (info.device, info.compute_dtype)
+
+
+@pytest.mark.parametrize("precision", ["nf4", "fp4-single"])
+def test_weights_are_quantised_from_the_files_whatever_the_rest_is_stored_in(
+    precision, tiny_folder, monkeypatch
+):
+    whole = open_tiny(tiny_folder, precision).model
+    monkeypatch.setattr(
+        "workbench.models.loading._storage_dtype", lambda *_: torch.bfloat16
+    )  # as on a GPU
+
+    half = open_tiny(tiny_folder, precision).model
+
+    assert half.get_input_embeddings().weight.dtype == torch.bfloat16
+    layers = linear_layers(half)
+    assert len(layers) == 2 * 7
+    for name, layer in linear_layers(whole).items():
+        assert torch.equal(layer.weight.data, layers[name].weight.data)
+        assert torch.equal(layer.weight.quant_state.absmax, layers[name].weight.quant_state.absmax)
+
+
+def test_a_base_stored_in_16_bits_is_kept_in_32_on_a_processor(tiny_folder, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).write_bytes((tiny_folder / file).read_bytes())
+
+    base = open_tiny(tmp_path, "nf4").model
+
+    dtypes = {type(p): p.dtype for p in base.parameters() if not hasattr(p, "quant_state")}
+    assert dtypes == {torch.nn.Parameter: torch.float32}
+    assert base(torch.tensor([[1, 2, 3]], device=TEST_DEVICE)).logits.dtype == torch.float32

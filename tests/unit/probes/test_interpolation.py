@@ -91,9 +91,9 @@ def test_random_prompts_are_no_better_than_chance(subject):
 
 def test_trained_prompts_act_and_the_way_to_itself_has_no_barrier(subject, toy_context):
     method = PromptTuning(steps=30, num_virtual_tokens=3, eval_every=10)
-    start = method.initial_vectors(toy_context).detach().float().numpy()
+    start = method.initial_vectors(toy_context).detach().float().cpu().numpy()
     fitted = method.fit(toy_context)
-    vectors = fitted.prefix.pieces[-1].detach().float().numpy()
+    vectors = fitted.prefix.pieces[-1].detach().float().cpu().numpy()
     prompt = SoftPrompt("trained", vectors, start=start, task="toy")
 
     reading = read(replace(subject, prompt=prompt), replace(prompt, name="again"))

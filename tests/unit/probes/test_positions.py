@@ -85,7 +85,7 @@ def test_their_place_in_the_prefix_is_known(row, place):
     whole = subject.session.engine.forward.embed_pieces(prefix.pieces)
 
     found = whole[subject.place_of(6)]
-    assert torch.equal(found, torch.from_numpy(subject.prompt.vectors))
+    assert torch.equal(found.cpu(), torch.from_numpy(subject.prompt.vectors))
 
 
 @pytest.mark.parametrize("reading", ["attention", "lens"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from toys import export_prompt, open_tiny
+from toys import TEST_DEVICE, export_prompt, open_tiny
 from workbench.errors import ModelError
 from workbench.methods.catalog import make_method
 from workbench.models.loading import PRECISIONS, base_hash, dequantised_weight
@@ -64,7 +64,7 @@ def test_sizes_and_spectra_are_those_of_the_dense_change(subject, lora_export, t
     dense = dense_change(
         lora_export, json.loads((lora_export / CONFIG).read_text())["lora_alpha"] / 4
     )
-    base = tiny_base.model.get_submodule(MODULE).weight.detach().double().numpy()
+    base = tiny_base.model.get_submodule(MODULE).weight.detach().double().cpu().numpy()
 
     reading = read(subject)
 
@@ -199,7 +199,7 @@ def test_a_restored_weight_is_what_the_layer_multiplies_by(precision, tiny_folde
     base = open_tiny(tiny_folder, precision)
     layer, before = base.model.get_submodule(MODULE), base_hash(base.model)
     with torch.inference_mode():
-        rows = layer(torch.eye(64, dtype=base.model.dtype)).float()  # (in, out)
+        rows = layer(torch.eye(64, dtype=base.model.dtype, device=TEST_DEVICE)).float()  # (in, out)
 
     weight = dequantised_weight(layer)
 
@@ -214,7 +214,7 @@ def test_a_restored_weight_is_the_same_before_the_first_pass(tiny_folder):
     before = dequantised_weight(layer)
 
     with torch.inference_mode():
-        layer(torch.eye(64))
+        layer(torch.eye(64, device=TEST_DEVICE))
 
     torch.testing.assert_close(dequantised_weight(layer), before, rtol=0, atol=0)
 
