@@ -32,6 +32,7 @@ def main() -> None:
             evaluate(page)
             picture(page, "evaluate-light")
             inspect(page)
+            plan(page)
             open_tab(page, "Runs")
             page.wait_for_selector("#wb-runs >> text=prompt_tuning")
             page.wait_for_timeout(1500)
@@ -77,6 +78,16 @@ def inspect(page: Page) -> None:
     page.wait_for_selector("#wb-map .plot-container .legend", timeout=30_000)
     page.wait_for_timeout(1500)
     picture(page, "inspect-map-light")
+
+
+def plan(page: Page) -> None:
+    """Plan what each method would cost on a larger model and a card."""
+    open_tab(page, "Plan")
+    page.fill("#wb-plan-model input", "llama-2-13b")
+    page.keyboard.press("Enter")
+    page.click("#wb-plan")
+    page.wait_for_selector("#wb-plan-view table")
+    picture(page, "plan-light")
 
 
 def picture(page: Page, name: str) -> None:
