@@ -95,6 +95,7 @@ class Device:
         utilisation: Share of them that training reaches; assumed for GPUs.
         is_gpu: Whether it has memory of its own.
         reserved_bytes: What the driver, its libraries' work space or the system keep.
+        layer_seconds: Launching the kernels of one layer in a training step: no step is shorter.
     """
 
     name: str
@@ -105,6 +106,13 @@ class Device:
     utilisation: float = 0.3  # between a badly and a well filled card; 4-bit products cost extra
     is_gpu: bool = True
     reserved_bytes: int = 3 * GIB // 4  # context of CUDA and work space of its libraries
+    layer_seconds: float = 0.004  # 30 layers in NF4 on an H100 (benchmarks/RESULTS.md): 4 to 5 ms
+
+    @property
+    def speed_source(self) -> str:
+        """Where the speed comes from and how much of it is taken, in words."""
+        floor = f", at least {self.layer_seconds * 1000:g} ms for a layer of a step"
+        return f"{self.source}, {self.utilisation:.0%} of it{floor if self.layer_seconds else ''}"
 
     @property
     def usable_bytes(self) -> int:
@@ -158,4 +166,5 @@ def processor(memory_bytes: int) -> Device:
         utilisation=1.0,
         is_gpu=False,
         reserved_bytes=GIB,  # interpreter, libraries, and something for the system
+        layer_seconds=0.0,
     )

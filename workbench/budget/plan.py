@@ -63,7 +63,8 @@ class MethodPlan:
         stored_bytes: Size of one result's file.
         extra_tokens: Positions it adds to every prompt.
         flops: Of the training, see `training_flops`.
-        seconds: Of the training at the device's assumed speed; None where nothing is trained.
+        seconds: Of the training at the device's assumed speed, but not less than launching its
+            kernels takes; None where nothing is trained.
     """
 
     recipe: Recipe
@@ -103,6 +104,7 @@ def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
     steps = question.steps * question.work.batch_size / batch_size
     flops = steps * training_flops(shape, recipe, options, work) if recipe.trains else 0.0
     speed = question.device.teraflops * 1e12 * question.device.utilisation
+    launching = steps * shape.layers * question.device.layer_seconds
     return MethodPlan(
         recipe=recipe,
         trained=trained,
@@ -112,7 +114,7 @@ def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
         stored_bytes=recipe.stored_bytes(shape, options),
         extra_tokens=extra_tokens(question, recipe),
         flops=flops,
-        seconds=flops / speed if recipe.trains else None,
+        seconds=max(flops / speed, launching) if recipe.trains else None,
     )
 
 

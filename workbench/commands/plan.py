@@ -89,7 +89,7 @@ def _print(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> None
     for reason in advice.reasons:
         console.print(f"- {reason}", highlight=False, markup=False)
     console.print(
-        f"\nConfig: {shape.source}. Speed: {device.source}, {device.utilisation:.0%} of it. "
+        f"\nConfig: {shape.source}. Speed: {device.speed_source}. "
         "Estimates; a process also holds its libraries.",
         style="dim",
         highlight=False,

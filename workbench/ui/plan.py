@@ -100,8 +100,8 @@ def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
         rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
         has_measured=bool(measured),
         drawing=memory_plot(plan),
-        speed=f"Speed: {device.source}; {device.utilisation:.0%} of it is taken. All of this is "
-        "estimated from the model's config; a process also holds its libraries.",
+        speed=f"Speed: {device.speed_source}. All of this is estimated from the model's config; a "
+        "process also holds its libraries.",
     )
 
 

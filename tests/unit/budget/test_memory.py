@@ -7,7 +7,7 @@ import torch
 
 from toys import open_tiny
 from workbench.batches import Example
-from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, any_gpu
+from workbench.budget.known import CPU_TERAFLOPS, DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
 from workbench.budget.memory import (
     BUDGET_PRECISIONS,
     LOGIT_ROWS,
@@ -210,3 +210,18 @@ def test_gradients_take_the_place_of_activations():
     assert few.on(Storage("nf4", is_gpu=True)).total == few.total
     held = few.on(Storage("nf4", is_gpu=False))
     assert held.living == few.total < held.total
+
+
+def test_a_step_on_a_card_is_never_shorter_than_launching_it():
+    card = DEVICES["h100-80"]
+    small, large = KNOWN_SHAPES["smollm2-135m-instruct"], KNOWN_SHAPES["llama-2-13b"]
+    speed = card.teraflops * 1e12 * card.utilisation
+
+    little = make_plan(Question(small, card)).row("lora")
+    much = make_plan(Question(large, card, work=Workload(batch_size=32))).row("lora")
+    at_home = make_plan(Question(small, processor(24 * GIB))).row("lora")
+
+    assert little.seconds == 300 * small.layers * card.layer_seconds > 10 * little.flops / speed
+    assert much.seconds == much.flops / speed
+    assert at_home.seconds == at_home.flops / (CPU_TERAFLOPS * 1e12)
+    assert "at least 4 ms" in card.speed_source
