@@ -139,7 +139,7 @@ def _main(name: str, device: str) -> None:
     encoder = encoder_for(engine, task)
     storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
     seen = _watch_steps()
-    with heap, PeakMemory() as peak, tempfile.TemporaryDirectory() as folder:
+    with heap, PeakMemory(engine.info.device) as peak, tempfile.TemporaryDirectory() as folder:
         _fit(engine, encoder, name, Path(folder))
     works = [_workload(rows) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]

@@ -4,6 +4,7 @@ import ctypes
 import platform
 import threading
 from types import TracebackType
+from typing import ClassVar
 
 import psutil
 import torch
@@ -38,16 +39,24 @@ class PeakMemory:
     """Context manager; afterwards `num_bytes` is the highest memory seen inside.
 
     On a GPU it is what torch allocated there; otherwise the resident memory of the process,
-    sampled 50 times a second.
+    sampled 50 times a second. One may lie inside another.
+
+    Args:
+        device: Where the base is: "cuda" or "cpu".
     """
 
-    def __init__(self) -> None:
+    _open: ClassVar[list["PeakMemory"]] = []  # on a GPU, which counts one peak for all
+
+    def __init__(self, device: str) -> None:
         self.num_bytes = 0
+        self._is_gpu = device == "cuda"
         self._done = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> "PeakMemory":
-        if torch.cuda.is_available():
+        if self._is_gpu:
+            self._note_gpu()
+            self._open.append(self)
             torch.cuda.reset_peak_memory_stats()
         else:
             self._sampler.start()
@@ -59,11 +68,18 @@ class PeakMemory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if torch.cuda.is_available():
-            self.num_bytes = torch.cuda.max_memory_allocated()
+        if self._is_gpu:
+            self._note_gpu()
+            self._open.remove(self)
         else:
             self._done.set()
             self._sampler.join()
+
+    def _note_gpu(self) -> None:
+        """Let everything that is open know the peak so far, before it is counted anew."""
+        peak = torch.cuda.max_memory_allocated()
+        for watcher in self._open:
+            watcher.num_bytes = max(watcher.num_bytes, peak)
 
     def _sample(self) -> None:
         process = psutil.Process()

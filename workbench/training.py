@@ -112,11 +112,15 @@ class DevScore:
     num_items: int
     is_admissible: bool = True
 
-    def better_than(self, other: "DevScore | None") -> bool:
+    def better_than(self, other: "DevScore | None", highest: float = 0.0) -> bool:
         """Return whether this evaluation should replace `other` as the best.
 
-        Accuracies closer than one standard error are a tie on so few items; then the lower loss
-        decides (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
+        Accuracies within one standard error of the highest are a tie on so few items; then the
+        lower loss decides (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
+
+        Args:
+            other: The best so far.
+            highest: Accuracy seen so far, so that steps within a tie cannot lead down from it.
         """
         if other is None:
             return True
@@ -124,10 +128,11 @@ class DevScore:
             return self.is_admissible
         if self.accuracy is None or other.accuracy is None:
             return self.loss < other.loss
-        spread = math.sqrt(max(other.accuracy * (1 - other.accuracy), 0.0) / other.num_items)
-        if abs(self.accuracy - other.accuracy) <= spread:
-            return self.loss < other.loss
-        return self.accuracy > other.accuracy
+        highest = max(highest, self.accuracy, other.accuracy)
+        tied = highest - math.sqrt(max(highest * (1 - highest), 0.0) / self.num_items)
+        if self.accuracy < tied:
+            return False
+        return other.accuracy < tied or self.loss < other.loss
 
 
 @dataclass
@@ -137,6 +142,7 @@ class TrainingState:
     step: int = 0
     best_step: int = 0
     best: DevScore | None = None
+    highest_accuracy: float = 0.0
     evaluations_since_best: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -239,11 +245,16 @@ class _Loop:
         """Score on dev, remember the best parameters, and return the figures."""
         state, began = self.state, time.perf_counter()
         score = self.request.evaluate()
-        if score.better_than(state.best):
+        last = state.best
+        if score.better_than(last, state.highest_accuracy):
+            if last is None or last.is_admissible != score.is_admissible:
+                state.highest_accuracy = 0.0  # what breaks the condition sets no standard
             state.best, state.best_step, state.evaluations_since_best = score, state.step, 0
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        else:
+        elif state.best is not None and state.best.is_admissible:
             state.evaluations_since_best += 1
+        if state.best is not None and state.best.is_admissible == score.is_admissible:
+            state.highest_accuracy = max(state.highest_accuracy, score.accuracy or 0.0)
         state.seconds += time.perf_counter() - began
         figures = {} if score.accuracy is None else {"dev_accuracy": score.accuracy}
         figures["dev_loss"] = score.loss
@@ -346,6 +357,7 @@ class _Loop:
             "step": state.step,
             "best_step": state.best_step,
             "best": best,
+            "highest_accuracy": state.highest_accuracy,
             "evaluations_since_best": state.evaluations_since_best,
             "seconds": state.seconds,
         }

@@ -11,6 +11,7 @@ from toys import TOY_LABELS, toy_samples
 from workbench.errors import ConfigError
 from workbench.methods.base import FitContext, SupportsSave, SupportsSearch
 from workbench.methods.catalog import METHODS, make_method, method_class
+from workbench.methods.demonstrations import drawn
 from workbench.methods.prediction import predict
 from workbench.models.loading import base_hash
 from workbench.progress import Interrupted
@@ -227,7 +228,10 @@ def test_content_free_input_calibrates_to_uniform(name, toy_context):
 def test_training_texts_calibrate_to_uniform_without_their_labels(name, toy_context):
     method = make_method(name, {"calibrate": True, "calibration_inputs": "training_texts"})
     fitted = method.fit(toy_context)
-    rows = [fitted.condition(sample.fields) for sample in toy_context.task.train]
+    task = toy_context.task
+    shown = drawn(task, method.k, seed=0, balanced=True) if name == "few_shot" else []
+    asked = [sample for number, sample in enumerate(task.train) if number not in shown]
+    rows = [fitted.condition(sample.fields) for sample in asked]
     scores = toy_context.engine.score(rows, [toy_context.encoder.choice_ids()] * len(rows))
 
     calibrated = np.mean([s.probabilities for s in scores], axis=0) / np.exp(fitted.log_prior)

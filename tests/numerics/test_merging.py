@@ -11,7 +11,13 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from test_weight_identities import QUICK, TOKENS, context_of, logits_of
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from toys import add_lora, export_prompt
 from workbench.errors import ConfigError, ModelError
@@ -35,7 +41,7 @@ def layers_of(engine) -> dict[str, torch.nn.Module]:
 def delta(engine, name: str, adapter: str) -> torch.Tensor:
     layer = layers_of(engine)[name]
     change = engine.adapters.adapter(adapter).changes[name]
-    return (changed_weight(layer, change) - weight_of(layer)).detach()
+    return (changed_weight(layer, change)[0] - weight_of(layer)).detach()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
@@ -56,6 +62,100 @@ def test_a_merged_model_answers_like_base_and_adapter(
     tolerance = 1e-5 if precision == "fp32" else 1e-3  # 4-bit products are made another way
     torch.testing.assert_close(found, logits_of(engine, "adapter"), atol=tolerance, rtol=tolerance)
     assert (found - logits_of(engine, None)).abs().max() > 1e-2
+
+
+SIZES = {"vocab_size": 257, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+OTHERS = {
+    "qwen2 with biases": lambda: Qwen2ForCausalLM(
+        Qwen2Config(
+            **SIZES,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.15,
+        )
+    ),
+    "gpt2 with turned weights": lambda: GPT2LMHeadModel(
+        GPT2Config(**SIZES, n_embd=64, n_layer=2, n_head=4, initializer_range=0.15)
+    ),
+}
+
+
+@pytest.fixture
+def other_folder(architecture, tiny_folder, tmp_path):
+    """Return a folder with another tiny model, its biases far from zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = OTHERS[architecture]()
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(tmp_path / "base")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "base" / file).write_bytes((tiny_folder / file).read_bytes())
+    return tmp_path / "base"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+@pytest.mark.parametrize(
+    ("architecture", "name", "options"),
+    [
+        ("qwen2 with biases", "ia3", {}),
+        ("qwen2 with biases", "dora", {}),
+        ("gpt2 with turned weights", "lora", {"targets": "all_linear"}),
+    ],
+)
+def test_biases_and_turned_weights_are_merged_too(
+    name, options, precision, other_folder, tmp_path, toy_task
+):
+    context = context_of(other_folder, tmp_path, toy_task, precision=precision)
+    make_method(name, QUICK | {"learning_rate": 0.1} | options).fit(context)
+    engine = context.engine
+    base = LoadedBase(engine.forward.model, engine.tokenizer, engine.info)
+
+    save_merged(base, engine.adapters.adapter("adapter"), tmp_path / "merged", torch.float32)
+
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    with torch.inference_mode():
+        found = merged(torch.tensor([TOKENS])).logits[0]
+    tolerance = 2e-5 if precision == "fp32" else 1e-3
+    torch.testing.assert_close(found, logits_of(engine, "adapter"), atol=tolerance, rtol=tolerance)
+    assert (found - logits_of(engine, None)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("architecture", ["qwen2 with biases"])
+def test_a_combination_has_no_place_for_a_changed_bias(other_folder, tmp_path, toy_task):
+    context = context_of(other_folder, tmp_path, toy_task)
+    make_method("ia3", QUICK | {"learning_rate": 0.1}).fit(context)
+    adapter, layers = context.engine.adapters.adapter("adapter"), layers_of(context.engine)
+
+    with pytest.raises(ModelError, match=r"has a bias, and this adapter \(IA3\) changes it"):
+        combine([adapter], [1.0], layers, way="svd", rank=4, density=1.0, seed=0)
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_original_weights_of_a_quantised_base_are_shaped_as_it_computes(
+    other_folder, tmp_path, toy_task
+):
+    exact = context_of(other_folder, tmp_path, toy_task)
+    rounded = context_of(other_folder, tmp_path, toy_task, precision="nf4")
+    adapter = make_method("full_fine_tuning", {}).new_adapter(rounded)
+
+    rounded.engine.adapters.add("adapter", adapter)
+
+    found = logits_of(rounded.engine, "adapter")
+    torch.testing.assert_close(found, logits_of(exact.engine, None), atol=2e-5, rtol=0)
+    start = make_method("lora", {"init": "loftq", "rank": 32, "targets": "all_linear"}).new_adapter(
+        rounded
+    )
+    rounded.engine.adapters.add("nearer", start)
+    gaps = [
+        (logits_of(rounded.engine, name) - logits_of(exact.engine, None)).norm()
+        for name in ("nearer", None)
+    ]
+    assert gaps[0] < gaps[1]
 
 
 @pytest.mark.parametrize("name", ["bitfit", "bottleneck_adapter"])

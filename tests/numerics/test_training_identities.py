@@ -22,6 +22,7 @@ from workbench.models.engine import Engine
 from workbench.models.loading import base_hash, packed_layers
 from workbench.progress import Interrupted
 from workbench.training import (
+    DevScore,
     Trainable,
     TrainingOptions,
     TrainingRequest,
@@ -384,3 +385,35 @@ def test_one_pass_and_two_passes_give_the_same_loss_and_gradient(
         results.append((loss.detach(), vectors.grad))
 
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+
+
+def scored(tiny_engine, tmp_path, scores: list[DevScore], patience: int = 0):
+    """Train a vector for as many evaluations as there are scores; return where it ended."""
+    vectors = torch.nn.Parameter(tiny_engine.forward.embed((5, 6)).detach().clone())
+    trainable = Trainable({"prompt": vectors}, lambda: Prefix((vectors,)))
+    options = TrainingOptions(
+        steps=len(scores), eval_every=1, batch_size=1, learning_rate=1e-3, patience=patience
+    )
+    given = iter(scores)
+    request = TrainingRequest(
+        trainable, [Example((5, 6), (7,))], options, 0, lambda: next(given), tmp_path
+    )
+    return train(tiny_engine, request)
+
+
+def test_ties_cannot_lead_down_step_by_step(tiny_engine, tmp_path):
+    accuracies = [0.9, 0.875, 0.85, 0.8125, 0.775]  # each within a standard error of the last
+    scores = [DevScore(a, 1.0 - 0.1 * i, 80) for i, a in enumerate([0.5, *accuracies])]
+
+    state = scored(tiny_engine, tmp_path, scores)
+
+    assert state.best.accuracy == 0.875  # 0.9 - 0.034 is the least that ties
+
+
+def test_what_breaks_the_condition_sets_no_standard_and_spends_no_patience(tiny_engine, tmp_path):
+    broken = [DevScore(0.95, 0.1, 80, is_admissible=False)] * 4
+    kept = [DevScore(0.7, 0.5, 80), DevScore(0.69, 0.4, 80)]
+
+    state = scored(tiny_engine, tmp_path, [*broken, *kept], patience=2)
+
+    assert state.best == kept[1]

@@ -42,7 +42,7 @@ class AdaLora(PeftWeightTraining):
 
     init_rank: int = option(12, minimum=2, maximum=512, help="Rank of each change at the start.")
     target_rank: int = option(8, minimum=1, maximum=511, help="Mean rank at the end.")
-    alpha: float = option(16.0, minimum=0.0, help="The change is scaled by alpha / init_rank.")
+    alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / init_rank.")
     dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
     orthogonality: float = option(
         0.5, minimum=0.0, maximum=100.0, help="Weight of keeping directions orthogonal in the loss."

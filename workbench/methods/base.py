@@ -4,7 +4,7 @@ A method is a frozen dataclass of its own options. `fit` returns a `FittedMethod
 sample into conditioning for the engine; it never calls the model's `generate` itself.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -227,8 +227,16 @@ class CalibrationOptions:
         "the wording of the input alone, without instruction, demonstrations and text.",
     )
 
-    def calibrated(self, context: FitContext, fitted: FittedMethod) -> FittedMethod:
+    def calibrated(
+        self, context: FitContext, fitted: FittedMethod, *, shown: Collection[str] = ()
+    ) -> FittedMethod:
         """Return the fitted method with the labels' log-prior, if asked for and possible.
+
+        Args:
+            context: Of the run; its seed draws the training texts.
+            fitted: Asked without a prior.
+            shown: Ids of training samples that stand in the prompt with their answers. They are
+                not asked about; where no others are left, content-free inputs are.
 
         Raises:
             ConfigError: asked for on a task that asks for a text.
@@ -241,12 +249,14 @@ class CalibrationOptions:
         if not (self.calibrate and context.task.labels):
             return fitted
         names = context.task.field_names
+        rows: list[Conditioning] = []
         if self.calibration_inputs == "domain":
             rows = [domain_premise(fitted.encoder)]
         elif self.calibration_inputs == "training_texts":
-            texts = context.task.train[:_CALIBRATION_TEXTS]
-            rows = [fitted.condition(sample.fields) for sample in texts]
-        else:
+            others = [sample.fields for sample in context.task.train if sample.id not in shown]
+            order = np.random.default_rng(context.seed).permutation(len(others))
+            rows = [fitted.condition(others[i]) for i in order[:_CALIBRATION_TEXTS]]
+        if not rows:
             rows = [fitted.condition(dict.fromkeys(names, text)) for text in CONTENT_FREE]
         scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
         mean = np.mean([score.probabilities for score in scores], axis=0)

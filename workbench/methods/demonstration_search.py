@@ -82,7 +82,8 @@ class DemonstrationSearch(SearchOptions):
 
     def _prompt(self, context: FitContext, samples: Sequence[Sample]) -> FittedMethod:
         start = context.encoder.start([Demonstration(s.fields, s.target) for s in samples])
-        return self.calibrated(context, FittedMethod(context.encoder, start, start.prefix))
+        fitted = FittedMethod(context.encoder, start, start.prefix)
+        return self.calibrated(context, fitted, shown={sample.id for sample in samples})
 
 
 def _text(fitted: FittedMethod) -> str:

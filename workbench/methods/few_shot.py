@@ -6,7 +6,7 @@ https://arxiv.org/abs/2101.06804. Which demonstrations and in which order matter
 many, so compare several seeds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -84,9 +84,11 @@ class FewShot(CalibrationOptions):
                 f"few_shot.order: 'label_by_label' needs labels, and '{task.name}' has none. Use "
                 "another order."
             )
-        by_nearness = self.selection in NEAR or self.order.startswith("nearest")
-        fitted = self._by_nearness if by_nearness and self.k else self._drawn_once
-        return self.calibrated(context, fitted(context))
+        if self.k and (self.selection in NEAR or self.order.startswith("nearest")):
+            return self.calibrated(context, self._by_nearness(context))
+        chosen = self._chosen(context)
+        shown = {context.task.train[i].id for i in chosen}
+        return self.calibrated(context, self._with(context, chosen), shown=shown)
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: the seed gives the same demonstrations."""
@@ -96,12 +98,15 @@ class FewShot(CalibrationOptions):
         """Return k; the whole training split where it is searched for each question."""
         return len(task.train) if self.selection in NEAR and self.k else self.k
 
-    def _drawn_once(self, context: FitContext) -> FittedMethod:
+    def _chosen(self, context: FitContext) -> Sequence[int]:
+        """Return the training samples that every question is shown, in their order."""
+        task, balanced = context.task, self.selection == "balanced"
+        chosen = drawn(task, self.k, seed=context.seed, balanced=balanced)
+        return label_by_label(task, chosen) if self.order == "label_by_label" else chosen
+
+    def _with(self, context: FitContext, chosen: Sequence[int]) -> FittedMethod:
         """Return the prompt with the same demonstrations for every question."""
         task, seed = context.task, context.seed
-        chosen = drawn(task, self.k, seed=seed, balanced=self.selection == "balanced")
-        if self.order == "label_by_label":
-            chosen = label_by_label(task, chosen)
         shown = as_demonstrations(
             task, labels=self.demonstration_labels, inputs=self.demonstration_inputs, seed=seed
         )

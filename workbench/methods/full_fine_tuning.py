@@ -48,6 +48,7 @@ class FullFineTuning(OwnWeightTraining):
         modules = _modules(context)
         stored = original_weights(
             context.engine.info,
+            context.engine.forward.model,
             [f"{name}.{key}" for name, module in modules.items() for key in _keys(module)],
         )
         return WeightAdapter(

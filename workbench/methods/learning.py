@@ -56,7 +56,7 @@ def fit_by_training(
         evaluate=evaluate,
         folder=context.folder,
     )
-    with PeakMemory() as peak:
+    with PeakMemory(context.engine.info.device) as peak:
         state = train(
             context.engine, request, progress=context.progress, should_stop=context.should_stop
         )

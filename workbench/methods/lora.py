@@ -120,7 +120,8 @@ class Lora(LowRankTraining):
                 f"methods.lora.init: 'loftq' corrects a quantised base's rounding, and precision "
                 f"'{info.precision}' has none. Use precision nf4, or init 'zero'."
             )
-        originals = original_weights(info, [f"{name}.weight" for name in layers])
+        model = context.engine.forward.model
+        originals = original_weights(info, model, [f"{name}.weight" for name in layers])
         return {
             name: self._along(
                 originals[f"{name}.weight"].to(weight_of(layer)) - weight_of(layer),

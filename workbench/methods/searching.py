@@ -69,18 +69,18 @@ def best_on_dev(context: FitContext, candidates: Sequence[Candidate]) -> FittedM
     """
     began = perf_counter()
     scores: list[DevScore] = []
-    best = 0
     for number, candidate in enumerate(candidates):
         if context.should_stop():
             raise Interrupted(f"search stopped after {number} of {len(candidates)} candidates")
         score = dev_score(context, candidate.fitted)
-        if not scores or score.better_than(scores[best]):
-            best = number
         scores.append(score)
         figures = {"dev_loss": score.loss}
         if score.accuracy is not None:  # a text to be written has none
             figures["dev_accuracy"] = score.accuracy
         context.progress(ProgressEvent("search", number + 1, len(candidates), figures))
+    best, highest = 0, max(score.accuracy or 0.0 for score in scores)
+    for number, score in enumerate(scores):
+        best = number if score.better_than(scores[best], highest) else best
     chosen = candidates[best]
     tried = [
         {"content": one.content, "source": one.source, "accuracy": s.accuracy, "loss": s.loss}

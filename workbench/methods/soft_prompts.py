@@ -14,6 +14,7 @@ from workbench.methods.learning import PROMPT, fit_by_training, read_learned_vec
 from workbench.methods.reparametrisation import LearnedTensor
 from workbench.models.adapter_import import read_prompt_vectors
 from workbench.models.base import Prefix
+from workbench.models.vocabulary import ordinary_tokens
 from workbench.training import Trainable, TrainingOptions
 
 DEFAULT_TOKENS = 20  # Lester et al. 2021, figure 3a: more brings little
@@ -38,9 +39,14 @@ def placed(start: PromptStart, vectors: torch.Tensor | tuple[int, ...], position
 
 
 def frequent_ids(context: FitContext, num: int, generator: np.random.Generator) -> tuple[int, ...]:
-    """Return tokens drawn from the 5,000 most frequent ones (Lester et al. 2021, section 3.2)."""
-    size = min(_FREQUENT_TOKENS, len(context.encoder.tokenizer))
-    return tuple(int(token) for token in generator.integers(0, size, num))
+    """Return tokens drawn from the 5,000 most frequent ones (Lester et al. 2021, section 3.2).
+
+    Special tokens, which stand first in many vocabularies, are none of them.
+    """
+    tokenizer = context.encoder.tokenizer
+    ordinary = ordinary_tokens(tokenizer, len(tokenizer)).nonzero().flatten()
+    frequent = ordinary[:_FREQUENT_TOKENS].tolist()
+    return tuple(frequent[i] for i in generator.integers(0, len(frequent), num))
 
 
 def initial_ids(

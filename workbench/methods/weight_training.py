@@ -94,7 +94,7 @@ class LowRankTraining(PeftWeightTraining):
     """Options of changes B A of rank `rank` beside linear layers."""
 
     rank: int = option(8, minimum=1, maximum=512, help="Rank r of the change.")
-    alpha: float = option(16.0, minimum=0.0, help="The change is scaled by alpha / rank.")
+    alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / rank.")
     dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
     targets: str = option(
         "attention_qv",

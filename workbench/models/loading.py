@@ -353,7 +353,7 @@ def _compute_dtype(wanted: str, precision: Precision, device: str) -> torch.dtyp
             raise ConfigError(f"compute_dtype: {unknown_name('compute dtype', wanted, allowed)}")
         return allowed[wanted]
     if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16  # emulated before Ampere; float16 would need its losses scaled
     if precision == "int8":
         return torch.float32
     return measured_compute_dtype(cache_folder())

@@ -7,10 +7,12 @@ changes of weights instead of to A and B apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import torch
 from peft.utils import merge_utils
+from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import ConfigError, ModelError
 from workbench.models.adapters import LayerChange, WeightAdapter
@@ -22,27 +24,31 @@ from workbench.models.weights import find_weights
 WAYS = ("linear", "svd", "ties", "dare_linear", "dare_ties")
 
 
-def changed_weight(layer: torch.nn.Module, change: LayerChange | None) -> torch.Tensor:
-    """Return the weight (out, in) that stands for a layer and its change, in float32.
+def changed_weight(
+    layer: torch.nn.Module, change: LayerChange | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return weight (out, in) and bias (out) that stand for a layer and its change, in float32.
+
+    The bias is None where the layer has none; IA3 scales it with the outputs.
 
     Raises:
         ModelError: the change is no change of a weight.
     """
-    weight = weight_of(layer)
+    weight, bias = weight_of(layer), getattr(layer, "bias", None)
     if change is None:
-        return weight
+        return weight, None if bias is None else bias.detach().float()
     if not change.is_weight_change:
         raise ModelError(
             f"{type(change).__name__.strip('_')}: acts beside the weights and cannot be merged "
             "into them. Merge LoRA, DoRA, AdaLoRA or IA3."
         )
-    bias = getattr(layer, "bias", None)
     offset = torch.zeros(len(weight)).to(weight) if bias is None else bias.float()
     with torch.no_grad():
-        inputs = torch.eye(weight.shape[1]).to(weight)[None]
+        nothing = torch.zeros(1, 1, weight.shape[1]).to(weight)
+        inputs = torch.cat([nothing, torch.eye(weight.shape[1]).to(weight)[None]], dim=1)
         inputs = change.input(inputs) if change.changes_input else inputs
-        outputs = change.output(layer, inputs, inputs @ weight.T + offset)
-    return (outputs[0] - offset).T
+        outputs = change.output(layer, inputs, inputs @ weight.T + offset)[0]
+    return (outputs[1:] - outputs[0]).T, None if bias is None else outputs[0]
 
 
 def combine(
@@ -82,12 +88,24 @@ def combine(
                 if all(type(p) is LowRankChange for p in found):
                     changes[name] = _stacked(found, factors)
                     continue
-            base = weight_of(layers[name])
-            deltas = [changed_weight(layers[name], part) - base for part in parts]
+            layer = layers[name]
+            base = weight_of(layer)
+            deltas = [_changed_alone(name, layer, part) - base for part in parts]
             changes[name] = _leading(
                 _COMBINED[way](deltas, torch.tensor(weights).to(base), density), rank
             )
     return WeightAdapter(changes)
+
+
+def _changed_alone(name: str, layer: torch.nn.Module, change: LayerChange | None) -> torch.Tensor:
+    """Return the changed weight of a layer whose bias stays: a low-rank change has none."""
+    weight, bias = changed_weight(layer, change)
+    if bias is not None and not torch.allclose(bias, layer.get_parameter("bias").float()):
+        raise ModelError(
+            f"module '{name}' has a bias, and this adapter (IA3) changes it: a combination has no "
+            "place for that. Combine LoRA, DoRA or AdaLoRA, or use 'workbench merge'."
+        )
+    return weight
 
 
 def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: torch.dtype) -> None:
@@ -109,9 +127,13 @@ def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: t
     plain = load_weights(source, name=base.info.name, precision="fp32", device="cpu").model
     with torch.no_grad():
         for name, layer in linear_layers(base.model).items():
-            merged = changed_weight(layer, adapter.changes.get(name)).cpu()
-            target = plain.get_submodule(name).get_parameter("weight")
-            target.copy_(merged if merged.shape == target.shape else merged.T)
+            weight, bias = changed_weight(layer, adapter.changes.get(name))
+            into = plain.get_submodule(name)
+            target = into.get_parameter("weight")
+            # A square weight has one shape either way; GPT-2 stores (in, out).
+            target.copy_(weight.T if isinstance(into, Conv1D) else weight)
+            if bias is not None:
+                into.get_parameter("bias").copy_(bias)
     plain.to(dtype).save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
 
@@ -126,7 +148,7 @@ def check_weights(text: str, count: int, *, where: str) -> list[float]:
         found = [float(part) for part in text.split(",")] if text.strip() else [1.0] * count
     except ValueError:
         found = []
-    if len(found) != count:
+    if len(found) != count or not all(isfinite(factor) for factor in found):
         raise ConfigError(
             f"{where}: {text!r} is not {count} comma-separated numbers, one for each adapter. "
             "Example: 1,0.5"

@@ -34,7 +34,7 @@ def weight_errors(model: PreTrainedModel, folder: Path) -> list[WeightError]:
         originals = {name: file for file in files for name in file.keys()}  # noqa: SIM118
         for module, layer in linear_layers(model).items():
             restored = dequantised_weight(layer).cpu()
-            name = _name_in_file(f"{module}.weight", originals, model.base_model_prefix)
+            name = name_in_file(f"{module}.weight", originals, model.base_model_prefix)
             original = None if name is None else originals[name].get_tensor(name).float()
             found.append(
                 WeightError(
@@ -63,7 +63,7 @@ def _relative_error(
     return relative_error(restored, original) if original.shape == restored.shape else None
 
 
-def _name_in_file(name: str, known: dict[str, object], prefix: str) -> str | None:
+def name_in_file(name: str, known: dict[str, object], prefix: str) -> str | None:
     """Return what the file calls a weight: bases are saved with and without their head."""
     for candidate in (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}"):
         if candidate in known:

@@ -165,7 +165,7 @@ def _trained(
 ) -> tuple[RunRecord, FittedMethod]:
     """Fit and save the adapter; return the record with what that took, and the fitted method."""
     stored = context.folder / "adapter"
-    with PeakMemory() as memory:
+    with PeakMemory(context.engine.info.device) as memory:
         fitted = method.fit(context)
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
@@ -193,7 +193,7 @@ def _predicted(
     fitted: FittedMethod,
 ) -> RunRecord:
     """Predict the test split and finish the record of a trained run."""
-    with PeakMemory() as memory:
+    with PeakMemory(context.engine.info.device) as memory:
         began = perf_counter()
         predictions = predict(
             context.engine,

@@ -72,3 +72,60 @@ def test_a_uniform_prior_leaves_predictions_alone(constant, toy_context):
     ):
         assert one.answer == other.answer
         assert one.probabilities == pytest.approx(other.probabilities)
+
+
+TEXTS = {"calibrate": True, "calibration_inputs": "training_texts"}
+
+
+def sorted_by_label(context, times: int):
+    """Return the context with a long training split, one label after the other."""
+    task = context.task
+    rows = [
+        replace(sample, id=f"{sample.id}-{time}")
+        for label in task.labels
+        for time in range(times)
+        for sample in task.train
+        if sample.target == label
+    ]
+    encoder = replace(context.encoder, task=replace(task, train=tuple(rows)))
+    return replace(context, encoder=encoder)
+
+
+def asked(context, monkeypatch) -> list[str]:
+    """Note the texts that a calibration asks about."""
+    texts, score = [], type(context.engine).score
+
+    def noted(engine, rows, choices, **options):
+        texts.extend(engine.tokenizer.decode(row.token_ids) for row in rows)
+        return score(engine, rows, choices, **options)
+
+    monkeypatch.setattr(type(context.engine), "score", noted)
+    return texts
+
+
+def test_training_texts_of_a_sorted_file_are_of_all_labels(toy_context, monkeypatch):
+    context = sorted_by_label(toy_context, times=20)  # 240 rows of each label
+    texts = asked(context, monkeypatch)
+
+    make_method("zero_shot", TEXTS).fit(context)
+
+    assert len(texts) == 128
+    assert 0.35 < sum("sun" in text for text in texts) / 128 < 0.65
+
+
+def test_what_is_shown_with_its_answer_is_not_asked_about(toy_context, monkeypatch):
+    ids = {sample.id: sample.fields["text"] for sample in toy_context.task.train}
+    assert len(set(ids.values())) < len(ids)  # texts repeat, ids do not
+    few = replace(toy_context.task, train=toy_context.task.train[:7])
+    context = replace(toy_context, encoder=replace(toy_context.encoder, task=few))
+    texts = asked(context, monkeypatch)
+
+    fitted = make_method("few_shot", TEXTS | {"k": 5}).fit(context)
+    assert len(texts) == 2
+    (shown,) = fitted.prefix.pieces
+    prompt = context.engine.tokenizer.decode(shown)
+    assert not any(text.removeprefix("T: ").removesuffix("\nA:") in prompt for text in texts)
+
+    texts.clear()
+    make_method("few_shot", TEXTS | {"k": 7}).fit(context)
+    assert len(texts) == 3  # content-free inputs are left

@@ -12,6 +12,7 @@ from workbench.methods.learning import dev_score
 from workbench.methods.prediction import predict
 from workbench.models.base import Generation
 from workbench.progress import Interrupted
+from workbench.runs.search import best_on_dev as offline_best
 
 SEARCHES = ["demonstration_search", "instruction_search"]
 GIVEN = {"demonstration_search": {}, "instruction_search": {"paraphrases": "Sun?\nRain?\nWhich?"}}
@@ -63,10 +64,10 @@ def test_no_candidate_beats_the_one_that_is_kept(name, toy_context):
         if one["content"] == found["chosen"]
     ]
     assert (fitted.cost.dev_accuracy, fitted.cost.dev_loss) == (kept.accuracy, kept.loss)
-    best = None
-    for score in scores:
-        best = score if score.better_than(best) else best
-    assert kept == best
+    place = offline_best(
+        [(score.accuracy, score.loss) for score in scores], num_items=len(toy_context.task.dev)
+    )
+    assert kept == scores[place]
     for score, one in zip(scores, found["candidates"], strict=True):
         assert (one["accuracy"], one["loss"]) == (score.accuracy, pytest.approx(score.loss))
 
