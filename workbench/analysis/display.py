@@ -48,6 +48,20 @@ def number(value: float | None, *, decimals: int = 0) -> str:
     return NOTHING if value is None else f"{value:,.{decimals}f}"
 
 
+def duration(seconds: float | None) -> str:
+    """Return "850 ms", "12 s", "3 min 20 s" or "2 h 5 min"."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def byte_size(value: float | None) -> str:
     """Return "1.8 MB": decimal units, as drives and hubs count."""
     if value is None:

@@ -1,9 +1,9 @@
 """Which method to try, and why: the plan read as a person with some experience would read it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from workbench.analysis.display import byte_size
+from workbench.analysis.display import byte_size, duration
 from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, Device
 from workbench.budget.memory import BudgetPrecision, base_bytes
 from workbench.budget.plan import MethodPlan, Plan, Question, kept_bytes, make_plan, serving_bytes
@@ -39,12 +39,52 @@ def advise(plan: Plan) -> Advice:
         return _recommend(*found)
     if question.precision != "nf4" and _choose(replace(question, precision="nf4")) is not None:
         quantised = advise(make_plan(replace(question, precision="nf4")))
-        reason = (
+        return replace(quantised, reasons=(_why_fewer_bits(question), *quantised.reasons))
+    rows = [row for _, row in _trainable(question)]
+    return _crowded(question, rows) if rows else _refuse(plan)
+
+
+def _why_fewer_bits(question: Question) -> str:
+    base, usable = _base(question), question.device.usable_bytes
+    if base > usable:
+        return (
             f"In {question.precision} nothing can be trained here: the weights alone take "
-            f"{gibibytes(_base(question))} of {gibibytes(question.device.usable_bytes)}."
+            f"{gibibytes(base)} of {gibibytes(usable)}."
         )
-        return replace(quantised, reasons=(reason, *quantised.reasons))
-    return _refuse(plan)
+    if any(_trainable(question)):
+        return f"In {question.precision} {question.versions} versions do not answer at once."
+    least = make_plan(question, ("prompt_tuning",)).row("prompt_tuning").memory
+    return (
+        f"In {question.precision} nothing can be trained here: even a batch of one takes "
+        f"{gibibytes(least.total)} of {gibibytes(usable)}, {gibibytes(least.passing)} of it "
+        "activations."
+    )
+
+
+def _crowded(question: Question, rows: Sequence[MethodPlan]) -> Advice:
+    """Say how many results can answer at once where training one is no problem."""
+    usable = question.device.usable_bytes
+    most, row = max(((_most_versions(question, row), row) for row in rows), key=lambda two: two[0])
+    return Advice(
+        method=None,
+        precision=question.precision,
+        headline=(
+            f"{question.versions} versions of {question.shape.name} do not answer at once from "
+            f"{question.device.title}."
+        ),
+        reasons=(
+            f"Each can be trained there, but together, made with {row.recipe.name}, they take "
+            f"{gibibytes(serving_bytes(question, row))} of {gibibytes(usable)}: one base, and for "
+            f"each version its result and a text of {question.work.row_tokens} tokens.",
+            f"At most {most} answer at a time. Shorter texts or a larger card make room; stored "
+            "results can be put on the base in turns.",
+        ),
+    )
+
+
+def _most_versions(question: Question, row: MethodPlan) -> int:
+    one, two = (serving_bytes(replace(question, versions=n), row) for n in (1, 2))
+    return max(0, 1 + (question.device.usable_bytes - one) // (two - one))
 
 
 def gibibytes(num_bytes: float) -> str:
@@ -57,22 +97,26 @@ def _base(question: Question) -> int:
     return base_bytes(question.shape, question.storage)
 
 
-def _choose(question: Question) -> tuple[Question, MethodPlan] | None:
-    """Return the question with the targets to use, and the row of the method to try."""
+def _trainable(question: Question) -> Iterator[tuple[Question, MethodPlan]]:
+    """Yield the question with the targets to use, and the row, of each method that can be trained.
+
+    In the order they are preferred in.
+    """
     for name, targets in _PREFERRED:
-        options = question.options
         asked = question
         if targets == "all_linear":
-            asked = replace(question, options=replace(options, targets="all_linear"))
+            asked = replace(question, options=replace(question.options, targets="all_linear"))
         row = make_plan(asked, (name,)).row(name)
-        serves = question.versions == 1 or serving_bytes(asked, row) <= _usable(question)
-        if row.fits and serves:
+        if row.fits:
+            yield asked, row
+
+
+def _choose(question: Question) -> tuple[Question, MethodPlan] | None:
+    """Return the first of those that also answers with all versions at once."""
+    for asked, row in _trainable(question):
+        if question.versions == 1 or serving_bytes(asked, row) <= question.device.usable_bytes:
             return asked, row
     return None
-
-
-def _usable(question: Question) -> int:
-    return question.device.usable_bytes
 
 
 def _recommend(question: Question, row: MethodPlan) -> Advice:
@@ -97,12 +141,17 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
         f"{row.trained:,} trained parameters."
     )
     if row.batch_size < question.work.batch_size:
+        times = question.work.batch_size / row.batch_size
         yield (
-            f"Only a batch of {row.batch_size} fits, not {question.work.batch_size}: gradient "
-            "accumulation or checkpointing makes up for it, at the price of time."
+            f"Only a batch of {row.batch_size} fits, not {question.work.batch_size}: {times:.0f} "
+            "times as many steps see as many rows."
         )
-    elif memory.total > _LARGE_SHARE * device.usable_bytes:
-        yield "It is tight: a text longer than planned would not fit."
+    if memory.total > _LARGE_SHARE * device.usable_bytes:
+        yield (
+            "It is tight: a text longer than planned would not fit, and measured peaks were up to "
+            "a tenth above their estimates."
+        )
+    yield f"Training takes about {duration(row.seconds)}, looks at dev left out."
     yield from _full_fine_tuning(question, row)
     yield from _many(question, row)
     is_4_bit = question.precision.startswith(("nf4", "fp4"))
@@ -165,7 +214,7 @@ def _refuse(plan: Plan) -> Advice:
 
 def _refusals(question: Question) -> Iterator[str]:
     base, usable = _base(question), question.device.usable_bytes
-    row = make_plan(replace(question), ("lora",)).row("lora")
+    row = _lora(question)
     if base > usable:
         yield (
             f"Its weights alone take {gibibytes(base)} in nf4, the smallest precision here; "
@@ -178,15 +227,15 @@ def _refusals(question: Question) -> Iterator[str]:
             "checkpointing, bring that down."
         )
     checked = replace(question, work=replace(question.work, has_checkpointing=True))
-    if make_plan(checked, ("lora",)).row("lora").fits and not question.work.has_checkpointing:
+    if _lora(checked).fits and not question.work.has_checkpointing:
         yield "With gradient checkpointing lora fits; the workbench's own loop does not do that."
     card = _smallest_card(question)
     if card is not None:
         yield (
             f"The smallest card known here that trains lora over it is {card.title}, with "
-            f"{gibibytes(row.memory.total)} for a batch of one."
+            f"{gibibytes(_lora(replace(question, device=card)).memory.total)} for a batch of one."
         )
-    if usable:
+    if usable and question.device.is_gpu:
         cards = -(-row.memory.total // usable)
         yield f"Split over several of these, it would take at least {cards} of them."
     model = _largest_model(question)
@@ -208,4 +257,8 @@ def _largest_model(question: Question) -> ModelShape | None:
 
 
 def _trains(question: Question) -> bool:
-    return make_plan(question, ("lora",)).row("lora").fits
+    return _lora(question).fits
+
+
+def _lora(question: Question) -> MethodPlan:
+    return make_plan(question, ("lora",)).row("lora")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from workbench.budget.known import DEVICES, Device, any_gpu, processor
+from workbench.budget.known import DEVICES, GIB, Device, any_gpu, processor
 from workbench.budget.memory import BUDGET_PRECISIONS, BudgetPrecision, Workload
 from workbench.budget.plan import Question
 from workbench.budget.shape import ModelShape
@@ -41,27 +41,33 @@ def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
 
     Args:
         name: Of the table, "cpu", or empty.
-        gib: Memory in GB as cards are sold (GiB); 0 or None: that of the named device.
+        gib: Memory in GB as cards are sold (GiB), for "cpu" or without a name; None: not given.
         own_memory_bytes: Of this machine, for "cpu".
 
     Raises:
         ConfigError: unknown name, or no sensible amount.
     """
-    if gib not in (None, "", 0) and (
-        isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib <= _MOST_GIB
-    ):
-        raise ConfigError(f"memory: {str(gib)[:40]}. An amount in GB above 0 is needed, like 16.")
-    amount = float(gib) if isinstance(gib, int | float) else 0.0
+    amount = None if gib in (None, "") else _amount(gib)
     if name == "cpu":
-        return processor(round(amount * (1 << 30)) or own_memory_bytes)
+        return processor(own_memory_bytes if amount is None else round(amount * GIB))
     if name:
         if name not in DEVICES:
             known = [*DEVICES, "cpu"]
             raise ConfigError(f"device: {unknown_name('device', name[:40], known)}")
+        if amount is not None:
+            raise ConfigError(
+                f"memory: {amount:g} GB beside '{name}', whose memory is known. Give one of them."
+            )
         return DEVICES[name]
-    if not amount:
+    if amount is None:
         raise ConfigError("device: none named. Say how much memory there is, or name a device.")
     return any_gpu(amount)
+
+
+def _amount(gib: object) -> float:
+    if isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib <= _MOST_GIB:
+        raise ConfigError(f"memory: {str(gib)[:40]}. An amount in GB above 0 is needed, like 16.")
+    return float(gib)
 
 
 def ask(

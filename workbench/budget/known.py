@@ -90,7 +90,7 @@ class Device:
         name: Short, as on the command line.
         title: Shown.
         memory_bytes: All there is.
-        teraflops: Dense 16-bit products with sums in 32 bits, per second, in 10^12.
+        teraflops: Dense bfloat16 products with sums in 32 bits, per second, in 10^12.
         source: Where the figures come from.
         utilisation: Share of them that training reaches; assumed for GPUs.
         is_gpu: Whether it has memory of its own.
@@ -111,8 +111,10 @@ class Device:
     @property
     def speed_source(self) -> str:
         """Where the speed comes from and how much of it is taken, in words."""
-        floor = f", at least {self.layer_seconds * 1000:g} ms for a layer of a step"
-        return f"{self.source}, {self.utilisation:.0%} of it{floor if self.layer_seconds else ''}"
+        if not self.is_gpu:
+            return self.source
+        floor = f"at least {self.layer_seconds * 1000:g} ms for a layer of a step"
+        return f"{self.source}, {self.utilisation:.0%} of it, {floor}"
 
     @property
     def usable_bytes(self) -> int:
@@ -127,11 +129,13 @@ def _card(name: str, title: str, gib: float, teraflops: float, source: str) -> D
 CPU_TERAFLOPS = 0.2  # reached by a training step of the default base on 2 cores
 CPU_SOURCE = "benchmarks/RESULTS.md, training step on 2 cores; yours may be several times as fast"
 _CARDS = (
-    _card("t4", "NVIDIA T4 16 GB", 15.0, 65.0, "NVIDIA T4 datasheet; 15 GiB with ECC on"),
+    _card("t4", "NVIDIA T4 16 GB", 15.0, 8.1,
+          "NVIDIA T4 datasheet, single precision (no bfloat16); 15 GiB with ECC on"),
     _card("rtx-3090", "NVIDIA RTX 3090 24 GB", 24, 71.0, "NVIDIA GA102 whitepaper, table 9"),
     _card("rtx-4090", "NVIDIA RTX 4090 24 GB", 24, 165.2, "NVIDIA Ada whitepaper, table 2"),
     _card("l4", "NVIDIA L4 24 GB", 22.5, 121.0, "NVIDIA L4 datasheet, half of the sparse figure"),
-    _card("v100-32", "NVIDIA V100 32 GB", 32, 125.0, "NVIDIA V100 datasheet"),
+    _card("v100-32", "NVIDIA V100 32 GB", 32, 15.7,
+          "NVIDIA V100 datasheet, single precision (no bfloat16)"),
     _card("a100-40", "NVIDIA A100 40 GB", 40, 312.0, "NVIDIA A100 datasheet"),
     _card("a6000", "NVIDIA RTX A6000 48 GB", 48, 154.8,
           "NVIDIA RTX A6000 datasheet, half of the sparse figure"),

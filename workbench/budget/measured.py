@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from workbench.budget.shape import ModelShape
+from workbench.budget.plan import Question
 from workbench.models.catalog import hub_id_of
 from workbench.runs.store import RunStore, StoredRun
 
@@ -34,12 +34,21 @@ def runs_below(folder: Path) -> list[StoredRun]:
     return [run for root in roots for run in RunStore(root).runs()]
 
 
-def measured_costs(runs: Iterable[StoredRun], shape: ModelShape) -> dict[str, Measured]:
-    """Return what the finished runs on that base measured, by method."""
+def measured_costs(runs: Iterable[StoredRun], question: Question) -> dict[str, Measured]:
+    """Return what the finished runs on that base measured, by method.
+
+    Only those in the same precision and, as asked for, on a GPU or on a processor; which card it
+    was, and how many rows and steps, may differ.
+    """
     found: dict[str, list[StoredRun]] = {}
     for run in runs:
-        base = str(run.spec.base.get("name"))
-        if run.record.status == "finished" and hub_id_of(base) == hub_id_of(shape.name):
+        base = run.spec.base
+        is_alike = (
+            hub_id_of(str(base.get("name"))) == hub_id_of(question.shape.name)
+            and base.get("precision") == question.precision
+            and (base.get("device") == "cuda") == question.device.is_gpu
+        )
+        if run.record.status == "finished" and is_alike:
             found.setdefault(run.spec.method, []).append(run)
     return {method: _medians(group) for method, group in found.items()}
 

@@ -217,21 +217,24 @@ def peak_memory(
 ) -> MemoryEstimate:
     """Return the memory of a training at its peak: a step, or an evaluation on dev in between."""
     step = training_memory(shape, storage, recipe, options, work)
-    asking = asking_memory(shape, storage, prefix_tokens=prefix_tokens)
+    asking = asking_memory(shape, storage, prefix_tokens=prefix_tokens, own_tokens=work.own_tokens)
     evaluation = replace(step, activations=asking.activations, working=asking.working, gradients=0)
     return max(step, evaluation.on(storage), key=lambda estimate: estimate.total)
 
 
-def asking_memory(shape: ModelShape, storage: Storage, *, prefix_tokens: int) -> MemoryEstimate:
-    """Return the memory of scoring a batch after a shared prefix."""
-    tokens = SCORING_TOKENS
+def asking_memory(
+    shape: ModelShape, storage: Storage, *, prefix_tokens: int, own_tokens: int = 1
+) -> MemoryEstimate:
+    """Return the memory of scoring a batch after a shared prefix; a long row is scored alone."""
+    tokens = max(SCORING_TOKENS, own_tokens)
+    mask = tokens * (own_tokens + prefix_tokens) * storage.element_bytes
     layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.feed_forward)
     logits = 2 * LOGIT_ROWS * shape.vocabulary * _FLOAT
     return MemoryEstimate(
         base=base_bytes(shape, storage),
         activations=(prefix_tokens + tokens) * kv_bytes_per_token(shape, storage) // shape.layers
         + prefix_tokens * kv_bytes_per_token(shape, storage),
-        working=layer + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
+        working=layer + mask + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
     ).on(storage)
 
 

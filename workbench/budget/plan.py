@@ -59,7 +59,8 @@ class MethodPlan:
         trained: Parameters it trains.
         memory: At `batch_size`, at the moment that takes the most.
         batch_size: The largest batch up to the wanted one that fits; the wanted one if none does.
-        fits: Whether any batch fits.
+        fits: Whether any batch fits and the model can read so many tokens.
+        is_too_long: Whether a row with what the method adds is longer than the model reads.
         stored_bytes: Size of one result's file.
         extra_tokens: Positions it adds to every prompt.
         flops: Of the training, see `training_flops`.
@@ -72,6 +73,7 @@ class MethodPlan:
     memory: MemoryEstimate
     batch_size: int
     fits: bool
+    is_too_long: bool
     stored_bytes: int
     extra_tokens: int
     flops: float
@@ -99,6 +101,8 @@ def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
     shape, options = question.shape, question.options
     trained = recipe.trained(shape, options)
     batch_size, memory = _largest_batch(question, recipe)
+    length = question.work.row_tokens + extra_tokens(question, recipe)
+    is_too_long = length > shape.context_length
     work = workload_of(question, recipe, batch_size)
     # Smaller batches take more steps to see as many rows.
     steps = question.steps * question.work.batch_size / batch_size
@@ -110,7 +114,8 @@ def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
         trained=trained,
         memory=memory,
         batch_size=batch_size,
-        fits=memory.total <= question.device.usable_bytes,
+        fits=memory.total <= question.device.usable_bytes and not is_too_long,
+        is_too_long=is_too_long,
         stored_bytes=recipe.stored_bytes(shape, options),
         extra_tokens=extra_tokens(question, recipe),
         flops=flops,
@@ -141,7 +146,8 @@ def _largest_batch(question: Question, recipe: Recipe) -> tuple[int, MemoryEstim
     wanted = question.work.batch_size
     prefix = extra_tokens(question, recipe)
     if not recipe.trains:
-        return wanted, asking_memory(shape, storage, prefix_tokens=prefix)
+        own = question.work.own_tokens
+        return wanted, asking_memory(shape, storage, prefix_tokens=prefix, own_tokens=own)
 
     def memory_at(batch_size: int) -> MemoryEstimate:
         work = workload_of(question, recipe, batch_size)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from workbench.budget.known import KNOWN_SHAPES
@@ -71,7 +71,11 @@ def _hub_config(hub_id: str) -> Path:
         cached = try_to_load_from_cache(hub_id, _CONFIG)
         if isinstance(cached, str):
             return Path(cached)
-        return Path(hf_hub_download(hub_id, _CONFIG, etag_timeout=_HUB_TIMEOUT_SECONDS))
+        # Of one file it would try six times, a minute and more where there is no network.
+        folder = snapshot_download(
+            hub_id, allow_patterns=[_CONFIG], etag_timeout=_HUB_TIMEOUT_SECONDS
+        )
+        return Path(folder) / _CONFIG
     except (OSError, ValueError, HFValidationError) as error:  # unreachable, missing, no such id
         raise ModelError(
             f"model '{hub_id[:80]}': its config.json is not in the Hub's cache and cannot be "

@@ -10,7 +10,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from workbench.analysis.display import NOTHING, byte_size, number
+from workbench.analysis.display import NOTHING, byte_size, duration, number
 from workbench.budget.advice import Advice, advise, gibibytes
 from workbench.budget.asked import ask, find_device
 from workbench.budget.measured import Measured, measured_costs, runs_below
@@ -18,7 +18,6 @@ from workbench.budget.plan import MethodPlan, Plan, make_plan
 from workbench.budget.sources import find_shape
 from workbench.errors import StoreError
 
-_HOUR = 3600
 _COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
 
 
@@ -51,21 +50,12 @@ def run(
     advice = advise(plan)
     if runs is not None and not runs.is_dir():
         raise StoreError(f"{runs}: no such folder. Runs are made by: workbench compare")
-    measured = measured_costs(runs_below(runs), shape) if runs is not None else {}
+    measured = measured_costs(runs_below(runs), question) if runs is not None else {}
     if as_json:
         text = json.dumps(_as_data(plan, advice, measured), indent=2)
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
         return
     _print(plan, advice, measured)
-
-
-def time_text(seconds: float | None) -> str:
-    """Return "40 s", "12 min" or "3.5 h"."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < _HOUR else f"{seconds / _HOUR:,.1f} h"
 
 
 def _print(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> None:
@@ -105,8 +95,8 @@ def _cells(row: MethodPlan) -> tuple[str, ...]:
         byte_size(row.stored_bytes) if trains else NOTHING,
         gibibytes(row.memory.total),
         str(row.batch_size) if trains else NOTHING,
-        "yes" if row.fits else "no",
-        time_text(row.seconds),
+        "too long" if row.is_too_long else "yes" if row.fits else "no",
+        duration(row.seconds),
     )
 
 
@@ -115,7 +105,7 @@ def _measured_text(found: Measured | None) -> str:
         return NOTHING
     peak = NOTHING if found.peak_memory_bytes is None else gibibytes(found.peak_memory_bytes)
     runs = "1 run" if found.runs == 1 else f"{found.runs} runs"
-    return f"{peak}, {time_text(found.train_seconds)} ({runs})"
+    return f"{peak}, {duration(found.train_seconds)} ({runs})"
 
 
 def _as_data(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.analysis.display import number, one_line
+from workbench.analysis.display import duration, number, one_line
 from workbench.errors import ConfigError
 from workbench.models.base import GenerationOptions
 from workbench.service.accelerator import accelerated
@@ -20,7 +20,7 @@ from workbench.service.profile import Caps
 from workbench.service.ways import FIRST_WORDS, experiment_of, rows_of, way_choices, ways_of
 from workbench.tasks.base import Sample
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
-from workbench.ui.rendering import duration, render
+from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
 _YIELD_SECONDS = 0.1  # between two updates of the page

@@ -46,7 +46,7 @@ class Row:
 
     name: str
     formula: str
-    fits: bool
+    fits: str
     memory: str
     batch_size: int | None
     trained: int | None
@@ -85,7 +85,7 @@ def on_plan(
         has_checkpointing=checkpointing is True,
         numbers={key: numbers.get(key, bound.default) for key, bound in NUMBERS.items()},
     )
-    measured = measured_costs(context.workspace(token).runs(), shape)
+    measured = measured_costs(context.workspace(token).runs(), question)
     return plan_html(make_plan(question), measured)
 
 
@@ -111,7 +111,7 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
     return Row(
         name=row.recipe.name,
         formula=row.recipe.formula,
-        fits=row.fits,
+        fits="too long" if row.is_too_long else "yes" if row.fits else "no",
         memory=gibibytes(row.memory.total),
         batch_size=row.batch_size if trains else None,
         trained=row.trained if trains else None,

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from workbench.analysis.display import (
     NOTHING,
     byte_size,
+    duration,
     interval_text,
     number,
     one_line,
@@ -24,20 +25,6 @@ from workbench.metrics import Estimate
 def render(template: str, **values: object) -> str:
     """Return `templates/<template>.html.jinja` filled with values; they are text, never markup."""
     return _environment().get_template(template).render(**values)
-
-
-def duration(seconds: float | None) -> str:
-    """Return "850 ms", "12 s", "3 min 20 s" or "2 h 5 min"."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 @cache

@@ -129,13 +129,57 @@ def test_a_row_longer_than_the_model_reads_is_refused():
         ask(SHAPES["llama-2-7b"], any_gpu(24), numbers={"length": 5000})
 
 
-def test_finished_runs_of_the_base_are_read_and_others_are_not(tmp_path):
+def test_finished_runs_of_the_same_base_and_precision_are_read_and_others_are_not(tmp_path):
     name = "smollm2-135m-instruct"
-    store_run(tmp_path, base={"name": name, "identity": "x"}, method="lora")
-    store_run(tmp_path, base={"name": name, "identity": "x"}, method="lora", seed=1)
-    store_run(tmp_path, base={"name": "other/base", "identity": "x"}, method="dora")
-    store_run(tmp_path, base={"name": name, "identity": "x"}, method="ia3", status="failed")
+    base = {"name": name, "identity": "x", "precision": "nf4", "device": "cpu"}
+    store_run(tmp_path, base=base, method="lora")
+    store_run(tmp_path, base=base, method="lora", seed=1)
+    store_run(tmp_path, base=base | {"name": "other/base"}, method="dora")
+    store_run(tmp_path, base=base | {"precision": "fp32"}, method="bitfit")
+    store_run(tmp_path, base=base | {"device": "cuda"}, method="adalora")
+    store_run(tmp_path, base=base, method="ia3", status="failed")
+    runs = runs_below(tmp_path)
 
-    found = measured_costs(runs_below(tmp_path), SHAPES[name])
+    here = measured_costs(runs, Question(SHAPES[name], processor(24 * GIB)))
+    card = measured_costs(runs, Question(SHAPES[name], DEVICES["t4"]))
 
-    assert {method: costs.runs for method, costs in found.items()} == {"lora": 2}
+    assert {method: costs.runs for method, costs in here.items()} == {"lora": 2}
+    assert set(card) == {"adalora"}
+
+
+def test_versions_that_do_not_fit_together_are_counted_and_not_called_untrainable():
+    question = Question(SHAPES["llama-2-7b"], DEVICES["t4"], versions=100)
+
+    found = advice(question)
+
+    assert found.method is None
+    assert "100 versions of llama-2-7b do not answer at once" in found.headline
+    assert "Each can be trained there" in found.reasons[0]
+    (most,) = [int(word) for word in found.reasons[1].split() if word.isdigit()]
+    assert advice(replace(question, versions=most)).method is not None
+    assert "do not answer" in advice(replace(question, versions=most + 1)).headline
+
+
+def test_what_a_method_adds_has_to_be_read_too():
+    question = Question(SHAPES["llama-65b"], DEVICES["h100-80"])  # reads 2,048 tokens
+    plan = make_plan(question)
+
+    assert plan.row("few_shot").is_too_long
+    assert not plan.row("few_shot").fits
+    assert plan.row("prompt_tuning").fits
+    assert not any("few_shot" in reason for reason in advise(plan).reasons)
+
+
+def test_memory_beside_a_named_card_is_refused_and_so_is_none_at_all():
+    with pytest.raises(ConfigError, match="80 GB beside 't4', whose memory is known"):
+        find_device("t4", 80, own_memory_bytes=GIB)
+    with pytest.raises(ConfigError, match="above 0"):
+        find_device("cpu", 0, own_memory_bytes=GIB)
+
+
+def test_a_tight_plan_is_called_tight_also_where_the_batch_was_cut():
+    reasons = " ".join(advice(Question(SHAPES["llama-2-13b"], any_gpu(16))).reasons)
+
+    assert "Only a batch of 2 fits, not 8: 4 times as many steps" in reasons
+    assert "It is tight" in reasons
+    assert "Training takes about" in reasons

@@ -11,6 +11,7 @@ from jinja2 import UndefinedError
 
 from pages import HOSTILE, Seen, dangers
 from visitors import local_workspace, store_run
+from workbench.analysis.display import duration
 from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.analysis.vectors.chance import standing
@@ -27,7 +28,7 @@ from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
 from workbench.ui.compare import Card
 from workbench.ui.plan import Row
-from workbench.ui.rendering import duration, render
+from workbench.ui.rendering import render
 
 
 def card(text: str) -> Card:
