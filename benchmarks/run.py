@@ -35,6 +35,7 @@ _PARTS = {
     "planner": "planner",
     "precision_speed": "precision_speed",
 }
+_ON_ANY_DEVICE = ("training_step", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _COLUMNS = "| what | ratio | single repeats | target | measured |\n|---|---|---|---|---|"
 
@@ -71,6 +72,9 @@ def _report(parts: list[str], folder: Path, device: str, began: float) -> str:
         _COLUMNS,
     ]
     print("\n".join(lines), flush=True)
+    elsewhere = set(parts) - set(_ON_ANY_DEVICE)
+    if elsewhere and engine.info.device != "cpu":
+        raise SystemExit(f"measured on a processor only: {', '.join(sorted(elsewhere))}")
     found: dict[str, object] = {"task": task, "engine": engine}
     if {"side_by_side", "memory"} & set(parts):
         found["fitted"] = import_module("side_by_side").fit_all(engine, task, folder / "fit")

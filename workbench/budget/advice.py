@@ -34,14 +34,14 @@ class Advice:
 def advise(plan: Plan) -> Advice:
     """Return what to try for the plan's question."""
     question = plan.question
-    found = _choose(question)
+    found, quantised = _choose(question), replace(question, precision="nf4")
     if found is not None:
         return _recommend(*found)
-    if question.precision != "nf4" and _choose(replace(question, precision="nf4")) is not None:
-        quantised = advise(make_plan(replace(question, precision="nf4")))
-        return replace(quantised, reasons=(_why_fewer_bits(question), *quantised.reasons))
-    rows = [row for _, row in _trainable(question)]
-    return _crowded(question, rows) if rows else _refuse(plan)
+    if question.precision != "nf4" and _choose(quantised) is not None:
+        advice = advise(make_plan(quantised))
+        return replace(advice, reasons=(_why_fewer_bits(question), *advice.reasons))
+    crowds = [(asked, row) for asked in (question, quantised) for _, row in _trainable(asked)]
+    return _crowded(crowds) if crowds else _refuse(plan)
 
 
 def _why_fewer_bits(question: Question) -> str:
@@ -61,10 +61,9 @@ def _why_fewer_bits(question: Question) -> str:
     )
 
 
-def _crowded(question: Question, rows: Sequence[MethodPlan]) -> Advice:
+def _crowded(crowds: Sequence[tuple[Question, MethodPlan]]) -> Advice:
     """Say how many results can answer at once where training one is no problem."""
-    usable = question.device.usable_bytes
-    most, row = max(((_most_versions(question, row), row) for row in rows), key=lambda two: two[0])
+    question, row = max(crowds, key=lambda crowd: _most_versions(*crowd))
     return Advice(
         method=None,
         precision=question.precision,
@@ -73,11 +72,12 @@ def _crowded(question: Question, rows: Sequence[MethodPlan]) -> Advice:
             f"{question.device.title}."
         ),
         reasons=(
-            f"Each can be trained there, but together, made with {row.recipe.name}, they take "
-            f"{gibibytes(serving_bytes(question, row))} of {gibibytes(usable)}: one base, and for "
-            f"each version its result and a text of {question.work.row_tokens} tokens.",
-            f"At most {most} answer at a time. Shorter texts or a larger card make room; stored "
-            "results can be put on the base in turns.",
+            f"Each can be trained there, but together, made with {row.recipe.name} over "
+            f"{question.precision}, they take {gibibytes(serving_bytes(question, row))} of "
+            f"{gibibytes(question.device.usable_bytes)}: one base, and for each version its result "
+            f"and a text of {question.work.row_tokens} tokens.",
+            f"At most {_most_versions(question, row)} answer at a time. Shorter texts or a larger "
+            "card make room; stored results can be put on the base in turns.",
         ),
     )
 

@@ -120,6 +120,7 @@ def _as_data(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> di
             "memory_bytes": asdict(row.memory) | {"total": row.memory.total},
             "batch_size": row.batch_size,
             "fits": row.fits,
+            "is_too_long": row.is_too_long,
             "extra_tokens": row.extra_tokens,
             "training_flops": row.flops,
             "train_seconds": row.seconds,

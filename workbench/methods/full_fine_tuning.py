@@ -81,7 +81,7 @@ class _Replacement(LayerChange):
     """Runs a module with weights of its own instead of the base's.
 
     Args:
-        tensors: By parameter name, as in the base's files.
+        tensors: By parameter name, shaped as the module computes with them.
     """
 
     def __init__(self, tensors: dict[str, torch.Tensor]) -> None:

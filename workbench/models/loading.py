@@ -103,7 +103,7 @@ def load_base(
             (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314, section 3), "nf4-single" and
             "fp4-single" leave it out.
         revision: Hub revision; None is the default branch.
-        compute_dtype: "auto" measures on a CPU and takes bfloat16 on a GPU that has it.
+        compute_dtype: "auto" measures on a CPU and takes bfloat16 on a GPU.
         device: "auto" takes a GPU when there is one.
 
     Raises:
@@ -164,7 +164,7 @@ def load_weights(
                 weights.folder,
                 quantization_config=quantization,
                 # Quantised from what the files say: rounded to 16 bits first, it is another base.
-                dtype=storage if quantization is None else "auto",
+                dtype=storage if quantization is None else torch.float32,
                 device_map={"": target} if target != "cpu" else None,
                 attn_implementation="sdpa",
                 use_safetensors=True,
@@ -205,9 +205,15 @@ def _prevent_packing(model: torch.nn.Module) -> None:
 
 
 def _store(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Copy what is not quantised out of the weight file, which would stay mapped as a whole."""
+    """Bring what is not quantised, and what 4-bit weights are restored to, into one dtype.
+
+    Plain tensors are copied out of the weight file, which would stay mapped as a whole.
+    """
     for parameter in model.parameters():
-        if type(parameter) is torch.nn.Parameter:
+        state = getattr(parameter, "quant_state", None)
+        if state is not None:
+            state.dtype = dtype  # forward restores to its inputs' dtype, backward to this one
+        elif type(parameter) is torch.nn.Parameter:
             is_mapped = parameter.device.type == "cpu"
             parameter.data = parameter.data.to(dtype, copy=is_mapped)
 

@@ -28,7 +28,7 @@ from workbench.analysis.vectors.low_rank import (
 from workbench.analysis.vectors.reading import Cell, Chart, Heatmap, Line, Lines, Reading, Table
 from workbench.errors import ModelError
 from workbench.models.adapter_import import CheckedAdapter, read_adapter
-from workbench.models.loading import dequantised_weight
+from workbench.models.layer_changes import weight_of
 from workbench.options import option
 from workbench.probes.base import NUM_RANDOM, Cost, Kind, Subject, WeightChange
 
@@ -251,15 +251,15 @@ def _beside_the_base(
         shape = _shape(change)
         if layer is None or getattr(layer, "weight", None) is None:
             raise ModelError(f"module '{module}' is no weight of base model '{name}'. {_ADVICE}")
-        weight = dequantised_weight(layer).cpu()
-        if sorted(weight.shape) != sorted(shape):  # GPT-2 stores (in, out)
+        weight = weight_of(layer).cpu()
+        if tuple(weight.shape) != shape:
             raise ModelError(
                 f"module '{module}' has shape {tuple(weight.shape)} in base model '{name}'; the "
                 f"change is for {shape}. {_ADVICE}"
             )
         shares[module] = change.norm / max(float(weight.norm()), 1e-12)
         rows[module] = weight_decomposition(
-            (weight if tuple(weight.shape) == shape else weight.T).numpy(),
+            weight.numpy(),
             change.left * change.values,
             change.right.T,
             magnitudes=magnitudes.get(module),

@@ -104,9 +104,9 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
     """Return the trial with the lowest loss among those that dev cannot tell from the best.
 
     Accuracies within one standard error of the highest are a tie on so few items (the
-    one-standard-error rule of Breiman et al. 1984, section 3.4.3), as for the steps of one
-    training; without accuracies the loss decides alone. What is still equal goes to the rate
-    nearest the middle of those tried.
+    one-standard-error rule of Breiman et al. 1984, section 3.4.3); without accuracies the loss
+    decides alone. What is still equal goes to the rate nearest the middle of those tried. Steps of
+    one training are chosen likewise, but what was let go does not come back.
 
     Raises:
         ValueError: every training failed.

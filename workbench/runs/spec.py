@@ -18,7 +18,8 @@ from workbench.atomic import write_json
 from workbench.errors import ConfigError, StoreError
 from workbench.yaml_files import check_mapping, read_mapping
 
-SCHEMA_VERSION = 1
+# Raised when an equal spec comes to other numbers: older runs are then made anew, not found.
+_SPEC_VERSION = 2
 EXPERIMENT_FILE = "experiment.json"
 _ROW_SEEDS = "seeds"
 _ROW_RATES = "learning_rates"
@@ -300,7 +301,7 @@ class RunSpec(_Checked):
     """Everything that decides a run's numbers, with defaults filled in.
 
     Attributes:
-        schema_version: Of this format.
+        schema_version: Of this format, and of the rules by which numbers follow from it.
         base: Name, weights identity, precision, compute dtype and device.
         task: Name and digest of the data, and the split sizes.
         template: Name, version and digest of the wording, and whether the chat template is used.
@@ -308,7 +309,7 @@ class RunSpec(_Checked):
         seed: The run's one seed.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = _SPEC_VERSION
     base: dict[str, str]
     task: dict[str, str | int]
     template: dict[str, str | int | bool]

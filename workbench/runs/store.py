@@ -22,12 +22,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.atomic import explained, write_json, write_text
 from workbench.errors import StoreError
 from workbench.metrics import Estimate
-from workbench.runs.spec import SCHEMA_VERSION, RunSpec
+from workbench.runs.spec import RunSpec
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
+_SCHEMA_VERSION = 1
 _PREDICTIONS = "predictions.jsonl"
 
 
@@ -53,7 +54,7 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = _SCHEMA_VERSION
     run_id: str
     row: str
     status: RunStatus

@@ -160,6 +160,17 @@ def test_versions_that_do_not_fit_together_are_counted_and_not_called_untrainabl
     assert "do not answer" in advice(replace(question, versions=most + 1)).headline
 
 
+@pytest.mark.parametrize(("name", "card"), [("llama-2-13b", "rtx-3090"), ("llama-2-7b", "t4")])
+def test_versions_are_counted_over_the_base_that_serves_most(name, card):
+    question = Question(SHAPES[name], DEVICES[card], precision="bf16", versions=1000)
+
+    found = advice(question)
+
+    assert "1000 versions" in found.headline
+    assert found.precision == "nf4"
+    assert found.reasons == advice(replace(question, precision="nf4")).reasons
+
+
 def test_what_a_method_adds_has_to_be_read_too():
     question = Question(SHAPES["llama-65b"], DEVICES["h100-80"])  # reads 2,048 tokens
     plan = make_plan(question)

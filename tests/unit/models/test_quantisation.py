@@ -1,5 +1,6 @@
 """Memory and error of quantised weights obey the formulas of QLoRA, sections 2 and 3."""
 
+import json
 import math
 
 import pytest
@@ -10,7 +11,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from toys import TEST_DEVICE, open_tiny
 from workbench.models.layers import linear_layers
 from workbench.models.loading import (
+    base_hash,
     check_precision,
+    dequantised_weight,
     load_base,
     products_of,
     stored_bytes,
@@ -196,11 +199,31 @@ def test_weights_are_quantised_from_the_files_whatever_the_rest_is_stored_in(
 def test_a_base_stored_in_16_bits_is_kept_in_32_on_a_processor(tiny_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model.to(torch.bfloat16).save_pretrained(tmp_path)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / file).write_bytes((tiny_folder / file).read_bytes())
+    copy_tokenizer(tiny_folder, tmp_path)
 
     base = open_tiny(tmp_path, "nf4").model
 
     dtypes = {type(p): p.dtype for p in base.parameters() if not hasattr(p, "quant_state")}
     assert dtypes == {torch.nn.Parameter: torch.float32}
     assert base(torch.tensor([[1, 2, 3]], device=TEST_DEVICE)).logits.dtype == torch.float32
+    for layer in linear_layers(base).values():
+        eye = torch.eye(layer.in_features, device=TEST_DEVICE)
+        with torch.inference_mode():
+            forward = layer(eye).T  # what the layer multiplies by
+        assert torch.equal(dequantised_weight(layer), forward)
+
+
+def test_what_a_config_says_of_the_files_does_not_round_them(tiny_folder, tmp_path):
+    config = json.loads((tiny_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    (tmp_path / "model.safetensors").write_bytes((tiny_folder / "model.safetensors").read_bytes())
+    copy_tokenizer(tiny_folder, tmp_path)
+
+    told, untold = open_tiny(tmp_path, "nf4").model, open_tiny(tiny_folder, "nf4").model
+
+    assert base_hash(told) == base_hash(untold)
+
+
+def copy_tokenizer(source, target) -> None:
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (target / file).write_bytes((source / file).read_bytes())
