@@ -40,6 +40,7 @@ WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 FIRST_WORDS = ("zero_shot", "few_shot", "chain_of_thought")
 """Those that are chosen before anybody chooses."""
 
+_SLOW_WORDS = ("few_shot_nearest", "self_consistency")  # minutes for a test split on two cores
 _DRAWN_WORDS = ("few_shot", "few_shot_calibrated", "self_consistency")  # another seed, another row
 
 EXAMPLES: Mapping[str, str] = {
@@ -163,6 +164,11 @@ def way_choices(
     if _has_examples(experiment):
         choices += [(row, f"{_EXAMPLE}{folder}") for folder, row in EXAMPLES.items()]
     return choices
+
+
+def is_quick(key: str) -> bool:
+    """Return whether a way may be chosen before anybody chooses it for a whole test split."""
+    return key.removeprefix(_WORDS) not in _SLOW_WORDS
 
 
 def _needs_short_answers(method: str, options: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from workbench.atomic import write_bytes, write_text
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.service import jobs
 from workbench.service.comparisons import list_comparisons, open_comparison
-from workbench.service.ways import experiment_of, rows_of, way_choices
+from workbench.service.ways import experiment_of, is_quick, rows_of, way_choices
 from workbench.ui import job_panel
 from workbench.ui.context import (
     KEEP,
@@ -54,12 +54,13 @@ def on_rows(
 ) -> list[Any]:
     """Return the rows that can be evaluated with the setting, and all that were ever offered.
 
-    What was chosen stays; what is offered for the first time, such as a run just trained, is added.
+    What was chosen stays; what is offered for the first time, such as a run just trained, is added
+    unless it takes minutes.
     """
     workspace, experiment = context.experiment(SettingValues(**setting))
     choices = way_choices(workspace, context.desk, experiment)
     keys = [key for _, key in choices]
-    value = [key for key in keys if key in chosen or key not in offered]
+    value = [key for key in keys if key in chosen or (key not in offered and is_quick(key))]
     most = context.profile.caps.methods
     shown = gr.Dropdown(choices=choices, value=value[:most], multiselect=True)
     return [shown, [*dict.fromkeys([*offered, *keys])]]

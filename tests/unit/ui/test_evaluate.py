@@ -133,11 +133,15 @@ def test_seeds_that_are_none_are_refused():
 # What can be chosen
 
 
-def test_words_and_trained_runs_are_chosen_the_first_time(page):
+def test_words_and_trained_runs_are_chosen_the_first_time_but_what_takes_minutes(page):
     rows, offered = on_rows(page.context, [], [], **page.setting)
 
-    assert rows.value == offered
-    assert f"run:{page.rows['lora']}" in offered
+    slow = ["words:few_shot_nearest", "words:self_consistency"]
+    assert set(slow) < set(offered)
+    assert rows.value == [key for key in offered if key not in slow]
+    assert f"run:{page.rows['lora']}" in rows.value
+    again, _ = on_rows(page.context, slow, offered, **page.setting)
+    assert again.value == slow
 
 
 def test_what_was_unchosen_stays_so_and_what_is_new_is_added(page):
