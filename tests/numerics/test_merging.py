@@ -44,6 +44,19 @@ def delta(engine, name: str, adapter: str) -> torch.Tensor:
     return (changed_weight(layer, change)[0] - weight_of(layer)).detach()
 
 
+def assert_merged_answers_alike(context, folder, tolerance: float) -> None:
+    """Merge the context's adapter and compare with base and adapter, and with the base alone."""
+    engine = context.engine
+    base = LoadedBase(engine.forward.model, engine.tokenizer, engine.info)
+    save_merged(base, engine.adapters.adapter("adapter"), folder, torch.float32)
+
+    merged = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.inference_mode():
+        found = merged(torch.tensor([TOKENS])).logits[0]
+    torch.testing.assert_close(found, logits_of(engine, "adapter"), atol=tolerance, rtol=tolerance)
+    assert (found - logits_of(engine, None)).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
 @pytest.mark.parametrize("name", ["lora", "dora", "adalora", "ia3"])
 def test_a_merged_model_answers_like_base_and_adapter(
@@ -51,17 +64,9 @@ def test_a_merged_model_answers_like_base_and_adapter(
 ):
     context = context_of(tiny_folder, tmp_path, toy_task, precision=precision)
     make_method(name, QUICK).fit(context)
-    engine = context.engine
-    base = LoadedBase(engine.forward.model, engine.tokenizer, engine.info)
 
-    save_merged(base, engine.adapters.adapter("adapter"), tmp_path / "merged", torch.float32)
-
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    with torch.inference_mode():
-        found = merged(torch.tensor([TOKENS])).logits[0]
     tolerance = 1e-5 if precision == "fp32" else 1e-3  # 4-bit products are made another way
-    torch.testing.assert_close(found, logits_of(engine, "adapter"), atol=tolerance, rtol=tolerance)
-    assert (found - logits_of(engine, None)).abs().max() > 1e-2
+    assert_merged_answers_alike(context, tmp_path / "merged", tolerance)
 
 
 SIZES = {"vocab_size": 257, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
@@ -112,17 +117,9 @@ def test_biases_and_turned_weights_are_merged_too(
 ):
     context = context_of(other_folder, tmp_path, toy_task, precision=precision)
     make_method(name, QUICK | {"learning_rate": 0.1} | options).fit(context)
-    engine = context.engine
-    base = LoadedBase(engine.forward.model, engine.tokenizer, engine.info)
 
-    save_merged(base, engine.adapters.adapter("adapter"), tmp_path / "merged", torch.float32)
-
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    with torch.inference_mode():
-        found = merged(torch.tensor([TOKENS])).logits[0]
     tolerance = 2e-5 if precision == "fp32" else 1e-3
-    torch.testing.assert_close(found, logits_of(engine, "adapter"), atol=tolerance, rtol=tolerance)
-    assert (found - logits_of(engine, None)).abs().max() > 1e-2
+    assert_merged_answers_alike(context, tmp_path / "merged", tolerance)
 
 
 @pytest.mark.parametrize("architecture", ["qwen2 with biases"])

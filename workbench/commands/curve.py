@@ -3,7 +3,7 @@
 When does training overtake demonstrations? All rows share one labelled budget N at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +14,10 @@ from workbench.commands.compare import RunProgress, print_cells, print_setting, 
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.errors import ConfigError
 from workbench.runs.baselines import MAJORITY
-from workbench.runs.experiment import RowRun, requests_of
+from workbench.runs.experiment import requests_of
 from workbench.runs.points import Point, curve_points, run_points
-from workbench.runs.session import open_session
+from workbench.runs.session import Session, open_session
+from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore
 
 AXIS = "labelled examples"
@@ -43,28 +44,30 @@ def run(
     sizes: str,
 ) -> None:
     """Run every row at every size; finished runs are found again."""
-    console = Console()
-    wanted = read_sizes(sizes)
+    console, wanted = Console(), read_sizes(sizes)
     experiment = resolve_experiment(path, settings, changes)
     requests_of(experiment)  # the cheap checks come first
     folder = experiment_folder(path, out)
-    with console.status("loading base model and task …"):
-        session = open_session(experiment)
-    print_setting(console, session, experiment)
-    points = curve_points(session, experiment, wanted)
-    with stopping() as stop, RunProgress(console) as watcher:
-        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
-    curves = draw_lines(
-        placed_runs(found),
-        axis=AXIS,
-        places=sorted(wanted),
-        title="Learning curve",
+    runs = run_along(
+        console, experiment, folder, lambda session: curve_points(session, experiment, wanted)
     )
+    curves = draw_lines(runs, axis=AXIS, places=sorted(wanted), title="Learning curve")
     show(console, curves, folder, "curve", notes=_NOTES)
 
 
-def placed_runs(found: Sequence[tuple[Point | None, RowRun]]) -> list[PlacedRun]:
-    """Return the runs of points as the analysis takes them."""
+def run_along(
+    console: Console,
+    experiment: Experiment,
+    folder: Path,
+    points_of: Callable[[Session], Sequence[Point]],
+) -> list[PlacedRun]:
+    """Load base and task, run their points or find them again, and return the runs as placed."""
+    with console.status("loading base model and task …"):
+        session = open_session(experiment)
+    print_setting(console, session, experiment)
+    points = points_of(session)
+    with stopping() as stop, RunProgress(console) as watcher:
+        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
     return [
         PlacedRun(MAJORITY if point is None else point.line,
                   None if point is None else point.place, row.run, row.search)

@@ -8,13 +8,10 @@ import yaml
 from rich.console import Console
 
 from workbench.analysis.curves import draw_lines
-from workbench.commands.compare import RunProgress, print_setting, stopping
-from workbench.commands.curve import placed_runs, show
+from workbench.commands.curve import run_along, show
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.errors import ConfigError
-from workbench.runs.points import Place, Point, run_points, sweep_requests
-from workbench.runs.session import open_session
-from workbench.runs.store import RunStore
+from workbench.runs.points import Place, Point, sweep_requests
 
 _NOTES = (
     "Dev chooses: the lowest loss among the values whose dev accuracy is within one standard error "
@@ -40,15 +37,15 @@ def run(
     experiment = resolve_experiment(path, settings, changes)
     requests = sweep_requests(experiment, row, wanted)  # the cheap checks come first
     folder = experiment_folder(path, out)
-    with console.status("loading base model and task …"):
-        session = open_session(experiment)
-    print_setting(console, session, experiment)
-    points = [Point(line, place, session, request) for line, place, request in requests]
-    with stopping() as stop, RunProgress(console) as watcher:
-        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
+    runs = run_along(
+        console,
+        experiment,
+        folder,
+        lambda session: [Point(line, place, session, asked) for line, place, asked in requests],
+    )
     axis = options[0]
     curves = draw_lines(
-        placed_runs(found),
+        runs,
         axis=axis,
         places=_in_order([place for _, place, _ in requests]),
         title=f"{row} over {' and '.join(options)}",

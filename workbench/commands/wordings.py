@@ -6,13 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from workbench.analysis.curves import draw_lines
-from workbench.commands.compare import RunProgress, print_setting, stopping
-from workbench.commands.curve import placed_runs, show
+from workbench.commands.curve import run_along, show
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.runs.experiment import requests_of
-from workbench.runs.points import run_points, wording_points
-from workbench.runs.session import open_session
-from workbench.runs.store import RunStore
+from workbench.runs.points import wording_points
 
 _NOTES = (
     "Every row is run with every wording on the same items; trained rows are trained anew with "
@@ -36,17 +33,10 @@ def run(
     experiment = resolve_experiment(path, settings, changes)
     requests_of(experiment)  # the cheap checks come first
     folder = experiment_folder(path, out)
-    with console.status("loading base model and task …"):
-        session = open_session(experiment)
-    print_setting(console, session, experiment)
-    points = wording_points(session, experiment, wanted)
-    with stopping() as stop, RunProgress(console) as watcher:
-        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
+    runs = run_along(
+        console, experiment, folder, lambda session: wording_points(session, experiment, wanted)
+    )
     curves = draw_lines(
-        placed_runs(found),
-        axis="wording",
-        places=wanted,
-        title="Spread over wordings",
-        asks_for_spread=True,
+        runs, axis="wording", places=wanted, title="Spread over wordings", asks_for_spread=True
     )
     show(console, curves, folder, "wordings", notes=_NOTES)
