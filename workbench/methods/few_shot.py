@@ -88,7 +88,7 @@ class FewShot(CalibrationOptions):
             return self.calibrated(context, self._by_nearness(context))
         chosen = self._chosen(context)
         shown = {context.task.train[i].id for i in chosen}
-        return self.calibrated(context, self._with(context, chosen), shown=shown)
+        return self.calibrated(context, self._showing(context, chosen), shown=shown)
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: the seed gives the same demonstrations."""
@@ -104,7 +104,7 @@ class FewShot(CalibrationOptions):
         chosen = drawn(task, self.k, seed=context.seed, balanced=balanced)
         return label_by_label(task, chosen) if self.order == "label_by_label" else chosen
 
-    def _with(self, context: FitContext, chosen: Sequence[int]) -> FittedMethod:
+    def _showing(self, context: FitContext, chosen: Sequence[int]) -> FittedMethod:
         """Return the prompt with the same demonstrations for every question."""
         task, seed = context.task, context.seed
         shown = as_demonstrations(

@@ -179,7 +179,7 @@ def load_weights(
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
-    _store(model, storage)
+    _store_in(storage, model)
     if target == "cpu":
         use_grouped_attention(model)
     config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
@@ -204,7 +204,7 @@ def _prevent_packing(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _store(model: torch.nn.Module, dtype: torch.dtype) -> None:
+def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
     """Bring what is not quantised, and what 4-bit weights are restored to, into one dtype.
 
     Plain tensors are copied out of the weight file, which would stay mapped as a whole.
