@@ -8,8 +8,8 @@ from pathlib import Path
 
 from material import REPOSITORY, encoder_for, fit, load_engine, load_material
 from measuring import Figure, interleave
+from workbench.fitting.prediction import predict
 from workbench.memory import keep_freed_memory
-from workbench.methods.prediction import predict
 from workbench.tasks.base import Task
 
 _ITEMS = 96

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from workbench.encoding import PromptEncoder
-from workbench.methods.base import FitContext, FittedMethod
+from workbench.fitting.base import FitContext, FittedMethod
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.loading import load_base

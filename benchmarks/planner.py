@@ -30,8 +30,8 @@ from workbench.budget.shape import ModelShape
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.encoding import PromptEncoder
+from workbench.fitting.base import FitContext
 from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
-from workbench.methods.base import FitContext
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.weights import find_weights

@@ -7,10 +7,10 @@ import torch
 
 from material import encoder_for, fit, load_engine
 from measuring import Figure, Timings, interleave
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
-from workbench.runs.measuring import answers_to_test
+from workbench.runs.measurements.loss_and_answers import answers_to_test
 from workbench.tasks.base import Task
 
 _STEPS, _BATCH_SIZE = 12, 16

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from measuring import Figure
-from workbench.analysis.vectors.neighbours import Vocabulary, nearest
-from workbench.probes.base import Subject
-from workbench.probes.catalog import readers_of
-from workbench.runs.spec import Experiment
-from workbench.service.desk import ModelDesk
-from workbench.service.inspecting import Inspector, learned_adapters
+from workbench.readings.base import Subject
+from workbench.readings.catalog import readers_of
+from workbench.readings.inspector import Inspector, learned_adapters
+from workbench.readings.vectors.neighbours import Vocabulary, nearest
+from workbench.runs.experiment import Experiment
 from workbench.service.ways import EXAMPLES
+from workbench.serving.desk import ModelDesk
 
 _FOLDER = Path(__file__).parents[1] / "workbench" / "examples"
 _REPEATS = 7

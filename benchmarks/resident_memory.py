@@ -9,9 +9,9 @@ import psutil
 from material import REPOSITORY, encoder_for, fit, load_engine, load_material
 from measuring import Figure
 from side_by_side import METHODS
-from workbench.methods.base import FitContext, FittedMethod, SupportsSave
+from workbench.fitting.base import FitContext, FittedMethod, SupportsSave
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import predict
 from workbench.models.engine import Engine
 from workbench.tasks.base import Task
 

@@ -11,8 +11,8 @@ from lm_eval.models.huggingface import HFLM
 
 from material import encoder_for, fit, load_engine
 from measuring import Figure, interleave
-from workbench.methods.base import FittedMethod
-from workbench.methods.prediction import predict
+from workbench.fitting.base import FittedMethod
+from workbench.fitting.prediction import predict
 from workbench.models.engine import Engine
 from workbench.tasks.base import Sample, Task
 from workbench.templates import continue_text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from material import encoder_for, fit
 from measuring import Figure, interleave
-from workbench.methods.base import FittedMethod
+from workbench.fitting.base import FittedMethod
 from workbench.models.base import Conditioning, GenerationOptions
 from workbench.models.engine import Engine
 from workbench.tasks.base import Task

@@ -14,8 +14,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from material import BASE, encoder_for
 from measuring import Figure, interleave
 from workbench.batches import Example, batch_at
-from workbench.methods.base import FitContext
-from workbench.methods.learning import training_examples
+from workbench.fitting.base import FitContext
+from workbench.fitting.learning import training_examples
 from workbench.methods.lora import Lora
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine

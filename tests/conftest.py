@@ -24,7 +24,7 @@ from toys import (
 )
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
 from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase, load_base
 from workbench.tasks.base import DroppedRows, Task, TaskSource

@@ -7,9 +7,9 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from workbench.models.adapters import WeightAdapter
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import LowRankChange, new_low_rank
 from workbench.models.engine import Engine
-from workbench.models.layer_changes import LowRankChange, new_low_rank
 from workbench.models.layers import features_of, linear_layers
 from workbench.models.loading import LoadedBase, load_weights
 from workbench.models.weights import find_weights

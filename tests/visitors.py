@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from workbench.runs.spec import Experiment, RunSpec
+from workbench.runs.experiment import Experiment
+from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore
 from workbench.service.profile import Caps, Profile
 from workbench.service.uploads import ColumnChoice, keep_upload

@@ -9,10 +9,10 @@ import pytest
 import workbench.methods
 from toys import TOY_LABELS, toy_samples
 from workbench.errors import ConfigError
-from workbench.methods.base import FitContext, SupportsSave, SupportsSearch
+from workbench.fitting.base import FitContext, SupportsSave, SupportsSearch
+from workbench.fitting.demonstrations import drawn
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.methods.demonstrations import drawn
-from workbench.methods.prediction import predict
 from workbench.models.loading import base_hash
 from workbench.progress import Interrupted
 from workbench.tasks.base import Sample

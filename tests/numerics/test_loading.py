@@ -3,8 +3,8 @@
 import threading
 
 from toys import open_tiny
-from workbench.models.embeddings import find_sentence_encoder
 from workbench.models.one_at_a_time import LOADING
+from workbench.models.sentence_encoder import find_sentence_encoder
 
 
 def waits(load) -> bool:

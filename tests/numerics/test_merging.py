@@ -22,11 +22,11 @@ from transformers import (
 from toys import add_lora, export_prompt
 from workbench.errors import ConfigError, ModelError
 from workbench.methods.catalog import make_method
-from workbench.models.adapters import WeightAdapter
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import weight_of
+from workbench.models.adapters.merging import changed_weight, combine, save_merged
 from workbench.models.base import Conditioning, Prefix
-from workbench.models.layer_changes import weight_of
 from workbench.models.loading import LoadedBase
-from workbench.models.merging import changed_weight, combine, save_merged
 
 
 @pytest.fixture

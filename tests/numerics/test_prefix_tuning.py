@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 from toys import TOY_TEMPLATE
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, ModelError
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import predict
-from workbench.models.adapter_import import (
+from workbench.models.adapters.reading import (
     import_adapter,
     join_states,
     read_adapter,

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from workbench.errors import ConfigError
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import predict
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.progress import Interrupted
 from workbench.training import PATH_FOLDER, DevScore
@@ -209,7 +209,7 @@ def test_a_hard_prompt_keeps_the_best_it_saw_and_beats_its_start(toy_context):
 
 
 def test_nearest_tokens_in_torch_and_numpy_agree(toy_context):
-    from workbench.analysis.vectors.neighbours import Vocabulary, nearest
+    from workbench.readings.vectors.neighbours import Vocabulary, nearest
 
     table = embedding_table(toy_context.engine.forward).cpu()
     vectors = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 64)).astype(np.float32))

@@ -13,10 +13,10 @@ from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
 from workbench.batches import Example
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
+from workbench.fitting.learning import training_examples
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.methods.learning import training_examples
-from workbench.methods.prediction import predict
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import base_hash, packed_layers

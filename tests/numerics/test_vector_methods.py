@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 from toys import TEST_DEVICE, TOY_LABELS, TOY_TEMPLATE
 from workbench.encoding import PromptEncoder as TextEncoder
 from workbench.errors import ConfigError, ModelError
-from workbench.methods.base import FitContext, FittedMethod
+from workbench.fitting.base import FitContext, FittedMethod
+from workbench.fitting.learning import embedding_rms, read_learned_vectors
+from workbench.fitting.prediction import predict
+from workbench.fitting.soft_prompts import POSITIONS, placed
 from workbench.methods.catalog import make_method
-from workbench.methods.learning import embedding_rms, read_learned_vectors
-from workbench.methods.prediction import predict
-from workbench.methods.soft_prompts import POSITIONS, placed
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.progress import Interrupted

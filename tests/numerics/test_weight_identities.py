@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM
 from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
+from workbench.fitting.learning import training_examples
+from workbench.fitting.weight_training import WeightTraining
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.methods.learning import training_examples
-from workbench.methods.weight_training import WeightTraining
+from workbench.models.adapters.layer_changes import DirectionChange, weight_of
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
-from workbench.models.layer_changes import DirectionChange, weight_of
 from workbench.training import answer_loss
 
 WEIGHTS = tuple(name for name in METHODS if issubclass(method_class(name), WeightTraining))

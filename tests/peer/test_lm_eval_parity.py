@@ -16,7 +16,7 @@ import pytest
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
 from workbench.methods.catalog import make_method
 from workbench.models.base import ChoiceScores
 from workbench.models.engine import Engine

@@ -13,8 +13,8 @@ from security.flows import Belongings, belongings
 from security.raw import Visitor
 from security.serving import audited, running_app
 from visitors import ANNA, BEN
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile
+from workbench.serving.desk import ModelDesk
 from workbench.ui.context import AppContext
 
 

@@ -89,7 +89,7 @@ def _free_port() -> int:
 def _main(root: Path, profile: str, model: str, port: int) -> None:
     import torch
 
-    from workbench.runs.spec import Experiment
+    from workbench.runs.experiment import Experiment
     from workbench.service.profile import CPU_SPACE, LOCAL
     from workbench.ui.app import build_app, launch_options, make_context
 

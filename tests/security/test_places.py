@@ -9,7 +9,7 @@ from security.raw import SECRETS
 from toys import export_lora
 from visitors import ANNA, local_workspace, visitor
 from workbench.errors import ModelError, without_folders
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.ui.api import Endpoints

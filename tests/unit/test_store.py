@@ -5,8 +5,9 @@ import json
 import pytest
 
 from workbench.errors import StoreError
-from workbench.methods.prediction import Prediction
-from workbench.runs.spec import RunSpec, read_experiment
+from workbench.fitting.prediction import Prediction
+from workbench.runs.experiment import read_experiment
+from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from workbench.analysis.answers import Answer
-from workbench.analysis.display import estimate_text, one_line, percent
 from workbench.metrics import Estimate
+from workbench.presentation.display import estimate_text, one_line, percent
 from workbench.runs.search import SearchOutcome, edge_of
 
 _LOW_LABEL_MASS = 0.5  # below it most of the probability is on something that is no label

@@ -25,7 +25,6 @@ from workbench.analysis.compatibility import (
     require_one_base,
     require_same_items,
 )
-from workbench.analysis.display import one_line
 from workbench.analysis.results import (
     COST_KEYS,
     MAJORITY_CLASS,
@@ -39,6 +38,7 @@ from workbench.analysis.results import (
     SeedSpread,
 )
 from workbench.errors import ConfigError, unknown_name
+from workbench.presentation.display import one_line
 from workbench.runs.store import StoredRun
 
 __all__ = [

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workbench.analysis.answers import Answer
-from workbench.analysis.display import one_line
 from workbench.analysis.results import Comparison
 from workbench.metrics import confusion_matrix
+from workbench.presentation.display import one_line
 
 MOST_LABELS = 12  # of a confusion matrix that can still be read
 

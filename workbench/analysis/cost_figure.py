@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from workbench.analysis.axes import (
+from workbench.analysis.figures import draw_estimate, series_of
+from workbench.analysis.pareto import pareto_front
+from workbench.analysis.results import Comparison, ComparisonRow
+from workbench.metrics import Estimate
+from workbench.presentation.axes import (
     count_ticks,
     label_axes,
     log_axis,
@@ -14,18 +18,14 @@ from workbench.analysis.axes import (
     percent_ticks,
     wants_log,
 )
-from workbench.analysis.display import one_line
-from workbench.analysis.drawing import MUTED, Hover, Plot
-from workbench.analysis.figures import draw_estimate, series_of
-from workbench.analysis.pareto import pareto_front
-from workbench.analysis.quantities import (
+from workbench.presentation.display import one_line
+from workbench.presentation.drawing import MUTED, Hover, Plot
+from workbench.presentation.quantities import (
     cost_of,
     cost_text,
     metric_of,
     metric_text,
 )
-from workbench.analysis.results import Comparison, ComparisonRow
-from workbench.metrics import Estimate
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from workbench.analysis.answers import Answer, is_unanimous
 from workbench.analysis.results import Comparison
-from workbench.analysis.spreadsheet import Cell, csv_text
 from workbench.errors import ConfigError, unknown_name
+from workbench.presentation.spreadsheet import Cell, csv_text
 
 
 class BrowseMode(StrEnum):

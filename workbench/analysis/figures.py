@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from workbench.analysis.axes import label_axes, new_figure, percent_ticks
-from workbench.analysis.display import estimate_text, one_line, shortened
-from workbench.analysis.drawing import MUTED, Hover, Plot, Series
-from workbench.analysis.quantities import metric_of
 from workbench.analysis.results import Comparison, RunDetail
 from workbench.metrics import Estimate
+from workbench.presentation.axes import label_axes, new_figure, percent_ticks
+from workbench.presentation.display import estimate_text, one_line, shortened
+from workbench.presentation.drawing import MUTED, Hover, Plot, Series
+from workbench.presentation.quantities import metric_of
 
 _NAME_LENGTH = 22  # characters beside the forest plot
 _CALIBRATION_BINS = 8

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.analysis.comparison import counterpart, difference_of
-from workbench.analysis.display import estimate_text, one_line, p_value_text, percent, points
-from workbench.analysis.quantities import metric_of
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
+from workbench.presentation.display import estimate_text, one_line, p_value_text, percent, points
+from workbench.presentation.quantities import metric_of
 
 SIGNIFICANCE = 0.05
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workbench.analysis.display import one_line
 from workbench.analysis.results import Comparison
+from workbench.presentation.display import one_line
 
 _ONE_RUN = (
     "The interval of one run covers the choice of test items only. How much training and the draw "

@@ -9,10 +9,10 @@ from typing import Any
 from workbench.analysis.report_html import report_html
 from workbench.analysis.report_markdown import report_markdown
 from workbench.analysis.results import Comparison, ComparisonRow
-from workbench.analysis.spreadsheet import Cell, csv_text
 from workbench.analysis.tables import terminal_table
-from workbench.analysis.vectors.reading import Reading
 from workbench.atomic import write_text
+from workbench.presentation.reading import Reading
+from workbench.presentation.spreadsheet import Cell, csv_text
 
 __all__ = [
     "ReportFiles",

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from workbench.analysis.answers import Answer
 from workbench.analysis.confusion import ConfusionTable, confusion_of
 from workbench.analysis.cost_figure import cost_plot
-from workbench.analysis.display import NOTHING, one_line
-from workbench.analysis.drawing import Drawing
 from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline, ranking
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
-from workbench.analysis.pages import render_page
 from workbench.analysis.results import Comparison
 from workbench.analysis.tables import (
     Cells,
@@ -21,7 +18,10 @@ from workbench.analysis.tables import (
     subtitle,
 )
 from workbench.analysis.training_figure import training_plot
-from workbench.analysis.vectors.reading import Reading
+from workbench.presentation.display import NOTHING, one_line
+from workbench.presentation.drawing import Drawing
+from workbench.presentation.pages import render_page
+from workbench.presentation.reading import Reading
 
 MOST_DISAGREEMENTS = 30
 _SHOWN_COSTS = ("trained_parameters", "prompt_tokens_mean", "milliseconds_per_item")
@@ -62,7 +62,7 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
         "runs": run_facts(comparison),
         "nothing": NOTHING,
     }
-    return render_page(_TEMPLATE, content)
+    return render_page("workbench.analysis", _TEMPLATE, content)
 
 
 def best_and_reference(comparison: Comparison) -> list[str]:

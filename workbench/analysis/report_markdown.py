@@ -1,9 +1,7 @@
 """The report as Markdown; foreign text is escaped, so that it stays text in any renderer."""
 
-import re
 from collections.abc import Iterable, Sequence
 
-from workbench.analysis.display import NOTHING, one_line
 from workbench.analysis.headline import headline
 from workbench.analysis.notes import base_and_task_facts, reading_notes, run_facts
 from workbench.analysis.results import Comparison
@@ -15,17 +13,9 @@ from workbench.analysis.tables import (
     seed_table,
     subtitle,
 )
-from workbench.analysis.vectors.reading import Reading
-
-# Only what Markdown reads as markup in one line, so that the source stays readable too: an
-# underscore inside a word or a colon before a space means nothing, "://" or "www." makes a link,
-# and ":name:" a picture.
-_MARKUP = re.compile(
-    r"[\\`*\[\]<>&#@$|~^]|(?<!\w)_|_(?!\w)|:(?=//|[a-z+-][\w+-]*:)|(?<=www)\.|^[-+=](?![0-9.])",
-    re.IGNORECASE,
-)
-_NUMBERED = re.compile(r"^([0-9]+)([.)])(?=\s|$)")  # would start a list
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+from workbench.presentation.display import NOTHING
+from workbench.presentation.markdown import escape_markdown
+from workbench.presentation.reading import Reading
 
 
 def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) -> str:
@@ -57,16 +47,6 @@ def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) ->
         _bullets(f"{escape_markdown(f.name)}: {escape_markdown(f.value)}" for f in facts),
     ]
     return "\n\n".join(blocks) + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    """Return text as one line that Markdown shows as it is: no markup, HTML, link or table cell."""
-    line = _MARKUP.sub(_escaped, one_line(text))
-    return _NUMBERED.sub(r"\1\\\2", line)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return _ENTITIES.get(match[0], f"\\{match[0]}")
 
 
 def _table(cells: Cells) -> str:

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from workbench.analysis.display import NOTHING, number, one_line
 from workbench.analysis.notes import Fact, counts_text, options_text, pairs_text
-from workbench.analysis.quantities import cost_of, cost_text, metric_of, metric_text
+from workbench.presentation.display import NOTHING, number, one_line
+from workbench.presentation.quantities import cost_of, cost_text, metric_of, metric_text
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, StoredRun
 

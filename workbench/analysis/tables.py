@@ -1,6 +1,8 @@
 """The table of a comparison as plain strings, for the terminal, Markdown and HTML."""
 
-from workbench.analysis.display import (
+from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
+from workbench.metrics import Estimate
+from workbench.presentation.display import (
     NOTHING,
     estimate_text,
     interval_text,
@@ -10,9 +12,7 @@ from workbench.analysis.display import (
     percent,
     points,
 )
-from workbench.analysis.quantities import COSTS, metric_of, metric_text
-from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
-from workbench.metrics import Estimate
+from workbench.presentation.quantities import COSTS, metric_of, metric_text
 from workbench.runs.search import SearchOutcome, Trial
 
 LOWER_BOUND = "lower bound"  # said of a row whose learning rate lies at the edge of those tried

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from workbench.analysis.axes import count_ticks, label_axes, new_figure, percent_ticks, step_ticks
-from workbench.analysis.display import number, one_line, percent
-from workbench.analysis.drawing import FONT_SIZE, MUTED, Drawing, Hover, Plot, Series
 from workbench.analysis.figures import series_of
 from workbench.analysis.results import Comparison
+from workbench.presentation.axes import (
+    count_ticks,
+    label_axes,
+    new_figure,
+    percent_ticks,
+    step_ticks,
+)
+from workbench.presentation.display import number, one_line, percent
+from workbench.presentation.drawing import FONT_SIZE, MUTED, Drawing, Hover, Plot, Series
 
 History = Sequence[Mapping[str, float]]
 """Entries of a run's history.jsonl: a step with its loss, or with a dev evaluation."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from workbench.analysis.display import byte_size, duration
 from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, Device
 from workbench.budget.memory import BudgetPrecision, base_bytes
 from workbench.budget.plan import MethodPlan, Plan, Question, kept_bytes, make_plan, serving_bytes
 from workbench.budget.shape import ModelShape
+from workbench.presentation.display import byte_size, duration
 
 _LARGE_SHARE = 0.9  # of a device's memory: beyond it a longer text than planned does not fit
 # What reaches most with little: the first of these that fits is taken.

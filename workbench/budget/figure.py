@@ -2,12 +2,12 @@
 
 from matplotlib.axes import Axes
 
-from workbench.analysis.axes import count_ticks, label_axes, new_figure
-from workbench.analysis.drawing import FONT_SIZE, INK, Drawing, Hover, Plot, Series
 from workbench.budget.advice import gibibytes
 from workbench.budget.known import GIB
 from workbench.budget.memory import MemoryEstimate
 from workbench.budget.plan import MethodPlan, Plan
+from workbench.presentation.axes import count_ticks, label_axes, new_figure
+from workbench.presentation.drawing import FONT_SIZE, INK, Drawing, Hover, Plot, Series
 
 _ROW_HEIGHT = 24  # units of the view box
 _EDGE = 60  # above and below the bars

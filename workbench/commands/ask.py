@@ -11,15 +11,15 @@ from rich.text import Text
 
 from workbench.commands.setting import DEFAULT_FOLDER, resolve_experiment, select_rows
 from workbench.errors import ConfigError
-from workbench.methods.base import needs_run
+from workbench.fitting.base import needs_run
 from workbench.methods.catalog import make_method
 from workbench.models.base import GenerationOptions
 from workbench.runs.execute import find_run
+from workbench.runs.experiment import Experiment, stored_experiment
+from workbench.runs.search import searches_of
 from workbench.runs.session import Session, open_session
-from workbench.runs.spec import Experiment, stored_experiment
 from workbench.runs.store import RunStore
-from workbench.service.asking import Column, Way, answer, fit_way
-from workbench.service.comparisons import searches_of
+from workbench.serving.asking import Column, Way, answer, fit_way
 from workbench.tasks.base import Sample
 
 _PANEL_WIDTH = 36

@@ -12,16 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.analysis.answers import headline_metric_of
-from workbench.analysis.quantities import metric_of
 from workbench.analysis.report import terminal_table
 from workbench.commands.setting import experiment_folder, resolve_experiment
+from workbench.comparing import run_comparison
+from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
 from workbench.runs.execute import RunRequest
-from workbench.runs.experiment import requests_of
+from workbench.runs.experiment import Experiment
+from workbench.runs.runner import requests_of
 from workbench.runs.session import Session, open_session
-from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore, StoredRun
-from workbench.service.comparing import run_comparison
 
 
 def run(

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workbench.analysis.curve_report import curve_table, sentences_of, write_curves
-from workbench.analysis.curves import Curves, PlacedRun, draw_lines
+from workbench.analysis.curves.lines import Curves, PlacedRun, draw_lines
+from workbench.analysis.curves.report import curve_table, sentences_of, write_curves
 from workbench.commands.compare import RunProgress, print_cells, print_setting, stopping
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.errors import ConfigError
 from workbench.runs.baselines import MAJORITY
-from workbench.runs.experiment import requests_of
+from workbench.runs.experiment import Experiment
 from workbench.runs.points import Point, curve_points, run_points
+from workbench.runs.runner import requests_of
 from workbench.runs.session import Session, open_session
-from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore
 
 AXIS = "labelled examples"

@@ -5,16 +5,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workbench.analysis.forgetting_sheet import forgetting_sheet
-from workbench.analysis.sheet import write_sheet
+from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
 from workbench.commands.sheets import print_sheet
 from workbench.commands.stored_runs import experiment_of, find_stored_run
 from workbench.errors import ConfigError, StoreError
+from workbench.presentation.sheet import write_sheet
 from workbench.progress import ProgressEvent
-from workbench.runs.forgetting import Elsewhere, TrainedRun, check_runs, measure_forgetting
-from workbench.runs.measurements import MeasurementStore
+from workbench.runs.experiment import Experiment, TaskChoice, read_experiment
+from workbench.runs.measurements.forgetting import (
+    Elsewhere,
+    TrainedRun,
+    check_runs,
+    measure_forgetting,
+)
+from workbench.runs.measurements.records import MeasurementStore
 from workbench.runs.session import open_task, open_template
-from workbench.runs.spec import Experiment, TaskChoice, read_experiment
 from workbench.tasks.base import Task
 from workbench.tasks.text import general_text, read_text
 from workbench.templates import PromptTemplate

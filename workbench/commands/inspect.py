@@ -11,25 +11,26 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
-from workbench.analysis.vectors.inspection_page import inspection_html
-from workbench.analysis.vectors.reading import Reading, Table
 from workbench.atomic import write_json, write_text
 from workbench.commands.stored_runs import experiment_of, find_stored_run
 from workbench.errors import ConfigError, StoreError
-from workbench.models.adapter_files import CONFIG_NAME
-from workbench.probes.base import Kind, Subject
-from workbench.probes.catalog import make_reader, reader_class, readers_of
+from workbench.models.adapters.files import CONFIG_NAME
+from workbench.presentation.blocks import Table
+from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
-from workbench.runs.spec import Experiment
-from workbench.runs.store import StoredRun
-from workbench.service.desk import ModelDesk
-from workbench.service.inspecting import (
+from workbench.readings.base import Kind, Subject
+from workbench.readings.catalog import make_reader, reader_class, readers_of
+from workbench.readings.inspector import (
     Inspector,
     Learned,
     controls,
     learned_adapters,
     learned_runs,
 )
+from workbench.readings.page import inspection_html
+from workbench.runs.experiment import Experiment
+from workbench.runs.store import StoredRun
+from workbench.serving.desk import ModelDesk
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
 _INSTEAD = {

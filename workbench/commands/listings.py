@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.analysis.answers import headline_metric_of
-from workbench.analysis.quantities import metric_of
 from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.methods.catalog import METHODS, method_class
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
-from workbench.probes.catalog import READERS, reader_class
+from workbench.presentation.quantities import metric_of
+from workbench.readings.catalog import READERS, reader_class
 from workbench.runs.store import RunStore
 from workbench.tasks.catalog import list_tasks
 

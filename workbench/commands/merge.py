@@ -8,10 +8,10 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.commands.stored_runs import find_stored_run
 from workbench.errors import ConfigError, StoreError, unknown_name
-from workbench.models.adapter_import import read_adapter
+from workbench.models.adapters.merging import save_merged
+from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.reading import read_adapter
 from workbench.models.loading import load_base
-from workbench.models.merging import save_merged
-from workbench.models.peft_changes import adapter_of
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

@@ -10,13 +10,13 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from workbench.analysis.display import NOTHING, byte_size, duration, number
 from workbench.budget.advice import Advice, advise, gibibytes
 from workbench.budget.asked import ask, find_device
-from workbench.budget.measured import Measured, measured_costs, runs_below
+from workbench.budget.finished_runs import Measured, measured_costs, runs_below
 from workbench.budget.plan import MethodPlan, Plan, make_plan
 from workbench.budget.sources import find_shape
 from workbench.errors import StoreError
+from workbench.presentation.display import NOTHING, byte_size, duration, number
 
 _COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
 

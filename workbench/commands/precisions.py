@@ -6,17 +6,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from workbench.analysis.precision_comparison import PrecisionComparison
-from workbench.analysis.precision_sheet import precision_sheet
-from workbench.analysis.sheet import write_sheet
+from workbench.analysis.measurements.precision_comparison import PrecisionComparison
+from workbench.analysis.measurements.precision_sheet import precision_sheet
 from workbench.commands.setting import resolve_experiment
 from workbench.commands.sheets import print_sheet
 from workbench.errors import ConfigError
 from workbench.models.base import Precision
 from workbench.models.loading import PRECISIONS, check_precision
+from workbench.presentation.sheet import write_sheet
 from workbench.progress import Progress, ProgressEvent
-from workbench.runs.measurements import MeasurementStore
-from workbench.runs.precisions import measure_precisions
+from workbench.runs.measurements.precisions import measure_precisions
+from workbench.runs.measurements.records import MeasurementStore
 from workbench.runs.session import open_task
 from workbench.tasks.text import general_text, read_text
 

@@ -18,12 +18,12 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from workbench.analysis.quantities import metric_of
 from workbench.atomic import write_text
 from workbench.commands.setting import resolve_experiment
 from workbench.errors import ConfigError, StoreError
-from workbench.runs.experiment import requests_of
-from workbench.runs.spec import Experiment
+from workbench.presentation.quantities import metric_of
+from workbench.runs.experiment import Experiment
+from workbench.runs.runner import requests_of
 
 _POLL_SECONDS = 1.5
 _TEXT_FILES = (".csv", ".tsv", ".jsonl", ".json")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workbench.errors import ConfigError
 from workbench.methods.catalog import METHODS
-from workbench.runs.spec import Experiment, read_experiment
+from workbench.runs.experiment import Experiment, read_experiment
 
 DEFAULT_FOLDER = Path("runs")
 

@@ -4,9 +4,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from workbench.analysis.display import NOTHING
-from workbench.analysis.sheet import Sheet
-from workbench.analysis.vectors.reading import Cell, Table
+from workbench.presentation.blocks import Cell, Table
+from workbench.presentation.display import NOTHING
+from workbench.presentation.sheet import Sheet
 
 _GAP = 2  # between two columns
 

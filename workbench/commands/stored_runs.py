@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from workbench.errors import StoreError, WorkbenchError
+from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.session import open_task
-from workbench.runs.spec import Experiment, stored_experiment
 from workbench.runs.store import RunStore, StoredRun
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from workbench.analysis.curves import draw_lines
+from workbench.analysis.curves.lines import draw_lines
 from workbench.commands.curve import run_along, show
 from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.errors import ConfigError

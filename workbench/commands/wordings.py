@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workbench.analysis.curves import draw_lines
+from workbench.analysis.curves.lines import draw_lines
 from workbench.commands.curve import run_along, show
 from workbench.commands.setting import experiment_folder, resolve_experiment
-from workbench.runs.experiment import requests_of
 from workbench.runs.points import wording_points
+from workbench.runs.runner import requests_of
 
 _NOTES = (
     "Every row is run with every wording on the same items; trained rows are trained anew with "

@@ -17,14 +17,14 @@ from peft.tuners.adalora.layer import RankAllocator
 
 from workbench.atomic import write_text
 from workbench.errors import ConfigError
-from workbench.methods.base import FitContext, FittedMethod
-from workbench.methods.weight_training import PeftWeightTraining, sizes_of, target_names
-from workbench.models.adapters import WeightAdapter
+from workbench.fitting.base import FitContext, FittedMethod
+from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import SingularChange
+from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
-from workbench.models.layer_changes import SingularChange
 from workbench.models.layers import TARGETS, linear_layers
-from workbench.models.peft_changes import save_adapter
 from workbench.options import option
 from workbench.training import Trainable
 

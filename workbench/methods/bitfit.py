@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import torch
 
-from workbench.methods.base import FitContext
-from workbench.methods.weight_training import OwnWeightTraining, sizes_of
-from workbench.models.adapters import LayerChange, WeightAdapter
+from workbench.fitting.base import FitContext
+from workbench.fitting.weight_training import OwnWeightTraining, sizes_of
+from workbench.models.adapters.bank import LayerChange, WeightAdapter
 from workbench.models.layers import TARGETS, linear_layers
 from workbench.options import option
 

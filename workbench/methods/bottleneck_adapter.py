@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import gelu, linear, relu
 
-from workbench.methods.base import FitContext
-from workbench.methods.weight_training import OwnWeightTraining, sizes_of
-from workbench.models.adapters import LayerChange, WeightAdapter
-from workbench.models.layer_changes import new_low_rank
+from workbench.fitting.base import FitContext
+from workbench.fitting.weight_training import OwnWeightTraining, sizes_of
+from workbench.models.adapters.bank import LayerChange, WeightAdapter
+from workbench.models.adapters.layer_changes import new_low_rank
 from workbench.models.layers import linear_layers
 from workbench.options import option
 

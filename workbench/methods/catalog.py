@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from workbench.methods.base import Method
+from workbench.fitting.base import Method
 from workbench.options import check_options, named_class
 
 METHODS = {

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.reasoning import ReasoningOptions
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.reasoning import ReasoningOptions
 
 
 @dataclass(frozen=True, kw_only=True)

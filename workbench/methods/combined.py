@@ -1,8 +1,9 @@
 """Combined: adapters that were trained apart, put together without further training.
 
-Changes of weights are added, or merged by SVD, TIES or DARE (see `workbench.models.merging`). Soft
-prompts are put one behind the other, or averaged: Vu et al. 2021, https://arxiv.org/abs/2110.07904,
-find prompts of related tasks close enough for that to mean something.
+Changes of weights are added, or merged by SVD, TIES or DARE (`workbench.models.adapters.merging`).
+Soft prompts are put one behind the other, or averaged: Vu et al. 2021,
+https://arxiv.org/abs/2110.07904, find prompts of related tasks close enough for that to mean
+something.
 """
 
 from collections.abc import Set
@@ -13,12 +14,12 @@ from typing import ClassVar
 import torch
 
 from workbench.errors import ConfigError
-from workbench.methods.base import Family, FitContext, FittedMethod, TrainedCost
-from workbench.methods.learning import read_learned_vectors
-from workbench.models.adapter_import import read_adapter
+from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.fitting.learning import read_learned_vectors
+from workbench.models.adapters.merging import WAYS, check_weights, combine
+from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
-from workbench.models.merging import WAYS, check_weights, combine
-from workbench.models.peft_changes import adapter_of
 from workbench.options import option
 from workbench.tasks.base import Task
 

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.demonstrations import DRAWN, drawn
-from workbench.methods.searching import (
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.demonstrations import DRAWN, drawn
+from workbench.fitting.searching import (
     CHOICE,
     Candidate,
     SearchOptions,

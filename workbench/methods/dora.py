@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 from peft import LoraConfig, TaskType
 
-from workbench.methods.base import FitContext, FittedMethod
-from workbench.methods.weight_training import LowRankTraining, sizes_of, target_names
-from workbench.models.adapters import WeightAdapter
+from workbench.fitting.base import FitContext, FittedMethod
+from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import DirectionChange, new_low_rank
+from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.catalog import hub_id_of
-from workbench.models.layer_changes import DirectionChange, new_low_rank
-from workbench.models.peft_changes import save_adapter
 
 
 @dataclass(frozen=True, kw_only=True)

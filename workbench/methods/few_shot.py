@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from workbench.encoding import PromptStart
 from workbench.errors import ConfigError
-from workbench.methods.base import CalibrationOptions, Family, FitContext, FittedMethod
-from workbench.methods.demonstrations import (
+from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod
+from workbench.fitting.demonstrations import (
     DRAWN,
     INPUTS,
     LABELS,

@@ -14,11 +14,11 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import ConfigError
-from workbench.methods.base import FitContext
-from workbench.methods.weight_training import OwnWeightTraining
-from workbench.models.adapters import LayerChange, WeightAdapter
+from workbench.fitting.base import FitContext
+from workbench.fitting.weight_training import OwnWeightTraining
+from workbench.models.adapters.bank import LayerChange, WeightAdapter
+from workbench.models.adapters.original_weights import original_weights
 from workbench.models.layers import features_of
-from workbench.models.original_weights import original_weights
 
 _BYTES_PER_PARAMETER = 20  # weight, gradient, two moments of AdamW, and the best weights so far
 _GIB = 2**30

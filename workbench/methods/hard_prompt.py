@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from workbench.atomic import write_text
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.learning import (
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.learning import (
     PROMPT,
     embedding_rms,
     fit_by_training,
     read_learned_vectors,
     save_prompt,
 )
-from workbench.methods.soft_prompts import frequent_ids
+from workbench.fitting.soft_prompts import frequent_ids
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.options import option

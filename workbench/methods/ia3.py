@@ -10,13 +10,13 @@ from typing import ClassVar
 import torch
 from peft import IA3Config, TaskType
 
-from workbench.methods.base import FitContext, FittedMethod
-from workbench.methods.weight_training import PeftWeightTraining, sizes_of, target_names
-from workbench.models.adapters import WeightAdapter
+from workbench.fitting.base import FitContext, FittedMethod
+from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import ScalingChange
+from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.catalog import hub_id_of
-from workbench.models.layer_changes import ScalingChange
 from workbench.models.layers import linear_layers
-from workbench.models.peft_changes import save_adapter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from workbench.errors import ConfigError
-from workbench.methods.base import Family, FitContext, FittedMethod, TrainedCost
-from workbench.models.adapter_import import read_adapter
+from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
-from workbench.models.peft_changes import adapter_of
 from workbench.options import option
 from workbench.tasks.base import Task
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.demonstrations import drawn
-from workbench.methods.searching import (
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.demonstrations import drawn
+from workbench.fitting.searching import (
     CHOICE,
     Candidate,
     SearchOptions,

@@ -19,14 +19,14 @@ import torch
 from peft import LoraConfig, TaskType
 
 from workbench.errors import ConfigError
-from workbench.methods.base import FitContext, FittedMethod
-from workbench.methods.weight_training import LowRankTraining, sizes_of, target_names
-from workbench.models.adapters import WeightAdapter
+from workbench.fitting.base import FitContext, FittedMethod
+from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.models.adapters.bank import WeightAdapter
+from workbench.models.adapters.layer_changes import LowRankChange, new_low_rank, weight_of
+from workbench.models.adapters.original_weights import original_weights
+from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
-from workbench.models.layer_changes import LowRankChange, new_low_rank, weight_of
-from workbench.models.original_weights import original_weights
-from workbench.models.peft_changes import save_adapter
 from workbench.options import option
 from workbench.training import Trainable
 

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import torch
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.learning import embedding_rms, save_prompt
-from workbench.methods.reparametrisation import LearnedTensor, encoded, encoded_size
-from workbench.methods.soft_prompts import (
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.learning import embedding_rms, save_prompt
+from workbench.fitting.reparametrisation import LearnedTensor, encoded, encoded_size
+from workbench.fitting.soft_prompts import (
     DEFAULT_TOKENS,
     POSITION_HELP,
     POSITIONS,

@@ -17,22 +17,22 @@ import torch
 from peft import PrefixTuningConfig, TaskType
 from safetensors.torch import save_file
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.learning import PROMPT, WEIGHTS, fit_by_training
-from workbench.methods.reparametrisation import (
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.learning import PROMPT, WEIGHTS, fit_by_training
+from workbench.fitting.reparametrisation import (
     LearnedTensor,
     projected,
     projected_size,
     shifted,
 )
-from workbench.methods.soft_prompts import (
+from workbench.fitting.soft_prompts import (
     DEFAULT_TOKENS,
     check_belongs,
     frequent_ids,
     initial_ids,
     with_stored,
 )
-from workbench.models.adapter_import import (
+from workbench.models.adapters.reading import (
     join_states,
     learned_range,
     read_adapter,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from workbench.atomic import write_text
-from workbench.methods.base import Family, FitContext, FittedMethod, TrainedCost
-from workbench.methods.reasoning import require_short_answers
-from workbench.methods.soft_prompt_training import SoftPromptTraining
+from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.fitting.reasoning import require_short_answers
+from workbench.fitting.soft_prompt_training import SoftPromptTraining
 from workbench.options import option
 from workbench.progress import ProgressEvent
 from workbench.training import HISTORY

@@ -15,8 +15,8 @@ relative to the mean squared norm of an embedding, so that one strength fits bas
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workbench.methods.base import Family
-from workbench.methods.soft_prompt_training import SoftPromptTraining
+from workbench.fitting.base import Family
+from workbench.fitting.soft_prompt_training import SoftPromptTraining
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.methods.base import Family, FitContext, FittedMethod
-from workbench.methods.reasoning import ReasoningOptions
+from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.reasoning import ReasoningOptions
 from workbench.options import option
 
 

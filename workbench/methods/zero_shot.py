@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.methods.base import CalibrationOptions, Family, FitContext, FittedMethod
+from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod
 from workbench.tasks.base import Task
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from workbench.errors import PromptError
-from workbench.models.adapters import AdapterBank
+from workbench.models.adapters.bank import AdapterBank
 from workbench.models.attention import AttentionWatch, RowBlocks, attention_can_be_watched
 from workbench.models.base import (
     ChoiceScores,

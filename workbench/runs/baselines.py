@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from workbench.methods.prediction import Prediction
-from workbench.models.embeddings import SentenceEncoder
+from workbench.fitting.prediction import Prediction
+from workbench.models.sentence_encoder import SentenceEncoder
 from workbench.tasks.base import Sample, Task
 
 MAJORITY = "majority_class"

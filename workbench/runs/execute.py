@@ -11,18 +11,19 @@ from time import perf_counter
 import numpy as np
 
 from workbench.errors import StoreError, WorkbenchError
+from workbench.fitting.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
+from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
-from workbench.methods.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import Prediction, predict
-from workbench.models.embeddings import SentenceEncoder
+from workbench.models.sentence_encoder import SentenceEncoder
 from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
-from workbench.runs.measure import measure, with_scores
+from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
 from workbench.runs.session import Session, environment
-from workbench.runs.spec import RateSearch, RunSpec
+from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore, StoredRun
+from workbench.runs.task_metrics import measure, with_scores
 
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 

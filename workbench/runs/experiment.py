@@ -1,320 +1,294 @@
-"""Run an experiment: every method and seed on one base, baselines included."""
+"""What is asked for: an experiment, from a YAML file, settings and options.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from math import inf
-from typing import Protocol
+No deep-learning stack is needed to read one.
+"""
 
-from workbench.errors import ConfigError, ModelError, PromptError, unknown_name
-from workbench.methods.base import Method, SupportsSave
-from workbench.methods.catalog import make_method, method_class
-from workbench.methods.reasoning import ReasoningOptions, require_short_answers
-from workbench.models.embeddings import find_sentence_encoder
-from workbench.progress import Interrupted, ProgressEvent
-from workbench.runs.baselines import BASELINES, needs_neighbours
-from workbench.runs.execute import RunRequest, execute, execute_baseline, run_id_of
-from workbench.runs.search import SearchOutcome, Trial, grid_around, next_rate
-from workbench.runs.session import Session
-from workbench.runs.spec import Experiment, RateSearch
-from workbench.runs.store import RunStore, StoredRun
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-_ANSWER_ROOM = 32  # tokens left for an answer; a generated text has its own bound
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from workbench.atomic import write_json
+from workbench.errors import ConfigError, StoreError
+from workbench.yaml_files import check_mapping, read_mapping
+
+EXPERIMENT_FILE = "experiment.json"
+_ROW_SEEDS = "seeds"
+_ROW_RATES = "learning_rates"
+_MOST_RATES = 9
+_RATE_COUNTS = range(3, _MOST_RATES + 1, 2)  # odd, so that the method's own rate is the middle
+_DEFAULT_ROWS = ("zero_shot", "few_shot", "chain_of_thought", "prompt_tuning", "lora")
 
 
-class Watcher(Protocol):
-    """Told about the runs of an experiment as they go."""
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
-        """A run starts; its folder is `run_id`."""
 
-    def progressed(self, event: ProgressEvent) -> None:
-        """The current run made a step."""
+class TaskChoice(_Checked):
+    """Which labelled data: a task of the catalog by `name`, or the user's own files.
 
-    def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
-        """A run is finished; `found` says that it was finished before.
+    Attributes:
+        name: Of a catalog task; with `train`, the name the files' task gets.
+        train: File with labelled rows (CSV, TSV, JSONL, JSON, Parquet).
+        dev: File for choices; cut off train when absent.
+        test: File to report on; cut off train when absent.
+        kind: "classification", "short_answer" or "generation"; for files.
+        text_column: Column of the text; for files, like the four below.
+        text_b_column: Column of a second text.
+        label_column: Column of the label, the answer or the text to be written.
+        references_column: Column of lists with all correct texts of a generation task; a file
+            without it has the text of `label_column` alone.
+        id_column: Column of ids.
+        limit_train: The most training rows to use.
+        limit_dev: The most dev rows to use.
+        limit_test: The most test rows to use.
+        split_seed: Decides splits and limits; not the runs' seed, so that all seeds share items.
+    """
 
-        A trial ends "trained" and without metrics, or "failed".
-        """
+    name: str | None = None
+    train: Path | None = None
+    dev: Path | None = None
+    test: Path | None = None
+    kind: Literal["classification", "short_answer", "generation"] = "classification"
+    text_column: str = "text"
+    text_b_column: str | None = None
+    label_column: str = "label"
+    references_column: str | None = None
+    id_column: str | None = None
+    limit_train: int | None = Field(None, ge=1)
+    limit_dev: int | None = Field(None, ge=1)
+    limit_test: int | None = Field(None, ge=1)
+    split_seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _name_or_files(self) -> "TaskChoice":
+        if self.train is None and (self.dev or self.test):
+            raise ValueError("dev and test files need a train file beside them")
+        if self.train is None and self.name is None:
+            raise ValueError("give the name of a task, or a train file")
+        return self
+
+
+class SearchChoice(_Checked):
+    """How every trained row looks for its learning rate, on dev only.
+
+    Attributes:
+        learning_rates: How many are tried: the method's own and as many below it as above, each
+            three times the one before.
+        extend: How often the grid may grow by one rate while the best one lies at its edge.
+    """
+
+    learning_rates: int = 5
+    extend: int = Field(1, ge=0, le=5)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _odd(cls, count: int) -> int:
+        if count not in _RATE_COUNTS:
+            raise ValueError(f"{count} learning rates; {_counts_text()} can be tried")
+        return count
 
 
 @dataclass(frozen=True)
-class RowRun:
-    """A finished run, the row of the comparison it belongs to, and the search that led to it."""
+class RateSearch:
+    """The search of one row.
 
-    row: str
-    run: StoredRun
-    search: SearchOutcome | None = None
-
-
-def requests_of(experiment: Experiment) -> list[RunRequest]:
-    """Return the runs an experiment asks for, checked, in the order they are run.
-
-    Raises:
-        ConfigError: unknown methods or options, or a reference that is no row: all at once.
+    Attributes:
+        rates: How many around the method's own, or which ones, lowest first.
+        extend: How often the grid may grow by one rate.
+        seed: Of the trainings; the row's other seeds use the rate found.
+        is_asked: Whether the row itself asks for it; else only rows that train take part.
     """
-    problems = []
-    requests = []
-    for row in experiment.methods:
-        method, options = experiment.method_of(row)
-        search = experiment.search_of(row)
-        try:
-            if not is_trained(make_method(method, options)):
-                problems += _search_problems(row, method, search)
-                search = None
-            elif search is not None and not isinstance(search.rates, int):
-                for rate in search.rates:
-                    make_method(method, options | {"learning_rate": rate})
-        except ConfigError as error:
-            problems.append(str(error))
-        requests += [
-            RunRequest(row, method, options, seed, search) for seed in experiment.seeds_of(row)
+
+    rates: int | tuple[float, ...]
+    extend: int
+    seed: int
+    is_asked: bool
+
+    @property
+    def num_rates(self) -> int:
+        """How many rates are tried before the grid grows."""
+        return self.rates if isinstance(self.rates, int) else len(self.rates)
+
+
+class Experiment(_Checked):
+    """A comparison: one base, one task, one wording, several methods and seeds.
+
+    `methods` maps a row's name to its options. A row whose name is not a method's says which one
+    with the key `method`, so that one method can appear several times; the key `seeds` gives a row
+    seeds of its own, and `learning_rates` lets it look for its rate: a list, or how many around
+    the method's own. `search` does so for all trained rows that have no rate set.
+    """
+
+    model: str = "smollm2-135m-instruct"
+    revision: str | None = None
+    precision: str = "nf4"
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    task: TaskChoice = TaskChoice(name="support_intents")
+    template: str = "plain"
+    chat: bool = False
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    reference: str = "zero_shot"
+    search: SearchChoice | None = None
+    methods: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {name: dict[str, Any]() for name in _DEFAULT_ROWS}, min_length=1
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        """Accept `task: sst2` and `methods: {lora: null}`."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if isinstance(data.get("task"), str):
+            data["task"] = {"name": data["task"]}
+        methods = data.get("methods")
+        if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
+            methods = dict.fromkeys(methods)
+        if isinstance(methods, dict):
+            data["methods"] = {name: {} if o is None else o for name, o in methods.items()}
+        return data
+
+    @model_validator(mode="after")
+    def _row_seeds(self) -> "Experiment":
+        for row, options in self.methods.items():
+            seeds = options.get(_ROW_SEEDS, list(self.seeds))
+            is_list = isinstance(seeds, list | tuple) and len(seeds) > 0
+            if not is_list or not all(type(seed) is int and seed >= 0 for seed in seeds):
+                raise ValueError(f"methods.{row}.seeds: a list of numbers from 0 up is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _row_rates(self) -> "Experiment":
+        problems = [_rates_problem(options) for options in self.methods.values()]
+        found = [
+            f"methods.{row}.{_ROW_RATES}: {problem}"
+            for row, problem in zip(self.methods, problems, strict=True)
+            if problem
         ]
-    if experiment.reference not in experiment.methods:
-        message = unknown_name("row", experiment.reference, experiment.methods)
-        problems.append(f"reference: {message}")
-    if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
-    return requests
+        if found:
+            raise ValueError(" ".join(found))
+        return self
+
+    def method_of(self, row: str) -> tuple[str, dict[str, Any]]:
+        """Return the method's name and its options for a row of the comparison."""
+        options = dict(self.methods[row])
+        options.pop(_ROW_SEEDS, None)
+        options.pop(_ROW_RATES, None)
+        return str(options.pop("method", row)), options
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        """Return the seeds of a row: its own, or the experiment's."""
+        return tuple(self.methods[row].get(_ROW_SEEDS, self.seeds))
+
+    def search_of(self, row: str) -> RateSearch | None:
+        """Return how a row looks for its learning rate; None if it does not."""
+        options, seed = self.methods[row], self.seeds_of(row)[0]
+        own = options.get(_ROW_RATES)
+        extend = (self.search or SearchChoice()).extend
+        if isinstance(own, list | tuple):
+            rates = tuple(sorted(map(float, own)))
+            return RateSearch(rates, extend, seed, is_asked=True)
+        if own is not None:
+            return RateSearch(int(own), extend, seed, is_asked=True)
+        if self.search is None or options.get("learning_rate") is not None:
+            return None
+        return RateSearch(self.search.learning_rates, extend, seed, is_asked=False)
 
 
-def _search_problems(row: str, method: str, search: RateSearch | None) -> list[str]:
-    """Return what is wrong with a search for a method that has nothing to search."""
-    if search is None or not search.is_asked:
-        return []
-    return [
-        f"methods.{row}.learning_rates: '{method}' trains nothing, so it has no learning rate to "
-        "look for. Remove the key."
-    ]
+def _rates_problem(options: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a row's learning rates."""
+    rates = options.get(_ROW_RATES)
+    if rates is None:
+        return None
+    if options.get("learning_rate") is not None:
+        return "a row with a learning_rate does not look for one. Remove one of the two."
+    if type(rates) is int and rates in _RATE_COUNTS:
+        return None
+    if isinstance(rates, list | tuple) and all(type(rate) in (int, float) for rate in rates):
+        known = {float(rate) for rate in rates if math.isfinite(rate) and rate > 0}
+        if 2 <= len(known) == len(rates) <= _MOST_RATES:
+            return None
+    return (
+        f"got {rates!r}; a list of 2 to {_MOST_RATES} different numbers above 0 is needed, or how "
+        f"many around the method's own: {_counts_text()}."
+    )
 
 
-def run_experiment(
-    session: Session,
-    store: RunStore,
-    requests: list[RunRequest],
-    *,
-    watcher: Watcher,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> list[RowRun]:
-    """Return the finished runs of all requests, the baselines first.
-
-    Raises:
-        Interrupted: asked to stop; finished runs are kept and found again.
-        ModelError: a training failed; of a search, every one.
-    """
-    check_lengths(session)
-    check_methods(session, requests)
-    rows = _baselines(session, store)
-    asked = [(session, request) for request in requests]
-    return rows + run_requests(store, asked, watcher=watcher, should_stop=should_stop)
+def _counts_text() -> str:
+    return f"{', '.join(map(str, _RATE_COUNTS[:-1]))} or {_RATE_COUNTS[-1]}"
 
 
-def run_requests(
-    store: RunStore,
-    asked: Sequence[tuple[Session, RunRequest]],
-    *,
-    watcher: Watcher,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> list[RowRun]:
-    """Return the finished run of each request, after the search it may ask for.
+def read_experiment(
+    path: Path | None, settings: Sequence[str] = (), changes: Mapping[str, object] | None = None
+) -> Experiment:
+    """Return the experiment of a YAML file, changed by `key=value` settings and by options.
 
     Args:
-        store: Where runs are found and go.
-        asked: Each request with the session it is run in.
-        watcher: Told about each run and step.
-        should_stop: Asked between runs and steps.
+        path: The file; None starts from the defaults.
+        settings: "task.limit_test=50", "methods.lora.rank=16": dotted keys, values read as YAML.
+        changes: Dotted keys to values, applied last; None values are skipped.
 
     Raises:
-        Interrupted: asked to stop; finished runs are kept and found again.
-        ModelError: a training failed; of a search, every one.
+        ConfigError: every problem of the file, the settings and the options at once.
     """
-    runner = _Runner(store, asked, watcher, should_stop)
-    return [runner.row_run(session, request) for session, request in asked]
-
-
-class _Runner:
-    """Runs requests one after the other; each search is made once and serves all its seeds."""
-
-    def __init__(
-        self,
-        store: RunStore,
-        asked: Sequence[tuple[Session, RunRequest]],
-        watcher: Watcher,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._store, self._watcher, self._should_stop = store, watcher, should_stop
-        self._number = 0
-        searches = {self._search_key(*pair): pair[1].search for pair in asked}
-        self._total = len(asked) + sum(s.num_rates for s in searches.values() if s is not None)
-        self._found: dict[tuple[int, str, str], SearchOutcome] = {}
-
-    def row_run(self, session: Session, request: RunRequest) -> RowRun:
-        """Return the finished run of a request."""
-        if request.search is None:
-            return RowRun(request.row, self._executed(session, request))
-        key = self._search_key(session, request)
-        if key not in self._found:
-            self._found[key] = self._searched(session, request, request.search)
-        outcome = self._found[key]
-        options = request.options | outcome.best.options
-        run = self._executed(session, replace(request, options=options, search=None))
-        return RowRun(request.row, run, outcome)
-
-    def _searched(self, session: Session, request: RunRequest, search: RateSearch) -> SearchOutcome:
-        """Return what the rates of a search reach on dev; each is a run of the store."""
-        trial = replace(request, seed=search.seed, search=None, is_trial=True)
-        if isinstance(search.rates, int):
-            default = self._trial(session, trial, None)
-            others = grid_around(default.learning_rate, search.rates)
-            others.remove(default.learning_rate)
-            trials = [default, *(self._trial(session, trial, rate) for rate in others)]
-        else:
-            trials = [self._trial(session, trial, rate) for rate in search.rates]
-        if all(tried.loss is None for tried in trials):
-            raise ModelError(
-                f"{request.row}: training failed with every learning rate tried "
-                f"({', '.join(f'{tried.learning_rate:g}' for tried in trials)}). Try lower ones, "
-                "or precision 'fp32'."
-            )
-        num_extended = 0
-        least, most = _rate_bounds(request.method)
-        while num_extended < search.extend:
-            rate = next_rate(trials, least=least, most=most)
-            if rate is None:
-                break
-            self._total += 1
-            num_extended += 1
-            trials.append(self._trial(session, trial, rate))
-        ordered = tuple(sorted(trials, key=lambda tried: tried.learning_rate))
-        return SearchOutcome(ordered, search.seed, num_extended)
-
-    def _trial(self, session: Session, request: RunRequest, rate: float | None) -> Trial:
-        """Return what a rate reaches on dev; None is the method's own rate."""
-        if rate is not None:
-            request = replace(request, options=request.options | {"learning_rate": rate})
-        try:
-            run = self._executed(session, request)
-        except ModelError:  # a rate far too high, whose gradients are no numbers
-            if rate is None:
-                raise
-            failed = self._store.find(run_id_of(session, request))
-            if failed is None:
-                raise
-            self._watcher.ended(request, failed, found=False)
-            return Trial(rate, False, failed.record.run_id, None, None, 0, 0, 0.0)
-        cost = run.record.cost
-        used = cost.get("learning_rate") if rate is None else rate
-        accuracy, loss = _dev_score(run)
-        if used is None or loss is None:
+    data = {} if path is None else read_mapping(path)
+    where = "experiment" if path is None else str(path)
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign or not key.strip():
             raise ConfigError(
-                f"methods.{request.row}: '{request.method}' reports no learning rate or no dev "
-                f"score (run {run.record.run_id}), so there is nothing to search. Delete that run "
-                "if it is old, or set learning_rate."
+                f"--set {setting}: not of the form key=value. Example: --set methods.lora.rank=16"
             )
-        return Trial(
-            learning_rate=float(used),
-            is_default=rate is None,
-            run_id=run.record.run_id,
-            accuracy=accuracy,
-            loss=loss,
-            num_items=len(session.task.dev),
-            dev_evaluations=int(cost.get("dev_evaluations") or 0),
-            train_seconds=float(cost.get("train_seconds") or 0.0),
-        )
-
-    def _executed(self, session: Session, request: RunRequest) -> StoredRun:
-        """Return the run of a request, and tell the watcher about it."""
-        if self._should_stop():
-            raise Interrupted(f"stopped before run {self._number + 1} of {self._total}")
-        run_id = run_id_of(session, request)
-        self._watcher.began(request, run_id, number=self._number, total=self._total)
-        self._number += 1
-        steps: list[ProgressEvent] = []
-
-        def progress(event: ProgressEvent) -> None:
-            steps.append(event)
-            self._watcher.progressed(event)
-
-        run = execute(
-            session, self._store, request, progress=progress, should_stop=self._should_stop
-        )
-        self._watcher.ended(request, run, found=not steps)
-        return run
-
-    @staticmethod
-    def _search_key(session: Session, request: RunRequest) -> tuple[int, str, str]:
-        return id(session), request.row, repr(sorted(request.options.items()))
+        try:
+            _put(data, key.strip(), yaml.safe_load(text), where=f"--set {setting}")
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
+    for key, value in (changes or {}).items():
+        if value is not None:
+            _put(data, key, value, where=key)
+    return check_mapping(data, Experiment, where=where)
 
 
-def _dev_score(run: StoredRun) -> tuple[float | None, float | None]:
-    """Return accuracy and loss on dev of the step a run kept.
-
-    Records from before they held the score leave it to the history of the training.
-    """
-    cost = run.record.cost
-    if cost.get("dev_loss") is not None:
-        return cost.get("dev_accuracy"), cost.get("dev_loss")
-    for entry in run.history():
-        if "dev_loss" in entry and entry["step"] == cost.get("best_step"):
-            return entry.get("dev_accuracy"), entry["dev_loss"]
-    return None, None
+def store_experiment(folder: Path, experiment: Experiment) -> None:
+    """Keep the resolved experiment beside its runs."""
+    write_json(folder / EXPERIMENT_FILE, experiment.model_dump(mode="json"))
 
 
-def _rate_bounds(method: str) -> tuple[float, float]:
-    """Return the lowest and the highest learning rate a method takes."""
-    metadata = method_class(method).__dataclass_fields__["learning_rate"].metadata
-    least, most = metadata.get("minimum"), metadata.get("maximum")
-    return 0.0 if least is None else float(least), inf if most is None else float(most)
-
-
-def is_trained(method: Method) -> bool:
-    """Return whether a method trains and has a learning rate to be searched."""
-    return isinstance(method, SupportsSave) and "learning_rate" in method.__dataclass_fields__
-
-
-def check_methods(session: Session, requests: Sequence[RunRequest]) -> None:
-    """Refuse methods that cannot answer the task before the others are run.
+def stored_experiment(folder: Path) -> Experiment | None:
+    """Return the experiment kept in a folder, or None.
 
     Raises:
-        ConfigError: names the first such row.
+        StoreError: the file cannot be read.
     """
-    for request in requests:
-        if isinstance(make_method(request.method, request.options), ReasoningOptions):
-            require_short_answers(session.task, f"methods.{request.row}")
+    path = folder / EXPERIMENT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Experiment(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Delete the folder.") from error
 
 
-def check_lengths(session: Session) -> None:
-    """Refuse samples that do not fit the context even without demonstrations.
-
-    Raises:
-        PromptError: how many, and the ids of the first few.
-    """
-    encoder, task = session.encoder, session.task
-    context = session.engine.info.context_length
-    start = encoder.start()
-    answer = encoder.answer_tokens if task.kind == "generation" else _ANSWER_ROOM
-    room = context - len(start.head_ids + start.shared_ids) - answer
-    too_long = [
-        sample.id
-        for sample in (*task.train, *task.dev, *task.test)
-        if len(encoder.own_ids(sample.fields, start)) > room
-    ]
-    if too_long:
-        raise PromptError(
-            f"task '{task.name}': {len(too_long)} texts with their prompt exceed the context of "
-            f"{context} tokens of '{session.engine.info.name}' (ids {', '.join(too_long[:3])}"
-            f"{', …' if len(too_long) > 3 else ''}). Shorten or remove them, or use a model with a "
-            "longer context."
-        )
-
-
-def _baselines(session: Session, store: RunStore) -> list[RowRun]:
-    """Return the baselines' runs; those by nearest neighbours need a sentence encoder."""
-    rows = []
-    for name in BASELINES:
-        spec = session.spec(name, {}, 0)
-        stored = store.find(spec.run_id)
-        needed = stored is None and needs_neighbours(name, session.task)
-        run = execute_baseline(session, store, name, find_sentence_encoder() if needed else None)
-        if run is not None:
-            rows.append(RowRun(name, run))
-    return rows
+def _put(data: dict[str, Any], key: str, value: object, *, where: str) -> None:
+    """Set a dotted key in nested mappings, expanding the short forms on the way."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = data.get(parent)
+        if isinstance(inner, str) and parent == "task":
+            inner = {"name": inner}
+        if isinstance(inner, list) and parent == "methods":
+            inner = dict.fromkeys(inner)
+        inner = {} if inner is None else inner
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{where}: '{parent}' is {inner!r}, which has no keys below it.")
+        data[parent] = inner
+        data = inner
+    data[last] = value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
-from workbench.models.adapter_files import CONFIG_NAME
+from workbench.models.adapters.files import CONFIG_NAME
 from workbench.models.catalog import hub_id_of
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord

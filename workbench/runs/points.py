@@ -8,7 +8,8 @@ from workbench.errors import ConfigError, unknown_name
 from workbench.methods.catalog import make_method
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.execute import RunRequest, execute_baseline
-from workbench.runs.experiment import (
+from workbench.runs.experiment import Experiment
+from workbench.runs.runner import (
     RowRun,
     Watcher,
     check_lengths,
@@ -18,7 +19,6 @@ from workbench.runs.experiment import (
     run_requests,
 )
 from workbench.runs.session import Session, open_template
-from workbench.runs.spec import Experiment
 from workbench.runs.store import RunStore
 from workbench.tasks.base import Task
 from workbench.tasks.nested import with_train_size

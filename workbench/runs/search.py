@@ -4,10 +4,14 @@ Pure functions over what was tried, without a deep-learning stack. A method whos
 lowest or the highest one tried has not been tuned to its end: its result is a lower bound.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 from typing import Any
+
+from workbench.errors import StoreError
 
 GRID_FACTOR = 3.0  # from one rate to the next; about half a power of ten
 _DIGITS = 3  # significant ones of a rate; more say nothing
@@ -165,3 +169,20 @@ def next_rate(trials: Sequence[Trial], *, least: float, most: float) -> float | 
 
 def _rounded(rate: float) -> float:
     return float(f"{rate:.{_DIGITS}g}")
+
+
+def searches_of(folder: Path) -> dict[str, SearchOutcome]:
+    """Return the searches for learning rates in a folder's report, by row; none without a report.
+
+    Raises:
+        StoreError: the report cannot be read.
+    """
+    path = folder / "report.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        found = {row["row"]: read_outcome(row.get("search")) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error!r}). Run the comparison again."
+        ) from error
+    return {row: search for row, search in found.items() if search is not None}

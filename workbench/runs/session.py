@@ -12,11 +12,12 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, unknown_name
+from workbench.fitting.base import FitContext
 from workbench.memory import keep_freed_memory, return_freed_memory
-from workbench.methods.base import FitContext
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
-from workbench.runs.spec import Experiment, RunSpec, TaskChoice
+from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.spec import RunSpec
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import load_task, prompts_folder, task_from_files
 from workbench.tasks.rows import ColumnMapping

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from workbench.runs.experiment import Experiment
 from workbench.runs.session import Session
-from workbench.runs.spec import Experiment
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile
 from workbench.service.worker import work
 from workbench.service.workspace import workspace_of
+from workbench.serving.desk import ModelDesk
 
 _SAVING_SECONDS = 15  # for the step that is being made and the checkpoint after it
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from workbench.methods.catalog import method_class
-from workbench.runs.spec import Experiment, TaskChoice
+from workbench.runs.experiment import Experiment, TaskChoice
 
 _TASK_FLAGS = {
     "train": "--train",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.errors import StoreError
-from workbench.runs.search import SearchOutcome, read_outcome
-from workbench.runs.spec import Experiment, stored_experiment
+from workbench.runs.experiment import Experiment, stored_experiment
+from workbench.runs.search import read_outcome
 from workbench.service.workspace import Workspace
 
 _REPORT = "report.json"
@@ -64,23 +64,6 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
     assert experiment is not None, entry.folder  # the list has only folders with an experiment
     modified = (entry.folder / _REPORT).stat().st_mtime_ns
     return _compared(workspace, entry.folder, modified), experiment, entry.folder
-
-
-def searches_of(folder: Path) -> dict[str, SearchOutcome]:
-    """Return the searches for learning rates in a folder's report, by row; none without a report.
-
-    Raises:
-        StoreError: the report cannot be read.
-    """
-    path = folder / _REPORT
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-        found = {row["row"]: read_outcome(row.get("search")) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path}: cannot be read ({error!r}). Run the comparison again."
-        ) from error
-    return {row: search for row, search in found.items() if search is not None}
 
 
 def _is_training(folder: Path) -> bool:

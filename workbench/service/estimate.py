@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from workbench.errors import ConfigError
-from workbench.methods.base import FittedMethod, SupportsSave
+from workbench.fitting.base import FittedMethod, SupportsSave
+from workbench.fitting.learning import dev_score, training_examples
 from workbench.methods.catalog import make_method
-from workbench.methods.learning import dev_score, training_examples
 from workbench.methods.prompt_ensemble import PromptEnsemble
 from workbench.models.base import Prefix
 from workbench.runs.session import Session

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.atomic import write_json
 from workbench.errors import StoreError
-from workbench.runs.spec import Experiment, store_experiment, stored_experiment
+from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
 

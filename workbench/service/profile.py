@@ -7,7 +7,7 @@ from typing import Literal
 
 from workbench.errors import ConfigError
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 
 Executor = Literal["process", "chunks"]
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from workbench.atomic import explained, write_json
 from workbench.errors import StoreError, TaskError, WorkbenchError
+from workbench.runs.experiment import TaskChoice
 from workbench.runs.session import open_task
-from workbench.runs.spec import TaskChoice
 from workbench.service.profile import Caps
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task

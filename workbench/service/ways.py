@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, StoreError, unknown_name
-from workbench.methods.base import needs_run
+from workbench.fitting.base import needs_run
+from workbench.fitting.reasoning import ReasoningOptions
 from workbench.methods.catalog import METHODS, method_class
-from workbench.methods.reasoning import ReasoningOptions
-from workbench.runs.experiment import requests_of
-from workbench.runs.spec import Experiment, read_experiment
+from workbench.runs.experiment import Experiment, read_experiment
+from workbench.runs.runner import requests_of
 from workbench.runs.store import StoredRun
-from workbench.service.asking import Way
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile
 from workbench.service.uploads import task_choice
 from workbench.service.wordings import template_name
 from workbench.service.workspace import Workspace
+from workbench.serving.asking import Way
+from workbench.serving.desk import ModelDesk
 from workbench.yaml_files import check_mapping
 
 WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

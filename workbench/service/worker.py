@@ -17,14 +17,14 @@ from pathlib import Path
 import psutil
 
 from workbench.analysis.answers import headline_metric_of
+from workbench.comparing import run_comparison
 from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.execute import RunRequest
+from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.session import Session, open_session
-from workbench.runs.spec import Experiment, stored_experiment
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
-from workbench.service.comparing import run_comparison
 from workbench.service.jobs import JobState, JobStatus, RowResult
 from workbench.service.profile import detect_profile
 from workbench.service.workspace import workspace_of

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
-from workbench.runs.spec import EXPERIMENT_FILE
+from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import RunStore, StoredRun
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")

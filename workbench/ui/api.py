@@ -19,14 +19,14 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
 from workbench.errors import ConfigError, without_folders
-from workbench.methods.prediction import score_labels
-from workbench.runs.spec import Experiment
+from workbench.fitting.prediction import score_labels
+from workbench.runs.experiment import Experiment
 from workbench.service import jobs
-from workbench.service.asking import Column, fit_way, spec_of
 from workbench.service.comparisons import open_comparison
 from workbench.service.uploads import SUFFIXES, ColumnChoice, keep_upload
 from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
+from workbench.serving.asking import Column, fit_way, spec_of
 from workbench.tasks.base import Sample
 from workbench.ui.compare import Question, stream_columns
 from workbench.ui.context import AppContext, SettingValues, guarded, told_to_caller

@@ -14,10 +14,10 @@ from starlette.middleware import Middleware
 from transformers.utils import logging as transformers_logging
 
 from workbench.analysis.training_figure import history_plot
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import Profile, detect_profile
+from workbench.serving.desk import ModelDesk
 from workbench.ui import api, compare, evaluate, inspect, plan, runs, setup, shared_runs, train
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback

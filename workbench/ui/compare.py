@@ -10,14 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.analysis.display import duration, number, one_line
 from workbench.errors import ConfigError
 from workbench.models.base import GenerationOptions
+from workbench.presentation.display import duration, number, one_line
 from workbench.service.accelerator import accelerated
-from workbench.service.asking import Column, PromptPiece, answer, fit_way, spec_of
 from workbench.service.command_line import ask_command
 from workbench.service.profile import Caps
 from workbench.service.ways import FIRST_WORDS, experiment_of, rows_of, way_choices, ways_of
+from workbench.serving.asking import Column, PromptPiece, answer, fit_way, spec_of
 from workbench.tasks.base import Sample
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
 from workbench.ui.rendering import render

@@ -14,12 +14,12 @@ from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 import gradio as gr
 
 from workbench.errors import WorkbenchError, without_folders
-from workbench.runs.spec import Experiment
-from workbench.service.desk import ModelDesk
-from workbench.service.inspecting import Inspector
+from workbench.readings.inspector import Inspector
+from workbench.runs.experiment import Experiment
 from workbench.service.profile import Profile
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
+from workbench.serving.desk import ModelDesk
 from workbench.ui.rendering import render
 
 Parameters = ParamSpec("Parameters")

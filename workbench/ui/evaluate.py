@@ -17,15 +17,15 @@ from workbench.analysis.disagreement import (
     disagreement_csv,
     mode_counts,
 )
-from workbench.analysis.drawing import Drawing, Plot
 from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline
 from workbench.analysis.leaderboard import leaderboard
-from workbench.analysis.quantities import COSTS, metric_of
 from workbench.analysis.report import write_report
 from workbench.analysis.tables import subtitle
 from workbench.atomic import write_bytes, write_text
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.presentation.drawing import Drawing, Plot
+from workbench.presentation.quantities import COSTS, metric_of
 from workbench.service import jobs
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.ways import experiment_of, is_quick, rows_of, way_choices

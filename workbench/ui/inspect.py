@@ -7,15 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.analysis.vectors.reading import Reading
 from workbench.errors import ConfigError, without_folders
-from workbench.models.adapter_import import read_adapter
-from workbench.probes.base import Kind
-from workbench.probes.catalog import READERS, reader_class, readers_of
+from workbench.models.adapters.reading import read_adapter
+from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
+from workbench.readings.base import Kind
+from workbench.readings.catalog import READERS, reader_class, readers_of
+from workbench.readings.inspector import Learned
 from workbench.service import jobs
 from workbench.service.accelerator import accelerated
-from workbench.service.inspecting import Learned
 from workbench.service.ways import experiment_of
 from workbench.ui import job_panel
 from workbench.ui.context import (
@@ -29,6 +29,7 @@ from workbench.ui.context import (
     shows_problems,
     told_to_caller,
 )
+from workbench.ui.option_fields import fields_of, option_component, read_options, split_values
 from workbench.ui.reading_view import (
     card_html,
     details_html,
@@ -49,7 +50,6 @@ from workbench.ui.readings import (
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.train import fields_of, option_component, read_options, split_values
 from workbench.ui.vector_map import map_value, vector_map
 
 _READ_SECONDS = 110  # of a lent accelerator

@@ -8,16 +8,16 @@ from typing import Any
 import gradio as gr
 import psutil
 
-from workbench.analysis.display import NOTHING
 from workbench.budget.advice import advise, gibibytes
 from workbench.budget.asked import NUMBERS, ask, find_device
 from workbench.budget.figure import memory_plot
+from workbench.budget.finished_runs import Measured, measured_costs
 from workbench.budget.known import DEVICES, KNOWN_SHAPES
-from workbench.budget.measured import Measured, measured_costs
 from workbench.budget.memory import BUDGET_PRECISIONS
 from workbench.budget.plan import MethodPlan, Plan, make_plan
 from workbench.budget.sources import find_shape, known_model
 from workbench.budget.trained import TARGETS
+from workbench.presentation.display import NOTHING
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup

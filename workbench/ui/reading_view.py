@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.analysis.display import NOTHING, one_line
-from workbench.analysis.spreadsheet import csv_text
-from workbench.analysis.vectors.figures import chart_plot
-from workbench.analysis.vectors.reading import Cell, Map, Reading, Table
 from workbench.atomic import write_bytes, write_json, write_text
 from workbench.errors import ConfigError
+from workbench.presentation.blocks import Cell, Map, Table
+from workbench.presentation.charts import chart_plot
+from workbench.presentation.display import NOTHING, one_line
+from workbench.presentation.reading import Reading
+from workbench.presentation.spreadsheet import csv_text
 from workbench.progress import ProgressEvent
 from workbench.ui.rendering import render
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.analysis.vectors.reading import Reading
 from workbench.errors import ConfigError
+from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
-from workbench.runs.spec import Experiment
-from workbench.service.inspecting import Learned, controls, learned_adapters, learned_runs
+from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
+from workbench.runs.experiment import Experiment
 from workbench.service.ways import EXAMPLES, imported_folders, ways_of
 from workbench.service.workspace import Workspace
 from workbench.ui.context import AppContext, SettingValues

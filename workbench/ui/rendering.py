@@ -6,7 +6,8 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from workbench.analysis.display import (
+from workbench.metrics import Estimate
+from workbench.presentation.display import (
     NOTHING,
     byte_size,
     duration,
@@ -17,9 +18,8 @@ from workbench.analysis.display import (
     percent,
     points,
 )
-from workbench.analysis.drawing import Drawing
-from workbench.analysis.quantities import metric_of
-from workbench.metrics import Estimate
+from workbench.presentation.drawing import Drawing
+from workbench.presentation.quantities import metric_of
 
 
 def render(template: str, **values: object) -> str:

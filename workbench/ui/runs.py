@@ -9,12 +9,12 @@ import gradio as gr
 import pandas as pd
 
 from workbench.analysis.answers import headline_metric_of, read_history
-from workbench.analysis.display import percent
-from workbench.analysis.quantities import metric_of
 from workbench.analysis.run_diff import diff_records, diff_specs, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import ConfigError
-from workbench.models.adapter_import import import_adapter
+from workbench.models.adapters.reading import import_adapter
+from workbench.presentation.display import percent
+from workbench.presentation.quantities import metric_of
 from workbench.runs.store import StoredRun
 from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.service.workspace import share_key

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.analysis.display import one_line
 from workbench.errors import WorkbenchError
 from workbench.models.loading import PRECISIONS
+from workbench.presentation.display import one_line
 from workbench.service.uploads import (
     SUFFIXES,
     ColumnChoice,

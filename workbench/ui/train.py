@@ -1,25 +1,20 @@
 """The tab that trains one method while its curves grow; for "can it learn my task?"."""
 
-import dataclasses
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from workbench.errors import ConfigError
-from workbench.methods.base import SupportsSave
+from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
-from workbench.options import check_options
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 from workbench.service import jobs
 from workbench.service.estimate import estimate_training, measure_step
 from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
-from workbench.training import TrainingOptions
 from workbench.ui import job_panel
 from workbench.ui.context import (
     PROBLEM,
@@ -27,6 +22,13 @@ from workbench.ui.context import (
     SettingValues,
     shows_problem,
     shows_problems,
+)
+from workbench.ui.option_fields import (
+    OptionField,
+    fields_of,
+    option_component,
+    read_options,
+    split_values,
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -42,28 +44,6 @@ _FIRST_OPTIONS, _ALWAYS_SHOWN = 4, ("steps", "batch_size")  # the rest is in a d
 _DEFAULT_METHOD = "prompt_tuning"
 
 
-@dataclass(frozen=True)
-class OptionField:
-    """One option of a method as the page needs it."""
-
-    name: str
-    default: Any
-    kind: type
-    is_optional: bool
-    help: str
-    choices: Sequence[str] | None
-    minimum: float | None
-    maximum: float | None
-
-    @property
-    def bounds(self) -> str:
-        """What is allowed, in words."""
-        low, high = self.minimum, self.maximum
-        if low is None and high is None:
-            return ""
-        return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
-
-
 def trained_methods() -> list[str]:
     """Return the names of the methods that train."""
     return [name for name in METHODS if issubclass(method_class(name), SupportsSave)]
@@ -74,31 +54,6 @@ def option_fields(method: str) -> list[OptionField]:
     return fields_of(method_class(method))
 
 
-def fields_of(found: type) -> list[OptionField]:
-    """Return the options of a dataclass whose fields are `workbench.options.option`."""
-    hints = typing.get_type_hints(found)
-    fields = {field.name: field for field in dataclasses.fields(found)}
-    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
-    order = sorted(fields, key=lambda name: name in shared)
-    result = []
-    for name in order:
-        kinds = typing.get_args(hints[name]) or (hints[name],)
-        meta = fields[name].metadata
-        result.append(
-            OptionField(
-                name=name,
-                default=fields[name].default,
-                kind=next(kind for kind in kinds if kind is not type(None)),
-                is_optional=type(None) in kinds,
-                help=meta["help"],
-                choices=meta["choices"],
-                minimum=meta["minimum"],
-                maximum=meta["maximum"],
-            )
-        )
-    return result
-
-
 def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
     """Return a method's options from raw values, without those left at their default.
 
@@ -106,32 +61,6 @@ def options_of(method: str, values: Mapping[str, object]) -> dict[str, Any]:
         ConfigError: every wrong value and unknown name at once.
     """
     return read_options(method_class(method), method, values, where=f"methods.{method}")
-
-
-def read_options(
-    found: type, name: str, values: Mapping[str, object], *, where: str
-) -> dict[str, Any]:
-    """Return the options that a page's fields `<name>__<option>` give a dataclass.
-
-    Raises:
-        ConfigError: every wrong value and unknown name at once.
-    """
-    prefix, options = f"{name}__", fields_of(found)
-    names = [key.removeprefix(prefix) for key in values if key.startswith(prefix)]
-    known = {option.name for option in options}
-    given = {name[:80]: values[prefix + name] for name in names if name not in known}
-    for option in options:
-        value = values.get(prefix + option.name, option.default)
-        if isinstance(value, str):
-            value = _read(value, option)
-        if value is None:
-            value = None if option.is_optional else option.default
-        if option.kind is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if value != option.default:
-            given[option.name] = value
-    check_options(found, given, where=where)
-    return given
 
 
 def training_experiment(
@@ -288,27 +217,6 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
     return {key: fields[key] for key in order}, groups
 
 
-def option_component(method: str, option: OptionField) -> Any:
-    """Return the input for an option; bounds are said, and checked where all doors check them."""
-    label = option.name.replace("_", " ")
-    shared: dict[str, Any] = {
-        "label": label,
-        "info": option.help.replace("null:", "empty:") + option.bounds,
-        "min_width": 170,
-        "elem_id": f"wb-{method}-{option.name}",
-    }
-    if option.kind is bool:
-        return gr.Checkbox(option.default, **shared)
-    if option.choices:
-        return gr.Dropdown(list(option.choices), value=option.default, **shared)
-    if option.is_optional and option.kind in (int, float):  # a number field cannot stay empty
-        return gr.Textbox("", placeholder="automatic", max_lines=1, **shared)
-    if option.kind in (int, float):
-        precision = 0 if option.kind is int else None
-        return gr.Number(option.default, precision=precision, **shared)
-    return gr.Textbox(option.default or "", max_lines=3, **shared)
-
-
 def _seed(value: object) -> int:
     """Return a seed.
 
@@ -320,19 +228,3 @@ def _seed(value: object) -> int:
     if not 0 <= number < 2**31 or number != int(number):  # NaN is inside of no bounds
         raise ConfigError(f"seed: {str(value)[:40]}; a number from 0 up is needed.")
     return int(number)
-
-
-def _read(text: str, option: OptionField) -> Any:
-    """Return what was typed as the option's kind; what cannot be read stays for the check."""
-    if not text.strip():
-        return None
-    try:
-        return option.kind(text) if option.kind in (int, float) else text
-    except ValueError:
-        return text
-
-
-def split_values(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
-    """Return the first row's values, and the options'."""
-    options = {key: value for key, value in values.items() if "__" in key}
-    return SettingValues(**{k: v for k, v in values.items() if "__" not in k}), options

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from workbench.analysis.display import shortened
-from workbench.analysis.vectors.reading import Layer, Map
+from workbench.presentation.blocks import Layer, Map
+from workbench.presentation.display import shortened
 
 SCRIPT_PATH = "/assets/plotly.min.js"
 

@@ -1,8 +1,6 @@
 """Finished runs in a real store, made from answers."""
 
-import html
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 
 from workbench import metrics
 from workbench.analysis.comparison import ComparedRun
-from workbench.analysis.drawing import Drawing
 from workbench.metrics import Estimate
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore
@@ -147,21 +144,3 @@ def make_run(tmp_path: Path) -> Callable[..., ComparedRun]:
 def predict() -> Callable[..., list[StoredPrediction]]:
     """Return the maker of predictions."""
     return predictions_of
-
-
-@pytest.fixture
-def texts_of() -> Callable[[Drawing], list[str]]:
-    """Return the reader of what is written in a drawing, its tooltips apart."""
-    return lambda drawing: re.findall(r"<text[^>]*>([^<]*)</text>", drawing.svg)
-
-
-@pytest.fixture
-def titles_of() -> Callable[[Drawing], list[str]]:
-    """Return the reader of a drawing's tooltips; each is the first child of a group."""
-
-    def find(drawing: Drawing) -> list[str]:
-        found = re.findall(r'<g id="[^"]*"><title>([^<]*)</title>', drawing.svg)
-        assert len(found) == drawing.svg.count("<title>")
-        return [html.unescape(text) for text in found]
-
-    return find

@@ -2,10 +2,10 @@
 
 import pytest
 
-from workbench.analysis.axes import log_axis, new_figure, short_number, wants_log
 from workbench.analysis.comparison import compare_runs
 from workbench.analysis.cost_figure import cost_plot, mean_front
 from workbench.metrics import Estimate
+from workbench.presentation.axes import log_axis, new_figure, short_number, wants_log
 
 
 def estimate(value):

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from workbench import metrics
-from workbench.analysis.curve_figure import band_of, curve_plot
-from workbench.analysis.curve_report import (
+from workbench.analysis.curves.figure import band_of, curve_plot
+from workbench.analysis.curves.lines import PlacedRun, draw_lines, overtakings
+from workbench.analysis.curves.report import (
     curve_table,
     curves_as_dict,
     curves_csv,
     sentences_of,
     write_curves,
 )
-from workbench.analysis.curves import PlacedRun, draw_lines, overtakings
 from workbench.runs.search import SearchOutcome, Trial
 
 NUM = 40

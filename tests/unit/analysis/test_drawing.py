@@ -11,10 +11,12 @@ import pytest
 from matplotlib.image import imread
 
 from workbench import metrics
-from workbench.analysis.axes import new_figure
 from workbench.analysis.comparison import compare_runs
 from workbench.analysis.cost_figure import cost_plot
-from workbench.analysis.drawing import (
+from workbench.analysis.figures import calibration_plot, forest_plot
+from workbench.analysis.training_figure import training_plot
+from workbench.presentation.axes import new_figure
+from workbench.presentation.drawing import (
     LIGHT_COLOURS,
     NUM_COLOURS,
     PNG_DOTS_PER_INCH,
@@ -25,8 +27,6 @@ from workbench.analysis.drawing import (
     inline_svg,
     png_of,
 )
-from workbench.analysis.figures import calibration_plot, forest_plot
-from workbench.analysis.training_figure import training_plot
 
 ROWS = ("zero_shot", "lora", "_hidden", "$x^2$", "=1", "w" * 90, "\u4e2d\u6587", "last")
 
@@ -127,7 +127,7 @@ def test_a_failed_png_leaves_the_plot_as_it_was(plots, monkeypatch):
 
 
 def test_light_colours_are_those_of_the_report_page():
-    source = files("workbench.analysis").joinpath("page_style.css").read_text()
+    source = files("workbench.presentation").joinpath("page_style.css").read_text()
     light = source[source.index(":root {") : source.index("@media (prefers-color-scheme")]
     page = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     assert {name: page[name] for name in LIGHT_COLOURS} == LIGHT_COLOURS

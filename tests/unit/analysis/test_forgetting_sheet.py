@@ -3,9 +3,9 @@
 import pytest
 
 from workbench import metrics
-from workbench.analysis.forgetting_sheet import forgetting_sheet
-from workbench.analysis.sheet import sheet_html
-from workbench.runs.measurements import Answers, ForgettingRecord, TextLoss
+from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
+from workbench.presentation.sheet import sheet_html
+from workbench.runs.measurements.records import Answers, ForgettingRecord, TextLoss
 
 NUM = 100
 

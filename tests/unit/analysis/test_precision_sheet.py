@@ -5,15 +5,15 @@ import math
 import pytest
 
 from workbench import metrics
-from workbench.analysis.precision_comparison import (
+from workbench.analysis.measurements.precision_comparison import (
     PrecisionComparison,
     bits_saved,
     relative_error,
 )
-from workbench.analysis.precision_sheet import precision_sheet
-from workbench.analysis.sheet import sheet_html, sheet_markdown
+from workbench.analysis.measurements.precision_sheet import precision_sheet
 from workbench.models.weight_error import OUTSIDE, WeightError
-from workbench.runs.measurements import Answers, PrecisionRecord, TextLoss
+from workbench.presentation.sheet import sheet_html, sheet_markdown
+from workbench.runs.measurements.records import Answers, PrecisionRecord, TextLoss
 
 TARGETS = ["a", "b"] * 100
 BYTES = {

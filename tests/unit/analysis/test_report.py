@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 
 from workbench.analysis.comparison import compare_runs
 from workbench.analysis.report import report_csv, terminal_table, write_report
-from workbench.analysis.report_markdown import escape_markdown
 from workbench.errors import StoreError
+from workbench.presentation.markdown import escape_markdown
 
 TARGETS = ["a", "b"] * 10
 COST_KEYS = {

@@ -7,8 +7,8 @@ import pytest
 from visitors import store_run
 from workbench.budget.advice import advise
 from workbench.budget.asked import NUMBERS, ask, find_device
+from workbench.budget.finished_runs import measured_costs, runs_below
 from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
-from workbench.budget.measured import measured_costs, runs_below
 from workbench.budget.plan import Question, kept_bytes, make_plan, serving_bytes
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.errors import ConfigError

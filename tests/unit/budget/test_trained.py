@@ -14,8 +14,8 @@ from workbench.budget.shape import Linear
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, TARGETS, AdaptOptions, targeted
 from workbench.encoding import PromptEncoder
-from workbench.methods import learning
-from workbench.methods.base import FitContext
+from workbench.fitting import learning
+from workbench.fitting.base import FitContext
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models import layers
 from workbench.tasks.catalog import load_task, prompts_folder

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workbench.methods.base import domain_premise
+from workbench.fitting.base import domain_premise
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import predict
 
 DOMAIN = {"calibrate": True, "calibration_inputs": "domain"}
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from workbench.errors import ConfigError
+from workbench.fitting.demonstrations import NEAR, OTHER_INPUTS, as_demonstrations, neighbours_of
 from workbench.methods.catalog import make_method
-from workbench.methods.demonstrations import NEAR, OTHER_INPUTS, as_demonstrations, neighbours_of
 from workbench.models.base import Conditioning, Prefix
 from workbench.tasks.base import Sample
 from workbench.tasks.splits import normalised_text

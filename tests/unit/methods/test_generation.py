@@ -7,13 +7,13 @@ import pytest
 
 from toys import TOY_TEMPLATE
 from workbench.encoding import PromptEncoder
-from workbench.methods.base import FitContext
+from workbench.fitting.base import FitContext
+from workbench.fitting.learning import dev_score, training_examples
+from workbench.fitting.prediction import predict, read_written
 from workbench.methods.catalog import make_method
-from workbench.methods.learning import dev_score, training_examples
-from workbench.methods.prediction import predict, read_written
 from workbench.models.base import Generation
 from workbench.runs.baselines import COPY, baseline_predictions, needs_neighbours
-from workbench.runs.measure import measure, with_scores
+from workbench.runs.task_metrics import measure, with_scores
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.training import DevScore
 

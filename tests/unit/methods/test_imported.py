@@ -11,12 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 
 from toys import export_lora, export_prompt
 from workbench.errors import ConfigError, ModelError
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
 from workbench.methods.imported import Imported
-from workbench.methods.prediction import predict
-from workbench.models.adapter_import import import_adapter, read_adapter
-from workbench.models.adapters import AdapterBank
-from workbench.models.peft_changes import adapter_of
+from workbench.models.adapters.bank import AdapterBank
+from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.reading import import_adapter, read_adapter
 from workbench.runs.execute import RunRequest, execute, restore
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore

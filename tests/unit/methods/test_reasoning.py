@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.encoding import PromptEncoder
+from workbench.fitting.prediction import Prediction, agree, conclude, predict
+from workbench.fitting.reasoning import Vote, majority
 from workbench.methods.catalog import make_method
-from workbench.methods.prediction import Prediction, agree, conclude, predict
-from workbench.methods.reasoning import Vote, majority
 from workbench.models.base import GenerationOptions
-from workbench.runs.measure import measure
+from workbench.runs.task_metrics import measure
 from workbench.tasks.base import Sample
 
 TOKENS = 10

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from workbench.errors import ConfigError, PromptError, StoreError
-from workbench.methods.base import SupportsSave, SupportsSearch, needs_run
+from workbench.fitting.base import SupportsSave, SupportsSearch, needs_run
+from workbench.fitting.learning import dev_score
+from workbench.fitting.prediction import predict
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.methods.learning import dev_score
-from workbench.methods.prediction import predict
 from workbench.models.base import Generation
 from workbench.progress import Interrupted
 from workbench.runs.search import best_on_dev as offline_best

@@ -17,7 +17,7 @@ from safetensors.torch import load, load_file, save
 
 from toys import export_lora, export_prompt
 from workbench.errors import ModelError, StoreError
-from workbench.models.adapter_import import check_adapter, import_adapter
+from workbench.models.adapters.reading import check_adapter, import_adapter
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workbench import cli
 from workbench.commands.setting import resolve_experiment, select_rows
 from workbench.methods.catalog import method_class
-from workbench.runs.spec import Experiment, TaskChoice
+from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.service.command_line import ask_command, compare_command
 
 OUT = Path("/srv/out")

@@ -8,13 +8,13 @@ import pytest
 
 from visitors import ANNA, BEN, keep_rows, local_workspace, tiny_experiment, visitor
 from workbench.errors import StoreError
-from workbench.runs.spec import EXPERIMENT_FILE
+from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.service import jobs
 from workbench.service.comparisons import list_comparisons, open_comparison
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import LOCAL
 from workbench.service.worker import work
 from workbench.service.workspace import Workspace
+from workbench.serving.desk import ModelDesk
 
 METHODS = {"zero_shot": {}, "few_shot": {"k": 2, "seeds": [0, 1]}}
 

@@ -11,10 +11,10 @@ from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.errors import ConfigError
 from workbench.methods.catalog import make_method
 from workbench.models.base import GenerationOptions
+from workbench.runs.experiment import Experiment
 from workbench.runs.session import Session
-from workbench.runs.spec import Experiment
-from workbench.service.desk import ModelDesk
 from workbench.service.estimate import StepCost, estimate_training, measure_step
+from workbench.serving.desk import ModelDesk
 
 STEP = StepCost(seconds_per_token=0.001, tokens_per_example=20.0, dev_seconds=0.5)
 

@@ -18,11 +18,11 @@ from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.analysis.answers import read_history
 from workbench.runs.store import StoredRun
 from workbench.service import jobs
-from workbench.service.desk import ModelDesk
 from workbench.service.jobs import Job, JobStatus
 from workbench.service.profile import LOCAL
 from workbench.service.worker import work
 from workbench.service.workspace import Workspace
+from workbench.serving.desk import ModelDesk
 
 STEPS = 120  # a second, long enough to be caught in the middle
 METHODS = {

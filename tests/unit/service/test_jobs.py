@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from visitors import ANNA, BEN, local_workspace, visitor
 from workbench.errors import ConfigError, StoreError
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 from workbench.service import jobs
 from workbench.service.profile import Caps, Profile
 

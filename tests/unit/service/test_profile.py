@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.runs.spec import Experiment
+from workbench.runs.experiment import Experiment
 from workbench.service.profile import (
     CPU_SPACE,
     GPU_SPACE,

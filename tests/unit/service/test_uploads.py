@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from visitors import ANNA, BEN, local_workspace, visitor, write_rows
 from workbench.errors import StoreError, TaskError, WorkbenchError
+from workbench.runs.experiment import TaskChoice
 from workbench.runs.session import open_task
-from workbench.runs.spec import TaskChoice
 from workbench.service.profile import CPU_SPACE, Caps
 from workbench.service.uploads import (
     SUFFIXES,

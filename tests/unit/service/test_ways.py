@@ -16,11 +16,10 @@ from visitors import (
     visitor,
 )
 from workbench.errors import ConfigError, StoreError, WorkbenchError
-from workbench.models.adapter_import import import_adapter
-from workbench.runs.experiment import requests_of
+from workbench.models.adapters.reading import import_adapter
+from workbench.runs.runner import requests_of
 from workbench.runs.session import open_task
 from workbench.service import jobs
-from workbench.service.desk import ModelDesk
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import task_choice
 from workbench.service.ways import (
@@ -39,6 +38,7 @@ from workbench.service.ways import (
 from workbench.service.wordings import keep_wording
 from workbench.service.worker import work
 from workbench.service.workspace import Workspace
+from workbench.serving.desk import ModelDesk
 
 METHODS = {
     "prompt_tuning": {"steps": 2, "eval_every": 2, "seeds": [3]},

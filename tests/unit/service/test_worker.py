@@ -18,11 +18,11 @@ from workbench.progress import ProgressEvent
 from workbench.runs.store import StoredRun
 from workbench.service import jobs, worker
 from workbench.service.accelerator import chunk_runner
-from workbench.service.desk import ModelDesk
 from workbench.service.jobs import Job, JobStatus
 from workbench.service.profile import LOCAL, ZERO_GPU
 from workbench.service.worker import work
 from workbench.service.workspace import Workspace
+from workbench.serving.desk import ModelDesk
 
 METHODS = {
     "zero_shot": {},

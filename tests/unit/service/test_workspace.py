@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from visitors import ANNA, BEN, keep_rows, local_workspace, store_run, visitor, write_rows
 from workbench.errors import ConfigError, StoreError, WorkbenchError
-from workbench.runs.spec import Experiment, TaskChoice, store_experiment
+from workbench.runs.experiment import Experiment, TaskChoice, store_experiment
 from workbench.runs.store import RunStore
 from workbench.service import jobs
 from workbench.service.profile import Profile

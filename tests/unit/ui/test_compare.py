@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
-from workbench.methods.prediction import Prediction
+from workbench.fitting.prediction import Prediction
 from workbench.models.base import Conditioning, Generation, Prefix
-from workbench.service.asking import Column, PromptPiece
 from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload
 from workbench.service.ways import WORDS
+from workbench.serving.asking import Column, PromptPiece
 from workbench.ui.compare import (
     Question,
     columns_html,

@@ -13,8 +13,8 @@ import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from workbench.analysis.disagreement import BrowseMode
-from workbench.analysis.quantities import COSTS
 from workbench.errors import ConfigError
+from workbench.presentation.quantities import COSTS
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
 from workbench.ui.evaluate import (

@@ -9,13 +9,14 @@ import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import ANNA, BEN, keep_rows
-from workbench.analysis.vectors.chance import standing
-from workbench.analysis.vectors.reading import Bar, Bars, Layer, Map, Point, Reading, Table
-from workbench.models.adapter_import import import_adapter
-from workbench.probes.catalog import READERS, reader_class, readers_of
+from workbench.models.adapters.reading import import_adapter
+from workbench.presentation.blocks import Bar, Bars, Layer, Map, Point, Table
+from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
+from workbench.readings.catalog import READERS, reader_class, readers_of
+from workbench.readings.inspector import INSTRUCTION, RANDOM
+from workbench.readings.vectors.chance import standing
 from workbench.service import jobs
-from workbench.service.inspecting import INSTRUCTION, RANDOM
 from workbench.service.profile import CPU_SPACE
 from workbench.ui.app import launch_options, make_context
 from workbench.ui.context import SettingValues

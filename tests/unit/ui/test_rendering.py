@@ -11,21 +11,21 @@ from jinja2 import UndefinedError
 
 from pages import HOSTILE, Seen, dangers
 from visitors import local_workspace, store_run
-from workbench.analysis.display import duration
 from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
-from workbench.analysis.vectors.chance import standing
-from workbench.analysis.vectors.reading import Reading
 from workbench.budget.advice import Advice
 from workbench.budget.known import KNOWN_SHAPES
 from workbench.metrics import Estimate
-from workbench.models.adapter_import import AdapterSummary
+from workbench.models.adapters.reading import AdapterSummary
+from workbench.presentation.display import duration
+from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
-from workbench.service.asking import PromptPiece
+from workbench.readings.vectors.chance import standing
 from workbench.service.estimate import CostEstimate
 from workbench.service.jobs import JobStatus, RowResult
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
+from workbench.serving.asking import PromptPiece
 from workbench.ui.compare import Card
 from workbench.ui.plan import Row
 from workbench.ui.rendering import render

@@ -11,7 +11,7 @@ import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import write_rows
-from workbench.runs.spec import TaskChoice
+from workbench.runs.experiment import TaskChoice
 from workbench.service.uploads import task_choices
 from workbench.service.wordings import wording_choices
 from workbench.ui.context import SettingValues

@@ -1,0 +1,1 @@
+"""Learning curves, sweeps and wordings: lines over an axis."""

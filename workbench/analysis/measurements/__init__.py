@@ -1,0 +1,1 @@
+"""Precisions and forgetting as sheets."""

@@ -1,1 +1,0 @@
-"""Reading soft prompts and weight changes as arrays: numpy in, figures beside chance out."""

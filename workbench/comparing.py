@@ -1,0 +1,67 @@
+"""An experiment from start to report: what the batch command, a job and a chunk of a job do."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
+from workbench.analysis.report import write_report
+from workbench.presentation.reading import Reading
+from workbench.readings.base import Subject, open_vocabulary
+from workbench.readings.catalog import make_reader
+from workbench.readings.loading import kind_of, load_prompt
+from workbench.readings.scoring import Scorer
+from workbench.runs.experiment import Experiment, store_experiment
+from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
+from workbench.runs.session import Session
+from workbench.runs.store import RunStore
+
+
+def run_comparison(
+    session: Session,
+    experiment: Experiment,
+    *,
+    store: RunStore,
+    folder: Path,
+    watcher: Watcher,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Comparison:
+    """Run an experiment, write its report into a folder, and return the comparison.
+
+    Args:
+        session: Base, task and wording of the experiment.
+        experiment: Kept in the folder beside the report.
+        store: Where its runs are found and go.
+        folder: Where the report goes.
+        watcher: Told about each run and step.
+        should_stop: Asked between steps.
+
+    Raises:
+        Interrupted: asked to stop; finished runs are kept and found again.
+    """
+    requests = requests_of(experiment)
+    store_experiment(folder, experiment)
+    rows = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+    comparison = compare_runs(
+        [ComparedRun(row.row, row.run, row.search) for row in rows],
+        reference=experiment.reference,
+    )
+    write_report(comparison, folder, _first_looks(session, rows))
+    return comparison
+
+
+def _first_looks(session: Session, rows: Sequence[RowRun]) -> list[Reading]:
+    """Return the quickest reading of each soft prompt among the runs; the base is not run."""
+    learned = [row for row in rows if kind_of(row.run) == "vectors"]
+    if not learned:
+        return []
+    vocabulary = open_vocabulary(session)
+    reader, found = make_reader("nearest"), []
+    for row in learned:
+        name = f"{row.row}, seed {row.run.spec.seed}"
+        prompt = load_prompt(session, row.run, name)
+        reading = reader.read(Subject(session, vocabulary, Scorer(session, 0), prompt))
+        kept = [table for table in reading.tables if table.slots][:1]
+        found.append(
+            reading.model_copy(update={"title": f"{reading.title}: {name}", "tables": kept})
+        )
+    return found

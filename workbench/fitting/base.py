@@ -1,0 +1,275 @@
+"""What every method is: options, `fit`, and what it hands back.
+
+A method is a frozen dataclass of its own options. `fit` returns a `FittedMethod`, which turns a
+sample into conditioning for the engine; it never calls the model's `generate` itself.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from workbench.encoding import PromptEncoder, PromptStart
+from workbench.errors import ConfigError
+from workbench.models.base import Conditioning, Prefix
+from workbench.models.engine import Engine
+from workbench.models.sentence_encoder import SentenceEncoder, find_sentence_encoder
+from workbench.options import option
+from workbench.progress import Progress, ignore_progress
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+_CALIBRATION_TEXTS = 128  # the prior's error is then far below the differences it corrects
+
+Family = Literal["words", "vectors", "weights"]
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Everything a method may use to fit.
+
+    Attributes:
+        engine: Owner of the base.
+        encoder: Tokens of the task's template.
+        seed: The run's one seed.
+        folder: Where checkpoints and the training history go.
+        adapter_name: Name under which a weight adapter lives in the engine.
+        progress: Told about each step.
+        should_stop: Asked between steps; True saves a checkpoint and raises `Interrupted`.
+        find_encoder: Returns the sentence encoder that says which texts are near, or None.
+    """
+
+    engine: Engine
+    encoder: PromptEncoder
+    seed: int
+    folder: Path
+    adapter_name: str = "adapter"
+    progress: Progress = ignore_progress
+    should_stop: Callable[[], bool] = lambda: False
+    find_encoder: Callable[[], SentenceEncoder | None] = find_sentence_encoder
+
+    @property
+    def task(self) -> Task:
+        """The task to fit."""
+        return self.encoder.task
+
+    @property
+    def template(self) -> PromptTemplate:
+        """Its wording."""
+        return self.encoder.template
+
+
+@dataclass(frozen=True)
+class ReasoningPlan:
+    """Generate reasoning before the answer.
+
+    Attributes:
+        max_new_tokens: Upper bound of the reasoning's length.
+        stop: Reasoning ends before any of these strings.
+        answer_phrase: Comes between reasoning and answer.
+        samples: How many chains are written; their answers are voted on if there are several.
+        temperature: 0 writes the most probable tokens.
+        top_k: Only the k most probable tokens are drawn; 0 keeps all.
+        seed: Of the chains; each draws from a generator of its own.
+    """
+
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    answer_phrase: str
+    samples: int = 1
+    temperature: float = 0.0
+    top_k: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainedCost:
+    """What fitting took, and what has to be stored to use the result; None is not known.
+
+    A method that trains nothing but searches on dev (instructions, demonstrations) has one too,
+    with no parameters and its `dev_evaluations`: what a table calls a fair comparison counts them.
+
+    Attributes:
+        trained_parameters: Of all trained tensors.
+        stored_bytes: Of what has to be kept.
+        train_seconds: With the evaluations on dev.
+        peak_memory_bytes: While training.
+        best_step: The step that was kept.
+        learning_rate: At the peak.
+        dev_evaluations: How often the dev split was scored to choose something.
+        dev_accuracy: Of what was chosen, on dev.
+        dev_loss: Likewise, in nats.
+    """
+
+    trained_parameters: int
+    stored_bytes: int
+    train_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    best_step: int | None = None
+    learning_rate: float | None = None
+    dev_evaluations: int = 0
+    dev_accuracy: float | None = None
+    dev_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class FittedMethod:
+    """How samples are conditioned after `fit`.
+
+    Attributes:
+        encoder: Tokens of the task's template.
+        start: The prompt's shared tokens, which fix what a row's own tokens are.
+        prefix: What actually stands there: those tokens, or learned vectors in their place.
+        adapter: Weight adapter active for the rows, or None.
+        log_prior: (C,) log-probabilities of the labels for content-free input, subtracted from
+            the scores (contextual calibration), or None.
+        reasoning: Generate reasoning first, or None.
+        cost: What training took; None for methods that train nothing.
+        start_for: Returns the start of one sample's prompt where each has its own (demonstrations
+            near to it); `start` is then what they have in common. None: all have `start`.
+        voters: Fitted methods whose votes make the answer; what conditions a single row is then the
+            first one's. Empty for methods that answer alone.
+    """
+
+    encoder: PromptEncoder
+    start: PromptStart
+    prefix: Prefix
+    adapter: str | None = None
+    log_prior: np.ndarray | None = None
+    reasoning: ReasoningPlan | None = None
+    cost: TrainedCost | None = None
+    start_for: Callable[[Mapping[str, str]], PromptStart] | None = None
+    voters: "tuple[FittedMethod, ...]" = ()
+
+    def start_of(self, fields: Mapping[str, str]) -> PromptStart:
+        """Return the start of a sample's prompt."""
+        return self.start if self.start_for is None else self.start_for(fields)
+
+    def condition(self, fields: Mapping[str, str]) -> Conditioning:
+        """Return how the base is to be conditioned for a sample's fields.
+
+        What only one sample's prompt starts with belongs to the row's own tokens: keys and values
+        are kept for what rows share, not for prefixes that are used once.
+        """
+        start = self.start_of(fields)
+        own = self.encoder.own_ids(fields, start)
+        if self.start_for is None:
+            return Conditioning(self.prefix, own, self.adapter)
+        ids = start.head_ids + start.shared_ids + own
+        shared = self.start.head_ids + self.start.shared_ids
+        if ids[: len(shared)] != shared:  # the last shared token merged with what follows it
+            return Conditioning(Prefix(), ids, self.adapter)
+        return Conditioning(self.prefix, ids[len(shared) :], self.adapter)
+
+
+class Method(Protocol):
+    """A frozen dataclass of options that can be fitted to a task."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    family: ClassVar[Family]
+    summary: ClassVar[str]
+
+    def fit(self, context: FitContext) -> FittedMethod:
+        """Return the fitted method; the base is not changed."""
+
+    def restore(self, context: FitContext, folder: Path) -> FittedMethod:
+        """Return what `fit` returned in an earlier session, from the adapter stored in `folder`."""
+
+    def labelled_examples(self, task: Task) -> int:
+        """Return how many labelled examples the method uses."""
+
+
+@runtime_checkable
+class SupportsSave(Protocol):
+    """A method that trains, so that its result has to be stored."""
+
+    def num_trainable(self, context: FitContext) -> int:
+        """Return how many parameters `fit` would train."""
+
+    def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
+        """Write the adapter in PEFT's format."""
+
+
+@runtime_checkable
+class SupportsSearch(Protocol):
+    """A method that chooses words on dev; `fit` writes the choice into the run's folder."""
+
+    def dev_budget(self) -> int:
+        """Return how often `fit` may score the dev split."""
+
+
+def needs_run(method: type) -> bool:
+    """Return whether a method's `fit` is too dear to be done again wherever it answers."""
+    return issubclass(method, SupportsSave) or issubclass(method, SupportsSearch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """How label scores are corrected for what the model prefers anyway; prompting methods inherit.
+
+    Dividing by the label probabilities of content-free input: Zhao et al. 2021,
+    https://arxiv.org/abs/2102.09690, section 5 (W = diag(p)^-1, b = 0). Taking real, unlabelled
+    texts instead: Zhou et al. 2023, https://arxiv.org/abs/2309.17249, section 3. Dividing by the
+    label probabilities after the domain premise alone (domain-conditional PMI): Holtzman et al.
+    2021, https://arxiv.org/abs/2104.08315, section 3.
+    """
+
+    calibrate: bool = option(
+        False, help="Divide label probabilities by those of uninformative inputs."
+    )
+    calibration_inputs: str = option(
+        "content_free",
+        choices=("content_free", "training_texts", "domain"),
+        help="Inputs to calibrate on: 'N/A', '[MASK]' and '', training texts without labels, or "
+        "the wording of the input alone, without instruction, demonstrations and text.",
+    )
+
+    def calibrated(
+        self, context: FitContext, fitted: FittedMethod, *, shown: Collection[str] = ()
+    ) -> FittedMethod:
+        """Return the fitted method with the labels' log-prior, if asked for and possible.
+
+        Args:
+            context: Of the run; its seed draws the training texts.
+            fitted: Asked without a prior.
+            shown: Ids of training samples that stand in the prompt with their answers. They are
+                not asked about; where no others are left, content-free inputs are.
+
+        Raises:
+            ConfigError: asked for on a task that asks for a text.
+        """
+        if self.calibrate and context.task.kind == "generation":
+            raise ConfigError(
+                f"calibrate: task '{context.task.name}' asks for a text, and only label "
+                "probabilities can be calibrated. Leave the option out."
+            )
+        if not (self.calibrate and context.task.labels):
+            return fitted
+        names = context.task.field_names
+        rows: list[Conditioning] = []
+        if self.calibration_inputs == "domain":
+            rows = [domain_premise(fitted.encoder)]
+        elif self.calibration_inputs == "training_texts":
+            others = [sample.fields for sample in context.task.train if sample.id not in shown]
+            order = np.random.default_rng(context.seed).permutation(len(others))
+            rows = [fitted.condition(others[i]) for i in order[:_CALIBRATION_TEXTS]]
+        if not rows:
+            rows = [fitted.condition(dict.fromkeys(names, text)) for text in CONTENT_FREE]
+        scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
+        mean = np.mean([score.probabilities for score in scores], axis=0)
+        return replace(fitted, log_prior=np.log(mean / mean.sum()))
+
+
+def domain_premise(encoder: PromptEncoder) -> Conditioning:
+    """Return the row that holds the wording of the input alone: what names the kind of answer.
+
+    Instruction and demonstrations are left out and the fields are empty.
+    """
+    bare = encoder.template.model_copy(update={"instruction": ""})
+    alone = replace(encoder, template=bare)
+    start = alone.start()
+    empty = dict.fromkeys(encoder.task.field_names, "")
+    return Conditioning(start.prefix, alone.own_ids(empty, start))

@@ -1,0 +1,234 @@
+"""What trained methods share: labelled examples, the dev score, and the cost of training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import PromptTuningConfig, TaskType
+from safetensors.torch import save_file
+
+from workbench.batches import Example
+from workbench.encoding import PromptEncoder, PromptStart
+from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
+from workbench.memory import PeakMemory
+from workbench.models.adapters.reading import learned_range, read_adapter
+from workbench.models.base import Conditioning
+from workbench.models.catalog import hub_id_of
+from workbench.models.engine import Engine
+from workbench.tasks.base import Sample
+from workbench.training import DevScore, Trainable, TrainingOptions, TrainingRequest, train
+
+PROMPT = "prompt_embeddings"  # PEFT's name for the vectors of a soft prompt
+WEIGHTS = "adapter_model.safetensors"
+_TINY = 1e-12  # keeps the logarithm of a probability that underflowed finite
+
+
+def fit_by_training(
+    context: FitContext,
+    options: TrainingOptions,
+    trainable: Trainable,
+    start: PromptStart,
+    fitted: Callable[[], FittedMethod],
+    *,
+    is_admissible: Callable[[], bool] = lambda: True,
+) -> FittedMethod:
+    """Train on the training split, keep the best step on dev, and return the fitted method.
+
+    Args:
+        context: Engine, encoder, seed and folder of the run.
+        options: With the learning rate resolved.
+        trainable: What is trained.
+        start: Fixes which tokens are a row's own.
+        fitted: Makes the fitted method from the current parameters.
+        is_admissible: Whether the current parameters may be kept, asked at each evaluation.
+    """
+
+    def evaluate() -> DevScore:
+        return replace(dev_score(context, fitted()), is_admissible=is_admissible())
+
+    request = TrainingRequest(
+        trainable=trainable,
+        examples=training_examples(context, start),
+        options=options,
+        seed=context.seed,
+        evaluate=evaluate,
+        folder=context.folder,
+    )
+    with PeakMemory(context.engine.info.device) as peak:
+        state = train(
+            context.engine, request, progress=context.progress, should_stop=context.should_stop
+        )
+    parameters = trainable.parameters.values()
+    cost = TrainedCost(
+        trained_parameters=sum(p.numel() for p in parameters),
+        stored_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        train_seconds=state.seconds,
+        peak_memory_bytes=peak.num_bytes or None,
+        best_step=state.best_step,
+        learning_rate=options.learning_rate or 0.0,
+        dev_evaluations=sum("dev_loss" in entry for entry in state.history),
+        dev_accuracy=None if state.best is None else state.best.accuracy,
+        dev_loss=None if state.best is None else state.best.loss,
+    )
+    return replace(fitted(), cost=cost)
+
+
+def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
+    """Return the training split as rows with their answers: the label, or the target's text.
+
+    Of several references of a text only the target, the first one, is learned from, so that a
+    labelled example is one text for every method.
+    """
+    choices = dict(zip(context.task.labels, context.encoder.choice_ids(), strict=True))
+    return [
+        Example(
+            context.encoder.own_ids(sample.fields, start),
+            choices.get(sample.target)
+            or short_answer_ids(context.encoder, sample.fields, sample.target),
+        )
+        for sample in context.task.train
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What conditioned rows answer to N items.
+
+    Attributes:
+        right: (N,) bool. For short answers: whether greedy decoding would write exactly the
+            correct one; no text is generated.
+        losses: (N,) negative log-probability in nats of the right label among the labels, or of
+            the right short answer; of a text's target, per token.
+        answers: (N,) index of the label chosen; -1 for tasks without labels.
+    """
+
+    right: np.ndarray
+    losses: np.ndarray
+    answers: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(self.right.mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean loss in nats."""
+        return float(self.losses.mean())
+
+
+def score_answers(
+    engine: Engine,
+    encoder: PromptEncoder,
+    rows: Sequence[Conditioning],
+    samples: Sequence[Sample],
+    *,
+    log_prior: np.ndarray | None = None,
+) -> Outcome:
+    """Return what rows answer to their samples; labels are scored as in the final evaluation.
+
+    `log_prior` (C,) is that of the fitted method, see `FittedMethod`.
+    """
+    labels = encoder.task.labels
+    if labels:
+        scores = engine.score(rows, [encoder.choice_ids()] * len(rows))
+        golds = np.array([labels.index(sample.target) for sample in samples])
+        given = [score.probabilities_given(log_prior) for score in scores]
+        probabilities = np.stack(given)  # (N, C)
+        answers = probabilities.argmax(axis=1)
+        losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
+        return Outcome(answers == golds, losses, answers)
+    wanted = [(short_answer_ids(encoder, s.fields, s.target),) for s in samples]
+    scores = engine.score(rows, wanted)
+    right = np.array([bool(score.is_greedy[0]) for score in scores])
+    losses = np.array([-float(score.logprobs[0]) for score in scores])
+    if encoder.task.kind == "generation":  # long targets would decide alone
+        losses = losses / np.array([len(tokens) for (tokens,) in wanted])
+    return Outcome(right, losses, np.full(len(rows), -1))
+
+
+def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
+    """Return accuracy and mean loss in nats on dev, or on its first `most` items.
+
+    A generation task has a loss per token of the targets, and no accuracy.
+    """
+    samples = context.task.dev[:most]
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    found = score_answers(
+        context.engine, context.encoder, rows, samples, log_prior=fitted.log_prior
+    )
+    accuracy = None if context.task.kind == "generation" else found.accuracy
+    return DevScore(accuracy, found.loss, len(rows))
+
+
+def short_answer_ids(
+    encoder: PromptEncoder, fields: Mapping[str, str], answer: str
+) -> tuple[int, ...]:
+    """Return the tokens of a short answer or text, and of the end of the text after it."""
+    tail = encoder.render(fields).tail
+    end = encoder.tokenizer.eos_token_id
+    return (*encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
+
+
+def embedding_rms(context: FitContext) -> float:
+    """Return the root mean square of the embeddings of ordinary tokens, as the model sees them.
+
+    A sensible step size for learned vectors is a share of it: the well-known 0.3 belongs to T5,
+    whose prompts end up hundreds of times larger.
+    """
+    size = len(context.encoder.tokenizer)
+    sample = np.random.default_rng(0).integers(0, size, 2048)
+    vectors: torch.Tensor = context.engine.forward.embed(sample.tolist())
+    return float(vectors.square().mean().sqrt())
+
+
+def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None:
+    """Write a fitted prompt as vectors in PEFT's format, with what stands around them included.
+
+    PEFT puts its vectors at the very start of the input, so special tokens, the chat header and an
+    instruction beside the vectors are stored as vectors too; then plain PEFT gives the same
+    answers. Which vectors are the learned ones stands in the file's metadata.
+    """
+    pieces = fitted.prefix.pieces
+    vectors = context.engine.forward.embed_pieces(pieces).detach().float().cpu()
+    config = PromptTuningConfig(
+        task_type=TaskType.CAUSAL_LM,
+        num_virtual_tokens=len(vectors),
+        token_dim=vectors.shape[1],
+        base_model_name_or_path=hub_id_of(context.engine.info.name),
+        num_transformer_submodules=1,
+        inference_mode=True,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    begin, end = len(fitted.start.head_ids), len(vectors)  # of a hard prompt, which is all tokens
+    place = 0
+    for piece in pieces:
+        if isinstance(piece, torch.Tensor):
+            begin, end = place, place + len(piece)
+        place += len(piece)
+    save_file({PROMPT: vectors.contiguous()}, folder / WEIGHTS, metadata=learned_range(begin, end))
+
+
+def read_learned_vectors(context: FitContext, folder: Path) -> torch.Tensor:
+    """Return the vectors (P, D) of a stored soft prompt without what `save_prompt` put around them.
+
+    Files that do not say which ones were learned have special tokens and chat header cut off where
+    those are what they start with.
+
+    Raises:
+        ModelError: not a prompt-tuning adapter, or of another embedding width.
+    """
+    forward = context.engine.forward
+    adapter = read_adapter(folder)
+    vectors = adapter.prompt_vectors(forward.embedding_width)
+    if adapter.learned is not None:
+        begin, end = adapter.learned
+        return vectors[begin:end]
+    head = context.encoder.start().head_ids
+    if not head or len(vectors) <= len(head):
+        return vectors
+    is_head = torch.equal(vectors[: len(head)], forward.embed(head).detach().cpu())
+    return vectors[len(head) :] if is_head else vectors

@@ -1,0 +1,329 @@
+"""From conditioning to answers: the one scorer every method in a comparison goes through."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import fsum
+
+import numpy as np
+
+from workbench.extraction import extract_answer
+from workbench.fitting.base import FittedMethod, ReasoningPlan
+from workbench.fitting.reasoning import majority
+from workbench.metrics import normalise_answer
+from workbench.models.base import Conditioning, Generation, GenerationOptions
+from workbench.models.engine import Engine
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+from workbench.tasks.base import Sample
+from workbench.templates import continue_text
+
+_CHUNK = 128  # samples between two progress events
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method answered to one sample.
+
+    Attributes:
+        sample_id: Of the sample.
+        target: The correct answer, kept beside the answer so that a run can be read alone.
+        answer: Label name, short answer or text; None when nothing could be read from the output.
+        reason: Why `answer` is None.
+        probabilities: Label name to probability, renormalised over the labels; None for short
+            answers.
+        label_mass: Probability of all labels together before renormalising.
+        text: Generated text, if any.
+        strict_answer: The answer in exactly the form asked for; reasoning and short answers only.
+        lenient_answer: The last thing in the text that can be an answer.
+        is_truncated: Whether generation ended at its upper bound.
+        prompt_tokens: Positions before the first generated token; of all voters together.
+        generated_tokens: Tokens generated; of all chains where several were drawn.
+        vote_share: Share of the drawn chains, or of the voters of an ensemble, that give `answer`;
+            None where there was one.
+        sampled_answers: What each of them answers; None is one that gives no answer.
+        references: All correct texts of a generation task; None for other tasks.
+        score: What the text scores against them in the task's headline metric, from 0 to 1.
+    """
+
+    sample_id: str
+    target: str
+    answer: str | None
+    reason: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    label_mass: float | None = None
+    text: str | None = None
+    strict_answer: str | None = None
+    lenient_answer: str | None = None
+    is_truncated: bool | None = None
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    vote_share: float | None = None
+    sampled_answers: tuple[str | None, ...] | None = None
+    references: tuple[str, ...] | None = None
+    score: float | None = None
+
+
+def predict(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    *,
+    progress: Progress = ignore_progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Prediction]:
+    """Return one prediction per sample, in order.
+
+    Labels are scored as continuations; short answers are generated and extracted; texts are
+    generated. A method with a reasoning plan first generates its reasoning.
+
+    Raises:
+        PromptError: a prompt exceeds the context.
+        Interrupted: `should_stop` returned True.
+    """
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    # Long rows first, so that each chunk holds rows of similar length.
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].num_tokens)
+    predictions: list[Prediction | None] = [None] * len(rows)
+    for begin in range(0, len(order), _CHUNK):
+        part = order[begin : begin + _CHUNK]
+        _stop_if_asked(should_stop, begin, len(order))
+        answered = _predict_chunk(
+            engine, fitted, [samples[i] for i in part], [rows[i] for i in part], should_stop
+        )
+        # Asked again: what was being generated meanwhile is cut short and no answer.
+        _stop_if_asked(should_stop, begin, len(order))
+        for index, prediction in zip(part, answered, strict=True):
+            predictions[index] = prediction
+        progress(ProgressEvent("predict", begin + len(part), len(order)))
+    return [prediction for prediction in predictions if prediction is not None]
+
+
+def _stop_if_asked(
+    should_stop: Callable[[], bool], done: int, total: int, *, what: str = "items"
+) -> None:
+    if should_stop():
+        raise Interrupted(f"prediction stopped after {done} of {total} {what}")
+
+
+def _chain_options(plan: ReasoningPlan) -> list[GenerationOptions]:
+    """Return how each chain is written; no two runs with different seeds share a chain's seed."""
+    greedy = GenerationOptions(max_new_tokens=plan.max_new_tokens, stop=plan.stop)
+    seeds = np.random.SeedSequence(plan.seed).generate_state(plan.samples)
+    return [
+        replace(greedy, temperature=plan.temperature, top_k=plan.top_k, seed=int(seed))
+        for seed in seeds
+    ]
+
+
+def _predict_chunk(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+    should_stop: Callable[[], bool],
+) -> list[Prediction]:
+    if fitted.voters:
+        return _vote(engine, fitted.voters, samples, should_stop)
+    if fitted.reasoning is not None:
+        chains: list[list[Prediction]] = []
+        for options in _chain_options(fitted.reasoning):
+            generations = engine.generate(rows, options, should_stop=should_stop)
+            _stop_if_asked(should_stop, len(chains), fitted.reasoning.samples, what="chains")
+            chains.append(conclude(engine, fitted, samples, rows=rows, generations=generations))
+        return [agree(fitted, voices) for voices in zip(*chains, strict=True)]
+    if fitted.encoder.task.labels:
+        return score_labels(engine, fitted, samples, rows)
+    options = GenerationOptions(
+        max_new_tokens=fitted.encoder.answer_tokens, stop=fitted.encoder.answer_ends
+    )
+    generations = engine.generate(rows, options, should_stop=should_stop)
+    return [
+        read_written(fitted, sample, generation)
+        for sample, generation in zip(samples, generations, strict=True)
+    ]
+
+
+def _vote(
+    engine: Engine,
+    voters: Sequence[FittedMethod],
+    samples: Sequence[Sample],
+    should_stop: Callable[[], bool],
+) -> list[Prediction]:
+    """Return what several fitted methods vote for; the rows of one sample stand side by side."""
+    asked = [(voter, sample) for sample in samples for voter in voters]
+    rows = [voter.condition(sample.fields) for voter, sample in asked]
+    first, repeated = voters[0], [sample for _, sample in asked]
+    ballots = _predict_chunk(engine, first, repeated, rows, should_stop)
+    num = len(voters)
+    return [
+        replace(agree(first, voices), prompt_tokens=sum(one.prompt_tokens for one in voices))
+        for voices in (ballots[begin : begin + num] for begin in range(0, len(ballots), num))
+    ]
+
+
+def read_written(fitted: FittedMethod, sample: Sample, generation: Generation) -> Prediction:
+    """Return the prediction of what was written without reasoning: a short answer or a text."""
+    if fitted.encoder.task.kind != "generation":
+        return read_short_answer(fitted, sample, generation, generation.text)
+    text = generation.text.strip()
+    return Prediction(
+        sample_id=sample.id,
+        target=sample.target,
+        answer=text or None,
+        reason=None if text else "nothing was written before the end of the line",
+        text=generation.text,
+        is_truncated=generation.finish_reason == "length",
+        prompt_tokens=generation.prompt_tokens,
+        generated_tokens=len(generation.token_ids),
+        references=sample.all_references,
+    )
+
+
+def score_labels(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+) -> list[Prediction]:
+    """Return the most probable label of each row."""
+    labels = fitted.encoder.task.labels
+    choices = fitted.encoder.choice_ids()
+    scores = engine.score(rows, [choices] * len(rows))
+    predictions = []
+    for sample, row, score in zip(samples, rows, scores, strict=True):
+        probabilities = score.probabilities_given(fitted.log_prior)
+        predictions.append(
+            Prediction(
+                sample_id=sample.id,
+                target=sample.target,
+                answer=labels[int(probabilities.argmax())],
+                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+                label_mass=score.label_mass,
+                prompt_tokens=row.num_tokens,
+            )
+        )
+    return predictions
+
+
+def conclude(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    *,
+    rows: Sequence[Conditioning],
+    generations: Sequence[Generation],
+) -> list[Prediction]:
+    """Return the answers that follow generated reasoning (Kojima et al. 2022, section 3).
+
+    Raises:
+        ValueError: the method has no reasoning plan.
+    """
+    plan, encoder = fitted.reasoning, fitted.encoder
+    if plan is None:
+        raise ValueError("only a method with a reasoning plan has something to conclude")
+    asking = []
+    for row, generation in zip(rows, generations, strict=True):
+        reasoning = generation.text.split(plan.answer_phrase)[0].rstrip()
+        cue = encoder.encode(continue_text(reasoning, plan.answer_phrase))
+        asking.append(Conditioning(row.prefix, row.token_ids + cue, row.adapter))
+    if not encoder.task.labels:
+        final = GenerationOptions(max_new_tokens=encoder.answer_tokens, stop=("\n",))
+        endings = engine.generate(asking, final)
+        texts = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
+        return [
+            read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
+            for sample, generation, text, end in zip(
+                samples, generations, texts, endings, strict=True
+            )
+        ]
+    words = {label: encoder.template.word(label) for label in encoder.task.labels}
+    choices = [encoder.continuation_ids(plan.answer_phrase, word) for word in words.values()]
+    scores = engine.score(asking, [choices] * len(asking))
+    predictions = []
+    for sample, row, generation, score in zip(samples, rows, generations, scores, strict=True):
+        probabilities = score.probabilities
+        found = extract_answer(generation.text, plan.answer_phrase, words)
+        predictions.append(
+            Prediction(
+                sample_id=sample.id,
+                target=sample.target,
+                answer=encoder.task.labels[int(probabilities.argmax())],
+                probabilities=dict(zip(encoder.task.labels, probabilities.tolist(), strict=True)),
+                label_mass=score.label_mass,
+                text=generation.text,
+                strict_answer=found.strict,
+                lenient_answer=found.lenient,
+                is_truncated=generation.finish_reason == "length",
+                prompt_tokens=row.num_tokens,
+                generated_tokens=len(generation.token_ids),
+            )
+        )
+    return predictions
+
+
+def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
+    """Return what several chains to one sample, or voters, agree on; their order changes nothing.
+
+    One chain is returned as it is. Short answers that mean the same number or text count as one.
+    Probabilities are the mean over the chains; the text shown is that of a chain that won.
+    """
+    if len(chains) == 1:
+        return chains[0]
+    labels = fitted.encoder.task.labels
+    weights = [chain.probabilities or {} for chain in chains]
+    answers = [chain.answer for chain in chains]
+    vote = majority(
+        [_as_one(answer, labels) for answer in answers],
+        order=labels,
+        weights=weights,
+    )
+    agreeing = [chain for chain in chains if _as_one(chain.answer, labels) == vote.answer]
+    shown = min(agreeing, key=lambda chain: (chain.answer or "", chain.text or ""))
+    num = len(chains)
+    return replace(
+        shown,
+        probabilities={label: fsum(w[label] for w in weights) / num for label in labels} or None,
+        label_mass=fsum(chain.label_mass or 0.0 for chain in chains) / num if labels else None,
+        strict_answer=majority([chain.strict_answer for chain in chains], order=labels).answer,
+        lenient_answer=majority([chain.lenient_answer for chain in chains], order=labels).answer,
+        is_truncated=2 * sum(bool(chain.is_truncated) for chain in chains) > num,
+        generated_tokens=sum(chain.generated_tokens for chain in chains),
+        vote_share=vote.share,
+        sampled_answers=tuple(answers),
+    )
+
+
+def _as_one(answer: str | None, labels: Sequence[str]) -> str | None:
+    """Return the answer in the form in which two equal answers are equal."""
+    return answer if answer is None or labels else normalise_answer(answer)
+
+
+def read_short_answer(
+    fitted: FittedMethod, sample: Sample, generation: Generation, text: str
+) -> Prediction:
+    """Return the prediction of a short answer, with both extraction rules counted apart.
+
+    Args:
+        fitted: The method that wrote it.
+        sample: What was asked.
+        generation: The model's own text.
+        text: What the answer is read from; it may end in a phrase that was put there for it.
+    """
+    plan = fitted.reasoning
+    phrase = plan.answer_phrase if plan else ""
+    numeric = fitted.encoder.task.answers_are_numbers
+    found = extract_answer(text, phrase, {}, numeric=numeric)
+    strict = found.strict
+    if plan is not None:  # the phrase in `text` may be ours, so only the model's own text counts
+        strict = extract_answer(generation.text, phrase, {}, numeric=numeric).strict
+    return Prediction(
+        sample_id=sample.id,
+        target=sample.target,
+        answer=found.lenient,
+        reason=None if found.lenient is not None else "no answer in the output",
+        text=text,
+        strict_answer=strict,
+        lenient_answer=found.lenient,
+        is_truncated=generation.finish_reason == "length",
+        prompt_tokens=generation.prompt_tokens,
+        generated_tokens=len(generation.token_ids),
+    )

@@ -1,0 +1,1 @@
+"""Tables, charts, drawings and pages: how anything is shown, whatever it is about."""

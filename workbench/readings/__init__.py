@@ -1,0 +1,1 @@
+"""Opening what was learned: one file per reading."""

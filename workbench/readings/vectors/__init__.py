@@ -1,0 +1,1 @@
+"""Learned vectors as arrays: neighbours, clusters, projections, chance; numpy alone."""

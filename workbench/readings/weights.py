@@ -1,0 +1,440 @@
+"""What a low-rank change does: how much, where, in how many directions, and if others do the same.
+
+Source: Hu et al. 2021 (LoRA), https://arxiv.org/abs/2106.09685, section 7.2; lengths and directions
+of rows: Liu et al. 2024 (DoRA), https://arxiv.org/abs/2402.09353, section 3.2.
+Differs from the source: overlaps are of the change B A and of its leading directions only, each
+beside random matrices of the same shape.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from workbench.errors import ModelError
+from workbench.models.adapters.layer_changes import weight_of
+from workbench.models.adapters.reading import CheckedAdapter, read_adapter
+from workbench.options import option
+from workbench.presentation.blocks import Cell, Chart, Heatmap, Line, Lines, Table
+from workbench.presentation.reading import NO_BETTER, Reading, Standing
+from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, WeightChange
+from workbench.readings.vectors.chance import standing
+from workbench.readings.vectors.low_rank import (
+    LowRank,
+    WeightDecomposition,
+    decompose,
+    effective_rank,
+    random_similarity,
+    random_values,
+    subspace_similarity,
+    weight_decomposition,
+)
+
+_Side = Literal["left", "right"]
+
+_SIDES: dict[_Side, str] = {"left": "directions written", "right": "directions read"}
+_CONTROL = "random matrices of the same shape"
+_LAYER = re.compile(r"(?:.*?\.)?(\d+)\.(.+)", flags=re.ASCII)
+_ADVICE = "Open the adapter with the base it was trained on."
+_NO_LAYER = "-"  # of modules outside the layers, such as the output head
+_NOTES = [
+    "A change is measured against the base's weight as it is stored here, restored from its "
+    "precision; a large change is not by itself an important one.",
+    "Two runs of one seed start from the same A, so the directions they read overlap without "
+    "learning. B starts at zero: the directions written are what to read.",
+    "Overlap is about max(i, j) / d for random directions, so it is only to be read beside them.",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightChanges:
+    """Norm, spectrum and rank of the change of each weight, and its overlap with others."""
+
+    title: ClassVar[str] = "What the weights learned"
+    summary: ClassVar[str] = "size, rank and overlap of low-rank changes, layer by layer"
+    kind: ClassVar[Kind] = "weights"
+    cost: ClassVar[Cost] = "seconds"
+    needs_base: ClassVar[bool] = True
+
+    directions: int = option(
+        4, minimum=1, maximum=64, help="Leading directions whose overlap is taken."
+    )
+    seed: int = option(0, minimum=0, help="Of the random matrices.")
+
+    def read(self, subject: Subject) -> Reading:
+        """Return size and rank per module, and overlaps beside random ones."""
+        with threadpool_limits(1, user_api="blas"):  # hundreds of products too small to share
+            return self._read(subject)
+
+    def _read(self, subject: Subject) -> Reading:
+        adapter = read_adapter(_weights_of(subject).folder)
+        changes = _changes(adapter)
+        others = {
+            name: _changes(read_adapter(other.folder))
+            for name, other in _named(subject.other_weights)
+        }
+        shares, rows = _beside_the_base(subject, changes, _magnitudes(adapter))
+        rank = self._rank(subject, changes)
+        overlaps = [
+            self._overlap(changes, other, name=name, side=side)
+            for name, other in others.items()
+            for side in _SIDES
+            if changes.keys() & other.keys()
+        ]
+        charts: list[Chart] = [_norm_chart(shares), _spectrum_chart(changes)]
+        return Reading(
+            name="weights",
+            title=self.title,
+            verdict=_verdict(changes, shares, rank, overlaps),
+            standings=[rank, *(overlap.standing for overlap in overlaps)],
+            charts=charts + [overlap.chart for overlap in overlaps],
+            tables=[_table(changes, shares, rows)],
+            notes=[*_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
+            data={
+                "relative_norm": shares,
+                "effective_rank": {name: c.effective_rank for name, c in changes.items()},
+                "singular_values": {name: c.values.tolist() for name, c in changes.items()},
+                "length_change": {name: row.magnitude for name, row in rows.items()},
+                "direction_change": {name: row.direction for name, row in rows.items()},
+                "directions": self.directions,
+            },
+        )
+
+    def _rank(self, subject: Subject, changes: Mapping[str, LowRank]) -> Standing:
+        """Return the mean effective rank beside that of random B A of the same shapes."""
+        generator = np.random.default_rng(self.seed)
+        controls = []
+        for draw in range(NUM_RANDOM):
+            subject.step("random matrices", draw, NUM_RANDOM)
+            ranks = [
+                effective_rank(random_values(_shape(change), len(change.values), generator))
+                for change in changes.values()
+            ]
+            controls.append(_mean(ranks))
+        subject.step("random matrices", NUM_RANDOM, NUM_RANDOM)
+        return standing(
+            "mean effective rank of the change",
+            _mean([change.effective_rank for change in changes.values()]),
+            _CONTROL,
+            controls,
+            low_is_better=True,
+        )
+
+    def _overlap(
+        self,
+        changes: Mapping[str, LowRank],
+        other: Mapping[str, LowRank],
+        *,
+        name: str,
+        side: _Side,
+    ) -> "_Overlap":
+        """Return the overlap with another change, module by module, beside random ones."""
+        pairs = {
+            module: (self._leading(change, side), self._leading(other[module], side))
+            for module, change in changes.items()
+            if module in other
+        }
+        found = {module: subspace_similarity(*pair) for module, pair in pairs.items()}
+        generator = np.random.default_rng(self.seed)
+        place = standing(
+            f"overlap with {name}, {_SIDES[side]}",
+            _mean(list(found.values())),
+            _CONTROL,
+            [
+                _mean(
+                    [
+                        random_similarity(ours.shape[1], theirs.shape[1], len(ours), generator)
+                        for ours, theirs in pairs.values()
+                    ]
+                )
+                for _ in range(NUM_RANDOM)
+            ],
+        )
+        chart = _module_chart(
+            f"Overlap with {name}: {_SIDES[side]}",
+            found,
+            high=1.0,
+            note=f"phi of the first {self.directions} directions, 0 to 1; random matrices: "
+            f"{place.low:.2g} to {place.high:.2g} on average.",
+        )
+        return _Overlap(name, side, place, chart)
+
+    def _leading(self, change: LowRank, side: _Side) -> np.ndarray:
+        """Return (d, k) the leading directions written (d = out) or read (d = in)."""
+        directions = change.left if side == "left" else change.right
+        return directions[:, : self.directions]
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """How much of the leading directions two changes share, beside random ones."""
+
+    name: str
+    side: _Side
+    standing: Standing
+    chart: Heatmap
+
+
+def _weights_of(subject: Subject) -> WeightChange:
+    if subject.weights is None:
+        raise ValueError("this reading needs a weight change")
+    return subject.weights
+
+
+def _named(changes: Sequence[WeightChange]) -> list[tuple[str, WeightChange]]:
+    """Return changes by names made unique."""
+    names = [change.name for change in changes]
+    return [
+        (name if names.count(name) == 1 else f"{name} ({i + 1})", change)
+        for i, (name, change) in enumerate(zip(names, changes, strict=True))
+    ]
+
+
+def _changes(adapter: CheckedAdapter) -> dict[str, LowRank]:
+    """Return the change of each module, in the order of the layers.
+
+    Raises:
+        ModelError: the adapter is no low-rank change.
+    """
+    if adapter.summary.kind not in ("adalora", "lora"):
+        raise ModelError(
+            f"{adapter.where}: holds a {adapter.config['peft_type']} adapter, not a LoRA, DoRA or "
+            "AdaLoRA. Soft prompts have readings of their own; factors have none."
+        )
+    rank = adapter.summary.rank or 1
+    divisor = np.sqrt(rank) if adapter.config.get("use_rslora") else rank
+    scaling = float(adapter.config["lora_alpha"] / divisor)
+    found = {}
+    for module in sorted(adapter.parts, key=_order):
+        parts = {name: t.double().numpy() for name, t in adapter.parts[module].items()}
+        a = parts["lora_A"] * parts.get("lora_E", 1.0)
+        found[module] = decompose(parts["lora_B"], a, scaling)
+    return found
+
+
+def _magnitudes(adapter: CheckedAdapter) -> dict[str, np.ndarray]:
+    """Return the lengths (out,) that DoRA learned, by module; none of others."""
+    return {
+        module: parts["lora_magnitude_vector"].double().numpy()
+        for module, parts in adapter.parts.items()
+        if "lora_magnitude_vector" in parts
+    }
+
+
+def _place(module: str) -> tuple[str, str]:
+    """Return the layer's number and the name within the layer."""
+    match = _LAYER.fullmatch(module)
+    return (match[1], match[2]) if match else (_NO_LAYER, module)
+
+
+def _order(module: str) -> tuple[int, str]:
+    layer, name = _place(module)
+    return (int(layer) if layer != _NO_LAYER else -1, name)
+
+
+def _beside_the_base(
+    subject: Subject, changes: Mapping[str, LowRank], magnitudes: Mapping[str, np.ndarray]
+) -> tuple[dict[str, float], dict[str, WeightDecomposition]]:
+    """Return each change's norm by that of the base's weight, and how far it moves its rows.
+
+    Raises:
+        ModelError: the base has no such module, or one of another shape.
+    """
+    modules = dict(subject.session.engine.forward.model.named_modules())
+    name = subject.session.engine.info.name
+    shares, rows = {}, {}
+    for number, (module, change) in enumerate(changes.items()):
+        subject.step("weights", number, len(changes))
+        layer = modules.get(module)
+        shape = _shape(change)
+        if layer is None or getattr(layer, "weight", None) is None:
+            raise ModelError(f"module '{module}' is no weight of base model '{name}'. {_ADVICE}")
+        weight = weight_of(layer).cpu()
+        if tuple(weight.shape) != shape:
+            raise ModelError(
+                f"module '{module}' has shape {tuple(weight.shape)} in base model '{name}'; the "
+                f"change is for {shape}. {_ADVICE}"
+            )
+        shares[module] = change.norm / max(float(weight.norm()), 1e-12)
+        rows[module] = weight_decomposition(
+            weight.numpy(),
+            change.left * change.values,
+            change.right.T,
+            magnitudes=magnitudes.get(module),
+        )
+    subject.step("weights", len(changes), len(changes))
+    return shares, rows
+
+
+def _length_note(rows: Mapping[str, WeightDecomposition]) -> list[str]:
+    """Return how changes of length and of direction go together, where there are enough."""
+    lengths = [row.magnitude for row in rows.values()]
+    directions = [row.direction for row in rows.values()]
+    if len(rows) < 3 or np.ptp(lengths) == 0 or np.ptp(directions) == 0:
+        return []
+    together = float(np.corrcoef(lengths, directions)[0, 1])
+    return [
+        f"Over the modules, change of length and change of direction correlate at {together:+.2f}. "
+        "Liu et al. 2024 find the correlation positive for LoRA, and negative for DoRA and full "
+        "fine-tuning."
+    ]
+
+
+def _shape(change: LowRank) -> tuple[int, int]:
+    """Return (out, in) of the weight that is changed."""
+    return len(change.left), len(change.right)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _verdict(
+    changes: Mapping[str, LowRank],
+    shares: Mapping[str, float],
+    rank: Standing,
+    overlaps: Sequence[_Overlap],
+) -> str:
+    if not any(change.norm for change in changes.values()):
+        return f"The weights are unchanged: {NO_BETTER}, as nothing was learned."
+    top = max(shares, key=lambda module: shares[module])
+    count = max(len(change.values) for change in changes.values())
+    text = (
+        f"The weights change by {100 * _mean(list(shares.values())):.2g} % of their norm on "
+        f"average, most in {top} ({100 * shares[top]:.2g} %). Of {count} directions about "
+        f"{rank.value:.1f} are used"
+    )
+    text += (
+        ", fewer than random matrices use."
+        if rank.is_better
+        else f": {NO_BETTER}, random matrices of the same shape use {rank.median:.1f}."
+    )
+    for overlap in overlaps:
+        if overlap.side == "left":
+            text += f" {_overlap_words(overlap)}"
+    return text
+
+
+def _overlap_words(overlap: _Overlap) -> str:
+    place = overlap.standing
+    figures = f"({place.value:.2g}; random {place.low:.2g} to {place.high:.2g})"
+    if place.is_better:
+        return f"It writes into some of the same directions as {overlap.name} {figures}."
+    return f"It shares directions with {overlap.name} {NO_BETTER} {figures}."
+
+
+def _nothing_shared(
+    changes: Mapping[str, LowRank], others: Mapping[str, Mapping[str, LowRank]]
+) -> list[str]:
+    return [
+        f"{name} changes none of the same modules, so there is no overlap to show."
+        for name, other in others.items()
+        if not changes.keys() & other.keys()
+    ]
+
+
+def _norm_chart(shares: Mapping[str, float]) -> Heatmap:
+    return _module_chart(
+        "Size of the change",
+        shares,
+        high=None,
+        note="Norm of the change by the norm of the base's weight (Frobenius).",
+    )
+
+
+def _module_chart(
+    title: str, values: Mapping[str, float], *, high: float | None, note: str
+) -> Heatmap:
+    """Return figures of modules on a grid of layers and names within a layer."""
+    layers = list(dict.fromkeys(_place(module)[0] for module in values))
+    names = list(dict.fromkeys(_place(module)[1] for module in values))
+    cells = {_place(module): value for module, value in values.items()}
+    return Heatmap(
+        title=title,
+        x="module",
+        y="layer",
+        columns=names,
+        rows=layers,
+        values=[[cells.get((layer, name)) for name in names] for layer in layers],
+        low=0.0,
+        high=high,
+        note=note,
+    )
+
+
+def _spectrum_chart(changes: Mapping[str, LowRank]) -> Lines:
+    """Return singular values by the largest, per name within a layer, over the layers."""
+    names = list(dict.fromkeys(_place(module)[1] for module in changes))
+    lines = []
+    for name in names:
+        rows = [
+            change.values / change.values[0]
+            for module, change in changes.items()
+            if _place(module)[1] == name and change.values[0] > 0
+        ]
+        if rows:
+            shortest = min(len(row) for row in rows)
+            lines.append(_spectrum(name, np.stack([row[:shortest] for row in rows])))
+    return Lines(
+        title="Spectrum of the change",
+        x="direction",
+        y="singular value by the largest",
+        lines=lines,
+        note="Mean over the layers, with the smallest and the largest of any layer.",
+    )
+
+
+def _spectrum(name: str, rows: np.ndarray) -> Line:
+    def over_layers(reduce: Callable[..., np.ndarray]) -> list[float]:
+        return [float(value) for value in reduce(rows, axis=0)]
+
+    return Line(
+        name=name,
+        x=[float(i + 1) for i in range(rows.shape[1])],
+        y=over_layers(np.mean),
+        low=over_layers(np.min),
+        high=over_layers(np.max),
+    )
+
+
+def _table(
+    changes: Mapping[str, LowRank],
+    shares: Mapping[str, float],
+    moved: Mapping[str, WeightDecomposition],
+) -> Table:
+    rows: list[list[Cell]] = [
+        [
+            *_place(module),
+            round(change.norm, 4),
+            round(100 * shares[module], 3),
+            len(change.values),
+            round(change.effective_rank, 2),
+            round(change.stable_rank, 2),
+            round(100 * float(change.shares[0]), 1),
+            round(100 * moved[module].magnitude, 3),
+            round(moved[module].direction, 5),
+        ]
+        for module, change in changes.items()
+    ]
+    return Table(
+        title="Changes",
+        columns=[
+            "layer",
+            "module",
+            "norm",
+            "% of the base's norm",
+            "rank",
+            "effective rank",
+            "stable rank",
+            "first direction, %",
+            "rows' length, %",
+            "rows' direction",
+        ],
+        rows=rows,
+        note="Effective rank: exponential of the entropy of the singular values; stable rank: sum "
+        "of their squares by the largest square. Rows: mean change of length, and 1 - cosine with "
+        "the base's rows.",
+    )

@@ -1,0 +1,268 @@
+"""The one base in memory, and the one thread that runs it.
+
+Adapters on a base are switched by global state and a decoding loop holds the engine's lock between
+two tokens, so everything that touches the engine runs on a single thread, one piece of work after
+the other. A stream is left by closing it: the thread then ends after the current token.
+"""
+
+import logging
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+from workbench.encoding import PromptEncoder
+from workbench.errors import WorkbenchError
+from workbench.fitting.base import FittedMethod
+from workbench.memory import return_freed_memory
+from workbench.models.engine import Engine
+from workbench.models.loading import BaseInfo, load_base
+from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.session import Session, base_task_template, open_task, open_template
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+Measured = TypeVar("Measured")
+
+_log = logging.getLogger(__name__)
+
+_MOST_TASKS = 16
+_MOST_FITTED = 32  # each may be a weight adapter in memory
+_WAITING_ITEMS = 64  # of a stream that nobody takes; then the thread waits
+
+
+@dataclass(frozen=True)
+class BaseChoice:
+    """What decides which base is in memory."""
+
+    model: str
+    revision: str | None
+    precision: str
+    compute_dtype: str
+    device: str
+
+
+class ModelDesk:
+    """Owner of the engine; safe to call from any number of threads.
+
+    Args:
+        is_direct: Run work on the calling thread instead, one at a time: where each call is made in
+            a forked process (ZeroGPU), which has no other threads.
+    """
+
+    def __init__(self, *, is_direct: bool = False) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._direct = threading.Lock() if is_direct else None
+        self._choice: BaseChoice | None = None
+        self._engine: Engine | None = None
+        self._infos: dict[BaseChoice, BaseInfo] = {}
+        self._measured: dict[tuple[object, ...], Any] = {}
+        self._tasks: OrderedDict[TaskChoice, Task] = OrderedDict()
+        self._fitted: OrderedDict[str, FittedMethod] = OrderedDict()
+        self._tasks_lock = threading.Lock()
+        self._previews_lock = threading.Lock()
+        self._preview: PreTrainedTokenizerBase | None = None
+        self._previewed: BaseChoice | None = None
+
+    @property
+    def loaded(self) -> BaseInfo | None:
+        """The base in memory, if any."""
+        engine = self._engine
+        return None if engine is None else engine.info
+
+    def info(self, experiment: Experiment) -> BaseInfo:
+        """Return what is known about an experiment's base; loads it only the first time."""
+        choice = _base_choice(experiment)
+        if choice not in self._infos:
+            self.call(lambda: self.session(experiment))
+        return self._infos[choice]
+
+    def setting(self, experiment: Experiment) -> dict[str, Any]:
+        """Return base, task and template as they stand in the specs of an experiment's runs."""
+        info, task = self.info(experiment), self.task(experiment.task)
+        template = open_template(experiment.template, task)
+        return base_task_template(info, task, template, experiment.chat)
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Run work on the model's thread and return what it returns."""
+        if self._direct is not None:
+            with self._direct:
+                return work()
+        return self._thread.submit(work).result()
+
+    def stream(self, work: Callable[[Callable[[], bool]], Iterator[Item]]) -> Iterator[Item]:
+        """Yield what `work` yields on the model's thread.
+
+        Args:
+            work: Is given a function that says whether the reader has left.
+        """
+        if self._direct is not None:
+            with self._direct:
+                yield from work(lambda: False)
+            return
+        items: _Items[Item] = queue.Queue(_WAITING_ITEMS)
+        left = threading.Event()
+        self._thread.submit(_produce, work, items, left)
+        try:
+            while True:
+                item, failure = items.get()
+                if failure is not None:
+                    raise failure
+                if item is None:
+                    return
+                yield item
+        finally:
+            left.set()
+
+    def warm(self, experiment: Experiment) -> None:
+        """Load a base before anybody asks, beside whatever else starts."""
+        if self._direct is not None:  # ZeroGPU wants it loaded while the app starts
+            self.call(lambda: self.session(experiment))
+        else:
+            self._thread.submit(self._load_quietly, experiment)
+
+    def task(self, choice: TaskChoice) -> Task:
+        """Return a task; read once as long as it stays among the last used."""
+        with self._tasks_lock:
+            if choice in self._tasks:
+                self._tasks.move_to_end(choice)
+                return self._tasks[choice]
+        task = open_task(choice)
+        with self._tasks_lock:
+            self._tasks[choice] = task
+            while len(self._tasks) > _MOST_TASKS:
+                self._tasks.popitem(last=False)
+        return task
+
+    def session(self, experiment: Experiment) -> Session:
+        """Return base, task and wording of an experiment; call it on the model's thread.
+
+        Another base than the one in memory takes its place.
+
+        Raises:
+            WorkbenchError: the task, the wording or the base cannot be had.
+        """
+        task = self.task(experiment.task)
+        template = open_template(experiment.template, task)
+        choice = _base_choice(experiment)
+        if self._engine is None or choice != self._choice:
+            self._engine, self._choice = None, None
+            self._fitted.clear()
+            base = load_base(
+                experiment.model,
+                precision=experiment.precision,
+                revision=experiment.revision,
+                compute_dtype=experiment.compute_dtype,
+                device=experiment.device,
+            )
+            return_freed_memory()
+            self._engine, self._choice = Engine(base), choice
+            self._infos[choice] = base.info
+        encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
+        return Session(self._engine, encoder)
+
+    def measured(self, experiment: Experiment, measure: Callable[[Session], Measured]) -> Measured:
+        """Return what `measure` finds for an experiment's base, task and wording; once for each."""
+        key = (_base_choice(experiment), experiment.task, experiment.template, experiment.chat)
+        if key not in self._measured:
+            self._measured[key] = self.call(lambda: measure(self.session(experiment)))
+        found: Measured = self._measured[key]
+        return found
+
+    @contextmanager
+    def encoder(self, experiment: Experiment, template: PromptTemplate) -> Iterator[PromptEncoder]:
+        """Lend an encoder to look at prompts with, beside whatever the model is doing.
+
+        It has a tokenizer of its own, because one tokenizer cannot serve two threads at once.
+        """
+        task = self.task(experiment.task)
+        self.info(experiment)
+        with self._previews_lock:
+            choice = _base_choice(experiment)
+            if self._preview is None or self._previewed != choice:
+                self._preview = self.call(
+                    lambda: deepcopy(self.session(experiment).engine.tokenizer)
+                )
+                self._previewed = choice
+            yield PromptEncoder(self._preview, template, task, experiment.chat)
+
+    def fitted(self, key: str, fit: Callable[[], FittedMethod]) -> FittedMethod:
+        """Return a fitted method, fitted at most once while it is among the last used.
+
+        Call it on the model's thread; `key` is the digest of the run's spec.
+        """
+        if key in self._fitted:
+            self._fitted.move_to_end(key)
+            return self._fitted[key]
+        fitted = fit()
+        self._fitted[key] = fitted
+        while len(self._fitted) > _MOST_FITTED:
+            self._drop_oldest()
+        return fitted
+
+    def forget_fitted(self) -> None:
+        """Take what was fitted off the base; call it on the model's thread.
+
+        A job that runs on this base names its adapters as answers do, by the digest of the spec.
+        """
+        while self._fitted:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._fitted.popitem(last=False)
+        if oldest.adapter is not None and self._engine is not None:
+            self._engine.adapters.remove(oldest.adapter)
+
+    def _load_quietly(self, experiment: Experiment) -> None:
+        try:
+            self.session(experiment)
+        except WorkbenchError as error:  # said again to whoever asks first
+            _log.warning("base model not loaded: %s", error)
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+_Items = queue.Queue[tuple[Item | None, BaseException | None]]
+
+
+def _produce(
+    work: Callable[[Callable[[], bool]], Iterator[Item]], items: _Items[Item], left: threading.Event
+) -> None:
+    """Hand over what `work` yields, then its end, until the reader has left."""
+
+    def hand_over(item: Item | None, failure: BaseException | None) -> None:
+        while not left.is_set():
+            with suppress(queue.Full):
+                items.put((item, failure), timeout=0.2)
+                return
+
+    failure: BaseException | None = None
+    try:
+        for item in work(left.is_set):
+            hand_over(item, None)
+            if left.is_set():  # whether or not the work asks for itself
+                break
+    except BaseException as error:  # raised again where the stream is read
+        failure = error
+    hand_over(None, failure)
+
+
+def _base_choice(experiment: Experiment) -> BaseChoice:
+    return BaseChoice(
+        experiment.model,
+        experiment.revision,
+        experiment.precision,
+        experiment.compute_dtype,
+        experiment.device,
+    )

@@ -1,0 +1,123 @@
+"""Options of a dataclass as fields of a page: what to show, and how to read what was typed."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from workbench.options import check_options
+from workbench.training import TrainingOptions
+from workbench.ui.context import SettingValues
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option of a method as the page needs it."""
+
+    name: str
+    default: Any
+    kind: type
+    is_optional: bool
+    help: str
+    choices: Sequence[str] | None
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def bounds(self) -> str:
+        """What is allowed, in words."""
+        low, high = self.minimum, self.maximum
+        if low is None and high is None:
+            return ""
+        return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
+
+
+def fields_of(found: type) -> list[OptionField]:
+    """Return the options of a dataclass whose fields are `workbench.options.option`."""
+    hints = typing.get_type_hints(found)
+    fields = {field.name: field for field in dataclasses.fields(found)}
+    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
+    order = sorted(fields, key=lambda name: name in shared)
+    result = []
+    for name in order:
+        kinds = typing.get_args(hints[name]) or (hints[name],)
+        meta = fields[name].metadata
+        result.append(
+            OptionField(
+                name=name,
+                default=fields[name].default,
+                kind=next(kind for kind in kinds if kind is not type(None)),
+                is_optional=type(None) in kinds,
+                help=meta["help"],
+                choices=meta["choices"],
+                minimum=meta["minimum"],
+                maximum=meta["maximum"],
+            )
+        )
+    return result
+
+
+def read_options(
+    found: type, name: str, values: Mapping[str, object], *, where: str
+) -> dict[str, Any]:
+    """Return the options that a page's fields `<name>__<option>` give a dataclass.
+
+    Raises:
+        ConfigError: every wrong value and unknown name at once.
+    """
+    prefix, options = f"{name}__", fields_of(found)
+    names = [key.removeprefix(prefix) for key in values if key.startswith(prefix)]
+    known = {option.name for option in options}
+    given = {name[:80]: values[prefix + name] for name in names if name not in known}
+    for option in options:
+        value = values.get(prefix + option.name, option.default)
+        if isinstance(value, str):
+            value = _read(value, option)
+        if value is None:
+            value = None if option.is_optional else option.default
+        if option.kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if value != option.default:
+            given[option.name] = value
+    check_options(found, given, where=where)
+    return given
+
+
+def option_component(method: str, option: OptionField) -> Any:
+    """Return the input for an option; bounds are said, and checked where all doors check them."""
+    label = option.name.replace("_", " ")
+    shared: dict[str, Any] = {
+        "label": label,
+        "info": option.help.replace("null:", "empty:") + option.bounds,
+        "min_width": 170,
+        "elem_id": f"wb-{method}-{option.name}",
+    }
+    if option.kind is bool:
+        return gr.Checkbox(option.default, **shared)
+    if option.choices:
+        return gr.Dropdown(list(option.choices), value=option.default, **shared)
+    if option.is_optional and option.kind in (int, float):  # a number field cannot stay empty
+        return gr.Textbox("", placeholder="automatic", max_lines=1, **shared)
+    if option.kind in (int, float):
+        precision = 0 if option.kind is int else None
+        return gr.Number(option.default, precision=precision, **shared)
+    return gr.Textbox(option.default or "", max_lines=3, **shared)
+
+
+def _read(text: str, option: OptionField) -> Any:
+    """Return what was typed as the option's kind; what cannot be read stays for the check."""
+    if not text.strip():
+        return None
+    try:
+        return option.kind(text) if option.kind in (int, float) else text
+    except ValueError:
+        return text
+
+
+def split_values(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
+    """Return the first row's values, and the options'."""
+    options = {key: value for key, value in values.items() if "__" in key}
+    return SettingValues(**{k: v for k, v in values.items() if "__" not in k}), options
