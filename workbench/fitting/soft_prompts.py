@@ -55,11 +55,11 @@ def initial_ids(
     """Return the tokens of the instruction, the labels or a text, repeated or cut to `num`.
 
     Args:
-        context: Of the run.
+        context: The run's.
         init: "instruction", "labels" or "text".
         text: The text of init "text".
         num: How many; None: the text's, at least 20.
-        where: Begins messages.
+        where: What messages begin with.
 
     Raises:
         ConfigError: there are no tokens to start from.
