@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
 	touch $@
 
 demo: setup
-	$(BIN)/workbench compare experiments/quick.yaml --out runs/demo
+	$(BIN)/workbench evaluate experiments/quick.yaml --out runs/demo
 
 app: setup
 	$(BIN)/python app.py
@@ -60,7 +60,7 @@ space:
 
 # The adapters that the page brings along; see workbench/examples/README.md.
 examples: setup
-	$(BIN)/workbench compare experiments/examples.yaml
+	$(BIN)/workbench evaluate experiments/examples.yaml
 	$(BIN)/python benchmarks/keep_examples.py runs/examples
 
 clean:

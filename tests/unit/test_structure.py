@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.commands import compare
+import workbench
 
-ROOT = Path(compare.__file__).parents[2]
+ROOT = Path(workbench.__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 
 
@@ -25,8 +25,6 @@ def test_every_path_a_document_names_exists(document):
 
 
 def test_the_version_stands_in_one_form():
-    import workbench
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == workbench.__version__
 
