@@ -73,18 +73,6 @@ def compare_arguments(tiny_folder: Path, rows: Path, *more: object) -> list[obje
     ]  # fmt: skip
 
 
-def test_help_needs_no_deep_learning_stack():
-    code = (
-        "import sys; from typer.testing import CliRunner; from workbench.cli import app; "
-        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-        "print([m for m in ('torch', 'transformers', 'gradio', 'scipy') if m in sys.modules])"
-    )
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"
-
-
 def test_own_file_is_compared_reported_and_found_again(tiny_folder, rows):
     first = compare(tiny_folder, rows)
     assert first.returncode == 0, first.stderr

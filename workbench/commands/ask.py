@@ -32,7 +32,9 @@ def ask(
     ] = None,
     settings: options.Settings = None,
     methods: options.Methods = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096)] = 40,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="The most tokens of an answer.", min=1, max=4096)
+    ] = 40,
     out: options.Out = None,
     task: options.Task = None,
     server: options.Server = None,
