@@ -84,7 +84,10 @@ def plan(
     made = make_plan(question)
     advice = advise(made)
     if runs is not None and not runs.is_dir():
-        raise StoreError(f"{runs}: no such folder. Runs are made by: workbench evaluate")
+        raise StoreError(
+            f"--runs {runs}: no such folder. Give one with finished runs; they are made by: "
+            "workbench evaluate"
+        )
     measured = measured_costs(runs_below(runs), question) if runs is not None else {}
     if as_json:
         text = json.dumps(_as_data(made, advice, measured), indent=2)
