@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 # CPU thread pools that fight over two cores are slower than none.
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo app screenshots check test test-peer bench space examples format clean
+.PHONY: setup demo app screenshots docs check test test-peer bench space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -22,7 +22,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
 	touch $@
 
 demo: setup
-	$(BIN)/workbench compare experiments/quick.yaml --out runs/demo
+	$(BIN)/workbench evaluate experiments/quick.yaml --out runs/demo
 
 app: setup
 	$(BIN)/python app.py
@@ -30,6 +30,10 @@ app: setup
 # The README's pictures, by a real browser.
 screenshots: setup
 	$(BIN)/python tests/browser/screenshots.py
+
+# The reference of the commands, from the commands themselves.
+docs: setup
+	$(BIN)/python docs/make_commands.py
 
 format: setup
 	$(BIN)/ruff check --fix --quiet .
@@ -61,7 +65,7 @@ space:
 
 # The adapters that the page brings along; see workbench/examples/README.md.
 examples: setup
-	$(BIN)/workbench compare experiments/examples.yaml
+	$(BIN)/workbench evaluate experiments/examples.yaml
 	$(BIN)/python benchmarks/keep_examples.py runs/examples
 
 clean:

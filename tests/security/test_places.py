@@ -84,7 +84,7 @@ def test_a_failed_job_of_a_public_page_tells_nothing_about_the_machine(broken, t
     assert "KeyError" not in html
     assert str(tmp_path) not in html
     assert "model folder x: no config.json in it." in html
-    assert "workbench compare" in html
+    assert "workbench evaluate" in html
 
 
 def test_a_failed_job_of_ones_own_shows_its_log(broken, tmp_path):

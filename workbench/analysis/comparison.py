@@ -142,7 +142,7 @@ def counterpart(row: ComparisonRow, name: str, rows: Sequence[ComparisonRow]) ->
 
 def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
     if not runs:
-        raise ConfigError("compare: no runs given. Run an experiment first: workbench compare.")
+        raise ConfigError("compare: no runs given. Run an experiment first: workbench evaluate.")
     names = list(dict.fromkeys(compared.row for compared in runs))
     if reference not in names:
         raise ConfigError(f"reference: {unknown_name('row', reference, names)}")

@@ -23,6 +23,11 @@ class Bound:
     most: int
     help: str
 
+    @property
+    def words(self) -> str:
+        """What is allowed, and an example."""
+        return f"{self.least} to {self.most:,} are allowed; give one of them, like {self.default}."
+
 
 NUMBERS: Mapping[str, Bound] = {
     "batch_size": Bound(8, 1, 4096, "Rows of a training step."),
@@ -66,7 +71,10 @@ def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
 
 def _amount(gib: object) -> float:
     if isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib <= _MOST_GIB:
-        raise ConfigError(f"memory: {str(gib)[:40]}. An amount in GB above 0 is needed, like 16.")
+        raise ConfigError(
+            f"memory: {str(gib)[:40]} is no amount in GB. Above 0 and up to {_MOST_GIB:,.0f} are "
+            "allowed; give what the device has, like 16."
+        )
     return float(gib)
 
 
@@ -86,21 +94,24 @@ def ask(
     """
     problems = []
     if precision not in BUDGET_PRECISIONS:
-        problems.append(unknown_name("precision", str(precision)[:40], BUDGET_PRECISIONS))
+        unknown = unknown_name("precision", str(precision)[:40], BUDGET_PRECISIONS)
+        problems.append(f"precision: {unknown}")
     if targets not in TARGETS:
-        problems.append(unknown_name("targets", str(targets)[:40], get_args(Targets)))
+        unknown = unknown_name("targets", str(targets)[:40], get_args(Targets))
+        problems.append(f"targets: {unknown}")
     given = {key: bound.default for key, bound in NUMBERS.items()} | dict(numbers or {})
     for key, value in given.items():
         bound = NUMBERS[key]
         whole = isinstance(value, float) and value.is_integer()
         given[key] = int(value) if whole else value
         if isinstance(value, bool) or not isinstance(given[key], int):
-            problems.append(f"{key}: {str(value)[:40]}. A whole number is needed.")
+            problems.append(f"{key}: {str(value)[:40]} is no whole number. {bound.words}")
         elif not bound.least <= given[key] <= bound.most:
-            problems.append(f"{key}: {given[key]}; {bound.least} to {bound.most:,} are allowed.")
+            problems.append(f"{key}: {given[key]} is out of bounds. {bound.words}")
     if not problems and given["length"] > shape.context_length:
         problems.append(
-            f"length: {given['length']}; {shape.name} reads at most {shape.context_length} tokens."
+            f"length: {given['length']}; {shape.name} reads at most {shape.context_length} tokens. "
+            "Give fewer, or choose a model that reads more."
         )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -12,7 +12,7 @@ import gradio as gr
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import without_folders
 from workbench.service import jobs
-from workbench.service.command_line import compare_command
+from workbench.service.command_line import evaluate_command
 from workbench.service.jobs import CAN_RESUME, Job
 from workbench.service.workspace import Workspace
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
@@ -89,7 +89,7 @@ def job_html(workspace: Workspace, job: Job) -> str:
     """Return a job's progress, rows and curves; on a public page, nothing about this machine."""
     status = job.status
     is_public = workspace.is_public
-    command = compare_command(job.experiment, workspace.folder / "jobs" / status.job_id)
+    command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
     is_drawn = status.kind == "train" or status.state != "finished"

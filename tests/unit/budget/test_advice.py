@@ -184,8 +184,12 @@ def test_what_a_method_adds_has_to_be_read_too():
 def test_memory_beside_a_named_card_is_refused_and_so_is_none_at_all():
     with pytest.raises(ConfigError, match="80 GB beside 't4', whose memory is known"):
         find_device("t4", 80, own_memory_bytes=GIB)
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(ConfigError) as error:
         find_device("cpu", 0, own_memory_bytes=GIB)
+    assert str(error.value) == (
+        "memory: 0 is no amount in GB. Above 0 and up to 100,000 are allowed; give what the device "
+        "has, like 16."
+    )
 
 
 def test_a_tight_plan_is_called_tight_also_where_the_batch_was_cut():
