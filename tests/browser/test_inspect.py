@@ -176,5 +176,5 @@ def test_a_phone_need_not_scroll_sideways(browser, address):
         draw_map(page)
 
         assert (nearest, page.evaluate("document.documentElement.scrollWidth")) == (390, 390)
-        for tab in ("Compare", "Train", "Evaluate", "Inspect", "Runs"):
+        for tab in ("Ask", "Train", "Evaluate", "Inspect", "Runs"):
             assert page.get_by_role("tab", name=tab, exact=True).is_visible()

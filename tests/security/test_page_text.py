@@ -97,7 +97,7 @@ def test_the_page_works_under_its_own_rules(browser, local, dark):
     said = watched(page)
     page.goto(f"{local.address}/?__theme={'dark' if dark else 'light'}")
     ready(page)
-    for tab in ("Train", "Evaluate", "Runs", "Compare"):
+    for tab in ("Train", "Evaluate", "Runs", "Ask"):
         open_tab(page, tab)
     page.fill("#wb-text textarea", "lovely sun")
     page.click("#wb-answer")

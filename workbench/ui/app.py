@@ -18,7 +18,7 @@ from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
 from workbench.serving.desk import ModelDesk
-from workbench.ui import api, compare, evaluate, inspect, plan, runs, setup, shared_runs, train
+from workbench.ui import api, ask, evaluate, inspect, plan, runs, setup, shared_runs, train
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
@@ -51,8 +51,8 @@ def build_app(context: AppContext) -> gr.Blocks:
         shared_runs.build(context, app)
         shared = setup.build(context, app)
         with gr.Tabs(elem_id="wb-tabs"):
-            with gr.Tab("Compare", id="compare") as tab:
-                compare.build(context, shared, tab)
+            with gr.Tab("Ask", id="ask") as tab:
+                ask.build(context, shared, tab)
             with gr.Tab("Train", id="train") as tab:
                 train.build(context, shared, tab)
             with gr.Tab("Evaluate", id="evaluate") as tab:

@@ -24,7 +24,7 @@ warnings.simplefilter("error")
 found = {}
 for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
     app = build_app(make_context(Path(sys.argv[1]) / name, profile))
-    config = app.get_config_file()
+    config, endpoints = app.get_config_file(), app.get_api_info()["named_endpoints"]
     found[name] = {
         "ids": sorted(c["props"]["elem_id"] for c in config["components"]
                       if str(c["props"].get("elem_id") or "").startswith("wb-")),
@@ -34,8 +34,9 @@ for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
                          if d["api_visibility"] != "private"),
         "arguments": {
             name: {p["parameter_name"]: p["parameter_has_default"] for p in info["parameters"]}
-            for name, info in app.get_api_info()["named_endpoints"].items()
+            for name, info in endpoints.items()
         },
+        "descriptions": {name: info["description"] for name, info in endpoints.items()},
         "models": next(c["props"] for c in config["components"]
                        if c["props"].get("elem_id") == "wb-model"),
     }
@@ -54,11 +55,14 @@ def built(tmp_path_factory) -> dict[str, dict[str, object]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+QUESTION = {
+    "text": False, "ways": True, "task": True, "text_b": True, "wording": True,
+    "max_new_tokens": True, "temperature": True, "seed": True, "visitor": True,
+}  # fmt: skip
+
 ENDPOINTS = {
-    "/compare": {
-        "text": False, "ways": True, "task": True, "text_b": True, "wording": True,
-        "max_new_tokens": True, "temperature": True, "seed": True, "visitor": True,
-    },
+    "/ask": QUESTION,
+    "/compare": QUESTION,  # its former name
     "/score": {"texts": False, "way": True, "task": True, "wording": True, "visitor": True},
     "/upload_rows": {
         "name": False, "content": False, "file_type": True, "text_column": True,
@@ -95,6 +99,12 @@ def test_the_page_builds_without_a_warning_and_has_its_parts(name, built):
 @pytest.mark.parametrize("name", ["local", "public"])
 def test_programs_find_the_endpoints_with_their_arguments(name, built):
     assert built[name]["arguments"] == ENDPOINTS
+
+
+def test_a_former_name_says_the_new_one(built):
+    assert built["local"]["descriptions"]["/compare"] == (
+        "The former name of `/ask`: same arguments, same answers. Call `/ask` instead."
+    )
 
 
 @pytest.mark.parametrize("name", ["local", "public"])

@@ -1,4 +1,4 @@
-"""The tab that compares: cards grow and end, and anything that is no question gets one message."""
+"""The tab that asks: cards grow and end, and anything that is no question gets one message."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload
 from workbench.service.ways import WORDS
 from workbench.serving.asking import Column, PromptPiece
-from workbench.ui.compare import (
+from workbench.ui.ask import (
     Question,
     columns_html,
     keep_or_default,
