@@ -13,7 +13,7 @@ from security.raw import Visitor
 from visitors import ANNA, BEN
 from workbench.service.profile import CPU_SPACE
 from workbench.service.workspace import open_workspace
-from workbench.ui import evaluate, job_panel, runs
+from workbench.ui import comparison_view, item_browser, job_panel, runs
 
 STRANGERS = {
     "another visitor": BEN,
@@ -140,10 +140,10 @@ def handler_calls(context, made, token):
         "download": lambda: runs.on_download(context, token, made.run),
         "share": lambda: runs.on_share(context, token, made.run),
         "delete": lambda: runs.on_delete(context, token, made.run, True),
-        "open a comparison": lambda: evaluate.on_open(context, token, made.job),
-        "costs": lambda: evaluate.on_cost(context, token, made.job, *figures.values()),
-        "a row": lambda: evaluate.on_row(context, token, made.job, "lora"),
-        "items": lambda: evaluate.on_browse(
+        "open a comparison": lambda: comparison_view.on_open(context, token, made.job),
+        "costs": lambda: comparison_view.on_cost(context, token, made.job, *figures.values()),
+        "a row": lambda: comparison_view.on_row(context, token, made.job, "lora"),
+        "items": lambda: item_browser.on_browse(
             context, token=token, key=made.job, search="", page=1, **shown
         ),
         "stop": lambda: job_panel.on_stop(context, "evaluate", token, made.job),
@@ -171,7 +171,7 @@ def test_no_handler_opens_what_somebody_else_made(context, public, who, call, ma
 def test_the_files_of_a_comparison_are_not_prepared_for_others(context, made):
     shown = {"mode": "all", "row": "lora", "against": "zero_shot"}
     with pytest.raises(gr.Error, match="not found among yours"):
-        evaluate.on_export(
+        comparison_view.on_export(
             context, token=BEN, key=made.job, cost="params", quality="accuracy", **shown
         )
 

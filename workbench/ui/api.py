@@ -25,9 +25,9 @@ from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
 from workbench.serving.asking import Column, fit_way, spec_of
 from workbench.tasks.base import Sample
-from workbench.ui.ask import Question, stream_columns
 from workbench.ui.context import AppContext, SettingValues
 from workbench.ui.endpoint_calls import told
+from workbench.ui.question import Question, stream_columns
 from workbench.ui.train import training_experiment
 
 _MOST_TEXTS = 256  # of one call

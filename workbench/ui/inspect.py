@@ -1,44 +1,31 @@
 """The tab that opens what was learned; for "what is in these vectors beyond chance?"."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from workbench.errors import ConfigError, without_folders
+from workbench.errors import without_folders
 from workbench.models.adapters.reading import read_adapter
 from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
 from workbench.readings.base import Kind
 from workbench.readings.catalog import READERS, reader_class, readers_of
 from workbench.readings.inspector import Learned
-from workbench.service import jobs
 from workbench.service.accelerator import accelerated
-from workbench.service.ways import experiment_of
-from workbench.ui import job_panel
+from workbench.ui import reading_panel, wayward
 from workbench.ui.context import (
     KEEP,
-    PROBLEM,
     AppContext,
     SettingValues,
-    guarded,
     or_skip,
     shows_problem,
     shows_problems,
-    told_to_caller,
 )
 from workbench.ui.option_fields import fields_of, option_component, read_options, split_values
-from workbench.ui.reading_view import (
-    card_html,
-    details_html,
-    map_of,
-    progress_html,
-    slots_of,
-    verdict_html,
-    write_files,
-)
+from workbench.ui.reading_panel import CLEARED, busy_parts, empty_parts, reading_parts
 from workbench.ui.readings import (
     MOST_BESIDE,
     Asked,
@@ -50,31 +37,10 @@ from workbench.ui.readings import (
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.vector_map import map_value, vector_map
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 _READ_SECONDS = 110  # of a lent accelerator
-_MOST_SLOTS = 10_000
 _NEAREST = "nearest"
-_EMPTY = "Choose what to open, then a reading. Each figure stands beside what chance would show."
-_ON_CLICK = """
-element.addEventListener("click", event => {
-  const button = event.target.closest("[data-slot]");
-  if (button) trigger("select", {slot: Number(button.dataset.slot)});
-});
-"""
-_ON_CARD = """
-watch("value", () => { if (props.value) element.scrollIntoView({block: "nearest"}); });
-"""
-_EMPTIED: Sequence[Callable[[], Any]] = (
-    lambda: gr.HTML(value="", visible=False),
-    lambda: "",
-    lambda: gr.Dropdown(value=None),
-    lambda: None,
-    lambda: gr.Files(value=None, visible=False),
-)
-"""The outputs of `on_read` below its head, without a reading."""
-_CLEARED = (PROBLEM, *_EMPTIED)
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
 
 
 @or_skip(6)
@@ -106,19 +72,19 @@ def on_reading(reading: object) -> list[Any]:
     return [gr.Group(visible=name == reading) for name in _with_options()]
 
 
-@shows_problems(*_CLEARED)
+@shows_problems(*CLEARED)
 def on_read(
     steps: Steps, *, what: object, beside: object, reading: object, **values: object
 ) -> Iterator[list[Any]]:
     """Yield how far the chosen reading is, then what it found; see `build` for the order."""
     setting, raw = split_values(values)
     options = _options(reading, raw)
-    yield _busy(ProgressEvent("opening", 0, 0))
+    yield busy_parts(ProgressEvent("opening", 0, 0))
     for step in steps(setting, Asked(what, beside, str(reading), options)):
-        yield _shown(step) if isinstance(step, Reading) else _busy(step)
+        yield (reading_parts(step) if isinstance(step, Reading) else busy_parts(step))
 
 
-@shows_problems(*_CLEARED, KEEP)
+@shows_problems(*CLEARED, KEEP)
 def on_choice(
     steps: Steps,
     *,
@@ -143,7 +109,7 @@ def on_choice(
     setting, _ = split_values(values)
     now = [what, beside or [], reading, asdict(setting)]
     if not what or now == last or not (last or is_first):
-        yield [gr.skip()] * (len(_CLEARED) + 1)  # Gradio empties the outputs of an empty stream
+        yield [gr.skip()] * (len(CLEARED) + 1)  # Gradio empties the outputs of an empty stream
         return
     found = reader_class(str(reading))
     if found.cost == "instant":
@@ -151,30 +117,7 @@ def on_choice(
             yield [*shown, now]
         return
     text = f"{found.title}: {found.summary}. Takes {found.cost}; press Read."
-    yield [*_nothing(render("hint", text=text)), now]
-
-
-@shows_problem
-def on_card(steps: Steps, *, slot: object, what: object, **setting: object) -> str:
-    """Return the card of one vector: what lies near it, its norm, its start and how far it went."""
-    if slot is None or slot == "":
-        return ""
-    if isinstance(slot, bool) or not isinstance(slot, int) or not 0 <= slot < _MOST_SLOTS:
-        raise ConfigError(f"vector: {str(slot)[:40]!r} is no number of one. Choose from the list.")
-    for step in steps(SettingValues(**setting), Asked(what, [], _NEAREST)):
-        if isinstance(step, Reading):
-            return card_html(step, slot)
-    return ""
-
-
-@guarded(told_to_caller)  # there is no place for a box among files
-def on_export(context: AppContext, token: object, made: Reading | None) -> Any:
-    """Return the shown reading as JSON, its tables as CSV and its charts as PNG."""
-    if made is None:
-        raise ConfigError("files: nothing was read yet. Choose a reading first.")
-    folder = context.exports / context.workspace(token).folder.name / "readings" / made.name
-    paths = write_files(made, folder)
-    return gr.Files(value=[str(path) for path in paths], visible=True)
+    yield [*empty_parts(render("hint", text=text)), now]
 
 
 @shows_problem
@@ -188,30 +131,6 @@ def on_command(
     options = _options(reading, raw)
     command = inspect_command(chosen, others, str(reading), options, workspace.root)
     return render("command", command=without_folders(command) if workspace.is_public else command)
-
-
-@shows_problem
-def on_wayward(context: AppContext, *, says: object, **setting: object) -> Iterator[str]:
-    """Start a training of two prompts: an ordinary one, and one that has to read as a sentence."""
-    text = says.strip() if isinstance(says, str) else ""
-    if not text:
-        raise ConfigError("what it says: empty. Write the sentence the prompt shall read as.")
-    values = SettingValues(**setting)
-    workspace, shared = context.setting(values)
-    rows = {"prompt_tuning": {}, "wayward": {"method": "prompt_tuning", "says": text}}
-    experiment = experiment_of(workspace, context.profile, shared, methods=rows)
-    name = context.desk.task(experiment.task).name
-    job = jobs.submit(
-        workspace, context.profile, experiment, kind="train", title=f"wayward on {name}"
-    )
-    told = render(
-        "hint",
-        text="Training two prompts: an ordinary one and 'wayward', which has to read as your "
-        "sentence. Watch them under Train; when they are finished, open 'wayward' here.",
-    )
-    yield told
-    for _ in job_panel.follow(context, "train", values.token, job):
-        yield told
 
 
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
@@ -238,20 +157,13 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
                 go = gr.Button("Read", variant="primary", elem_id="wb-read", min_width=100)
                 stop = gr.Button("Stop", elem_id="wb-read-stop", min_width=80)
         with gr.Column(scale=5, min_width=320):
-            outputs, vector, card = _build_results(context, setup)
+            panel = reading_panel.build(context, setup, steps, what)
     chosen = {"what": what, "beside": beside, "reading": reading}
     inputs = {**chosen, **fields, **setup.values}
-    lists = _wire_choices(context, setup, tab, inputs, [what, beside, reading, vector, card, facts])
-    reading.change(on_reading, reading, groups, **_QUIET)
-    _wire_reading(steps, setup, inputs, outputs, buttons=(go, stop), lists=lists)
-    vector.change(
-        partial(on_card, steps),
-        inputs_kwargs={"slot": vector, "what": what, **setup.values},
-        outputs=card,
-        trigger_mode="always_last",
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    followers = [what, beside, reading, panel.vector, panel.card, facts]
+    lists = _wire_choices(context, setup, tab, inputs, followers)
+    reading.change(on_reading, reading, groups, **AT_ONCE)
+    _wire_reading(steps, setup, inputs, panel.outputs, buttons=(go, stop), lists=lists)
     with gr.Accordion("The same in a terminal", open=False, elem_id="wb-inspect-command") as drawer:
         command = gr.HTML()
     gr.on(
@@ -260,9 +172,9 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         inputs_kwargs=inputs,
         outputs=command,
         trigger_mode="always_last",
-        **_QUIET,
+        **AT_ONCE,
     )
-    _build_wayward(context, setup)
+    wayward.build(context, setup)
 
 
 def _wire_choices(
@@ -278,7 +190,7 @@ def _wire_choices(
         "inputs_kwargs": {name: inputs[name] for name in names},
         "outputs": list(outputs),
         "trigger_mode": "always_last",
-        **_QUIET,
+        **AT_ONCE,
     }
     follow = partial(on_setting, context)
     by_visitor = gr.on([tab.select, inputs["what"].input], follow, **shared)
@@ -302,8 +214,7 @@ def _wire_reading(
     shared: dict[str, Any] = {
         "concurrency_id": "read",
         "concurrency_limit": 2,
-        "api_visibility": "private",
-        "show_progress": "hidden",
+        **QUIET,
     }
     asked = go.click(
         partial(on_read, steps),
@@ -317,13 +228,13 @@ def _wire_reading(
     gr.on(chosen, partial(on_choice, steps), trigger_mode="always_last", **shared)
     by_visitor.then(partial(on_choice, steps), **shared)
     by_page.then(partial(on_choice, steps, is_first=False), **shared)
-    gr.on([*chosen, inputs["what"].input, *setup.changes], None, cancels=[asked], **_QUIET)
+    gr.on([*chosen, inputs["what"].input, *setup.changes], None, cancels=[asked], **AT_ONCE)
     stop.click(
         lambda: render("hint", text="Stopped. What other readings found is kept."),
         None,
         outputs[0],
         cancels=[asked],
-        **_QUIET,
+        **AT_ONCE,
     )
 
 
@@ -339,85 +250,6 @@ def _build_readings() -> tuple[gr.Radio, dict[str, Any], list[gr.Group]]:
                     fields[f"{name}__{option.name}"] = option_component(name, option)
             groups.append(group)
     return reading, fields, groups
-
-
-def _build_results(context: AppContext, setup: Setup) -> tuple[list[Any], gr.Dropdown, gr.HTML]:
-    """Lay out what a reading found; return outputs of `on_read`, vector and card."""
-    head = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-reading-view")
-    picture = vector_map(elem_id="wb-map", visible=False)
-    vector = gr.Dropdown(
-        [],
-        label="Vector",
-        info="Or click one in the map or in a table.",
-        elem_id="wb-vector",
-        interactive=True,
-    )
-    card = gr.HTML(elem_id="wb-card", js_on_load=_ON_CARD)
-    body = gr.HTML(elem_id="wb-reading-details", js_on_load=_ON_CLICK)
-    made = gr.State(None)
-    export = gr.Button("Prepare files to download", elem_id="wb-reading-export")
-    files = gr.Files(visible=False, label="Tables, charts and data", elem_id="wb-reading-files")
-    for clicked in (picture, body):
-        clicked.select(_clicked_slot, None, vector, **_QUIET)
-    export.click(partial(on_export, context), [setup.values["token"], made], files, **_QUIET)
-    return [head, picture, body, vector, made, files], vector, card
-
-
-def _build_wayward(context: AppContext, setup: Setup) -> None:
-    """Lay out the form that shows how little nearest tokens need to mean."""
-    with gr.Accordion("Train a prompt that says what you like", open=False, elem_id="wb-wayward"):
-        gr.Markdown(
-            "A soft prompt can be trained to lie next to any sentence and still do its task "
-            "(Khashabi et al. 2022). Train one beside an ordinary prompt, then open both here."
-        )
-        says = gr.Textbox(
-            label="Train a prompt that says",
-            placeholder="The weather is lovely in the mountains today",
-            max_length=400,
-            elem_id="wb-says",
-        )
-        start = gr.Button("Train both prompts", elem_id="wb-wayward-train")
-        note = gr.HTML(elem_id="wb-wayward-note")
-    start.click(
-        partial(on_wayward, context),
-        inputs_kwargs={"says": says, **setup.values},
-        outputs=note,
-        concurrency_id="train",
-        concurrency_limit=4,
-        trigger_mode="once",
-        api_visibility="private",
-        show_progress="hidden",
-    )
-
-
-def _clicked_slot(event: gr.EventData) -> Any:
-    """Return the vector that was clicked, for the list of vectors."""
-    slot = getattr(event, "slot", None)
-    return slot if type(slot) is int and 0 <= slot < _MOST_SLOTS else gr.skip()
-
-
-def _shown(reading: Reading) -> list[Any]:
-    """Return the page's parts for a reading; see `_build_results` for the order."""
-    chart = map_of(reading)
-    slots = slots_of(reading)
-    vectors = [(f"vector {slot}", slot) for slot in slots]
-    return [
-        verdict_html(reading),
-        gr.HTML(value="" if chart is None else map_value(chart), visible=chart is not None),
-        details_html(reading),
-        gr.Dropdown(choices=vectors, value=None) if slots else gr.Dropdown(value=None),
-        reading,
-        gr.Files(value=None, visible=False),
-    ]
-
-
-def _busy(event: ProgressEvent) -> list[Any]:
-    return [progress_html(event), *([gr.skip()] * len(_EMPTIED))]
-
-
-def _nothing(head: str) -> list[Any]:
-    """Return the page's parts without a reading."""
-    return [head, *(made() for made in _EMPTIED)]
 
 
 def _facts(chosen: Learned) -> str:

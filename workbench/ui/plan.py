@@ -21,6 +21,7 @@ from workbench.presentation.display import NOTHING
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE
 
 _ANY = "any"  # a GPU of which only the memory is known
 _PLACES = [
@@ -123,7 +124,7 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
     )
 
 
-def build(context: AppContext, setup: Setup) -> None:
+def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     with gr.Row():
         base = gr.Dropdown(
@@ -163,7 +164,5 @@ def build(context: AppContext, setup: Setup) -> None:
         partial(on_plan, context),
         inputs_kwargs=inputs,
         outputs=view,
-        api_visibility="private",
-        show_progress="hidden",
-        queue=False,
+        **AT_ONCE,
     )

@@ -20,16 +20,8 @@ from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE
 from workbench.ui.app import launch_options, make_context
 from workbench.ui.context import SettingValues
-from workbench.ui.inspect import (
-    on_card,
-    on_choice,
-    on_command,
-    on_export,
-    on_read,
-    on_reading,
-    on_setting,
-    on_wayward,
-)
+from workbench.ui.inspect import on_choice, on_command, on_read, on_reading, on_setting
+from workbench.ui.reading_panel import on_card, on_export
 from workbench.ui.reading_view import (
     card_html,
     details_html,
@@ -40,6 +32,7 @@ from workbench.ui.reading_view import (
 )
 from workbench.ui.readings import reading_steps, things_to_open
 from workbench.ui.vector_map import SCRIPT_PATH, map_value, vector_map
+from workbench.ui.wayward import on_wayward
 
 MADE = Reading(
     name="nearest",
