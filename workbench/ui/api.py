@@ -178,7 +178,7 @@ class Endpoints:
         return self._submit(workspace, experiment, kind="train", title=title)
 
     def start_evaluation(self, experiment: dict[str, Any], visitor: str = "") -> str:
-        """Start a comparison and return the id of its job; see `job_status`.
+        """Evaluate rows, which makes a comparison; return the id of the job, see `job_status`.
 
         Args:
             experiment: As in an experiment file. Tasks and wordings are given by key, and

@@ -34,7 +34,7 @@ from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 from workbench.ui.wiring import AT_ONCE
 
-_EMPTY = "No evaluation yet. Choose rows above and press Evaluate; the table appears here."
+_EMPTY = "No comparison yet. Choose rows above and press Evaluate; the table appears here."
 
 
 def on_list(context: AppContext, token: object, chosen: str | None, job_id: str | None) -> Any:

@@ -27,7 +27,7 @@ from workbench.ui.context import (
 from workbench.ui.option_fields import fields_of, option_component, read_options, split_values
 from workbench.ui.reading_panel import CLEARED, busy_parts, empty_parts, reading_parts
 from workbench.ui.readings import (
-    MOST_BESIDE,
+    MOST_AGAINST,
     Asked,
     Steps,
     inspect_command,
@@ -45,14 +45,14 @@ _NEAREST = "nearest"
 
 @or_skip(6)
 def on_setting(
-    context: AppContext, *, what: object, beside: object, reading: object, **setting: object
+    context: AppContext, *, what: object, against: object, reading: object, **setting: object
 ) -> list[Any]:
     """Return what can be opened and read with the setting; see `build` for the order."""
     _, found = things_to_open(context, SettingValues(**setting))
     chosen = next((one for one in found if one.key == what), None)
     chosen = chosen or next(one for one in found if one.kind == "vectors")
     others = [one for one in found if one.kind == chosen.kind and one != chosen]
-    given = beside if isinstance(beside, list) else []
+    given = against if isinstance(against, list) else []
     kept = [one.key for one in others if one.key in given]
     is_kind = isinstance(reading, str) and reading in readers_of(chosen.kind)
     is_shown = chosen.kind == "vectors"
@@ -74,13 +74,13 @@ def on_reading(reading: object) -> list[Any]:
 
 @shows_problems(*CLEARED)
 def on_read(
-    steps: Steps, *, what: object, beside: object, reading: object, **values: object
+    steps: Steps, *, what: object, against: object, reading: object, **values: object
 ) -> Iterator[list[Any]]:
     """Yield how far the chosen reading is, then what it found; see `build` for the order."""
     setting, raw = split_values(values)
     options = _options(reading, raw)
     yield busy_parts(ProgressEvent("opening", 0, 0))
-    for step in steps(setting, Asked(what, beside, str(reading), options)):
+    for step in steps(setting, Asked(what, against, str(reading), options)):
         yield (reading_parts(step) if isinstance(step, Reading) else busy_parts(step))
 
 
@@ -89,7 +89,7 @@ def on_choice(
     steps: Steps,
     *,
     what: object,
-    beside: object,
+    against: object,
     reading: object,
     last: object,
     is_first: bool = True,
@@ -100,20 +100,20 @@ def on_choice(
     Args:
         steps: Makes the reading.
         what: Key of what is read.
-        beside: Keys of what is held against it.
+        against: Keys of what is held against it.
         reading: Name of the reading.
         last: What this was called with before; nothing is done for the same.
         is_first: Whether the first reading of a visit may be made.
         values: Of the first row, and the readings' options.
     """
     setting, _ = split_values(values)
-    now = [what, beside or [], reading, asdict(setting)]
+    now = [what, against or [], reading, asdict(setting)]
     if not what or now == last or not (last or is_first):
         yield [gr.skip()] * (len(CLEARED) + 1)  # Gradio empties the outputs of an empty stream
         return
     found = reader_class(str(reading))
     if found.cost == "instant":
-        for shown in on_read(steps, what=what, beside=beside, reading=reading, **values):
+        for shown in on_read(steps, what=what, against=against, reading=reading, **values):
             yield [*shown, now]
         return
     text = f"{found.title}: {found.summary}. Takes {found.cost}; press Read."
@@ -122,12 +122,12 @@ def on_choice(
 
 @shows_problem
 def on_command(
-    context: AppContext, *, what: object, beside: object, reading: object, **values: object
+    context: AppContext, *, what: object, against: object, reading: object, **values: object
 ) -> str:
     """Return the command that reads the same in a terminal."""
     setting, raw = split_values(values)
     workspace, found = things_to_open(context, setting)
-    chosen, others = opened(found, what, beside)
+    chosen, others = opened(found, what, against)
     options = _options(reading, raw)
     command = inspect_command(chosen, others, str(reading), options, workspace.root)
     return render("command", command=without_folders(command) if workspace.is_public else command)
@@ -140,11 +140,11 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         what = gr.Dropdown(
             [], label="What to open", elem_id="wb-open", interactive=True, min_width=260
         )
-        beside = gr.Dropdown(
+        against = gr.Dropdown(
             [],
-            label="Beside",
+            label="Against",
             multiselect=True,
-            max_choices=MOST_BESIDE,
+            max_choices=MOST_AGAINST,
             elem_id="wb-beside",
             interactive=True,
             min_width=260,
@@ -158,16 +158,16 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
                 stop = gr.Button("Stop", elem_id="wb-read-stop", min_width=80)
         with gr.Column(scale=5, min_width=320):
             panel = reading_panel.build(context, setup, steps, what)
-    chosen = {"what": what, "beside": beside, "reading": reading}
+    chosen = {"what": what, "against": against, "reading": reading}
     inputs = {**chosen, **fields, **setup.values}
-    followers = [what, beside, reading, panel.vector, panel.card, facts]
+    followers = [what, against, reading, panel.vector, panel.card, facts]
     lists = _wire_choices(context, setup, tab, inputs, followers)
     reading.change(on_reading, reading, groups, **AT_ONCE)
     _wire_reading(steps, setup, inputs, panel.outputs, buttons=(go, stop), lists=lists)
     with gr.Accordion("The same in a terminal", open=False, elem_id="wb-inspect-command") as drawer:
         command = gr.HTML()
     gr.on(
-        [drawer.expand, what.input, reading.input, beside.input],
+        [drawer.expand, what.input, reading.input, against.input],
         partial(on_command, context),
         inputs_kwargs=inputs,
         outputs=command,
@@ -185,7 +185,7 @@ def _wire_choices(
     outputs: Sequence[Any],
 ) -> tuple[Any, Any]:
     """Let the lists follow; return what happens when the visitor opens something, and otherwise."""
-    names = ("what", "beside", "reading", *setup.values)
+    names = ("what", "against", "reading", *setup.values)
     shared: dict[str, Any] = {
         "inputs_kwargs": {name: inputs[name] for name in names},
         "outputs": list(outputs),
@@ -224,7 +224,7 @@ def _wire_reading(
         **shared,
     )
     shared |= {"inputs_kwargs": {**inputs, "last": last}, "outputs": [*outputs, last]}
-    chosen = [inputs["reading"].input, inputs["beside"].input]
+    chosen = [inputs["reading"].input, inputs["against"].input]
     gr.on(chosen, partial(on_choice, steps), trigger_mode="always_last", **shared)
     by_visitor.then(partial(on_choice, steps), **shared)
     by_page.then(partial(on_choice, steps, is_first=False), **shared)

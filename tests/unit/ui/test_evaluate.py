@@ -175,7 +175,7 @@ def test_without_a_comparison_none_is_chosen(empty_page):
 def test_without_a_comparison_the_place_says_what_to_do(page):
     view, details, *_ = on_open(page.context, None, None)
 
-    assert Seen(view).text.startswith("No evaluation yet.")
+    assert Seen(view).text.startswith("No comparison yet.")
     assert details.visible is False
 
 
