@@ -17,7 +17,7 @@ from workbench.analysis.leaderboard import leaderboard
 from workbench.analysis.training_figure import training_plot
 from workbench.errors import ConfigError
 from workbench.runs.store import RunStore
-from workbench.ui.evaluate import results_html
+from workbench.ui.comparison_view import results_html
 from workbench.ui.rendering import render
 
 METHODS = "zero_shot,few_shot,prompt_tuning,lora"

@@ -17,7 +17,7 @@ def test_an_app_and_its_jobs_talk_to_nobody(public, local, author, made):
         if not handler["queue"]:
             author.run(handler, author.inputs(handler))
     ways = ["words:zero_shot", f"run:{made.run}", f"import:{made.adapter}"]
-    answer = author.call("compare", text="lovely", ways=ways, task=made.task)
+    answer = author.call("ask", text="lovely", ways=ways, task=made.task)
     report = author.call("export_comparison", job_id=made.job)
 
     assert answer.error is None

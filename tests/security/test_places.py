@@ -49,7 +49,7 @@ def test_an_adapter_that_does_not_fit_is_refused_without_saying_where_it_lies(
     kept = import_zip(anna, adapter_zip(config))
     name = kept.html.split("Imported as ")[1].split("<")[0]
 
-    answer = anna.call("compare", text="x", ways=[f"import:{name}"])
+    answer = anna.call("ask", text="x", ways=[f"import:{name}"])
 
     assert answer.error is not None
     assert "z_proj" in answer.error

@@ -18,6 +18,7 @@ from workbench.service.workspace import Workspace
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 Kind = Literal["train", "evaluate"]
 
@@ -155,22 +156,19 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
     view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
     panel = JobPanel(choice, view, gr.Timer(_TICK_SECONDS, active=False), stop, resume)
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "outputs": panel.outputs,
-    }
     inputs = [setup.values["token"], choice]
     look = partial(updates, context, kind)
     gr.on(
         [panel.timer.tick, choice.input, tab.select, setup.loaded],
         look,
         inputs,
-        queue=False,
-        **quiet,
+        panel.outputs,
+        **AT_ONCE,
     )
-    stop.click(partial(on_stop, context, kind), inputs, queue=False, **quiet)
-    resume.click(partial(on_resume, context, kind), inputs, concurrency_id="train", **quiet)
+    stop.click(partial(on_stop, context, kind), inputs, panel.outputs, **AT_ONCE)
+    resume.click(
+        partial(on_resume, context, kind), inputs, panel.outputs, concurrency_id="train", **QUIET
+    )
     return panel
 
 

@@ -21,6 +21,7 @@ from workbench.presentation.display import NOTHING
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE
 
 _ANY = "any"  # a GPU of which only the memory is known
 _PLACES = [
@@ -29,11 +30,11 @@ _PLACES = [
     ("another GPU", _ANY),
 ]
 _LABELS = {
-    "batch_size": "Batch",
+    "batch_size": "Batch size",
     "length": "Tokens of a row",
     "steps": "Steps",
     "rank": "Rank",
-    "num_virtual_tokens": "Learned vectors",
+    "num_virtual_tokens": "Virtual tokens",
     "demonstrations": "Demonstrations",
     "tasks": "Tasks",
     "versions": "Versions answering at once",
@@ -123,22 +124,22 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
     )
 
 
-def build(context: AppContext, setup: Setup) -> None:
+def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     with gr.Row():
         base = gr.Dropdown(
             list(KNOWN_SHAPES),
             value=next(iter(KNOWN_SHAPES)),
-            label="Model",
+            label="Base model",
             allow_custom_value=not context.profile.is_public,
             elem_id="wb-plan-model",
             min_width=210,
         )
-        place = gr.Dropdown(_PLACES, value="cpu", label="Where", elem_id="wb-plan-device")
+        place = gr.Dropdown(_PLACES, value="cpu", label="Device", elem_id="wb-plan-device")
         gib = gr.Number(16, label="Its memory in GB, for another GPU", min_width=150)
-        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Bits", min_width=110)
+        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Precision", min_width=110)
         targets = gr.Dropdown(
-            list(TARGETS), value="attention_qv", label="Layers of LoRA", min_width=150
+            list(TARGETS), value="attention_qv", label="Targets of LoRA", min_width=150
         )
     fields: dict[str, Any] = {}
     with gr.Row():
@@ -163,7 +164,5 @@ def build(context: AppContext, setup: Setup) -> None:
         partial(on_plan, context),
         inputs_kwargs=inputs,
         outputs=view,
-        api_visibility="private",
-        show_progress="hidden",
-        queue=False,
+        **AT_ONCE,
     )

@@ -16,13 +16,7 @@ from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
-from workbench.ui.context import (
-    PROBLEM,
-    AppContext,
-    SettingValues,
-    shows_problem,
-    shows_problems,
-)
+from workbench.ui.context import PROBLEM, AppContext, SettingValues, shows_problem, shows_problems
 from workbench.ui.option_fields import (
     OptionField,
     fields_of,
@@ -30,8 +24,10 @@ from workbench.ui.option_fields import (
     read_options,
     split_values,
 )
+from workbench.ui.raw_values import seed_of
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"steps": 60, "eval_every": 20},
@@ -77,7 +73,7 @@ def training_experiment(
     """
     if method not in trained_methods():
         raise ConfigError(f"method: {str(method)[:60]!r} trains nothing. Choose one from the list.")
-    seeds = [_seed(seed)]
+    seeds = [seed_of(seed)]
     workspace, shared = context.setting(setting)
     rows = {method: options_of(method, values)}
     experiment = experiment_of(workspace, context.profile, shared, methods=rows, seeds=seeds)
@@ -134,44 +130,25 @@ def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
-    default = _DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0]
-    wide: dict[str, Any] = {"scale": 3, "min_width": 260}
-    with gr.Row():
-        method = gr.Dropdown(
-            [(f"{name}: {method_class(name).summary}", name) for name in methods],
-            value=default,
-            label="Method",
-            elem_id="wb-method",
-            **wide,
-        )
-        preset = gr.Radio(
-            list(PRESETS),
-            value="standard",
-            label="Preset",
-            elem_id="wb-preset",
-            **wide,
-        )
-        seed = gr.Number(0, label="Seed", precision=0, min_width=90)
-    fields, groups = _build_options(methods, default)
+    method, preset, seed = _build_choices(methods)
+    fields, groups = _build_options(methods, method.value)
     estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
-    start, trouble = gr.Button("Train", variant="primary", elem_id="wb-train"), gr.HTML()
+    start = gr.Button("Train", variant="primary", elem_id="wb-train")
+    trouble = gr.HTML()
     panel = job_panel.build(context, setup, "train", tab)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = {"method": method, "seed": seed, **fields, **setup.values}
     method.change(
         lambda chosen: [gr.Group(visible=name == chosen) for name in methods],
         method,
         groups,
-        queue=False,
-        **quiet,
+        **AT_ONCE,
     )
     gr.on(
         [preset.input, method.input],
         partial(on_preset, context),
         [preset, method],
         list(fields.values()),
-        queue=False,
-        **quiet,
+        **AT_ONCE,
     )
     gr.on(
         [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
@@ -180,7 +157,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         outputs=estimate,
         trigger_mode="always_last",
         concurrency_limit=2,
-        **quiet,
+        **QUIET,
     )
     start.click(
         partial(on_train, context),
@@ -189,8 +166,31 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         concurrency_id="train",
         concurrency_limit=4,
         trigger_mode="once",
-        **quiet,
+        **QUIET,
     )
+
+
+def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
+    """Lay out what is trained; return method, preset and seed."""
+    with gr.Row():
+        method = gr.Dropdown(
+            [(f"{name}: {method_class(name).summary}", name) for name in methods],
+            value=_DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0],
+            label="Method",
+            elem_id="wb-method",
+            scale=3,
+            min_width=260,
+        )
+        preset = gr.Radio(
+            list(PRESETS),
+            value="standard",
+            label="Preset",
+            elem_id="wb-preset",
+            scale=3,
+            min_width=260,
+        )
+        seed = gr.Number(0, label="Seed", precision=0, min_width=90)
+    return method, preset, seed
 
 
 def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any], list[gr.Group]]:
@@ -213,16 +213,3 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
         groups.append(group)
     order = [f"{name}__{option.name}" for name in methods for option in option_fields(name)]
     return {key: fields[key] for key in order}, groups
-
-
-def _seed(value: object) -> int:
-    """Return a seed.
-
-    Raises:
-        ConfigError: no whole number from 0 up.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    number: Any = value if is_number else -1
-    if not 0 <= number < 2**31 or number != int(number):  # NaN is inside of no bounds
-        raise ConfigError(f"seed: {str(value)[:40]}; a number from 0 up is needed.")
-    return int(number)
