@@ -104,7 +104,7 @@ class RunProgress:
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
         """Print a finished run's figure on a line of its own."""
         if request.is_trial:
-            name, accuracy = "dev accuracy", run.record.cost.get("dev_accuracy")
+            name, accuracy = "dev accuracy", run.record.cost.dev_accuracy
         else:
             metric = headline_metric_of(run)
             name, accuracy = metric_of(metric).title, run.record.metrics[metric].value

@@ -20,9 +20,10 @@ from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
+from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunRecord, RunStore, StoredRun
+from workbench.runs.store import RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
 
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
@@ -131,7 +132,7 @@ def execute_baseline(
     if predictions is None:
         return None
     with store.working_on(spec):
-        _finish(session, store, _start(session, spec, name), predictions, {})
+        _finish(session, store, _start(session, spec, name), predictions, RunCost())
     return _stored(store, spec)
 
 
@@ -171,18 +172,18 @@ def _trained(
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
     took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
-    cost: dict[str, float | int | None] = {
-        "trained_parameters": took.trained_parameters,
-        "stored_bytes": _folder_bytes(stored) or took.stored_bytes,
-        "train_seconds": took.train_seconds,
-        "best_step": took.best_step,
-        "learning_rate": took.learning_rate,
-        "dev_evaluations": took.dev_evaluations,
-        "dev_accuracy": took.dev_accuracy,
-        "dev_loss": took.dev_loss,
-        "peak_memory_bytes": memory.num_bytes or None,
-        "labelled_examples": method.labelled_examples(context.task),
-    }
+    cost = RunCost(
+        trained_parameters=took.trained_parameters,
+        stored_bytes=_folder_bytes(stored) or took.stored_bytes,
+        train_seconds=took.train_seconds,
+        best_step=took.best_step,
+        learning_rate=took.learning_rate,
+        dev_evaluations=took.dev_evaluations,
+        dev_accuracy=took.dev_accuracy,
+        dev_loss=took.dev_loss,
+        peak_memory_bytes=memory.num_bytes or None,
+        labelled_examples=method.labelled_examples(context.task),
+    )
     return record.model_copy(update={"cost": cost}), fitted
 
 
@@ -204,13 +205,14 @@ def _predicted(
             should_stop=context.should_stop,
         )
         seconds = perf_counter() - began
-    peak = max(memory.num_bytes or 0, record.cost["peak_memory_bytes"] or 0)
-    cost = record.cost | {
+    peak = max(memory.num_bytes or 0, record.cost.peak_memory_bytes or 0)
+    measured = {
         "peak_memory_bytes": peak or None,
         "prompt_tokens_mean": float(np.mean([p.prompt_tokens for p in predictions])),
         "generated_tokens_mean": float(np.mean([p.generated_tokens for p in predictions])),
         "milliseconds_per_item": 1000.0 * seconds / len(predictions),
     }
+    cost = record.cost.model_copy(update=measured)
     return _finish(session, store, record, predictions, cost)
 
 
@@ -223,6 +225,7 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         started=_now(),
         dropped=dict(session.task.dropped.counts),
         environment=environment(),
+        provenance=provenance(),
     )
 
 
@@ -231,7 +234,7 @@ def _finish(
     store: RunStore,
     record: RunRecord,
     predictions: Sequence[Prediction],
-    cost: dict[str, float | int | None],
+    cost: RunCost,
 ) -> RunRecord:
     store.write_predictions(record.run_id, with_scores(session.task, predictions))
     finished = record.model_copy(

@@ -202,7 +202,7 @@ class _Runner:
             self._watcher.ended(request, failed, found=False)
             return Trial(rate, False, failed.record.run_id, None, None, 0, 0, 0.0)
         cost = run.record.cost
-        used = cost.get("learning_rate") if rate is None else rate
+        used = cost.learning_rate if rate is None else rate
         accuracy, loss = _dev_score(run)
         if used is None or loss is None:
             raise ConfigError(
@@ -211,14 +211,14 @@ class _Runner:
                 "if it is old, or set learning_rate."
             )
         return Trial(
-            learning_rate=float(used),
+            learning_rate=used,
             is_default=rate is None,
             run_id=run.record.run_id,
             accuracy=accuracy,
             loss=loss,
             num_items=len(session.task.dev),
-            dev_evaluations=int(cost.get("dev_evaluations") or 0),
-            train_seconds=float(cost.get("train_seconds") or 0.0),
+            dev_evaluations=cost.dev_evaluations or 0,
+            train_seconds=cost.train_seconds or 0.0,
         )
 
     def _executed(self, session: Session, request: RunRequest) -> StoredRun:
@@ -251,10 +251,10 @@ def _dev_score(run: StoredRun) -> tuple[float | None, float | None]:
     Records from before they held the score leave it to the history of the training.
     """
     cost = run.record.cost
-    if cost.get("dev_loss") is not None:
-        return cost.get("dev_accuracy"), cost.get("dev_loss")
+    if cost.dev_loss is not None:
+        return cost.dev_accuracy, cost.dev_loss
     for entry in run.history():
-        if "dev_loss" in entry and entry["step"] == cost.get("best_step"):
+        if "dev_loss" in entry and entry["step"] == cost.best_step:
             return entry.get("dev_accuracy"), entry["dev_loss"]
     return None, None
 

@@ -25,7 +25,8 @@ from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.runs.session import Session, base_task_template, open_task, open_template
+from workbench.runs.session import Session, open_task, open_template, run_setting
+from workbench.runs.spec import RunSetting
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
@@ -86,11 +87,11 @@ class ModelDesk:
             self.call(lambda: self.session(experiment))
         return self._infos[choice]
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
+    def setting(self, experiment: Experiment) -> RunSetting:
         """Return base, task and template as they stand in the specs of an experiment's runs."""
         info, task = self.info(experiment), self.task(experiment.task)
         template = open_template(experiment.template, task)
-        return base_task_template(info, task, template, experiment.chat)
+        return run_setting(info, task, template, experiment.chat)
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Run work on the model's thread and return what it returns."""
@@ -103,7 +104,7 @@ class ModelDesk:
         """Yield what `work` yields on the model's thread.
 
         Args:
-            work: Is given a function that says whether the reader has left.
+            work: Is given `should_stop`, which returns True once the reader has left.
         """
         if self._direct is not None:
             with self._direct:
@@ -111,7 +112,7 @@ class ModelDesk:
             return
         items: _Items[Item] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
-        self._thread.submit(_produce, work, items, left)
+        self._thread.submit(_produce, work, items, left.is_set)
         try:
             while True:
                 item, failure = items.get()
@@ -237,21 +238,23 @@ _Items = queue.Queue[tuple[Item | None, BaseException | None]]
 
 
 def _produce(
-    work: Callable[[Callable[[], bool]], Iterator[Item]], items: _Items[Item], left: threading.Event
+    work: Callable[[Callable[[], bool]], Iterator[Item]],
+    items: _Items[Item],
+    should_stop: Callable[[], bool],
 ) -> None:
-    """Hand over what `work` yields, then its end, until the reader has left."""
+    """Hand over what `work` yields, then its end, until it should stop."""
 
     def hand_over(item: Item | None, failure: BaseException | None) -> None:
-        while not left.is_set():
+        while not should_stop():
             with suppress(queue.Full):
                 items.put((item, failure), timeout=0.2)
                 return
 
     failure: BaseException | None = None
     try:
-        for item in work(left.is_set):
+        for item in work(should_stop):
             hand_over(item, None)
-            if left.is_set():  # whether or not the work asks for itself
+            if should_stop():  # whether or not the work asks for itself
                 break
     except BaseException as error:  # raised again where the stream is read
         failure = error

@@ -99,7 +99,7 @@ def test_a_run_of_an_imported_adapter_is_stored_and_restored(
 
     found = predict(tiny_engine, fitted, session.task.test)
     assert run.record.status == "finished"
-    assert run.record.cost["labelled_examples"] == 0
+    assert run.record.cost.labelled_examples == 0
     assert [p.answer for p in found] == [p["answer"] for p in run.predictions()]
 
 

@@ -116,9 +116,7 @@ def test_a_base_is_known_without_loading_it_again(desk, experiment):
 def test_the_setting_is_what_stands_in_the_specs_of_runs(desk, experiment):
     spec = desk.call(lambda: desk.session(experiment).spec("zero_shot", {}, 0))
 
-    assert desk.setting(experiment) == {
-        "base": spec.base, "task": spec.task, "template": spec.template,
-    }  # fmt: skip
+    assert desk.setting(experiment) == spec.setting
 
 
 def test_a_task_is_read_once(desk, experiment):
