@@ -66,7 +66,7 @@ def _ways(session: Session, experiment: Experiment, store: RunStore, console: Co
         if row in searches and experiment.search_of(row) is not None:
             options |= searches[row].best.options
         method, seed = make_method(name, options), experiment.seeds_of(row)[0]
-        run = find_run(session, store, name, method, seed)
+        run = find_run(session, store, method, seed)
         if run is not None or not needs_run(type(method)):
             ways.append(Way(row, name, options, seed, run))
         else:

@@ -79,7 +79,7 @@ class RunProgress:
         if request.place:
             self._name += f" at {request.place}"
         if request.is_trial:
-            rate = request.options.get("learning_rate")
+            rate = getattr(request.method, "learning_rate", None)
             self._name += " trying learning rate " + (f"{rate:g}" if rate else "of the method")
         self._figures = {}
         self._bar.reset(

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -35,8 +35,7 @@ class RunRequest:
 
     Attributes:
         row: Name of the row.
-        method: Name of the method.
-        options: As given; defaults are filled in.
+        method: With all its options.
         seed: The run's one seed.
         search: How the row looks for its learning rate first; None where the options say it.
         is_trial: Only train, keep the dev score, and leave the test split alone.
@@ -44,8 +43,7 @@ class RunRequest:
     """
 
     row: str
-    method: str
-    options: dict[str, object]
+    method: Method
     seed: int
     search: RateSearch | None = None
     is_trial: bool = False
@@ -67,12 +65,11 @@ def execute(
     the spec, because it changes no number of the run.
 
     Raises:
-        ConfigError: the request's method or options are wrong.
         Interrupted: asked to stop; what is done so far is kept.
         StoreError: the folder cannot be written.
     """
-    method = make_method(request.method, request.options)
-    spec = session.spec(request.method, resolved_options(method), request.seed)
+    method = request.method
+    spec = session.spec_of(method, request.seed)
     found = store.find(spec.run_id)
     if found is not None and found.record.status in _DONE[request.is_trial]:
         return found
@@ -138,15 +135,12 @@ def execute_baseline(
 
 def run_id_of(session: Session, request: RunRequest) -> str:
     """Return the name of the folder a request's run has or will have."""
-    method = make_method(request.method, request.options)
-    return session.spec(request.method, resolved_options(method), request.seed).run_id
+    return session.spec_of(request.method, request.seed).run_id
 
 
-def find_run(
-    session: Session, store: RunStore, name: str, method: Method, seed: int
-) -> StoredRun | None:
+def find_run(session: Session, store: RunStore, method: Method, seed: int) -> StoredRun | None:
     """Return the finished run of a method with these options, or None."""
-    found = store.find(session.spec(name, resolved_options(method), seed).run_id)
+    found = store.find(session.spec_of(method, seed).run_id)
     return found if found is not None and found.record.status == "finished" else None
 
 
@@ -155,11 +149,6 @@ def restore(session: Session, run: StoredRun) -> FittedMethod:
     method = make_method(run.spec.method, run.spec.options)
     context = session.context(run.spec.seed, run.folder, adapter_name=run.spec.digest)
     return method.restore(context, run.adapter_folder)
-
-
-def resolved_options(method: Method) -> dict[str, object]:
-    """Return all options of a method, defaults included."""
-    return {field.name: getattr(method, field.name) for field in fields(method)}
 
 
 def _trained(

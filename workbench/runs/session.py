@@ -11,8 +11,9 @@ from transformers.utils import logging as transformers_logging
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, unknown_name
-from workbench.fitting.base import FitContext
+from workbench.fitting.base import FitContext, Method
 from workbench.memory import keep_freed_memory, return_freed_memory
+from workbench.methods.catalog import method_name, resolved_options
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
 from workbench.runs.experiment import Experiment, TaskChoice
@@ -50,7 +51,10 @@ class Session:
         return run_setting(self.engine.info, encoder.task, encoder.template, encoder.chat)
 
     def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
-        """Return the resolved spec of one run; `options` must be complete."""
+        """Return the resolved spec of one run; `options` must be complete.
+
+        What is no method, such as a baseline, has a name too; of a method see `spec_of`.
+        """
         shared = self.setting
         return RunSpec(
             base=shared.base,
@@ -60,6 +64,10 @@ class Session:
             options=options,
             seed=seed,
         )
+
+    def spec_of(self, method: Method, seed: int) -> RunSpec:
+        """Return the resolved spec of a method's run."""
+        return self.spec(method_name(method), resolved_options(method), seed)
 
     def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
         """Return what a method needs to fit or to be restored."""

@@ -269,15 +269,15 @@ def test_after_an_exception_the_desk_goes_on(either):
     assert either.call(lambda: 7) == 7
 
 
-def test_work_is_told_that_its_reader_has_left(desk):
+def test_work_is_told_that_its_reader_should_stop(desk):
     is_told = threading.Event()
 
-    def work(has_left: Callable[[], bool]) -> Iterator[int]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[int]:
         yield 1
         deadline = time.monotonic() + SECONDS
-        while not has_left() and time.monotonic() < deadline:
+        while not should_stop() and time.monotonic() < deadline:
             time.sleep(0.01)
-        if has_left():
+        if should_stop():
             is_told.set()
 
     items = desk.stream(work)
