@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from specs import spec_of
 from workbench.runs.experiment import Experiment
-from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore
 from workbench.service.profile import Caps, Profile
 from workbench.service.uploads import ColumnChoice, keep_upload
@@ -56,15 +56,7 @@ def tiny_experiment(
 
 def store_run(root: Path, *, seed: int = 0, status: str = "finished", **spec: Any) -> str:
     """Write a run without executing anything; return its id."""
-    content: dict[str, Any] = {
-        "base": {"name": "tiny", "identity": "x"},
-        "task": {"name": "toy", "digest": "d"},
-        "template": {"name": "plain", "version": 1},
-        "method": "zero_shot",
-        "options": {"calibrate": False},
-        "seed": seed,
-    }
-    asked, store = RunSpec(**(content | spec)), RunStore(root)
+    asked, store = spec_of(seed=seed, **spec), RunStore(root)
     with store.working_on(asked):
         store.write_record(
             RunRecord(

@@ -91,7 +91,7 @@ def test_dev_decides_by_the_loss_per_token(out):
     assert len(evaluations) == 2
     assert not any("dev_accuracy" in entry for entry in evaluations)
     best = min(evaluations, key=lambda entry: entry["dev_loss"])
-    assert tuned.record.cost["best_step"] == best["step"]
+    assert tuned.record.cost.best_step == best["step"]
     assert 0 < best["dev_loss"] < 12  # nats per token over 257 tokens, not of a whole reply
 
 

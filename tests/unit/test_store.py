@@ -1,26 +1,75 @@
 """The run store: atomic, readable, honest about what it cannot read."""
 
+import hashlib
 import json
 
 import pytest
+from pydantic import ValidationError
 
+from specs import BASE, TASK, TEMPLATE, spec_of
 from workbench.errors import StoreError
 from workbench.fitting.prediction import Prediction
 from workbench.runs.experiment import read_experiment
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunRecord, RunStore
+from workbench.runs.store import RunCost, RunRecord, RunStore
 
 
-def spec(**changes: object) -> RunSpec:
-    content = {
-        "base": {"name": "tiny", "identity": "x"},
-        "task": {"name": "toy", "digest": "d"},
-        "template": {"name": "plain", "version": 1},
-        "method": "zero_shot",
-        "options": {"calibrate": False},
-        "seed": 0,
+def test_a_digest_is_the_hash_of_the_plain_json():
+    """Runs are found by it, so types in the code must not change it."""
+    plain = {
+        "schema_version": 2,
+        "base": BASE,
+        "task": TASK,
+        "template": TEMPLATE | {"chat": True},
+        "method": "lora",
+        "options": {"rank": 8, "learning_rate": 1e-30, "targets": "ü\u2028中", "steps": None},
+        "seed": 3,
     }
-    return RunSpec(**(content | changes))
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+
+    found = RunSpec(**plain)
+
+    assert found.model_dump(mode="json") == plain
+    assert found.digest == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert found.run_id == f"toy_task_lora_s3_{found.digest}"
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "message"),
+    [
+        ("task", TASK | {"num_train": "20"}, "task.num_train\n  Input should be a valid integer"),
+        ("template", TEMPLATE | {"chat": 0}, "template.chat\n  Input should be a valid boolean"),
+        ("base", BASE | {"dtype": "x"}, "base.dtype\n  Extra inputs are not permitted"),
+        ("task", {"name": "toy_task"}, "task.digest\n  Field required"),
+    ],
+)
+def test_a_part_of_a_spec_is_never_turned_into_another(tmp_path, part, content, message):
+    store, asked = RunStore(tmp_path), spec_of()
+    with store.working_on(asked) as folder:
+        store.write_record(record(asked.run_id))
+    stored = asked.model_dump(mode="json") | {part: content}
+    (folder / "spec.json").write_text(json.dumps(stored))
+
+    with pytest.raises(StoreError) as caught:
+        store.find(asked.run_id)
+
+    assert message in str(caught.value)
+    assert f"run {folder}: spec.json or record.json cannot be read" in str(caught.value)
+
+
+def test_a_record_holds_the_costs_it_was_given_and_no_others(tmp_path):
+    store, asked = RunStore(tmp_path), spec_of()
+    cost = {"trained_parameters": 4, "dev_loss": None, "watt_hours": 1.5}
+    with store.working_on(asked) as folder:
+        store.write_record(record(asked.run_id).model_copy(update={"cost": RunCost(**cost)}))
+
+    found = store.find(asked.run_id).record.cost
+
+    assert json.loads((folder / "record.json").read_text())["cost"] == cost
+    assert found.figures == cost
+    assert (found.trained_parameters, found.train_seconds) == (4, None)
+    with pytest.raises(ValidationError, match="watt_hours"):
+        RunCost(watt_hours="many")
 
 
 def record(run_id: str) -> RunRecord:
@@ -30,19 +79,19 @@ def record(run_id: str) -> RunRecord:
 
 
 def test_the_same_spec_has_the_same_run_and_any_change_another():
-    assert spec().run_id == spec().run_id
+    assert spec_of().run_id == spec_of().run_id
     others = [
-        spec(seed=1),
-        spec(options={"calibrate": True}),
-        spec(base={"name": "tiny", "identity": "y"}),
-        spec(task={"name": "toy", "digest": "e"}),
-        spec(template={"name": "plain", "version": 2}),
+        spec_of(seed=1),
+        spec_of(options={"calibrate": True}),
+        spec_of(base={"identity": "y"}),
+        spec_of(task={"digest": "e"}),
+        spec_of(template={"version": 2}),
     ]
-    assert len({other.digest for other in others} | {spec().digest}) == 6
+    assert len({other.digest for other in others} | {spec_of().digest}) == 6
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path):
-    store, asked = RunStore(tmp_path), spec()
+    store, asked = RunStore(tmp_path), spec_of()
     predictions = [
         Prediction("a", "good", "good", text="line\u2028break \u0085 and\nnew"),
         Prediction("b", "bad", None, reason="no answer in the output"),
@@ -67,7 +116,7 @@ def test_an_unknown_run_is_none_and_a_path_is_not_followed(tmp_path):
 
 
 def test_two_processes_on_one_run_are_refused(tmp_path):
-    store, asked = RunStore(tmp_path), spec()
+    store, asked = RunStore(tmp_path), spec_of()
 
     with (
         store.working_on(asked),
@@ -78,7 +127,7 @@ def test_two_processes_on_one_run_are_refused(tmp_path):
 
 
 def test_an_unreadable_record_says_what_to_do(tmp_path):
-    store, asked = RunStore(tmp_path), spec()
+    store, asked = RunStore(tmp_path), spec_of()
     with store.working_on(asked):
         store.write_record(record(asked.run_id))
     (tmp_path / asked.run_id / "record.json").write_text('{"run_id": 3')
@@ -90,7 +139,7 @@ def test_an_unreadable_record_says_what_to_do(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(StoreError) as caught, RunStore(tmp_path / "file").working_on(spec()):
+    with pytest.raises(StoreError) as caught, RunStore(tmp_path / "file").working_on(spec_of()):
         pass
 
     assert "cannot be written" in str(caught.value)
@@ -98,7 +147,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
 
 
 def test_deleting_removes_the_folder_and_an_unknown_id_is_refused(tmp_path):
-    store, asked = RunStore(tmp_path), spec()
+    store, asked = RunStore(tmp_path), spec_of()
     with store.working_on(asked):
         store.write_record(record(asked.run_id))
 
@@ -133,7 +182,7 @@ def test_one_method_can_have_several_rows():
 
 
 def test_records_hold_no_nan_as_json_would_not(tmp_path):
-    store, asked = RunStore(tmp_path), spec()
+    store, asked = RunStore(tmp_path), spec_of()
     with store.working_on(asked) as folder:
         store.write_record(record(asked.run_id))
 

@@ -54,19 +54,13 @@ class Answer:
 
 
 def is_classification(run: StoredRun) -> bool:
-    """Return whether a run's task has labels; older specs say it by their metrics only."""
-    kind = run.spec.task.get("kind")
-    return "exact_match" not in run.record.metrics if kind is None else kind == "classification"
+    """Return whether a run's task has labels."""
+    return run.spec.task.kind == "classification"
 
 
 def headline_metric_of(run: StoredRun) -> str:
     """Return the name of the metric that a run's task ranks runs by."""
-    return headline_metric(run.spec.task.get("kind"))
-
-
-def headline_metric(kind: object) -> str:
-    """Return the metric that ranks runs of a kind of task; older specs do not say the kind."""
-    return next((metric for name, metric in HEADLINE_METRICS.items() if name == kind), "accuracy")
+    return HEADLINE_METRICS[run.spec.task.kind]
 
 
 def read_answers(run: StoredRun) -> tuple[Answer, ...]:

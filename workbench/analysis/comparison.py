@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from workbench import metrics
 from workbench.analysis.answers import (
@@ -26,7 +25,6 @@ from workbench.analysis.compatibility import (
     require_same_items,
 )
 from workbench.analysis.results import (
-    COST_KEYS,
     MAJORITY_CLASS,
     NEAREST_COPY,
     ComparedRun,
@@ -39,7 +37,6 @@ from workbench.analysis.results import (
 )
 from workbench.errors import ConfigError, unknown_name
 from workbench.presentation.display import one_line
-from workbench.runs.store import StoredRun
 
 __all__ = [
     "ComparedRun",
@@ -83,14 +80,17 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
             answers=tuple(sorted(given, key=lambda a: order[a.sample_id])),
             history=read_history(run),
             environment=run.record.environment,
+            provenance=run.record.provenance,
         )
         for run, given in zip(stored, answers, strict=True)
     )
     rows = _with_differences(tuple(map(_row, runs)), details, reference)
     comparison = Comparison(
-        base=_base_of(stored),
-        task=_task_of(stored[0], num_items=len(order)),
-        template=dict(stored[0].spec.template),
+        base=stored[0].spec.base,
+        source="; ".join(dict.fromkeys(run.record.source for run in stored)),
+        task=stored[0].spec.task.model_copy(update={"num_test": len(order)}),
+        dropped=dict(stored[0].record.dropped),
+        template=stored[0].spec.template,
         reference=reference,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         has_labels=is_classification(stored[0]),
@@ -157,11 +157,12 @@ def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
 
 def _row(compared: ComparedRun) -> ComparisonRow:
     spec, record = compared.run.spec, compared.run.record
-    cost = {key: record.cost.get(key) for key in COST_KEYS}
+    cost = record.cost
     if compared.search is not None:
         is_tried = record.run_id in {trial.run_id for trial in compared.search.trials}
-        own = 0 if is_tried else cost["dev_evaluations"] or 0
-        cost["dev_evaluations"] = compared.search.dev_evaluations + own
+        own = 0 if is_tried else cost.dev_evaluations or 0
+        evaluations = compared.search.dev_evaluations + own
+        cost = cost.model_copy(update={"dev_evaluations": evaluations})
     return ComparisonRow(
         row=compared.row,
         method=spec.method,
@@ -173,20 +174,6 @@ def _row(compared: ComparedRun) -> ComparisonRow:
         options=dict(spec.options),
         search=compared.search,
     )
-
-
-def _base_of(runs: Sequence[StoredRun]) -> dict[str, str | None]:
-    spec = runs[0].spec.base
-    known = {key: spec.get(key) for key in ("identity", "precision", "compute_dtype", "device")}
-    sources = dict.fromkeys(run.record.source for run in runs)
-    return {"name": spec.get("name"), "source": "; ".join(sources), **known}
-
-
-def _task_of(run: StoredRun, *, num_items: int) -> dict[str, Any]:
-    spec = run.spec.task
-    keys = ("name", "digest", "kind", "num_train", "num_dev")
-    known = {key: spec.get(key) for key in keys}
-    return {**known, "num_test": num_items, "dropped": dict(run.record.dropped)}
 
 
 def _with_differences(
@@ -280,7 +267,7 @@ def _warnings(comparison: Comparison) -> list[str]:
         which = ", every seed" if 1 < num_runs[name] == len(seeds) else which
         found.append(f"{one_line(name)}{which}: {sentence}")
     found += caution_of_tuning(
-        {row.row: row.cost["dev_evaluations"] for row in reversed(comparison.rows)}
+        {row.row: row.cost.dev_evaluations for row in reversed(comparison.rows)}
     )
     return found + caution_of_environments(
         [

@@ -25,8 +25,9 @@ def require_one_base(runs: Sequence[StoredRun]) -> None:
     """Raise `StoreError` if a run differs from the first in base, task or template."""
     first, *others = runs
     for other in others:
-        for part in ("base", "task", "template"):
-            differing = _differing(getattr(first.spec, part), getattr(other.spec, part))
+        ours, theirs = (run.spec.setting.model_dump() for run in (first, other))
+        for part in ours:
+            differing = _differing(ours[part], theirs[part])
             if differing:
                 raise StoreError(
                     f"compare: runs {first.record.run_id} and {other.record.run_id} differ in "

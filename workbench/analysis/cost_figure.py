@@ -111,7 +111,7 @@ def _points(comparison: Comparison, cost: str, quality: str) -> list[_Point]:
     """Return the runs that have both figures."""
     found = []
     for row in comparison.rows:
-        price, estimate = row.cost[cost], row.metrics.get(quality)
+        price, estimate = row.costs[cost], row.metrics.get(quality)
         if price is not None and estimate is not None and estimate.value is not None:
             found.append(_Point(row, float(price), estimate.value, estimate))
     return found

@@ -67,7 +67,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def _best_sentence(best: RankedRow, comparison: Comparison) -> str:
-    name, num_items = one_line(best.name), comparison.task["num_test"]
+    name, num_items = one_line(best.name), comparison.task.num_test
     metric = metric_of(comparison.headline_metric).title
     items = f"{'over' if comparison.writes_texts else 'of'} {num_items} test items"
     if len(best.runs) > 1:

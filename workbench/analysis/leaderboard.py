@@ -107,7 +107,7 @@ def _mean_quality(runs: Sequence[ComparisonRow], comparison: Comparison) -> Esti
     if len(known) < 2:
         return known[0] if known else NOTHING_SCORED
     num_unscored = round(float(np.mean([estimate.num_unscored for estimate in known])))
-    num_items = comparison.task["num_test"]
+    num_items = comparison.task.num_test
     if comparison.writes_texts:
         details = [comparison.details[comparison.rows.index(run)] for run, _ in found]
         scores = [[answer.credit for answer in detail.answers] for detail in details]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench.analysis.results import Comparison
-from workbench.presentation.display import one_line
+from workbench.presentation.display import number, one_line
+from workbench.runs.spec import TaskIdentity
 
 _ONE_RUN = (
     "The interval of one run covers the choice of test items only. How much training and the draw "
@@ -72,13 +73,13 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
     """Return base, task, dropped rows, template and packages; values are single safe lines."""
     base, task = comparison.base, comparison.task
     facts = [
-        Fact("base", f"{base['name']}, {base['precision']}, products in {base['compute_dtype']}"),
-        Fact("device", str(base["device"])),
-        Fact("weights from", str(base["source"])),
-        Fact("identity of the weights", str(base["identity"])),
-        Fact("task", f"{task['name']}, digest {task['digest']}"),
-        Fact("rows dropped", counts_text(task["dropped"])),
-        Fact("template", pairs_text(comparison.template)),
+        Fact("base", f"{base.name}, {base.precision}, products in {base.compute_dtype}"),
+        Fact("device", base.device),
+        Fact("weights from", comparison.source),
+        Fact("identity of the weights", base.identity),
+        Fact("task", f"{task.name}, digest {task.digest}"),
+        Fact("rows dropped", counts_text(comparison.dropped)),
+        Fact("template", pairs_text(comparison.template.model_dump())),
         Fact("reference row", comparison.reference),
         Fact("report made", comparison.created),
     ]
@@ -86,6 +87,8 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
         pairs_text(detail.environment) for detail in comparison.details if detail.environment
     )
     facts += [Fact("environment", environment) for environment in environments]
+    made_by = dict.fromkeys(d.provenance.text for d in comparison.details if d.provenance)
+    facts += [Fact("workbench", text) for text in made_by]
     return [Fact(fact.name, one_line(fact.value)) for fact in facts]
 
 
@@ -109,6 +112,14 @@ def options_text(options: Mapping[str, object]) -> str:
 def pairs_text(content: Mapping[str, object]) -> str:
     """Return "name plain, version 1"."""
     return ", ".join(f"{key} {value}" for key, value in content.items())
+
+
+def sizes_text(task: TaskIdentity) -> str:
+    """Return "20 train / 10 dev / 40 test"."""
+    return (
+        f"{number(task.num_train)} train / {number(task.num_dev)} dev / "
+        f"{number(task.num_test)} test"
+    )
 
 
 def counts_text(dropped: Mapping[str, int]) -> str:

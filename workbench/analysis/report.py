@@ -65,9 +65,9 @@ def write_report(
 def report_as_dict(comparison: Comparison) -> dict[str, Any]:
     """Return the content of `report.json`; figures are fractions, None where there is none."""
     return {
-        "base": comparison.base,
-        "task": comparison.task,
-        "template": comparison.template,
+        "base": _base_as_dict(comparison),
+        "task": {**comparison.task.model_dump(), "dropped": comparison.dropped},
+        "template": comparison.template.model_dump(),
         "reference": comparison.reference,
         "created": comparison.created,
         "rows": [_row_as_dict(row) for row in comparison.rows],
@@ -83,6 +83,11 @@ def report_csv(comparison: Comparison) -> str:
     return csv_text(columns, ([line.get(column) for column in columns] for line in lines))
 
 
+def _base_as_dict(comparison: Comparison) -> dict[str, str]:
+    name, source = comparison.base.name, comparison.source
+    return {"name": name, "source": source, **comparison.base.model_dump(exclude={"name"})}
+
+
 def _row_as_dict(row: ComparisonRow) -> dict[str, Any]:
     return {
         "row": row.row,
@@ -92,7 +97,7 @@ def _row_as_dict(row: ComparisonRow) -> dict[str, Any]:
         "options": row.options,
         "metrics": {name: asdict(estimate) for name, estimate in row.metrics.items()},
         "difference": None if row.difference is None else asdict(row.difference),
-        "cost": row.cost,
+        "cost": row.costs,
         "search": None if row.search is None else asdict(row.search),
         "is_lower_bound": row.is_lower_bound,
     }
@@ -105,9 +110,9 @@ def _flat(row: ComparisonRow, comparison: Comparison) -> dict[str, Cell]:
         "method": row.method,
         "run_id": row.run_id,
         "seed": row.seed,
-        "base": comparison.base["name"],
-        "precision": comparison.base["precision"],
-        "task": str(comparison.task["name"]),
+        "base": comparison.base.name,
+        "precision": comparison.base.precision,
+        "task": comparison.task.name,
     }
     for name, estimate in row.metrics.items():
         cells[name] = estimate.value
@@ -116,7 +121,7 @@ def _flat(row: ComparisonRow, comparison: Comparison) -> dict[str, Cell]:
     for field in ("against", "value", "low", "high", "p_value", "p_value_holm", "wins", "losses"):
         value = None if row.difference is None else getattr(row.difference, field)
         cells[f"difference_{field}"] = value
-    cells |= row.cost
+    cells |= row.costs
     if row.search is not None:
         cells["learning_rate"] = row.search.best.learning_rate
         cells["learning_rates_tried"] = len(row.search.trials)

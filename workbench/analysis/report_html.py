@@ -39,8 +39,7 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
     """
     chosen = best_and_reference(comparison)
     content = {
-        "title": f"{one_line(str(comparison.task['name']))}: "
-        f"{one_line(str(comparison.base['name']))}",
+        "title": f"{one_line(comparison.task.name)}: {one_line(comparison.base.name)}",
         "subtitle": subtitle(comparison),
         "headline": headline(comparison),
         "results": result_table(comparison),
@@ -55,7 +54,7 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
         "disagreements": _disagreement_table(comparison),
         "num_disagreements": len(comparison.disagreements),
         "writes_texts": comparison.writes_texts,
-        "num_items": comparison.task["num_test"],
+        "num_items": comparison.task.num_test,
         "warnings": comparison.warnings,
         "reading_notes": reading_notes(comparison),
         "facts": base_and_task_facts(comparison),

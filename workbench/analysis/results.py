@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.analysis.answers import Answer, headline_metric
+from workbench.analysis.answers import Answer
 from workbench.errors import ConfigError, unknown_name
 from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.runs.provenance import Provenance
 from workbench.runs.search import SearchOutcome
-from workbench.runs.store import StoredRun
+from workbench.runs.spec import BaseIdentity, TaskIdentity, TemplateIdentity
+from workbench.runs.store import Figure, RunCost, StoredRun
+from workbench.tasks.base import HEADLINE_METRICS
 
 MAJORITY_CLASS = "majority_class"
 NEAREST_COPY = "nearest_neighbour_copy"
@@ -77,9 +80,14 @@ class ComparisonRow:
     seed: int
     metrics: dict[str, Estimate]
     difference: RowDifference | None
-    cost: dict[str, float | int | None]
+    cost: RunCost
     options: dict[str, Any]
     search: SearchOutcome | None = None
+
+    @property
+    def costs(self) -> dict[str, Figure]:
+        """The figures of `COST_KEYS`, by name."""
+        return {name: getattr(self.cost, name) for name in COST_KEYS}
 
     @property
     def is_lower_bound(self) -> bool:
@@ -128,11 +136,13 @@ class RunDetail:
         answers: The answers, in the same item order for all rows.
         history: Training steps and dev evaluations; empty if nothing was trained.
         environment: Versions, processor, threads.
+        provenance: The code that made it.
     """
 
     answers: tuple[Answer, ...]
     history: tuple[Mapping[str, float], ...]
     environment: Mapping[str, str | int]
+    provenance: Provenance | None
 
 
 @dataclass(frozen=True)
@@ -140,9 +150,11 @@ class Comparison:
     """A table of runs on one base, one task and one template.
 
     Attributes:
-        base: Name, source, identity, precision, compute dtype and device.
-        task: Name, digest, split sizes and dropped rows by reason.
-        template: Name, version, digest, chat.
+        base: Which base.
+        source: Where its weights came from.
+        task: Which data; `num_test` counts the items that were answered.
+        dropped: Rows left out of the splits, by reason.
+        template: Which wording.
         reference: Name of the row the others are compared with.
         created: ISO 8601, UTC.
         has_labels: Whether the task is a classification.
@@ -153,9 +165,11 @@ class Comparison:
         details: One entry per row, in the same order.
     """
 
-    base: dict[str, str | None]
-    task: dict[str, Any]
-    template: dict[str, str | int | bool]
+    base: BaseIdentity
+    source: str
+    task: TaskIdentity
+    dropped: dict[str, int]
+    template: TemplateIdentity
     reference: str
     created: str
     has_labels: bool
@@ -168,12 +182,12 @@ class Comparison:
     @property
     def headline_metric(self) -> str:
         """Name of the metric that the table is about and its rows are ranked by."""
-        return headline_metric(self.task.get("kind"))
+        return HEADLINE_METRICS[self.task.kind]
 
     @property
     def writes_texts(self) -> bool:
         """Whether answers are texts that score from 0 to 1 instead of being right or wrong."""
-        return self.task.get("kind") == "generation"
+        return self.task.kind == "generation"
 
     def quality(self, row: ComparisonRow) -> Estimate:
         """Return a row's figure in the headline metric."""

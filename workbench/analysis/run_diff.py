@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from workbench.analysis.notes import Fact, counts_text, options_text, pairs_text
-from workbench.presentation.display import NOTHING, number, one_line
+from workbench.analysis.notes import Fact, counts_text, options_text, pairs_text, sizes_text
+from workbench.presentation.display import NOTHING, one_line
 from workbench.presentation.quantities import cost_of, cost_text, metric_of, metric_text
-from workbench.runs.spec import RunSpec
+from workbench.runs.spec import BaseIdentity, RunSpec
 from workbench.runs.store import RunRecord, StoredRun
 
 
@@ -62,7 +62,10 @@ def diff_specs(first: RunSpec, second: RunSpec) -> list[SpecDifference]:
 
 
 def diff_records(first: RunRecord, second: RunRecord) -> list[FigurePair]:
-    """Return every metric and cost that either run has, those that are equal too."""
+    """Return every metric and cost that either run has, those that are equal too.
+
+    The code that made them comes last, where a record knows it.
+    """
     pairs = [
         FigurePair(
             metric_of(name).title,
@@ -71,14 +74,18 @@ def diff_records(first: RunRecord, second: RunRecord) -> list[FigurePair]:
         )
         for name in dict.fromkeys([*first.metrics, *second.metrics])
     ]
+    ours, theirs = first.cost.figures, second.cost.figures
     pairs += [
         FigurePair(
             cost_of(name).title,
-            cost_text(name, first.cost.get(name)),
-            cost_text(name, second.cost.get(name)),
+            cost_text(name, ours.get(name)),
+            cost_text(name, theirs.get(name)),
         )
-        for name in dict.fromkeys([*first.cost, *second.cost])
+        for name in dict.fromkeys([*ours, *theirs])
     ]
+    if first.provenance or second.provenance:
+        made_by = (_provenance_text(record) for record in (first, second))
+        pairs.append(FigurePair("workbench", *made_by))
     return pairs
 
 
@@ -90,22 +97,25 @@ def run_summary(run: StoredRun) -> list[Fact]:
     spec, record = run.spec, run.record
     base, task = spec.base, spec.task
     facts = [
-        Fact("status", record.status),
+        Fact("status", run.status_text),
         Fact("method", spec.method),
         Fact("options", options_text(spec.options)),
         Fact("seed", str(spec.seed)),
         Fact("base", _base_text(base)),
         Fact("weights from", record.source),
-        Fact("identity of the weights", base.get("identity", NOTHING)),
-        Fact("task", f"{task.get('name', NOTHING)}, digest {task.get('digest', NOTHING)}"),
-        Fact("items", _sizes_text(task)),
+        Fact("identity of the weights", base.identity),
+        Fact("task", f"{task.name}, digest {task.digest}"),
+        Fact("items", sizes_text(task)),
         Fact("rows dropped", counts_text(record.dropped)),
-        Fact("template", pairs_text(spec.template)),
+        Fact("template", pairs_text(spec.template.model_dump())),
     ]
     facts += [Fact(metric_of(n).title, metric_text(n, e)) for n, e in record.metrics.items()]
-    facts += [Fact(cost_of(n).title, cost_text(n, value)) for n, value in record.cost.items()]
+    costs = record.cost.figures
+    facts += [Fact(cost_of(n).title, cost_text(n, value)) for n, value in costs.items()]
     if record.environment:
         facts.append(Fact("environment", pairs_text(record.environment)))
+    if record.provenance is not None:
+        facts.append(Fact("workbench", record.provenance.text))
     facts.append(Fact("started", record.started))
     facts.append(Fact("finished", record.finished or NOTHING))
     facts = [Fact(fact.name, one_line(fact.value)) for fact in facts]
@@ -143,16 +153,9 @@ def _unquoted(text: str | None) -> str:
     return one_line(value if isinstance(value, str) else text)
 
 
-def _base_text(base: Mapping[str, str]) -> str:
-    known = {
-        key: base.get(key, NOTHING) for key in ("name", "precision", "compute_dtype", "device")
-    }
-    return "{name}, {precision}, products in {compute_dtype}, on {device}".format_map(known)
+def _provenance_text(record: RunRecord) -> str:
+    return NOTHING if record.provenance is None else one_line(record.provenance.text)
 
 
-def _sizes_text(task: Mapping[str, object]) -> str:
-    """Return "20 train / 10 dev / 40 test"."""
-    sizes = ((split, task.get(f"num_{split}")) for split in ("train", "dev", "test"))
-    return " / ".join(
-        f"{number(size) if isinstance(size, int) else NOTHING} {split}" for split, size in sizes
-    )
+def _base_text(base: BaseIdentity) -> str:
+    return f"{base.name}, {base.precision}, products in {base.compute_dtype}, on {base.device}"

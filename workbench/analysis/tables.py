@@ -1,5 +1,6 @@
 """The table of a comparison as plain strings, for the terminal, Markdown and HTML."""
 
+from workbench.analysis.notes import sizes_text
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
 from workbench.metrics import Estimate
 from workbench.presentation.display import (
@@ -44,10 +45,10 @@ def terminal_table(comparison: Comparison) -> Cells:
             interval_text(comparison.quality(row).low, comparison.quality(row).high),
             difference_text(row.difference),
             p_value_text(row.difference.p_value_holm if row.difference else None),
-            number(row.cost["trained_parameters"]),
-            number(row.cost["train_seconds"], decimals=1),
-            number(row.cost["prompt_tokens_mean"], decimals=1),
-            number(row.cost["milliseconds_per_item"], decimals=1),
+            number(row.cost.trained_parameters),
+            number(row.cost.train_seconds, decimals=1),
+            number(row.cost.prompt_tokens_mean, decimals=1),
+            number(row.cost.milliseconds_per_item, decimals=1),
         ]
         for row in comparison.rows
     ]
@@ -136,13 +137,12 @@ def subtitle(comparison: Comparison) -> list[str]:
     """Return base, precision, device, task, sizes and seeds, to be joined by a middle dot."""
     base, task = comparison.base, comparison.task
     seeds = sorted({row.seed for row in comparison.rows if not row.is_baseline})
-    sizes = [f"{number(task[f'num_{split}'])} {split}" for split in ("train", "dev", "test")]
     return [
-        one_line(str(base["name"])),
-        f"{base['precision']} (products in {base['compute_dtype']})",
-        str(base["device"]),
-        one_line(str(task["name"])),
-        " / ".join(sizes),
+        one_line(base.name),
+        f"{base.precision} (products in {base.compute_dtype})",
+        base.device,
+        one_line(task.name),
+        sizes_text(task),
         ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds)),
     ]
 
@@ -189,4 +189,4 @@ def _name(row: ComparisonRow, comparison: Comparison) -> str:
 
 
 def _costs(row: ComparisonRow) -> list[str]:
-    return [cost.written(row.cost[key]) for key, cost in COSTS.items()]
+    return [cost.written(row.costs[key]) for key, cost in COSTS.items()]

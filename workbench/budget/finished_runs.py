@@ -44,9 +44,9 @@ def measured_costs(runs: Iterable[StoredRun], question: Question) -> dict[str, M
     for run in runs:
         base = run.spec.base
         is_alike = (
-            hub_id_of(str(base.get("name"))) == hub_id_of(question.shape.name)
-            and base.get("precision") == question.precision
-            and (base.get("device") == "cuda") == question.device.is_gpu
+            hub_id_of(base.name) == hub_id_of(question.shape.name)
+            and base.precision == question.precision
+            and (base.device == "cuda") == question.device.is_gpu
         )
         if run.record.status == "finished" and is_alike:
             found.setdefault(run.spec.method, []).append(run)
@@ -54,15 +54,17 @@ def measured_costs(runs: Iterable[StoredRun], question: Question) -> dict[str, M
 
 
 def _medians(runs: list[StoredRun]) -> Measured:
-    def of(key: str) -> float | None:
-        values = [run.record.cost.get(key) for run in runs]
-        there = [value for value in values if value is not None]
-        return median(there) if there else None
-
-    trained, peak = of("trained_parameters"), of("peak_memory_bytes")
+    costs = [run.record.cost for run in runs]
+    trained = _median(cost.trained_parameters for cost in costs)
+    peak = _median(cost.peak_memory_bytes for cost in costs)
     return Measured(
         runs=len(runs),
         trained_parameters=None if trained is None else round(trained),
         peak_memory_bytes=None if peak is None else round(peak),
-        train_seconds=of("train_seconds"),
+        train_seconds=_median(cost.train_seconds for cost in costs),
     )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

@@ -115,7 +115,7 @@ def _ways(
         if row in searches and experiment.search_of(row) is not None:
             given |= searches[row].best.options
         method, seed = make_method(name, given), experiment.seeds_of(row)[0]
-        run = find_run(session, store, name, method, seed)
+        run = find_run(session, store, method, seed)
         if run is not None or not needs_run(type(method)):
             ways.append(Way(row, name, given, seed, run))
         else:

@@ -57,9 +57,9 @@ def forgetting(
     folder = out or _FOLDER
     base = trained[0].run.spec.base
     facts = [
-        base["name"],
-        f"{base['precision']} (products in {base['compute_dtype']})",
-        base["device"],
+        base.name,
+        f"{base.precision} (products in {base.compute_dtype})",
+        base.device,
     ]
     console.print(" · ".join(facts), highlight=False, markup=False, style="bold")
     records = []

@@ -42,18 +42,18 @@ def merge(
     adapter, base = read_adapter(found.adapter_folder), found.spec.base
     with console.status("loading base model …"):
         loaded = load_base(
-            base["name"], precision=base["precision"], compute_dtype="float32", device="cpu"
+            base.name, precision=base.precision, compute_dtype="float32", device="cpu"
         )
-    if loaded.info.identity != base["identity"]:
+    if loaded.info.identity != base.identity:
         raise ConfigError(
-            f"{found.record.run_id}: was trained on other weights of '{base['name']}' than those "
+            f"{found.record.run_id}: was trained on other weights of '{base.name}' than those "
             "found here. Merge it where it was trained."
         )
     with console.status("merging …"):
-        changes = adapter_of(adapter, loaded.model, base_name=base["name"])
+        changes = adapter_of(adapter, loaded.model, base_name=base.name)
         save_merged(loaded, changes, out, dtypes[dtype])
     console.print(
-        f"{out}: '{base['name']}' restored from {base['precision']} with {found.record.run_id} "
+        f"{out}: '{base.name}' restored from {base.precision} with {found.record.run_id} "
         f"merged in, stored in {dtype}. Use it as a base: workbench evaluate --model {out}",
         highlight=False,
         markup=False,

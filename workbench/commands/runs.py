@@ -37,7 +37,7 @@ def runs(
             value = None if figure is None else figure.value
             table.add_row(
                 stored.record.run_id,
-                stored.record.status,
+                stored.status_text,
                 "–" if value is None else f"{metric_of(metric).title} {100 * value:.1f} %",
                 stored.record.started,
                 str(found),

@@ -1,6 +1,7 @@
 """The methods by name. To add one: write its file, add one line here."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from workbench.fitting.base import Method
 from workbench.options import check_options, named_class
@@ -47,3 +48,31 @@ def make_method(name: str, options: Mapping[str, object]) -> Method:
     """
     found = method_class(name)
     return found(**check_options(found, options, where=f"methods.{name}"))
+
+
+def method_name(method: Method) -> str:
+    """Return the name a method has in the catalog.
+
+    Raises:
+        ValueError: it is not in the catalog.
+    """
+    kind = type(method)
+    where = f"{kind.__module__}:{kind.__qualname__}"
+    for name, target in METHODS.items():
+        if target == where:
+            return name
+    raise ValueError(f"{where} is no method of the catalog")
+
+
+def resolved_options(method: Method) -> dict[str, object]:
+    """Return all options of a method, defaults included."""
+    return {field.name: getattr(method, field.name) for field in fields(method)}
+
+
+def with_options(method: Method, changes: Mapping[str, object]) -> Method:
+    """Return a method with some options changed, checked like those of `make_method`.
+
+    Raises:
+        ConfigError: unknown option, wrong type or value out of bounds.
+    """
+    return make_method(method_name(method), {**resolved_options(method), **changes})

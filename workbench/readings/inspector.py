@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -35,6 +34,7 @@ from workbench.readings.vectors.neighbours import Vocabulary
 from workbench.readings.vectors.prompt import SoftPrompt, random_like
 from workbench.runs.experiment import Experiment
 from workbench.runs.session import Session
+from workbench.runs.spec import BaseIdentity, RunSetting
 from workbench.runs.store import StoredRun
 from workbench.serving.desk import ModelDesk
 
@@ -62,21 +62,21 @@ class Learned:
     folder: Path | None = None
 
 
-def learned_runs(runs: Sequence[StoredRun], base: Mapping[str, str]) -> list[Learned]:
+def learned_runs(runs: Sequence[StoredRun], base: BaseIdentity) -> list[Learned]:
     """Return what finished runs on a base learned, the newest first.
 
     Args:
         runs: Any runs; those of other bases are passed over, because nothing of them can be read
             on this one.
-        base: Name and weights identity, as in a spec.
+        base: Its weights decide; precision and device may differ.
     """
     found = []
     for run in reversed(runs):
-        same = all(run.spec.base.get(key) == base[key] for key in ("name", "identity"))
-        kind = kind_of(run) if same else None
+        is_same = run.spec.base.is_same_weights(base)
+        kind = kind_of(run) if is_same else None
         if kind is not None:
             title = (
-                f"{run.spec.task['name']} · {run.record.row} · seed {run.spec.seed} · "
+                f"{run.spec.task.name} · {run.record.row} · seed {run.spec.seed} · "
                 f"{run.spec.digest[:4]}"
             )
             found.append(Learned(f"run:{run.record.run_id}", title, kind, run=run))
@@ -111,7 +111,7 @@ class Inspector:
     def __init__(self, desk: ModelDesk, num_items: int = 64) -> None:
         self._desk, self._num_items = desk, num_items
         self._vocabularies: dict[tuple[str, str], Vocabulary] = {}
-        self._scorers: dict[str, Scorer] = {}
+        self._scorers: dict[RunSetting, Scorer] = {}
 
     def subject(
         self, experiment: Experiment, chosen: Learned, against: Sequence[Learned] = ()
@@ -225,7 +225,7 @@ class Inspector:
         return self._vocabularies[key]
 
     def _scorer(self, session: Session) -> Scorer:
-        key = json.dumps(_setting(session), sort_keys=True)
+        key = session.setting
         found = self._scorers.get(key)
         if found is None or not found.belongs_to(session.engine):
             while len(self._scorers) >= _MOST_SCORERS:
@@ -250,16 +250,11 @@ def reading_digest(subject: Subject, name: str, reader: Reader) -> str:
         "weights": weights,
         "beside": [(one.name, one.task) for one in subject.others]
         + [(one.name, one.task) for one in subject.other_weights],
-        "setting": _setting(subject.session),
+        "setting": subject.session.setting.model_dump(),
         "num_items": subject.scorer.num_items,
     }
     payload = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(payload.encode()).hexdigest()[:16]
-
-
-def _setting(session: Session) -> dict[str, Any]:
-    spec = session.spec("reading", {}, 0)
-    return {"base": spec.base, "task": spec.task, "template": spec.template}
 
 
 def _weights(session: Session, one: Learned) -> WeightChange:

@@ -1,9 +1,8 @@
 """From stored runs to what readings are given: vectors with their start and path, or weights."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from workbench.models.adapters.files import CONFIG_NAME
 from workbench.readings.base import Kind, WeightChange
 from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.runs.session import Session
+from workbench.runs.spec import BaseIdentity
 from workbench.runs.store import StoredRun
 from workbench.training_folder import PATH_FOLDER
 
@@ -72,7 +72,7 @@ def load_prompt(session: Session, run: StoredRun, name: str) -> SoftPrompt:
     )
     start = path[0][1] if path and path[0][0] == 0 else _start_of(session, run, vectors)
     position = str(run.spec.options.get("position", INSTEAD_OF_INSTRUCTION))
-    task = str(run.spec.task["name"])
+    task = run.spec.task.name
     return SoftPrompt(name, vectors, start, path, task=task, position=position)
 
 
@@ -93,12 +93,12 @@ def load_weights(session: Session, run: StoredRun, name: str) -> WeightChange:
         ConfigError: the run has another base.
     """
     _check_base(session, run.spec.base, run.record.run_id)
-    return WeightChange(name, adapter_folder_of(run), task=str(run.spec.task["name"]))
+    return WeightChange(name, adapter_folder_of(run), task=run.spec.task.name)
 
 
 def _start_of(session: Session, run: StoredRun, vectors: np.ndarray) -> np.ndarray | None:
     """Return the start that follows from a run's options and seed, if it is of this task."""
-    if run.spec.method not in METHODS or run.spec.task["digest"] != session.task.digest:
+    if run.spec.method not in METHODS or run.spec.task.digest != session.task.digest:
         return None
     method = make_method(run.spec.method, run.spec.options)
     if not isinstance(method, _StartsFromVectors):
@@ -108,11 +108,11 @@ def _start_of(session: Session, run: StoredRun, vectors: np.ndarray) -> np.ndarr
     return start if start.shape == vectors.shape else None
 
 
-def _check_base(session: Session, base: Mapping[str, Any], run_id: str) -> None:
+def _check_base(session: Session, base: BaseIdentity, run_id: str) -> None:
     info = session.engine.info
-    if (base.get("name"), base.get("identity")) != (info.name, info.identity):
+    if (base.name, base.identity) != (info.name, info.identity):
         raise ConfigError(
-            f"run {run_id}: was made on base '{base.get('name')}' from other weights than "
+            f"run {run_id}: was made on base '{base.name}' from other weights than "
             f"'{info.name}' here. A soft prompt means nothing on another base; open it with its "
             "own."
         )

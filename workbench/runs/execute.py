@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -20,9 +20,10 @@ from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
+from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunRecord, RunStore, StoredRun
+from workbench.runs.store import RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
 
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
@@ -34,8 +35,7 @@ class RunRequest:
 
     Attributes:
         row: Name of the row.
-        method: Name of the method.
-        options: As given; defaults are filled in.
+        method: With all its options.
         seed: The run's one seed.
         search: How the row looks for its learning rate first; None where the options say it.
         is_trial: Only train, keep the dev score, and leave the test split alone.
@@ -43,8 +43,7 @@ class RunRequest:
     """
 
     row: str
-    method: str
-    options: dict[str, object]
+    method: Method
     seed: int
     search: RateSearch | None = None
     is_trial: bool = False
@@ -66,12 +65,11 @@ def execute(
     the spec, because it changes no number of the run.
 
     Raises:
-        ConfigError: the request's method or options are wrong.
         Interrupted: asked to stop; what is done so far is kept.
         StoreError: the folder cannot be written.
     """
-    method = make_method(request.method, request.options)
-    spec = session.spec(request.method, resolved_options(method), request.seed)
+    method = request.method
+    spec = session.spec_of(method, request.seed)
     found = store.find(spec.run_id)
     if found is not None and found.record.status in _DONE[request.is_trial]:
         return found
@@ -131,21 +129,18 @@ def execute_baseline(
     if predictions is None:
         return None
     with store.working_on(spec):
-        _finish(session, store, _start(session, spec, name), predictions, {})
+        _finish(session, store, _start(session, spec, name), predictions, RunCost())
     return _stored(store, spec)
 
 
 def run_id_of(session: Session, request: RunRequest) -> str:
     """Return the name of the folder a request's run has or will have."""
-    method = make_method(request.method, request.options)
-    return session.spec(request.method, resolved_options(method), request.seed).run_id
+    return session.spec_of(request.method, request.seed).run_id
 
 
-def find_run(
-    session: Session, store: RunStore, name: str, method: Method, seed: int
-) -> StoredRun | None:
+def find_run(session: Session, store: RunStore, method: Method, seed: int) -> StoredRun | None:
     """Return the finished run of a method with these options, or None."""
-    found = store.find(session.spec(name, resolved_options(method), seed).run_id)
+    found = store.find(session.spec_of(method, seed).run_id)
     return found if found is not None and found.record.status == "finished" else None
 
 
@@ -154,11 +149,6 @@ def restore(session: Session, run: StoredRun) -> FittedMethod:
     method = make_method(run.spec.method, run.spec.options)
     context = session.context(run.spec.seed, run.folder, adapter_name=run.spec.digest)
     return method.restore(context, run.adapter_folder)
-
-
-def resolved_options(method: Method) -> dict[str, object]:
-    """Return all options of a method, defaults included."""
-    return {field.name: getattr(method, field.name) for field in fields(method)}
 
 
 def _trained(
@@ -171,18 +161,18 @@ def _trained(
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
     took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
-    cost: dict[str, float | int | None] = {
-        "trained_parameters": took.trained_parameters,
-        "stored_bytes": _folder_bytes(stored) or took.stored_bytes,
-        "train_seconds": took.train_seconds,
-        "best_step": took.best_step,
-        "learning_rate": took.learning_rate,
-        "dev_evaluations": took.dev_evaluations,
-        "dev_accuracy": took.dev_accuracy,
-        "dev_loss": took.dev_loss,
-        "peak_memory_bytes": memory.num_bytes or None,
-        "labelled_examples": method.labelled_examples(context.task),
-    }
+    cost = RunCost(
+        trained_parameters=took.trained_parameters,
+        stored_bytes=_folder_bytes(stored) or took.stored_bytes,
+        train_seconds=took.train_seconds,
+        best_step=took.best_step,
+        learning_rate=took.learning_rate,
+        dev_evaluations=took.dev_evaluations,
+        dev_accuracy=took.dev_accuracy,
+        dev_loss=took.dev_loss,
+        peak_memory_bytes=memory.num_bytes or None,
+        labelled_examples=method.labelled_examples(context.task),
+    )
     return record.model_copy(update={"cost": cost}), fitted
 
 
@@ -204,13 +194,14 @@ def _predicted(
             should_stop=context.should_stop,
         )
         seconds = perf_counter() - began
-    peak = max(memory.num_bytes or 0, record.cost["peak_memory_bytes"] or 0)
-    cost = record.cost | {
+    peak = max(memory.num_bytes or 0, record.cost.peak_memory_bytes or 0)
+    measured = {
         "peak_memory_bytes": peak or None,
         "prompt_tokens_mean": float(np.mean([p.prompt_tokens for p in predictions])),
         "generated_tokens_mean": float(np.mean([p.generated_tokens for p in predictions])),
         "milliseconds_per_item": 1000.0 * seconds / len(predictions),
     }
+    cost = record.cost.model_copy(update=measured)
     return _finish(session, store, record, predictions, cost)
 
 
@@ -223,6 +214,7 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         started=_now(),
         dropped=dict(session.task.dropped.counts),
         environment=environment(),
+        provenance=provenance(),
     )
 
 
@@ -231,7 +223,7 @@ def _finish(
     store: RunStore,
     record: RunRecord,
     predictions: Sequence[Prediction],
-    cost: dict[str, float | int | None],
+    cost: RunCost,
 ) -> RunRecord:
     store.write_predictions(record.run_id, with_scores(session.task, predictions))
     finished = record.model_copy(

@@ -54,14 +54,14 @@ def write_model_card(
     words = [space + encoder.template.word(label) for label in encoder.task.labels]
     lines = [
         "---",
-        f"base_model: {json.dumps(hub_id_of(spec.base['name']))}",
+        f"base_model: {json.dumps(hub_id_of(spec.base.name))}",
         f"library_name: {'peft' if kind else 'prompt-workbench'}",
         "---",
         "",
-        f"# {spec.method} for {spec.task['name']}",
+        f"# {spec.method} for {spec.task.name}",
         "",
-        f"Trained on {spec.base['name']} ({record.source}) in {spec.base['precision']}, seed "
-        f"{spec.seed}, {spec.task['num_train']} labelled examples.",
+        f"Trained on {spec.base.name} ({record.source}) in {spec.base.precision}, seed "
+        f"{spec.seed}, {spec.task.num_train} labelled examples.",
         "",
         "| metric | value | 95 % interval | items |",
         "|---|---|---|---|",
@@ -73,7 +73,7 @@ def write_model_card(
                 f"| {estimate.num_scored} |"
             )
     script = _SCRIPT.format(
-        hub_id=hub_id_of(spec.base["name"]),
+        hub_id=hub_id_of(spec.base.name),
         adapter=members[0].name if members else ".",
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,

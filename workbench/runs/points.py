@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from workbench.errors import ConfigError, unknown_name
-from workbench.methods.catalog import make_method
+from workbench.methods.catalog import with_options
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.execute import RunRequest, execute_baseline
 from workbench.runs.experiment import Experiment
@@ -63,7 +63,7 @@ def curve_points(session: Session, experiment: Experiment, sizes: Sequence[int])
     }
     points = []
     for request in requests:
-        if not make_method(request.method, request.options).labelled_examples(session.task):
+        if not request.method.labelled_examples(session.task):
             points.append(Point(request.row, None, session, request))
             continue
         for size, smaller in sessions.items():
@@ -201,13 +201,13 @@ def _check_sizes(sizes: Sequence[int], task: Task) -> None:
 
 def _request_at(request: RunRequest, size: int) -> RunRequest | None:
     """Return what to run with so many labelled examples; None if the row needs some."""
-    method = make_method(request.method, request.options)
+    method = request.method
     wanted = getattr(method, _DEMONSTRATIONS, None)
     if size == 0 and (is_trained(method) or wanted is None or _calibrates_on_texts(method)):
         return None
     if wanted is None or wanted <= size:
         return request
-    return replace(request, options=request.options | {_DEMONSTRATIONS: size})
+    return replace(request, method=with_options(method, {_DEMONSTRATIONS: size}))
 
 
 def _calibrates_on_texts(method: object) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 from workbench.errors import ConfigError, ModelError, PromptError, unknown_name
 from workbench.fitting.base import Method, SupportsSave
 from workbench.fitting.reasoning import ReasoningOptions, require_short_answers
-from workbench.methods.catalog import make_method, method_class
+from workbench.methods.catalog import make_method, method_name, with_options
 from workbench.models.sentence_encoder import find_sentence_encoder
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.baselines import BASELINES, needs_neighbours
@@ -55,20 +55,20 @@ def requests_of(experiment: Experiment) -> list[RunRequest]:
     problems = []
     requests = []
     for row in experiment.methods:
-        method, options = experiment.method_of(row)
+        name, options = experiment.method_of(row)
         search = experiment.search_of(row)
         try:
-            if not is_trained(make_method(method, options)):
-                problems += _search_problems(row, method, search)
+            method = make_method(name, options)
+            if not is_trained(method):
+                problems += _search_problems(row, name, search)
                 search = None
             elif search is not None and not isinstance(search.rates, int):
                 for rate in search.rates:
-                    make_method(method, options | {"learning_rate": rate})
+                    with_options(method, {"learning_rate": rate})
         except ConfigError as error:
             problems.append(str(error))
-        requests += [
-            RunRequest(row, method, options, seed, search) for seed in experiment.seeds_of(row)
-        ]
+            continue
+        requests += [RunRequest(row, method, seed, search) for seed in experiment.seeds_of(row)]
     if experiment.reference not in experiment.methods:
         message = unknown_name("row", experiment.reference, experiment.methods)
         problems.append(f"reference: {message}")
@@ -155,8 +155,8 @@ class _Runner:
         if key not in self._found:
             self._found[key] = self._searched(session, request, request.search)
         outcome = self._found[key]
-        options = request.options | outcome.best.options
-        run = self._executed(session, replace(request, options=options, search=None))
+        method = with_options(request.method, outcome.best.options)
+        run = self._executed(session, replace(request, method=method, search=None))
         return RowRun(request.row, run, outcome)
 
     def _searched(self, session: Session, request: RunRequest, search: RateSearch) -> SearchOutcome:
@@ -190,7 +190,8 @@ class _Runner:
     def _trial(self, session: Session, request: RunRequest, rate: float | None) -> Trial:
         """Return what a rate reaches on dev; None is the method's own rate."""
         if rate is not None:
-            request = replace(request, options=request.options | {"learning_rate": rate})
+            method = with_options(request.method, {"learning_rate": rate})
+            request = replace(request, method=method)
         try:
             run = self._executed(session, request)
         except ModelError:  # a rate far too high, whose gradients are no numbers
@@ -202,23 +203,24 @@ class _Runner:
             self._watcher.ended(request, failed, found=False)
             return Trial(rate, False, failed.record.run_id, None, None, 0, 0, 0.0)
         cost = run.record.cost
-        used = cost.get("learning_rate") if rate is None else rate
+        used = cost.learning_rate if rate is None else rate
         accuracy, loss = _dev_score(run)
         if used is None or loss is None:
+            name = method_name(request.method)
             raise ConfigError(
-                f"methods.{request.row}: '{request.method}' reports no learning rate or no dev "
-                f"score (run {run.record.run_id}), so there is nothing to search. Delete that run "
-                "if it is old, or set learning_rate."
+                f"methods.{request.row}: '{name}' reports no learning rate or no dev score (run "
+                f"{run.record.run_id}), so there is nothing to search. Delete that run if it is "
+                "old, or set learning_rate."
             )
         return Trial(
-            learning_rate=float(used),
+            learning_rate=used,
             is_default=rate is None,
             run_id=run.record.run_id,
             accuracy=accuracy,
             loss=loss,
             num_items=len(session.task.dev),
-            dev_evaluations=int(cost.get("dev_evaluations") or 0),
-            train_seconds=float(cost.get("train_seconds") or 0.0),
+            dev_evaluations=cost.dev_evaluations or 0,
+            train_seconds=cost.train_seconds or 0.0,
         )
 
     def _executed(self, session: Session, request: RunRequest) -> StoredRun:
@@ -242,7 +244,7 @@ class _Runner:
 
     @staticmethod
     def _search_key(session: Session, request: RunRequest) -> tuple[int, str, str]:
-        return id(session), request.row, repr(sorted(request.options.items()))
+        return id(session), request.row, repr(request.method)
 
 
 def _dev_score(run: StoredRun) -> tuple[float | None, float | None]:
@@ -251,17 +253,17 @@ def _dev_score(run: StoredRun) -> tuple[float | None, float | None]:
     Records from before they held the score leave it to the history of the training.
     """
     cost = run.record.cost
-    if cost.get("dev_loss") is not None:
-        return cost.get("dev_accuracy"), cost.get("dev_loss")
+    if cost.dev_loss is not None:
+        return cost.dev_accuracy, cost.dev_loss
     for entry in run.history():
-        if "dev_loss" in entry and entry["step"] == cost.get("best_step"):
+        if "dev_loss" in entry and entry["step"] == cost.best_step:
             return entry.get("dev_accuracy"), entry["dev_loss"]
     return None, None
 
 
-def _rate_bounds(method: str) -> tuple[float, float]:
+def _rate_bounds(method: Method) -> tuple[float, float]:
     """Return the lowest and the highest learning rate a method takes."""
-    metadata = method_class(method).__dataclass_fields__["learning_rate"].metadata
+    metadata = method.__dataclass_fields__["learning_rate"].metadata
     least, most = metadata.get("minimum"), metadata.get("maximum")
     return 0.0 if least is None else float(least), inf if most is None else float(most)
 
@@ -278,7 +280,7 @@ def check_methods(session: Session, requests: Sequence[RunRequest]) -> None:
         ConfigError: names the first such row.
     """
     for request in requests:
-        if isinstance(make_method(request.method, request.options), ReasoningOptions):
+        if isinstance(request.method, ReasoningOptions):
             require_short_answers(session.task, f"methods.{request.row}")
 
 

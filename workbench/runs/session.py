@@ -5,19 +5,25 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, unknown_name
-from workbench.fitting.base import FitContext
+from workbench.fitting.base import FitContext, Method
 from workbench.memory import keep_freed_memory, return_freed_memory
+from workbench.methods.catalog import method_name, resolved_options
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.runs.spec import RunSpec
+from workbench.runs.spec import (
+    BaseIdentity,
+    RunSetting,
+    RunSpec,
+    TaskIdentity,
+    TemplateIdentity,
+)
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import load_task, prompts_folder, task_from_files
 from workbench.tasks.rows import ColumnMapping
@@ -38,11 +44,30 @@ class Session:
         """The task of the experiment."""
         return self.encoder.task
 
-    def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
-        """Return the resolved spec of one run; `options` must be complete."""
+    @property
+    def setting(self) -> RunSetting:
+        """Base, task and wording as they stand in the specs of its runs."""
         encoder = self.encoder
-        setting = base_task_template(self.engine.info, encoder.task, encoder.template, encoder.chat)
-        return RunSpec(**setting, method=method, options=options, seed=seed)
+        return run_setting(self.engine.info, encoder.task, encoder.template, encoder.chat)
+
+    def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
+        """Return the resolved spec of one run; `options` must be complete.
+
+        What is no method, such as a baseline, has a name too; of a method see `spec_of`.
+        """
+        shared = self.setting
+        return RunSpec(
+            base=shared.base,
+            task=shared.task,
+            template=shared.template,
+            method=method,
+            options=options,
+            seed=seed,
+        )
+
+    def spec_of(self, method: Method, seed: int) -> RunSpec:
+        """Return the resolved spec of a method's run."""
+        return self.spec(method_name(method), resolved_options(method), seed)
 
     def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
         """Return what a method needs to fit or to be restored."""
@@ -129,33 +154,28 @@ def open_session(experiment: Experiment) -> Session:
     return Session(Engine(base), encoder)
 
 
-def base_task_template(
-    info: BaseInfo, task: Task, template: PromptTemplate, chat: bool
-) -> dict[str, Any]:
+def run_setting(info: BaseInfo, task: Task, template: PromptTemplate, chat: bool) -> RunSetting:
     """Return the parts of a spec that all runs of a comparison share."""
-    return {
-        "base": {
-            "name": info.name,
-            "identity": info.identity,
-            "precision": info.precision,
-            "compute_dtype": info.compute_dtype,
-            "device": info.device,
-        },
-        "task": {
-            "name": task.name,
-            "digest": task.digest,
-            "kind": task.kind,
-            "num_train": len(task.train),
-            "num_dev": len(task.dev),
-            "num_test": len(task.test),
-        },
-        "template": {
-            "name": template.name,
-            "version": template.version,
-            "digest": template.digest,
-            "chat": chat,
-        },
-    }
+    return RunSetting(
+        base=BaseIdentity(
+            name=info.name,
+            identity=info.identity,
+            precision=info.precision,
+            compute_dtype=info.compute_dtype,
+            device=info.device,
+        ),
+        task=TaskIdentity(
+            name=task.name,
+            digest=task.digest,
+            kind=task.kind,
+            num_train=len(task.train),
+            num_dev=len(task.dev),
+            num_test=len(task.test),
+        ),
+        template=TemplateIdentity(
+            name=template.name, version=template.version, digest=template.digest, chat=chat
+        ),
+    )
 
 
 def environment() -> dict[str, str | int]:

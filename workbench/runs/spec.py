@@ -9,8 +9,82 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workbench.tasks.base import TaskKind
+
 # Raised when an equal spec comes to other numbers: older runs are then made anew, not found.
 _SPEC_VERSION = 2
+
+
+class _Identity(BaseModel):
+    # Strict, because a value that is turned into another type gives another digest.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BaseIdentity(_Identity):
+    """Which base a run is made on.
+
+    Attributes:
+        name: In the catalog, on the Hub, or of a folder.
+        identity: Hash of the weights, or their revision.
+        precision: Of the linear layers.
+        compute_dtype: Of the products.
+        device: "cpu" or "cuda".
+    """
+
+    name: str
+    identity: str
+    precision: str
+    compute_dtype: str
+    device: str
+
+    def is_same_weights(self, other: "BaseIdentity") -> bool:
+        """Return whether both are one base, in whatever precision and on whatever device."""
+        return (self.name, self.identity) == (other.name, other.identity)
+
+
+class TaskIdentity(_Identity):
+    """Which data a run is made on.
+
+    Attributes:
+        name: Of the task.
+        digest: Of all samples of the three splits.
+        kind: What its answers are.
+        num_train: Samples to learn from; likewise `num_dev` to choose on and `num_test` to report
+            on.
+        num_dev: Likewise.
+        num_test: Likewise.
+    """
+
+    name: str
+    digest: str
+    kind: TaskKind
+    num_train: int
+    num_dev: int
+    num_test: int
+
+
+class TemplateIdentity(_Identity):
+    """Which wording a run is made with.
+
+    Attributes:
+        name: Of the wording.
+        version: Raised by its author when results become incomparable.
+        digest: Of its content.
+        chat: Whether the base's chat template is put around it.
+    """
+
+    name: str
+    version: int
+    digest: str
+    chat: bool
+
+
+class RunSetting(_Identity):
+    """Base, task and wording, which all runs of a comparison share."""
+
+    base: BaseIdentity
+    task: TaskIdentity
+    template: TemplateIdentity
 
 
 class RunSpec(BaseModel):
@@ -18,9 +92,9 @@ class RunSpec(BaseModel):
 
     Attributes:
         schema_version: Of this format, and of the rules by which numbers follow from it.
-        base: Name, weights identity, precision, compute dtype and device.
-        task: Name and digest of the data, and the split sizes.
-        template: Name, version and digest of the wording, and whether the chat template is used.
+        base: Which base.
+        task: Which data.
+        template: Which wording.
         method: Method name and all its options.
         seed: The run's one seed.
     """
@@ -28,12 +102,22 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = _SPEC_VERSION
-    base: dict[str, str]
-    task: dict[str, str | int]
-    template: dict[str, str | int | bool]
+    base: BaseIdentity
+    task: TaskIdentity
+    template: TemplateIdentity
     method: str
     options: dict[str, Any]
     seed: int = Field(ge=0)
+
+    @property
+    def setting(self) -> RunSetting:
+        """What it shares with the other runs of its comparison."""
+        return RunSetting(base=self.base, task=self.task, template=self.template)
+
+    @property
+    def is_older_version(self) -> bool:
+        """Whether it was made by older rules: asking for the same again makes a new run."""
+        return self.schema_version < _SPEC_VERSION
 
     @property
     def digest(self) -> str:
@@ -44,4 +128,4 @@ class RunSpec(BaseModel):
     @property
     def run_id(self) -> str:
         """Folder name: says what it is and ends in the digest."""
-        return f"{self.task['name']}_{self.method}_s{self.seed}_{self.digest}"
+        return f"{self.task.name}_{self.method}_s{self.seed}_{self.digest}"

@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from workbench.atomic import explained, write_json, write_text
 from workbench.errors import StoreError
 from workbench.metrics import Estimate
+from workbench.runs.provenance import Provenance
 from workbench.runs.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -30,6 +38,58 @@ if TYPE_CHECKING:
 RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
 _PREDICTIONS = "predictions.jsonl"
+
+
+Figure = float | int | None
+
+
+class RunCost(BaseModel):
+    """What a run took; None where a figure does not apply or is not known.
+
+    A figure that was never given is not written, so that a record says as much as it knows; one
+    that has no field here, from a record of another version, is kept as it is.
+
+    Attributes:
+        trained_parameters: How many were learned.
+        stored_bytes: Size of the adapter.
+        train_seconds: With the evaluations on dev.
+        best_step: The step that was kept.
+        learning_rate: At its peak.
+        dev_evaluations: How often dev was scored.
+        dev_accuracy: On dev, of the step that was kept; likewise `dev_loss`, in nats.
+        dev_loss: Likewise.
+        peak_memory_bytes: Of the process on a processor, of what torch allocated on a GPU.
+        labelled_examples: How many of the training split were used.
+        prompt_tokens_mean: Over the test items; likewise the two below.
+        generated_tokens_mean: Likewise.
+        milliseconds_per_item: Likewise.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Figure] = Field(init=False)
+
+    trained_parameters: int | None = None
+    stored_bytes: int | None = None
+    train_seconds: float | None = None
+    best_step: int | None = None
+    learning_rate: float | None = None
+    dev_evaluations: int | None = None
+    dev_accuracy: float | None = None
+    dev_loss: float | None = None
+    peak_memory_bytes: int | None = None
+    labelled_examples: int | None = None
+    prompt_tokens_mean: float | None = None
+    generated_tokens_mean: float | None = None
+    milliseconds_per_item: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Figure]:
+        return {name: v for name, v in serialise(self).items() if name in self.model_fields_set}
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The figures that were given, by name, for tables that show all of them."""
+        return self.model_dump()
 
 
 class RunRecord(BaseModel):
@@ -46,9 +106,10 @@ class RunRecord(BaseModel):
         started: ISO 8601, UTC.
         finished: Likewise; None while unfinished.
         metrics: Name to estimate, as fractions.
-        cost: Name to figure; None where not applicable.
+        cost: What it took.
         dropped: Rows left out of the splits, by reason.
         environment: Versions, processor, threads.
+        provenance: The code that made it; None in records from before it was kept.
         error: What went wrong in a failed run.
     """
 
@@ -62,9 +123,10 @@ class RunRecord(BaseModel):
     started: str
     finished: str | None = None
     metrics: dict[str, Estimate] = {}
-    cost: dict[str, float | int | None] = {}
+    cost: RunCost = RunCost()
     dropped: dict[str, int] = {}
     environment: dict[str, str | int] = {}
+    provenance: Provenance | None = None
     error: str | None = None
 
 
@@ -80,6 +142,12 @@ class StoredRun:
     def adapter_folder(self) -> Path:
         """Where the adapter lies, if the method learns one."""
         return self.folder / "adapter"
+
+    @property
+    def status_text(self) -> str:
+        """The status as lists show it; a run made by older rules is never found for a new spec."""
+        older = " (older version, made anew when asked for)" if self.spec.is_older_version else ""
+        return self.record.status + older
 
     def predictions(self) -> list[dict[str, Any]]:
         """Return one mapping per test item, in the order of the test split."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from workbench.errors import ConfigError
-from workbench.fitting.base import FittedMethod, SupportsSave
+from workbench.fitting.base import FittedMethod, Method, SupportsSave
 from workbench.fitting.learning import dev_score, training_examples
-from workbench.methods.catalog import make_method
+from workbench.methods.catalog import method_name
 from workbench.methods.prompt_ensemble import PromptEnsemble
 from workbench.models.base import Prefix
 from workbench.runs.session import Session
@@ -82,17 +82,16 @@ def measure_step(session: Session, *, batch_size: int = 8) -> StepCost:
     return StepCost(seconds / tokens, mean, dev_seconds)
 
 
-def estimate_training(
-    session: Session, step: StepCost, method_name: str, options: dict[str, object]
-) -> CostEstimate:
+def estimate_training(session: Session, step: StepCost, method: Method) -> CostEstimate:
     """Return what training a method will cost, given what a step costs here.
 
     Raises:
-        ConfigError: the method trains nothing, or its options are wrong.
+        ConfigError: the method trains nothing.
     """
-    method = make_method(method_name, options)
     if not isinstance(method, TrainingOptions) or not isinstance(method, SupportsSave):
-        raise ConfigError(f"methods: '{method_name}' trains nothing. Choose a trained method.")
+        raise ConfigError(
+            f"methods: '{method_name(method)}' trains nothing. Choose a trained method."
+        )
     context, start = session.context(0, Path()), session.encoder.start()
     parameters = method.num_trainable(context)
     shared = len(start.head_ids + start.shared_ids)

@@ -187,9 +187,7 @@ def trained_runs(
         if run.record.status == "finished"
         and run.spec.method in METHODS
         and needs_run(method_class(run.spec.method))
-        and run.spec.base == setting["base"]
-        and run.spec.task == setting["task"]
-        and run.spec.template == setting["template"]
+        and run.spec.setting == setting
     ]
     return [(run, run_title(run)) for run in fitting]
 

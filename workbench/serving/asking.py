@@ -19,7 +19,7 @@ from workbench.fitting.prediction import (
 )
 from workbench.methods.catalog import make_method
 from workbench.models.base import Conditioning, Generation, GenerationOptions, TextDelta
-from workbench.runs.execute import resolved_options, restore
+from workbench.runs.execute import restore
 from workbench.runs.session import Session
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import StoredRun
@@ -93,8 +93,7 @@ def spec_of(session: Session, way: Way) -> RunSpec:
     """Return the resolved spec of a way; its digest names the way's adapter in the engine."""
     if way.run is not None:
         return way.run.spec
-    method = make_method(way.method, way.options)
-    return session.spec(way.method, resolved_options(method), way.seed)
+    return session.spec_of(make_method(way.method, way.options), way.seed)
 
 
 def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
@@ -115,7 +114,7 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
         raise ConfigError(
             f"{way.label}: not trained yet. Train it first, or choose a run that is finished."
         )
-    spec = spec_of(session, way)
+    spec = session.spec_of(method, way.seed)
     return method.fit(session.context(way.seed, folder, adapter_name=spec.digest))
 
 

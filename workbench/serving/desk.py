@@ -25,7 +25,8 @@ from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.runs.session import Session, base_task_template, open_task, open_template
+from workbench.runs.session import Session, open_task, open_template, run_setting
+from workbench.runs.spec import RunSetting
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
@@ -86,11 +87,11 @@ class ModelDesk:
             self.call(lambda: self.session(experiment))
         return self._infos[choice]
 
-    def setting(self, experiment: Experiment) -> dict[str, Any]:
+    def setting(self, experiment: Experiment) -> RunSetting:
         """Return base, task and template as they stand in the specs of an experiment's runs."""
         info, task = self.info(experiment), self.task(experiment.task)
         template = open_template(experiment.template, task)
-        return base_task_template(info, task, template, experiment.chat)
+        return run_setting(info, task, template, experiment.chat)
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Run work on the model's thread and return what it returns."""

@@ -239,13 +239,13 @@ class Endpoints:
         return [
             {
                 "run_id": run.record.run_id,
-                "task": run.spec.task["name"],
+                "task": run.spec.task.name,
                 "row": run.record.row,
                 "method": run.spec.method,
                 "seed": run.spec.seed,
                 "status": run.record.status,
                 "metrics": {name: asdict(value) for name, value in run.record.metrics.items()},
-                "cost": run.record.cost,
+                "cost": run.record.cost.figures,
             }
             for run in self._context.workspace(visitor).runs()
         ]

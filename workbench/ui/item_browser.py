@@ -22,7 +22,7 @@ _PAGE = 20  # items of the browser at once
 def mode_choices(comparison: Comparison, row: str, against: str) -> list[tuple[str, str]]:
     """Return the ways to browse items, each with how many it shows."""
     counts = mode_counts(comparison, row=row, against=against)
-    total = comparison.task["num_test"]
+    total = comparison.task.num_test
     return [(f"{mode.label}: {count} of {total}", mode.value) for mode, count in counts.items()]
 
 

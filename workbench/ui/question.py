@@ -37,14 +37,14 @@ def stream_columns(
     options = _decoding(context, question)
     fields = _fields(context, question, context.desk.task(experiment.task).field_names)
 
-    def work(has_left: Callable[[], bool]) -> Iterator[list[Column]]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[list[Column]]:
         session = context.desk.session(experiment)
         fitted = []
         for way in ways:
             fit = partial(fit_way, session, way, workspace.folder)
             fitted.append((way.label, context.desk.fitted(spec_of(session, way).digest, fit)))
         sample = Sample("question", fields, target="")
-        yield from answer(session, fitted, sample, options, should_stop=has_left)
+        yield from answer(session, fitted, sample, options, should_stop=should_stop)
 
     yield from context.desk.stream(work)
 

@@ -39,7 +39,7 @@ def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspac
     Runs first, the newest first, then imported adapters, the package's own, and the two controls.
     """
     workspace, experiment = context.experiment(values)
-    base = context.desk.setting(experiment)["base"]
+    base = context.desk.setting(experiment).base
     folders = {
         f"import:{name}": (f"imported {name}", workspace.imports / name)
         for name in imported_folders(workspace)

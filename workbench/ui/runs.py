@@ -221,11 +221,11 @@ def _line(run: StoredRun) -> list[object]:
     figure = run.record.metrics.get(metric)
     value = percent(None if figure is None else figure.value)
     return [
-        run.spec.task["name"],
+        run.spec.task.name,
         run.record.row,
         run.spec.seed,
         value if metric == "accuracy" else f"{metric_of(metric).title} {value}",
-        run.record.status,
+        run.status_text,
         run.record.started[:16].replace("T", " "),
         run.record.run_id,
     ]

@@ -10,6 +10,7 @@ from workbench.errors import ConfigError
 from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
 from workbench.runs.experiment import Experiment
+from workbench.runs.runner import requests_of
 from workbench.service import jobs
 from workbench.service.estimate import estimate_training, measure_step
 from workbench.service.profile import Profile
@@ -86,11 +87,10 @@ def on_estimate(context: AppContext, *, method: str, seed: object, **values: obj
     """Return what the chosen training would cost."""
     setting, options = split_values(values)
     _, experiment = training_experiment(context, setting, method, seed, options)
+    (request,) = requests_of(experiment)
     step = context.desk.measured(experiment, measure_step)
     found = context.desk.call(
-        lambda: estimate_training(
-            context.desk.session(experiment), step, method, experiment.method_of(method)[1]
-        )
+        lambda: estimate_training(context.desk.session(experiment), step, request.method)
     )
     return render("estimate", cost=found)
 

@@ -8,22 +8,13 @@ from typing import Any
 
 import pytest
 
+from specs import spec_of
 from workbench import metrics
 from workbench.analysis.comparison import ComparedRun
+from workbench.fitting.prediction import Prediction
 from workbench.metrics import Estimate
-from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord, RunStore
 
-BASE = {
-    "name": "toy-base",
-    "identity": "sha256:aa",
-    "precision": "nf4",
-    "compute_dtype": "float32",
-    "device": "cpu",
-}
-TASK = {"name": "toy_task", "digest": "d1", "kind": "classification"}
-SIZES = {"num_train": 20, "num_dev": 10}
-TEMPLATE = {"name": "plain", "version": 1, "digest": "t1", "chat": False}
 COST = {
     "trained_parameters": 0,
     "stored_bytes": 0,
@@ -37,35 +28,17 @@ COST = {
 }
 
 
-@dataclass(frozen=True)
-class StoredPrediction:
-    """The keys of a line of predictions.jsonl."""
-
-    sample_id: str
-    target: str
-    answer: str | None
-    reason: str | None = None
-    probabilities: Mapping[str, float] | None = None
-    label_mass: float | None = None
-    text: str | None = None
-    strict_answer: str | None = None
-    lenient_answer: str | None = None
-    is_truncated: bool | None = None
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-
-
 def predictions_of(
     answers: Sequence[str | None],
     targets: Sequence[str],
     *,
     ids: Sequence[str] | None = None,
     **columns: Any,
-) -> list[StoredPrediction]:
+) -> list[Prediction]:
     """Return one prediction per answer; further columns hold one value for all."""
     names = ids or [f"item-{number}" for number in range(len(answers))]
     return [
-        StoredPrediction(name, target, answer, **columns)
+        Prediction(name, target, answer, **columns)
         for name, target, answer in zip(names, targets, answers, strict=True)
     ]
 
@@ -79,7 +52,7 @@ class RunBuilder:
     def __call__(
         self,
         row: str,
-        predictions: Sequence[StoredPrediction],
+        predictions: Sequence[Prediction],
         *,
         method: str | None = None,
         seed: int = 0,
@@ -91,20 +64,19 @@ class RunBuilder:
         **record: Any,
     ) -> ComparedRun:
         """Return a stored run with the metrics its predictions give."""
-        spec = RunSpec(
-            base=BASE | dict(base or {}),
-            task=TASK | SIZES | {"num_test": len(predictions)} | dict(task or {}),
-            template=TEMPLATE | dict(template or {}),
-            method=method or row,
-            options=dict(options or {}),
+        spec = spec_of(
+            method or row,
+            base=base,
+            task={"num_test": len(predictions)} | dict(task or {}),
+            template=template,
+            options=options,
             seed=seed,
         )
-        kind = str(spec.task["kind"])
         given = {
             "status": "finished",
             "source": "local folder",
             "started": "2026-01-01T00:00:00+00:00",
-            "metrics": measured(predictions, kind=kind),
+            "metrics": measured(predictions, kind=spec.task.kind),
             "cost": COST,
             "dropped": {"train: same text as a test row": 2},
             "environment": {"torch": "2.9", "threads": 2},
@@ -120,7 +92,7 @@ class RunBuilder:
         return ComparedRun(row, found)
 
 
-def measured(predictions: Sequence[StoredPrediction], *, kind: str) -> dict[str, Estimate]:
+def measured(predictions: Sequence[Prediction], *, kind: str) -> dict[str, Estimate]:
     """Return the metrics the runner stores that these tests look at."""
     answers = [p.answer for p in predictions]
     targets = [p.target for p in predictions]
@@ -141,6 +113,6 @@ def make_run(tmp_path: Path) -> Callable[..., ComparedRun]:
 
 
 @pytest.fixture
-def predict() -> Callable[..., list[StoredPrediction]]:
+def predict() -> Callable[..., list[Prediction]]:
     """Return the maker of predictions."""
     return predictions_of

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from scipy import stats
 
+from specs import BASE, TASK, TEMPLATE
 from workbench.analysis.comparison import compare_runs
 from workbench.errors import ConfigError, StoreError
 
@@ -166,24 +167,11 @@ def test_disagreements_leave_out_baselines_and_put_split_items_first(make_run, p
 
 def test_base_task_and_template_are_described(make_row):
     comparison = compare_runs([make_row("zero_shot", [True, False])], reference="zero_shot")
-    assert comparison.base == {
-        "name": "toy-base",
-        "source": "local folder",
-        "identity": "sha256:aa",
-        "precision": "nf4",
-        "compute_dtype": "float32",
-        "device": "cpu",
-    }
-    assert comparison.task == {
-        "name": "toy_task",
-        "digest": "d1",
-        "kind": "classification",
-        "num_train": 20,
-        "num_dev": 10,
-        "num_test": 2,
-        "dropped": {"train: same text as a test row": 2},
-    }
-    assert comparison.template == {"name": "plain", "version": 1, "digest": "t1", "chat": False}
+    assert comparison.base.model_dump() == BASE
+    assert comparison.source == "local folder"
+    assert comparison.task.model_dump() == TASK | {"num_test": 2}
+    assert comparison.dropped == {"train: same text as a test row": 2}
+    assert comparison.template.model_dump() == TEMPLATE
 
 
 def test_unknown_reference_names_the_rows(make_row):

@@ -34,7 +34,7 @@ def placed(make_run, predict):
 
     def make(line, place, num, *, cost=None, search=None, **more):
         options = {"place": place}
-        task = {"num_train": place or 0, "digest": f"d{place}"}
+        task = {"num_train": place if isinstance(place, int) else 0, "digest": f"d{place}"}
         run = make_run(
             line, predict(right(num), TARGETS), options=options, task=task, cost=cost or {}, **more
         )

@@ -15,6 +15,7 @@ from workbench.analysis.comparison import compare_runs
 from workbench.analysis.report import report_csv, terminal_table, write_report
 from workbench.errors import StoreError
 from workbench.presentation.markdown import escape_markdown
+from workbench.runs.provenance import Provenance
 
 TARGETS = ["a", "b"] * 10
 COST_KEYS = {
@@ -113,6 +114,7 @@ def hostile(request, make_run, predict):
         "source": text,
     }
     options |= {"template": {"name": text}, "dropped": {text: 1}, "environment": {text: text}}
+    options["provenance"] = Provenance(version=text, commit=text, has_changes=True)
     targets = [text, "b"] * 5
     probabilities = {text: 0.75, "b": 0.25}
     ids = [f"{text}{number}" for number in range(10)]

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specs import spec_of
 from workbench.analysis.run_diff import FigurePair, diff_records, diff_specs, run_summary
 from workbench.metrics import Estimate
-from workbench.runs.spec import RunSpec
+from workbench.runs.provenance import Provenance
 from workbench.runs.store import RunRecord
 
 SCALARS = st.one_of(
@@ -21,18 +22,6 @@ OPTIONS = st.dictionaries(
     ),
     max_size=3,
 )
-
-
-def spec_of(**changes):
-    given_parts = {
-        "base": {"name": "toy", "precision": "nf4"},
-        "task": {"name": "toy_task", "num_train": 20},
-        "template": {"name": "plain", "chat": False},
-        "method": "lora",
-        "options": {},
-        "seed": 0,
-    }
-    return RunSpec(**(given_parts | changes))
 
 
 @given(first=OPTIONS, second=OPTIONS)
@@ -125,6 +114,18 @@ def test_records_show_every_figure_of_either():
     assert [pair.is_equal for pair in found] == [False, False, True, False, False]
 
 
+def test_records_name_the_code_that_made_them():
+    ours = Provenance(version="1.0", commit="0123456789abcdef", has_changes=True)
+    theirs = Provenance(version="1.0")
+    text = "version 1.0, commit 0123456789ab, with changes"
+
+    def made_by(first, second):
+        return diff_records(record_of(provenance=first), record_of(provenance=second))
+
+    assert made_by(ours, None) == [FigurePair("workbench", text, "–")]
+    assert made_by(theirs, ours) == [FigurePair("workbench", "version 1.0, commit unknown", text)]
+
+
 def test_records_of_nothing_have_no_figures():
     assert diff_records(record_of(), record_of()) == []
 
@@ -141,6 +142,7 @@ def test_a_finished_run_says_what_it_is(make_run, predict):
         predict(["a", "b"], ["a", "a"]),
         options={"rank": 8, "targets": "attention"},
         finished="2026-01-01T00:01:00+00:00",
+        provenance=Provenance(version="1.0", commit="0123456789abcdef", has_changes=False),
     ).run
     facts = facts_of(run)
     assert facts["status"] == "finished"
@@ -153,6 +155,7 @@ def test_a_finished_run_says_what_it_is(make_run, predict):
     assert facts["accuracy"] == "50.0 % [9.5, 90.5]"
     assert facts["peak memory"] == "800.0 MB"
     assert facts["environment"] == "torch 2.9, threads 2"
+    assert facts["workbench"] == "version 1.0, commit 0123456789ab"
     assert facts["finished"] == "2026-01-01T00:01:00+00:00"
     assert "error" not in facts
 
@@ -164,7 +167,7 @@ def test_an_unfinished_run_has_gaps(make_run, predict):
     facts = facts_of(run)
     assert (facts["status"], facts["finished"]) == ("running", "–")
     assert facts["rows dropped"] == "none"
-    assert not {"accuracy", "trained parameters", "environment"} & set(facts)
+    assert not {"accuracy", "trained parameters", "environment", "workbench"} & set(facts)
 
 
 def test_a_failed_run_says_why_in_safe_lines(make_run, predict):
@@ -178,12 +181,3 @@ def test_a_failed_run_says_why_in_safe_lines(make_run, predict):
     facts = facts_of(run)
     assert facts["error"] == "Traceback:\nline 1U+001B[31m\nValueError: x"
     assert facts["weights from"] == "U+202Ehere and there"
-
-
-def test_a_run_of_an_older_spec_lacks_some_facts(make_run, predict):
-    run = make_run("lora", predict(["a"], ["a"])).run
-    older = run.spec.model_copy(update={"base": {"name": "toy"}, "task": {"name": "toy_task"}})
-    facts = facts_of(type(run)(run.folder, older, run.record))
-    assert facts["base"] == "toy, –, products in –, on –"
-    assert facts["task"] == "toy_task, digest –"
-    assert facts["items"] == "– train / – dev / – test"

@@ -104,11 +104,11 @@ def test_a_report_gives_its_searches_back(table):
 
 def test_looks_at_dev_are_those_of_the_search_and_of_a_run_that_was_no_trial(table):
     (other_seed,) = (row for row in table(outcome()).rows if row.row == "lora")
-    assert other_seed.cost["dev_evaluations"] == 10 + 5
+    assert other_seed.cost.dev_evaluations == 10 + 5
 
     own = other_seed.run_id
     (winner,) = (row for row in table(outcome(run_id=own)).rows if row.row == "lora")
-    assert winner.cost["dev_evaluations"] == 10
+    assert winner.cost.dev_evaluations == 10
 
 
 def test_unequal_tuning_is_a_caution_and_rows_that_choose_nothing_are_no_part_of_it(table):

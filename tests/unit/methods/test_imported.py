@@ -92,14 +92,14 @@ def test_a_run_of_an_imported_adapter_is_stored_and_restored(
     lora_export, tiny_engine, toy_encoder, tmp_path
 ):
     session, store = Session(tiny_engine, toy_encoder), RunStore(tmp_path)
-    request = RunRequest("theirs", "imported", {"adapter": str(lora_export)}, 0)
+    request = RunRequest("theirs", Imported(adapter=str(lora_export)), 0)
 
     run = execute(session, store, request)
     fitted = restore(session, run)
 
     found = predict(tiny_engine, fitted, session.task.test)
     assert run.record.status == "finished"
-    assert run.record.cost["labelled_examples"] == 0
+    assert run.record.cost.labelled_examples == 0
     assert [p.answer for p in found] == [p["answer"] for p in run.predictions()]
 
 

@@ -1,6 +1,7 @@
 """Inspecting: what a visitor's runs learned, read once, kept, and left when asked."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,8 @@ def runs_of(workspace: Workspace) -> list[StoredRun]:
 
 def learned(workspace: Workspace):
     runs = runs_of(workspace)
-    (base,) = {(run.spec.base["name"], run.spec.base["identity"]) for run in runs}
-    return learned_runs(runs, {"name": base[0], "identity": base[1]})
+    (base,) = {run.spec.base for run in runs}
+    return learned_runs(runs, base)
 
 
 def test_only_finished_runs_that_learned_something_can_be_read(workspace, experiment):
@@ -80,7 +81,8 @@ def test_only_finished_runs_that_learned_something_can_be_read(workspace, experi
         ("lora", "weights"), ("prompt_tuning", "vectors"), ("prompt_tuning", "vectors"),
     ]  # fmt: skip
     assert all(one.key == f"run:{one.run.record.run_id}" for one in found)
-    assert learned_runs(runs_of(workspace), {"name": "other", "identity": "x"}) == []
+    other_base = found[0].run.spec.base.model_copy(update={"identity": "x"})
+    assert learned_runs(runs_of(workspace), other_base) == []
 
 
 def test_a_prompt_comes_with_its_start_and_path(workspace, experiment, inspector):
@@ -220,12 +222,13 @@ def test_adapters_from_elsewhere_are_read_too(experiment, inspector, tiny_folder
     assert subject.prompt.start is None
 
 
-def test_a_run_on_other_weights_is_refused(workspace, experiment, inspector, monkeypatch):
+def test_a_run_on_other_weights_is_refused(workspace, experiment, inspector):
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
-    monkeypatch.setitem(one.run.spec.base, "identity", "something else")
+    base = one.run.spec.base.model_copy(update={"identity": "something else"})
+    spec = one.run.spec.model_copy(update={"base": base})
 
     with pytest.raises(ConfigError, match="A soft prompt means nothing on another base"):
-        inspector.subject(experiment, one)
+        inspector.subject(experiment, replace(one, run=replace(one.run, spec=spec)))
 
 
 def test_a_stopped_reading_says_so(workspace, experiment, inspector, tmp_path, monkeypatch):

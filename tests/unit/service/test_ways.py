@@ -16,6 +16,7 @@ from visitors import (
     visitor,
 )
 from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.methods.catalog import method_name
 from workbench.models.adapters.reading import import_adapter
 from workbench.runs.runner import requests_of
 from workbench.runs.session import open_task
@@ -310,7 +311,7 @@ def test_rows_can_be_asked_for_as_an_experiment(workspace):
 
     requests = requests_of(experiment_of(workspace, LOCAL, Setting(), methods=rows))
 
-    assert [(r.row, r.method, r.seed) for r in requests] == [
+    assert [(r.row, method_name(r.method), r.seed) for r in requests] == [
         ("zero_shot", "zero_shot", 0), ("few_shot", "few_shot", 0), ("few_shot", "few_shot", 1),
         ("few_shot_calibrated", "few_shot", 0), ("few_shot_calibrated", "few_shot", 1),
         ("chain_of_thought", "chain_of_thought", 0), ("few_shot_nearest", "few_shot", 0),
@@ -418,10 +419,10 @@ def test_a_trained_run_as_a_row_keeps_options_and_seed(trained, desk):
     rows = rows_of(workspace, [f"run:{run.record.run_id}" for run in runs], seeds=[7, 8])
     requests = requests_of(experiment_of(workspace, LOCAL, Setting(), methods=rows))
 
-    assert sorted((r.method, r.seed) for r in requests) == [
+    assert sorted((method_name(r.method), r.seed) for r in requests) == [
         ("prompt_tuning", 0), ("prompt_tuning", 1), ("prompt_tuning", 3),
     ]  # fmt: skip
-    assert all(r.options["steps"] == 2 for r in requests)
+    assert all(r.method.steps == 2 for r in requests)
 
 
 def test_runs_of_one_row_get_names_of_their_own(trained, desk):

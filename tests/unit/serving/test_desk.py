@@ -116,9 +116,7 @@ def test_a_base_is_known_without_loading_it_again(desk, experiment):
 def test_the_setting_is_what_stands_in_the_specs_of_runs(desk, experiment):
     spec = desk.call(lambda: desk.session(experiment).spec("zero_shot", {}, 0))
 
-    assert desk.setting(experiment) == {
-        "base": spec.base, "task": spec.task, "template": spec.template,
-    }  # fmt: skip
+    assert desk.setting(experiment) == spec.setting
 
 
 def test_a_task_is_read_once(desk, experiment):
@@ -271,15 +269,15 @@ def test_after_an_exception_the_desk_goes_on(either):
     assert either.call(lambda: 7) == 7
 
 
-def test_work_is_told_that_its_reader_has_left(desk):
+def test_work_is_told_that_its_reader_should_stop(desk):
     is_told = threading.Event()
 
-    def work(has_left: Callable[[], bool]) -> Iterator[int]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[int]:
         yield 1
         deadline = time.monotonic() + SECONDS
-        while not has_left() and time.monotonic() < deadline:
+        while not should_stop() and time.monotonic() < deadline:
             time.sleep(0.01)
-        if has_left():
+        if should_stop():
             is_told.set()
 
     items = desk.stream(work)

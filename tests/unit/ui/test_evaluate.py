@@ -239,7 +239,7 @@ def test_every_row_has_a_confusion_matrix_of_all_test_items(page):
 
     for name in {row.row for row in comparison.rows}:
         cells = Seen(on_row(page.context, None, page.job_id, name)).cells
-        assert sum(map(int, cells)) == comparison.task["num_test"]
+        assert sum(map(int, cells)) == comparison.task.num_test
 
 
 @pytest.mark.parametrize("row", ["missing", "<b>", 3, ["x"]])

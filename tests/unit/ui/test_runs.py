@@ -1,6 +1,7 @@
 """The tab of runs: look at them, share, download and delete them, and import adapters."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,8 @@ from workbench.ui.runs import (
     on_share,
     run_table,
 )
+
+RECORDS = Path(__file__).parents[2] / "records"
 
 
 def open_run(page: Page, run_id: object, other: object = None) -> str:
@@ -58,6 +61,15 @@ def test_an_unfinished_run_has_no_accuracy(empty_page):
 
     (line,) = run_table(empty_page.context, None).to_dict("records")
     assert (line["test figure"], line["status"]) == ("–", "interrupted")
+
+
+def test_a_run_of_an_older_version_says_that_it_is_made_anew(empty_page):
+    older = next((RECORDS / "spec_version_1").iterdir())
+    shutil.copytree(older, empty_page.workspace.folder / older.name)
+
+    (line,) = run_table(empty_page.context, None).to_dict("records")
+
+    assert line["status"] == "finished (older version, made anew when asked for)"
 
 
 def test_without_runs_the_place_says_what_to_do(empty_page):

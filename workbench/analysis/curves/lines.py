@@ -184,16 +184,16 @@ def draw_lines(
     lines = tuple(_line([placed for placed in runs if placed.line == name]) for name in names)
     lines = tuple(_in_order(line, places) for line in lines)
     spec = stored[-1].spec
-    sizes = ", ".join(f"{spec.task[f'num_{split}']} {split}" for split in ("dev", "test"))
+    sizes = f"{spec.task.num_dev} dev, {spec.task.num_test} test"
     return Curves(
         axis=axis,
         metric=headline_metric_of(stored[0]),
         places=tuple(places),
         lines=lines,
-        best=_best_place(lines, int(spec.task["num_dev"])) if marks_best else None,
+        best=_best_place(lines, spec.task.num_dev) if marks_best else None,
         title=title,
-        base=f"{spec.base['name']}, {spec.base['precision']}, {spec.base['device']}",
-        task=f"{spec.task['name']}: {sizes}",
+        base=f"{spec.base.name}, {spec.base.precision}, {spec.base.device}",
+        task=f"{spec.task.name}: {sizes}",
         asks_for_spread=asks_for_spread,
     )
 
@@ -275,7 +275,7 @@ def spread_texts(curves: Curves) -> list[str]:
 
 def _line(runs: Sequence[PlacedRun]) -> Line:
     first, cost = runs[0].run, runs[-1].run.record.cost
-    trained = bool(cost.get("trained_parameters"))
+    trained = bool(cost.trained_parameters)
     points = [
         _point([run for run in runs if run.place == place])
         for place in dict.fromkeys(run.place for run in runs)
@@ -284,7 +284,7 @@ def _line(runs: Sequence[PlacedRun]) -> Line:
         name=runs[0].line,
         points=tuple(points),
         is_trained=trained,
-        shows_examples=not trained and bool(cost.get("labelled_examples")),
+        shows_examples=not trained and bool(cost.labelled_examples),
         is_baseline=first.spec.method in BASELINES,
     )
 
@@ -301,8 +301,8 @@ def _point(runs: Sequence[PlacedRun]) -> CurvePoint:
         quality=_mean_quality([placed.run for placed in runs], estimates),
         lowest=min(values, default=None),
         highest=max(values, default=None),
-        dev_accuracy=_mean([record.cost.get("dev_accuracy") for record in records]),
-        dev_loss=_mean([record.cost.get("dev_loss") for record in records]),
+        dev_accuracy=_mean([record.cost.dev_accuracy for record in records]),
+        dev_loss=_mean([record.cost.dev_loss for record in records]),
         runs=tuple(runs),
     )
 
@@ -385,4 +385,4 @@ def _difference(ours: CurvePoint, theirs: CurvePoint) -> Estimate:
 
 def _detail(run: StoredRun) -> RunDetail:
     answers = sorted(read_answers(run), key=lambda answer: answer.sample_id)
-    return RunDetail(tuple(answers), (), {})
+    return RunDetail(tuple(answers), (), {}, None)

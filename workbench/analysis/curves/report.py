@@ -183,15 +183,15 @@ def _cells(placed: PlacedRun, metric: str) -> list[Cell]:
     bound = None if placed.search is None else "yes" if placed.search.is_lower_bound else "no"
     return [
         placed.line, placed.place, spec.seed, spec.method, record.run_id, *figures,
-        record.cost.get("dev_accuracy"), record.cost.get("dev_loss"),
-        record.cost.get("dev_evaluations"), record.cost.get("learning_rate"), bound,
+        record.cost.dev_accuracy, record.cost.dev_loss,
+        record.cost.dev_evaluations, record.cost.learning_rate, bound,
         json.dumps(spec.options, ensure_ascii=False, default=str),
     ]  # fmt: skip
 
 
 def _rate_text(point: CurvePoint) -> str:
     rates = dict.fromkeys(
-        rate for p in point.runs if (rate := p.run.record.cost.get("learning_rate")) is not None
+        rate for p in point.runs if (rate := p.run.record.cost.learning_rate) is not None
     )
     return ", ".join(f"{rate:g}" for rate in rates) or NOTHING
 

@@ -113,4 +113,5 @@ def _precision_as_dict(
         },
         "decoded_tokens_per_second": record.decoded_tokens_per_second,
         "environment": record.environment,
+        "provenance": None if record.provenance is None else record.provenance.model_dump(),
     }

@@ -79,7 +79,7 @@ class RunProgress:
         if request.place:
             self._name += f" at {request.place}"
         if request.is_trial:
-            rate = request.options.get("learning_rate")
+            rate = getattr(request.method, "learning_rate", None)
             self._name += " trying learning rate " + (f"{rate:g}" if rate else "of the method")
         self._figures = {}
         self._bar.reset(
@@ -104,7 +104,7 @@ class RunProgress:
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
         """Print a finished run's figure on a line of its own."""
         if request.is_trial:
-            name, accuracy = "dev accuracy", run.record.cost.get("dev_accuracy")
+            name, accuracy = "dev accuracy", run.record.cost.dev_accuracy
         else:
             metric = headline_metric_of(run)
             name, accuracy = metric_of(metric).title, run.record.metrics[metric].value

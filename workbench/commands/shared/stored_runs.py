@@ -37,15 +37,15 @@ def experiment_of(run: StoredRun) -> Experiment:
     parent = run.folder.parent
     for folder in (parent, *sorted((parent / "jobs").glob("*"))):
         experiment = stored_experiment(folder)
-        if experiment is None or experiment.task.name not in (None, run.spec.task["name"]):
+        if experiment is None or experiment.task.name not in (None, run.spec.task.name):
             continue
         try:
             digest = open_task(experiment.task).digest
         except WorkbenchError:
             continue
-        if digest == run.spec.task["digest"]:
+        if digest == run.spec.task.digest:
             base = run.spec.base
-            fixed = {"compute_dtype": base["compute_dtype"], "precision": base["precision"]}
+            fixed = {"compute_dtype": base.compute_dtype, "precision": base.precision}
             return experiment.model_copy(update=fixed)
     raise StoreError(
         f"run {run.record.run_id}: no experiment.json beside it whose data are those of the run. "

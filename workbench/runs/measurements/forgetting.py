@@ -92,11 +92,12 @@ def check_runs(runs: Sequence[TrainedRun], elsewhere: Elsewhere) -> None:
                 f"run {run.record.run_id}: '{run.spec.method}' learns nothing, so it forgets "
                 "nothing. Choose a run of a trained method."
             )
-        if run.spec.base != runs[0].run.spec.base:
+        base, first = run.spec.base, runs[0].run
+        if base != first.spec.base:
             raise ConfigError(
-                f"run {run.record.run_id}: its base {run.spec.base} is not that of run "
-                f"{runs[0].run.record.run_id}, {runs[0].run.spec.base}. Give runs of one base and "
-                "precision, or call the command once for each."
+                f"run {run.record.run_id}: its base {base.model_dump()} is not that of run "
+                f"{first.record.run_id}, {first.spec.base.model_dump()}. Give runs of one base "
+                "and precision, or call the command once for each."
             )
     for task, _ in elsewhere.tasks:
         check_answerable(task)
@@ -128,7 +129,7 @@ def measure_forgetting(
             run_id=run.record.run_id,
             method=run.spec.method,
             row=run.record.row,
-            task=str(run.spec.task["name"]),
+            task=run.spec.task.name,
             own_accuracy=run.record.metrics.get("accuracy"),
             in_place=bench.in_place(trained),
             texts={
@@ -236,7 +237,7 @@ class _Bench:
 
     def _spec(self, trained: TrainedRun | None) -> dict[str, Any]:
         run = None if trained is None else trained.run.spec.digest
-        return {"base": self._first.run.spec.base, "run": run}
+        return {"base": self._first.run.spec.base.model_dump(), "run": run}
 
     def _session(self) -> Session:
         if self._opened is None:

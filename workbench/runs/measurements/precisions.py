@@ -25,6 +25,7 @@ from workbench.runs.measurements.loss_and_answers import (
     text_loss,
 )
 from workbench.runs.measurements.records import MeasurementStore, PrecisionRecord
+from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment, open_session, open_task, open_template
 from workbench.tasks.base import Task
 from workbench.tasks.text import PlainText
@@ -125,6 +126,7 @@ def _measure(
         answers=answers,
         decoded_tokens_per_second=_decoding_speed(engine, plain),
         environment=environment(),
+        provenance=provenance(),
     )
 
 

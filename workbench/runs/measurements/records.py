@@ -16,6 +16,7 @@ from workbench.atomic import write_json
 from workbench.errors import StoreError
 from workbench.metrics import Estimate, ratio
 from workbench.models.weight_error import WeightError
+from workbench.runs.provenance import Provenance
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -89,6 +90,7 @@ class PrecisionRecord(_Record):
         decoded_tokens_per_second: Alone in its batch, the prompt's time left out; None if nothing
             was written.
         environment: Versions, processor, threads.
+        provenance: The code that measured it; None in records from before it was kept.
     """
 
     base: dict[str, str | int]
@@ -98,6 +100,7 @@ class PrecisionRecord(_Record):
     answers: dict[str, Answers]
     decoded_tokens_per_second: float | None
     environment: dict[str, str | int]
+    provenance: Provenance | None = None
 
     @property
     def precision(self) -> str:
