@@ -1,9 +1,8 @@
 """`workbench models | tasks | methods | readings | runs`: what there is."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,13 +11,11 @@ from workbench.analysis.answers import headline_metric_of
 from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.methods.catalog import METHODS, method_class
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
+from workbench.options import declared_options
 from workbench.presentation.quantities import metric_of
 from workbench.readings.catalog import READERS, reader_class
 from workbench.runs.store import RunStore
 from workbench.tasks.catalog import list_tasks
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 def run(what: str, *arguments: Any) -> None:
@@ -91,15 +88,14 @@ def _readings(name: str | None) -> None:
     _print(table)
 
 
-def _print_options(found: type["DataclassInstance"]) -> None:
+def _print_options(found: type) -> None:
     table = _table("option", "default", "allowed", "what")
-    for field in dataclasses.fields(found):
-        bounds = field.metadata
-        allowed = ", ".join(bounds["choices"] or ())
-        if not allowed and (bounds["minimum"], bounds["maximum"]) != (None, None):
-            low, high = bounds["minimum"], bounds["maximum"]
+    for option in declared_options(found).values():
+        allowed = ", ".join(option.choices or ())
+        if not allowed and (option.minimum, option.maximum) != (None, None):
+            low, high = option.minimum, option.maximum
             allowed = f"{'' if low is None else low} … {'' if high is None else high}".strip()
-        table.add_row(field.name, str(field.default), allowed, bounds["help"])
+        table.add_row(option.name, str(option.default), allowed, option.help)
     _print(table)
 
 

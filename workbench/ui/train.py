@@ -9,6 +9,7 @@ import gradio as gr
 from workbench.errors import ConfigError
 from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
+from workbench.options import Option
 from workbench.runs.experiment import Experiment
 from workbench.service import jobs
 from workbench.service.estimate import estimate_training, measure_step
@@ -24,7 +25,6 @@ from workbench.ui.context import (
     shows_problems,
 )
 from workbench.ui.option_fields import (
-    OptionField,
     fields_of,
     option_component,
     read_options,
@@ -49,7 +49,7 @@ def trained_methods() -> list[str]:
     return [name for name in METHODS if issubclass(method_class(name), SupportsSave)]
 
 
-def option_fields(method: str) -> list[OptionField]:
+def option_fields(method: str) -> list[Option]:
     """Return a method's options, its own before those that all trained methods share."""
     return fields_of(method_class(method))
 
