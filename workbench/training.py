@@ -24,6 +24,7 @@ from workbench.models.rows import TokenTree
 from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.training_folder import TrainingFolder
+from workbench.shared_options import BATCH_SIZE, STEPS
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _MOST_PATH_POINTS = 100  # stored states of a training path
@@ -33,8 +34,8 @@ _MOST_PATH_POINTS = 100  # stored states of a training path
 class TrainingOptions:
     """What the loop can be told; trained methods inherit these as their own options."""
 
-    steps: int = option(300, minimum=1, maximum=1_000_000, help="Optimizer steps.")
-    batch_size: int = option(8, minimum=1, maximum=1024, help="Examples per step.")
+    steps: int = STEPS.option()
+    batch_size: int = BATCH_SIZE.option()
     learning_rate: float | None = option(
         None, minimum=1e-8, maximum=10.0, help="AdamW step size at the peak; null: the method's."
     )

@@ -15,9 +15,9 @@ from workbench.fitting.reparametrisation import LearnedTensor
 from workbench.models.adapters.reading import read_prompt_vectors
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import ordinary_tokens
+from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.training import Trainable, TrainingOptions
 
-DEFAULT_TOKENS = 20  # Lester et al. 2021, figure 3a: more brings little
 POSITIONS = ("instead_of_instruction", "before_instruction", "after_instruction", "first")
 POSITION_HELP = (
     "Where the vectors stand: in place of the instruction, before or after it inside the template, "
@@ -75,7 +75,7 @@ def initial_ids(
             f"{where}.init: '{init}' gives no tokens to start from. Use init 'vocabulary', or init "
             "'text' with init_text."
         )
-    wanted = num or max(len(ids), DEFAULT_TOKENS)
+    wanted = num or max(len(ids), NUM_VIRTUAL_TOKENS.default)
     return tuple((ids * (wanted // len(ids) + 1))[:wanted])
 
 

@@ -16,8 +16,8 @@ from workbench.budget.known import DEVICES, KNOWN_SHAPES
 from workbench.budget.memory import BUDGET_PRECISIONS
 from workbench.budget.plan import MethodPlan, Plan, make_plan
 from workbench.budget.sources import find_shape, known_model
-from workbench.budget.trained import TARGETS
 from workbench.presentation.display import NOTHING
+from workbench.shared_options import TARGETS
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -84,7 +84,7 @@ def on_plan(
         precision=str(bits),
         targets=str(targets),
         has_checkpointing=checkpointing is True,
-        numbers={key: numbers.get(key, bound.default) for key, bound in NUMBERS.items()},
+        numbers={key: numbers.get(key, option.default) for key, option in NUMBERS.items()},
     )
     measured = measured_costs(context.workspace(token).runs(), question)
     return plan_html(make_plan(question), measured)
@@ -143,9 +143,9 @@ def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
         )
     fields: dict[str, Any] = {}
     with gr.Row():
-        for key, bound in NUMBERS.items():
+        for key, option in NUMBERS.items():
             fields[key] = gr.Number(
-                bound.default, label=_LABELS[key], precision=0, info=bound.help, min_width=130
+                option.default, label=_LABELS[key], precision=0, info=option.help, min_width=130
             )
     checkpointing = gr.Checkbox(False, label="Assume gradient checkpointing", min_width=200)
     start = gr.Button("Plan", variant="primary", elem_id="wb-plan")

@@ -9,6 +9,7 @@ import gradio as gr
 from workbench.errors import ConfigError
 from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
+from workbench.options import Option
 from workbench.runs.experiment import Experiment
 from workbench.runs.runner import requests_of
 from workbench.service import jobs
@@ -19,7 +20,6 @@ from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, shows_problem, shows_problems
 from workbench.ui.option_fields import (
-    OptionField,
     fields_of,
     option_component,
     read_options,
@@ -46,7 +46,7 @@ def trained_methods() -> list[str]:
     return [name for name in METHODS if issubclass(method_class(name), SupportsSave)]
 
 
-def option_fields(method: str) -> list[OptionField]:
+def option_fields(method: str) -> list[Option]:
     """Return a method's options, its own before those that all trained methods share."""
     return fields_of(method_class(method))
 

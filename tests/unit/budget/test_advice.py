@@ -115,7 +115,7 @@ def test_a_card_that_is_not_known_is_refused_and_known_ones_are_named():
 
 
 def test_every_wrong_number_is_named_at_once():
-    wrong = dict.fromkeys(NUMBERS, 0)
+    wrong = dict.fromkeys(NUMBERS, -1)
 
     with pytest.raises(ConfigError) as error:
         ask(SHAPES["llama-2-7b"], any_gpu(24), precision="3 bits", numbers=wrong)
@@ -172,7 +172,9 @@ def test_versions_are_counted_over_the_base_that_serves_most(name, card):
 
 
 def test_what_a_method_adds_has_to_be_read_too():
-    question = Question(SHAPES["llama-65b"], DEVICES["h100-80"])  # reads 2,048 tokens
+    options = AdaptOptions(demonstrations=8)
+    # It reads 2,048 tokens.
+    question = Question(SHAPES["llama-65b"], DEVICES["h100-80"], options=options)
     plan = make_plan(question)
 
     assert plan.row("few_shot").is_too_long
