@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 our bug (traceback kept), 2 the user's to fix (one message
 Ctrl-C (finished work is kept).
 """
 
-import importlib
 import logging
 import sys
 import warnings
@@ -17,6 +16,7 @@ from rich.console import Console
 from workbench.commands.planning import plan
 from workbench.errors import WorkbenchError
 from workbench.progress import Interrupted
+from workbench.startup import import_quickly
 
 app = typer.Typer(
     name="workbench",
@@ -450,7 +450,7 @@ def serve(
 ) -> None:
     """Open the workbench in the browser."""
     _prepare()
-    importlib.import_module("workbench.ui.app").launch(runs, host=host, port=port)
+    import_quickly("workbench.ui.app").launch(runs, host=host, port=port)
 
 
 def main() -> None:
@@ -470,13 +470,13 @@ def main() -> None:
 def _remote() -> Any:
     """Import what talks to a server only when it is asked for."""
     _prepare()
-    return importlib.import_module("workbench.commands.remote")
+    return import_quickly("workbench.commands.remote")
 
 
 def _call(command: str, *arguments: object, **options: object) -> None:
     """Import a command's module only now, so that --help needs no deep-learning stack."""
     _prepare()
-    importlib.import_module(f"workbench.commands.{command}").run(*arguments, **options)
+    import_quickly(f"workbench.commands.{command}").run(*arguments, **options)
 
 
 def _prepare() -> None:

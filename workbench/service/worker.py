@@ -1,4 +1,4 @@
-"""The process of one job: `python -m workbench.service.worker FOLDER`.
+"""What the process of a job does.
 
 The same `work` runs inside a handler, a chunk at a time, where a machine lends its accelerator for
 seconds only (ZeroGPU); going on after a chunk is the same as going on after a stop.
@@ -193,7 +193,3 @@ def main(arguments: list[str]) -> int:
         return 1
     finally:
         jobs.start_next(workspace.root)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
