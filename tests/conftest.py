@@ -42,6 +42,8 @@ SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # They begin first, so that no core waits for one of them at the end.
 LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
 
+REAL_BASE = {"real_base", "real_engine"}
+
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups afterwards
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = item.path.relative_to(TESTS)
         together = place.parts[0] if place.parts[0] in SHARED_APPS else place.as_posix()
         item.add_marker(pytest.mark.xdist_group(together))
+        if not REAL_BASE.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
 
 
