@@ -23,8 +23,8 @@ from workbench.models.loading import packed_layers
 from workbench.models.rows import TokenTree
 from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
-from workbench.training_folder import TrainingFolder
 from workbench.shared_options import BATCH_SIZE, STEPS
+from workbench.training_folder import TrainingFolder
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _MOST_PATH_POINTS = 100  # stored states of a training path

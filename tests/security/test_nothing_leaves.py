@@ -24,7 +24,7 @@ def test_an_app_and_its_jobs_talk_to_nobody(public, local, author, made):
     assert report.error is None
     processes = Path(f"{public.notes}.processes").read_text()
     assert "security/serving.py" in processes
-    assert "workbench.service.worker" in processes
+    assert "workbench.service.job_process" in processes
     assert public.notes.read_text() + local.notes.read_text() == ""
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.errors import StoreError
-from workbench.shared_options import (BATCH_SIZE, DEMONSTRATIONS, NUM_VIRTUAL_TOKENS, RANK, STEPS)
+from workbench.shared_options import BATCH_SIZE, DEMONSTRATIONS, NUM_VIRTUAL_TOKENS, RANK, STEPS
 
 if TYPE_CHECKING:
     from workbench.budget.advice import Advice
@@ -35,8 +35,12 @@ def plan(
     length: Annotated[int, typer.Option(help="Tokens of a row, prompt and answer.")] = 256,
     steps: Annotated[int, typer.Option(help="Training steps.")] = STEPS.default,
     rank: Annotated[int, typer.Option(help="Rank of LoRA and its kin.")] = RANK.default,
-    virtual_tokens: Annotated[int, typer.Option(help="Learned vectors.")] = NUM_VIRTUAL_TOKENS.default,
-    demonstrations: Annotated[int, typer.Option(help="Examples in a few-shot prompt.")] = DEMONSTRATIONS.default,
+    virtual_tokens: Annotated[
+        int, typer.Option(help="Learned vectors.")
+    ] = NUM_VIRTUAL_TOKENS.default,
+    demonstrations: Annotated[
+        int, typer.Option(help="Examples in a few-shot prompt.")
+    ] = DEMONSTRATIONS.default,
     tasks: Annotated[int, typer.Option(help="Tasks to train for.")] = 1,
     versions: Annotated[int, typer.Option(help="Results that answer at the same time.")] = 1,
     checkpointing: Annotated[

@@ -6,6 +6,9 @@ import time
 from pathlib import Path
 
 import torch
+from filelock import FileLock
+
+from workbench.atomic import write_json
 
 # bfloat16 rounds more; it has to be clearly faster to be worth it.
 _BFLOAT16_MUST_BE_FASTER_BY = 1.3
@@ -19,16 +22,23 @@ def measured_compute_dtype(folder: Path) -> torch.dtype:
     """
     path = folder / "compute_dtype.json"
     machine = f"{_cpu_name()} torch {torch.__version__} threads {torch.get_num_threads()}"
-    known: dict[str, str] = {}
-    if path.is_file():
-        known = json.loads(path.read_text())
+    known = _measured(path)
     if machine not in known:
-        slow, fast = (_seconds_per_product(t) for t in (torch.float32, torch.bfloat16))
-        faster = slow / fast >= _BFLOAT16_MUST_BE_FASTER_BY
-        known[machine] = "bfloat16" if faster else "float32"
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=2))
+        with FileLock(f"{path}.lock"):  # two that measure at once need not find the same
+            known = _measured(path)
+            if machine not in known:
+                slow, fast = (_seconds_per_product(t) for t in (torch.float32, torch.bfloat16))
+                faster = slow / fast >= _BFLOAT16_MUST_BE_FASTER_BY
+                known[machine] = "bfloat16" if faster else "float32"
+                write_json(path, known)
     return torch.bfloat16 if known[machine] == "bfloat16" else torch.float32
+
+
+def _measured(path: Path) -> dict[str, str]:
+    """Return the faster dtype of each machine that was measured."""
+    found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
 
 
 def _seconds_per_product(dtype: torch.dtype) -> float:

@@ -335,7 +335,7 @@ def _start_process(folder: Path) -> None:
     status = _read_status(folder)
     # The shell hands the process over to init at once, so that none stays as a zombie of ours.
     command = f'nice -n {_NICENESS} "$@" >> "$0" 2>&1 < /dev/null & echo $!'
-    worker = [sys.executable, "-m", "workbench.service.worker", str(folder)]
+    worker = [sys.executable, "-m", "workbench.service.job_process", str(folder)]
     started = subprocess.run(  # noqa: S603  our own interpreter and folders only
         ["/bin/sh", "-c", command, str(folder / _LOG), *worker],
         stdout=subprocess.PIPE,

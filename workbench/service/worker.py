@@ -1,4 +1,4 @@
-"""The process of one job: `python -m workbench.service.worker FOLDER`.
+"""What the process of a job does.
 
 The same `work` runs inside a handler, a chunk at a time, where a machine lends its accelerator for
 seconds only (ZeroGPU); going on after a chunk is the same as going on after a stop.
@@ -6,7 +6,6 @@ seconds only (ZeroGPU); going on after a chunk is the same as going on after a s
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -189,7 +188,3 @@ def main(arguments: list[str]) -> int:
         return 0 if status.state == "finished" else 1
     finally:
         jobs.start_next(workspace.root)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
