@@ -4,12 +4,15 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from workbench.startup import import_quickly
+from workbench.startup import collect_rarely
 
+collect_rarely()
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # asks for a package not to install
 
 with suppress(ImportError):
     import spaces  # noqa: F401  before torch, where accelerators are lent by the call
 
+from workbench.ui.app import launch  # noqa: E402  after what has to come before torch
+
 if __name__ == "__main__":
-    import_quickly("workbench.ui.app").launch(Path("runs"))
+    launch(Path("runs"))

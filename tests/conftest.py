@@ -3,7 +3,7 @@
 import gc
 import os
 
-gc.disable()  # until everything is imported; see workbench/startup.py
+gc.disable()  # until everything is imported; as in workbench/startup.py
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from workbench.errors import WorkbenchError
 from workbench.progress import Interrupted
+from workbench.startup import collect_rarely
 
 # Name of a command, which is that of its module and function, and what it is for: a heading of
 # docs/commands.md.
@@ -58,7 +59,8 @@ def command_function(name: str) -> Callable[..., None]:
 
 @app.callback()
 def _before_every_command() -> None:
-    """Keep libraries from saying what is no concern of the user."""
+    """Start quickly, and keep libraries from saying what is no concern of the user."""
+    collect_rarely()
     # It reports at import that an optional package is absent, which must not be installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our message names the hub

@@ -87,12 +87,13 @@ def _free_port() -> int:
 
 
 def _main(root: Path, profile: str, model: str, port: int) -> None:
-    from workbench.startup import import_quickly
+    from workbench.startup import collect_rarely
 
-    page = import_quickly("workbench.ui.app")
+    collect_rarely()
 
     from workbench.runs.experiment import Experiment
     from workbench.service.profile import CPU_SPACE, LOCAL
+    from workbench.ui import app as page
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     chosen = {"local": LOCAL, "public": CPU_SPACE}[profile]

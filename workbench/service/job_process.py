@@ -2,7 +2,11 @@
 
 import sys
 
-from workbench.startup import import_quickly
+from workbench.startup import collect_rarely
 
 if __name__ == "__main__":
-    sys.exit(import_quickly("workbench.service.worker").main(sys.argv[1:]))
+    collect_rarely()
+
+    from workbench.service.worker import main
+
+    sys.exit(main(sys.argv[1:]))
