@@ -63,7 +63,7 @@ def ask(
     folder = out or (DEFAULT_FOLDER / experiment.stem if experiment else _latest(DEFAULT_FOLDER))
     changed = settings or task is not None
     asked = stored_experiment(folder) if experiment is None and not changed else None
-    asked = asked or resolve_experiment(experiment, settings, options.changes_of(task=task))
+    asked = asked or resolve_experiment(experiment, settings, task=task)
     answer_here(select_rows(asked, methods), texts, folder, max_new_tokens=max_new_tokens)
 
 

@@ -50,10 +50,16 @@ def curve(
     from workbench.runs.runner import requests_of
 
     console, wanted = Console(), _sizes(sizes)
-    changes = options.changes_of(
-        task=task, train=train, test=test, methods=methods, model=model, seeds=seeds
+    asked = resolve_experiment(
+        experiment,
+        settings,
+        task=task,
+        train=train,
+        test=test,
+        methods=methods,
+        model=model,
+        seeds=seeds,
     )
-    asked = resolve_experiment(experiment, settings, changes)
     requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
     runs = run_along(console, asked, folder, lambda session: curve_points(session, asked, wanted))

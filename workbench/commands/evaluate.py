@@ -33,7 +33,9 @@ def evaluate(
     """
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
 
-    changes = options.changes_of(
+    asked = resolve_experiment(
+        experiment,
+        settings,
         task=task,
         train=train,
         dev=dev,
@@ -52,10 +54,7 @@ def evaluate(
         chat=chat,
         seeds=seeds,
     )
-    asked, folder = (
-        resolve_experiment(experiment, settings, changes),
-        experiment_folder(experiment, out),
-    )
+    folder = experiment_folder(experiment, out)
     if server is not None:
         from workbench.commands.shared.server import evaluate_there
 

@@ -52,10 +52,9 @@ def inspect(
     """
     from transformers.utils import logging as transformers_logging
 
-    from workbench.atomic import write_json, write_text
+    from workbench.atomic import write_json
     from workbench.commands.shared.opening import chosen_readings, opened, reading_options
     from workbench.readings.inspector import Inspector
-    from workbench.readings.page import inspection_html
     from workbench.serving.desk import ModelDesk
 
     console = Console()
@@ -80,11 +79,20 @@ def inspect(
     if html is not None:
         facts = [subject.session.engine.info.name, f"read on {subject.session.task.name}"]
         facts += [f"beside {one.title}" for one in beside]
-        write_text(html, inspection_html(chosen.title, facts, found))
-        console.print(f"page: {html}", highlight=False, markup=False)
+        _write_page(console, html, chosen.title, facts, found)
     if json is not None:
         write_json(json, {"readings": [reading.model_dump(mode="json") for reading in found]})
         console.print(f"data: {json}", highlight=False, markup=False)
+
+
+def _write_page(
+    console: Console, path: Path, title: str, facts: list[str], found: "list[Reading]"
+) -> None:
+    from workbench.atomic import write_text
+    from workbench.readings.page import inspection_html
+
+    write_text(path, inspection_html(title, facts, found))
+    console.print(f"page: {path}", highlight=False, markup=False)
 
 
 def _last(console: Console, name: str, steps: "Iterator[ProgressEvent | Reading]") -> "Reading":

@@ -16,7 +16,7 @@ from workbench.shared_options import BATCH_SIZE, DEMONSTRATIONS, NUM_VIRTUAL_TOK
 if TYPE_CHECKING:
     from workbench.budget.advice import Advice
     from workbench.budget.finished_runs import Measured
-    from workbench.budget.plan import MethodPlan, Plan
+    from workbench.budget.plan import MethodPlan, Plan, Question
 
 _COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
 
@@ -58,10 +58,7 @@ def plan(
     """
     import psutil
 
-    from workbench.budget.advice import advise
     from workbench.budget.asked import ask, find_device
-    from workbench.budget.finished_runs import measured_costs, runs_below
-    from workbench.budget.plan import make_plan
     from workbench.budget.sources import find_shape
 
     numbers = {
@@ -86,8 +83,21 @@ def plan(
         has_checkpointing=checkpointing,
         numbers=numbers,
     )
-    made = make_plan(question)
-    advice = advise(made)
+    _answer(question, runs, as_json=as_json)
+
+
+def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
+    """Print the plan and the recommendation, with what was measured beside them if asked for.
+
+    Raises:
+        StoreError: the folder of runs does not exist.
+    """
+    from workbench.budget.advice import advise
+    from workbench.budget.finished_runs import measured_costs, runs_below
+    from workbench.budget.plan import make_plan
+
+    plan = make_plan(question)
+    advice = advise(plan)
     if runs is not None and not runs.is_dir():
         raise StoreError(
             f"--runs {runs}: no such folder. Give one with finished runs; they are made by: "
@@ -95,10 +105,10 @@ def plan(
         )
     measured = measured_costs(runs_below(runs), question) if runs is not None else {}
     if as_json:
-        text = json.dumps(_as_data(made, advice, measured), indent=2)
+        text = json.dumps(_as_data(plan, advice, measured), indent=2)
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
         return
-    _print(made, advice, measured)
+    _print(plan, advice, measured)
 
 
 def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> None:

@@ -50,7 +50,9 @@ def precisions(
     """
     from workbench.commands.shared.setting import resolve_experiment
 
-    changes = options.changes_of(
+    asked = resolve_experiment(
+        experiment,
+        settings,
         task=task,
         train=train,
         test=test,
@@ -61,7 +63,6 @@ def precisions(
         template=template,
         chat=chat,
     )
-    asked = resolve_experiment(experiment, settings, changes)
     _measure(asked, _precisions(names), text, out or _FOLDER)
 
 

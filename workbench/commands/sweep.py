@@ -50,8 +50,9 @@ def sweep(
 
     varied = option or []
     wanted = _values(varied, values or [])
-    changes = options.changes_of(task=task, train=train, test=test, model=model, seeds=seeds)
-    asked = resolve_experiment(experiment, settings, changes)
+    asked = resolve_experiment(
+        experiment, settings, task=task, train=train, test=test, model=model, seeds=seeds
+    )
     requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
     console, folder = Console(), experiment_folder(experiment, out)
     runs = run_along(

@@ -23,8 +23,7 @@ def train(
     from workbench.commands.shared.running import run_and_report
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
 
-    changes = options.changes_of(
-        task=task, model=model, seeds=seeds, methods=method, reference=method
+    asked = resolve_experiment(
+        experiment, settings, task=task, model=model, seeds=seeds, methods=method, reference=method
     )
-    asked = resolve_experiment(experiment, settings, changes)
     run_and_report(asked, experiment_folder(experiment, out))

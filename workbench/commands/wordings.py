@@ -36,8 +36,9 @@ def wordings(
 
     console = Console()
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    changes = options.changes_of(task=task, train=train, test=test, methods=methods)
-    asked = resolve_experiment(experiment, settings, changes)
+    asked = resolve_experiment(
+        experiment, settings, task=task, train=train, test=test, methods=methods
+    )
     requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
     runs = run_along(console, asked, folder, lambda session: wording_points(session, asked, wanted))

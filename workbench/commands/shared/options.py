@@ -45,29 +45,3 @@ Visitor = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of runs and report.")]
 Runs = Annotated[Path, typer.Option(help="Folder to look for runs below.")]
-
-_KEYS = {
-    "task": "task.name",
-    "train": "task.train",
-    "dev": "task.dev",
-    "test": "task.test",
-    "text_column": "task.text_column",
-    "text_b_column": "task.text_b_column",
-    "label_column": "task.label_column",
-    "id_column": "task.id_column",
-    "limit_train": "task.limit_train",
-    "limit_dev": "task.limit_dev",
-    "limit_test": "task.limit_test",
-    "model": "model",
-    "precision": "precision",
-    "template": "template",
-    "chat": "chat",
-    "seeds": "seeds",
-    "methods": "rows",
-    "reference": "reference",
-}
-
-
-def changes_of(**given: object) -> dict[str, object]:
-    """Return what options change of an experiment, by its dotted keys; None changes nothing."""
-    return {_KEYS[option]: value for option, value in given.items()}

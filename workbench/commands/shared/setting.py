@@ -1,6 +1,6 @@
 """The experiment that a command is asked for, and the folder it lives in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import ConfigError
@@ -8,18 +8,41 @@ from workbench.methods.catalog import METHODS
 from workbench.runs.experiment import Experiment, read_experiment
 
 DEFAULT_FOLDER = Path("runs")
+_KEYS = {  # of an experiment, by the name of the option that changes it
+    "task": "task.name",
+    "train": "task.train",
+    "dev": "task.dev",
+    "test": "task.test",
+    "text_column": "task.text_column",
+    "text_b_column": "task.text_b_column",
+    "label_column": "task.label_column",
+    "id_column": "task.id_column",
+    "limit_train": "task.limit_train",
+    "limit_dev": "task.limit_dev",
+    "limit_test": "task.limit_test",
+    "model": "model",
+    "precision": "precision",
+    "template": "template",
+    "chat": "chat",
+    "reference": "reference",
+}
 
 
 def resolve_experiment(
-    path: Path | None, settings: Sequence[str] | None, changes: Mapping[str, object]
+    path: Path | None, settings: Sequence[str] | None, **options: object
 ) -> Experiment:
     """Return the experiment of a file, `--set` settings and command-line options.
+
+    Args:
+        path: The file; None starts from the defaults.
+        settings: Each `key=value`, read as YAML.
+        options: Values of `shared/options.py` by name; None leaves the experiment as it is.
 
     Raises:
         ConfigError: every problem at once.
     """
-    changes = dict(changes)
-    rows, seeds = changes.pop("rows", None), changes.pop("seeds", None)
+    rows, seeds = options.pop("methods", None), options.pop("seeds", None)
+    changes = {_KEYS[name]: value for name, value in options.items()}
     if seeds is not None:
         changes["seeds"] = _seeds(str(seeds))
     experiment = read_experiment(path, settings or (), changes)
