@@ -138,6 +138,12 @@ def on_push(
     return render("hint", text=f"Uploaded as a private repository: {address}")
 
 
+def on_select(event: gr.SelectData) -> Any:
+    """Return the run of the clicked line."""
+    line: Sequence[object] = event.row_value or []
+    return line[-1] if line else gr.skip()
+
+
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     token = setup.values["token"]
@@ -173,7 +179,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     }
     listed = [table, run, other, empty]
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **quiet)
-    table.select(_selected_run, None, run, **quiet)
+    table.select(on_select, None, run, **quiet)
     gr.on([run.change, other.change], partial(on_open, context), [token, run, other], view, **quiet)
     download.click(partial(on_download, context), [token, run], [file, note], **quiet)
     share.click(partial(on_share, context), [token, run], note, **quiet)
@@ -212,12 +218,6 @@ def _build_push(
         return on_push(context, visitor, run_id, name, login)
 
     push.click(upload, [token, run, repo_id], note, **quiet)
-
-
-def _selected_run(event: gr.SelectData) -> Any:
-    """Return the run of the clicked line."""
-    line: Sequence[object] = event.row_value or []
-    return line[-1] if line else gr.skip()
 
 
 def _line(run: StoredRun) -> list[object]:

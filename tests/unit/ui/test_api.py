@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import gradio as gr
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from pages import HOSTILE, Page, dangers
 from visitors import keep_rows, store_run
 from workbench.service import jobs
-from workbench.ui.api import Endpoints, _told
+from workbench.ui.api import Endpoints, build
 from workbench.ui.context import SettingValues
 
 OTHER = "another-another-another"
@@ -21,7 +22,10 @@ OTHER = "another-another-another"
 
 def endpoint(page: Page, name: str) -> Callable[..., Any]:
     """Return an endpoint as Gradio calls it: by position, its errors as messages."""
-    return _told(getattr(Endpoints(page.context), name))
+    with patch("workbench.ui.api.api") as registered:
+        build(page.context)
+    functions = {call.args[0].__name__: call.args[0] for call in registered.call_args_list}
+    return functions[name]
 
 
 def call(page: Page, endpoint_name: str, **arguments: Any) -> Any:
