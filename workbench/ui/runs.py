@@ -139,6 +139,12 @@ def on_push(
     return render("hint", text=f"Uploaded as a private repository: {address}")
 
 
+def on_select(event: gr.SelectData) -> Any:
+    """Return the run of the clicked line."""
+    line: Sequence[object] = event.row_value or []
+    return line[-1] if line else gr.skip()
+
+
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     token = setup.values["token"]
@@ -169,7 +175,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
     listed = [table, run, other, empty]
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
-    table.select(_selected_run, None, run, **AT_ONCE)
+    table.select(on_select, None, run, **AT_ONCE)
     gr.on(
         [run.change, other.change], partial(on_open, context), [token, run, other], view, **AT_ONCE
     )
@@ -208,12 +214,6 @@ def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -
         return on_push(context, visitor, run_id, name, login)
 
     push.click(upload, [token, run, repo_id], note, **AT_ONCE)
-
-
-def _selected_run(event: gr.SelectData) -> Any:
-    """Return the run of the clicked line."""
-    line: Sequence[object] = event.row_value or []
-    return line[-1] if line else gr.skip()
 
 
 def _line(run: StoredRun) -> list[object]:

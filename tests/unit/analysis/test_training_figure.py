@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.analysis.comparison import compare_runs
-from workbench.analysis.training_figure import _smoothed, history_plot, training_plot
+from workbench.analysis.training_figure import history_plot, training_plot
 
 
 def losses(steps, *, first=1):
@@ -95,20 +95,34 @@ def test_names_are_text(titles_of):
     assert set(titles_of(drawing)) == {"</title><script>$x^2$: loss 0.200 by step 5"}
 
 
+@pytest.fixture
+def drawn_losses(make_run, predict):
+    """Return a reader of the curve that is drawn for losses by step."""
+
+    def read(steps, values):
+        history = [{"step": s, "loss": v} for s, v in zip(steps, values, strict=True)]
+        run = make_run("lora", predict(["a"], ["a"]), history=history)
+        plot = training_plot(compare_runs([run], reference="lora"))
+        line, *_ = plot.figure.axes[0].lines  # and what is pointed at
+        return line.get_xdata(), line.get_ydata()
+
+    return read
+
+
 @pytest.mark.parametrize("count", [1, 4, 5, 37, 300])
-def test_the_running_mean_is_a_mean_of_a_tenth(count):
+def test_the_running_mean_is_a_mean_of_a_tenth(drawn_losses, count):
     rng = np.random.default_rng(count)
     steps, values = np.arange(1.0, count + 1), rng.random(count)
     width = max(1, round(0.1 * count))
 
-    x, y = _smoothed(steps.tolist(), values.tolist())
+    x, y = drawn_losses(steps.tolist(), values.tolist())
 
     assert x == pytest.approx([steps[i : i + width].mean() for i in range(count - width + 1)])
     assert y == pytest.approx([values[i : i + width].mean() for i in range(count - width + 1)])
 
 
-def test_a_long_training_is_thinned_but_keeps_its_ends():
-    x, y = _smoothed(list(range(1, 10_001)), [1.0] * 10_000)
+def test_a_long_training_is_thinned_but_keeps_its_ends(drawn_losses):
+    x, y = drawn_losses(list(range(1, 10_001)), [1.0] * 10_000)
     assert len(x) == len(y) == 400
     assert (x[0], x[-1]) == pytest.approx((500.5, 9500.5))
     assert y == pytest.approx([1.0] * 400)

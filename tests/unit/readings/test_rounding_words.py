@@ -3,36 +3,66 @@
 import numpy as np
 import pytest
 
-from workbench.metrics import mean_with_interval, paired_difference
-from workbench.readings.rounding import _verdict
-from workbench.readings.vectors.chance import standing
+from workbench.fitting.learning import Outcome
+from workbench.readings.base import Subject, open_vocabulary
+from workbench.readings.catalog import make_reader
+from workbench.readings.vectors.prompt import SoftPrompt
+from workbench.runs.session import Session
 
-GOOD = standing("loss", 0.1, "random tokens", np.ones(19), low_is_better=True)
-POOR = standing("loss", 2.0, "random tokens", np.ones(19), low_is_better=True)
-
-
-def words(soft: list[bool], rounded: list[bool], place=POOR, *, is_text: bool = False) -> str:
-    rise = mean_with_interval([0.5, 0.7, 0.6])
-    return _verdict(place, paired_difference(soft, rounded), rise, is_text=is_text)
+RISE = [0.5, 0.7, 0.6]  # of the loss by rounding, in nats, item by item
+GOOD, POOR = 9.0, 0.0  # loss of random tokens, above that of the rounded prompt and below
 
 
-def test_a_loss_of_accuracy_is_negative_and_a_gain_positive():
-    lost = words([True] * 20, [True] * 8 + [False] * 12)
-    gained = words([False] * 12 + [True] * 8, [True] * 20)
+class FixedScorer:
+    """Gives the soft prompt, the rounded one and random tokens the results of a test."""
 
-    assert lost.startswith("Rounding changes accuracy by -60.0 points (p = 0.00049), the loss by")
-    assert gained.startswith("Rounding changes accuracy by +60.0 points")
+    def __init__(self, soft, rounded, random_loss):
+        self.num_items = len(soft)
+        losses = np.ones(len(soft))
+        self._soft = Outcome(np.array(soft), losses, -losses)
+        self._rounded = Outcome(np.array(rounded), losses + np.resize(RISE, len(soft)), -losses)
+        self._random = Outcome(np.array(soft), losses * random_loss, -losses)
+
+    def outcomes(self, prefixes, step):
+        if len(prefixes) == 5:  # the prompt, rounded by two measures, the instruction, nothing
+            return [self._soft, self._rounded, self._rounded, self._soft, self._soft]
+        return [self._random] * len(prefixes)
+
+
+@pytest.fixture
+def words(tiny_engine, toy_encoder):
+    """Return a maker of the verdict on a prompt that answers so, and so when it is rounded."""
+    session = Session(tiny_engine, toy_encoder)
+    vocabulary = open_vocabulary(session)
+
+    def read(soft, rounded, random_loss=POOR, *, is_text=False):
+        tokens = vocabulary.embeddings[[30, 40, 50, 60]]
+        prompt = SoftPrompt("mine", tokens if is_text else tokens + 0.01)
+        scorer = FixedScorer(soft, rounded, random_loss)
+        return make_reader("rounding").read(Subject(session, vocabulary, scorer, prompt)).verdict
+
+    return read
+
+
+def test_a_loss_of_accuracy_is_negative_and_a_gain_positive(words):
+    lost = words([True] * 21, [True] * 8 + [False] * 13)
+    gained = words([False] * 13 + [True] * 8, [True] * 21)
+
+    assert lost.startswith("Rounding changes accuracy by -61.9 points (p = 0.00024), the loss by")
+    assert gained.startswith("Rounding changes accuracy by +61.9 points")
     assert "+0.6 nats" in lost
 
 
-def test_no_change_has_no_sign_of_its_own_and_is_within_noise():
-    assert "by +0.0 points (within noise)" in words([True] * 5, [True] * 5)
+def test_no_change_has_no_sign_of_its_own_and_is_within_noise(words):
+    assert "by +0.0 points (within noise)" in words([True] * 6, [True] * 6)
 
 
 ENDS = [(GOOD, "does better than random tokens."), (POOR, "no better than chance (random tokens).")]
 
 
-@pytest.mark.parametrize(("place", "end"), ENDS)
-def test_the_text_stands_beside_random_tokens(place, end):
-    assert words([True] * 5, [True] * 5, place).endswith(end)
-    assert words([True], [True], place, is_text=True).startswith("The vectors are tokens")
+@pytest.mark.parametrize(("random_loss", "end"), ENDS)
+def test_the_text_stands_beside_random_tokens(words, random_loss, end):
+    assert words([True] * 6, [True] * 6, random_loss).endswith(end)
+    as_text = words([True] * 6, [True] * 6, random_loss, is_text=True)
+    assert as_text.startswith("The vectors are tokens: rounding changes nothing.")
+    assert as_text.endswith(end)

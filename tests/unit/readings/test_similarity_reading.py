@@ -1,6 +1,7 @@
 """The similarity of prompts: itself, random vectors, tasks that show and tasks that do not."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from workbench.progress import Interrupted
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.scoring import Scorer
-from workbench.readings.similarity import _kappa
 from workbench.readings.vectors.prompt import SoftPrompt, random_like
 from workbench.runs.session import Session
 
@@ -128,20 +128,37 @@ def test_prompts_that_began_alike_are_not_said_to_have_learned_it(subject):
     assert "starts were" not in unknown.verdict
 
 
-def outcome(answers):
-    found = np.array(answers)
-    return Outcome(found == 0, np.zeros(len(found)), found)
+class FixedScorer:
+    """Gives prompts the answers of a test, in turn."""
+
+    def __init__(self, *answers):
+        self.num_items = len(answers[0])
+        self._outcomes = cycle(self._outcome(np.array(found)) for found in answers)
+
+    @staticmethod
+    def _outcome(found):
+        return Outcome(found == 0, np.zeros(len(found)), found)
+
+    def outcomes(self, prefixes, step):
+        return [next(self._outcomes) for _ in prefixes]
 
 
-def test_kappa_is_that_of_a_table_by_hand():
+def kappa_of(subject, first, second):
+    asked = replace(subject, scorer=FixedScorer(first, second))
+    matrix = read(asked, noise(subject, 1)).data["matrices"]["Cohen's kappa of answers"]
+    assert matrix[0][1] == matrix[1][0]
+    return matrix[0][1]
+
+
+def test_kappa_is_that_of_a_table_by_hand(subject):
     first, second = [0, 0, 1, 1, 1], [0, 1, 1, 1, 0]
     expected = (3 / 5 - 13 / 25) / (1 - 13 / 25)  # chance: 2/5 * 2/5 + 3/5 * 3/5
 
-    assert _kappa(outcome(first), outcome(second)) == pytest.approx(expected)
+    assert kappa_of(subject, first, second) == pytest.approx(expected, abs=5e-5)  # 4 digits
 
 
-def test_kappa_of_one_answer_to_everything_is_no_figure():
-    assert np.isnan(_kappa(outcome([1, 1]), outcome([1, 1])))
+def test_kappa_of_one_answer_to_everything_is_no_figure(subject):
+    assert kappa_of(subject, [1, 1], [1, 1]) is None
 
 
 def test_it_stops_when_asked(subject):

@@ -19,13 +19,13 @@ from visitors import store_run
 from workbench.service.ways import imported_folders
 from workbench.service.workspace import share_key
 from workbench.ui.runs import (
-    _selected_run,
     on_delete,
     on_download,
     on_import,
     on_open,
     on_push,
     on_refresh,
+    on_select,
     on_share,
     run_table,
 )
@@ -99,8 +99,8 @@ def test_another_visitors_runs_are_not_listed(chunk_page):
 def test_a_clicked_line_chooses_its_run():
     event = SimpleNamespace(row_value=["task", "row", 0, "50.0 %", "finished", "then", "the_run"])
 
-    assert _selected_run(event) == "the_run"
-    assert _selected_run(SimpleNamespace(row_value=None)) == gr.skip()
+    assert on_select(event) == "the_run"
+    assert on_select(SimpleNamespace(row_value=None)) == gr.skip()
 
 
 # One run, and two
