@@ -134,11 +134,10 @@ def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
-    default = _DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0]
     with gr.Row():
         method = gr.Dropdown(
             [(f"{name}: {method_class(name).summary}", name) for name in methods],
-            value=default,
+            value=_DEFAULT_METHOD,
             label="Method",
             elem_id="wb-method",
             scale=3,
@@ -153,7 +152,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
             min_width=260,
         )
         seed = gr.Number(0, label="Seed", precision=0, min_width=90)
-    fields, groups = _build_options(methods, default)
+    fields, groups = _build_options(methods, _DEFAULT_METHOD)
     estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
     start = gr.Button("Train", variant="primary", elem_id="wb-train")
     trouble = gr.HTML()

@@ -12,7 +12,7 @@ from workbench.fitting.prediction import Prediction
 from workbench.models.base import Conditioning, Generation, Prefix
 from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload
-from workbench.service.ways import WORDS
+from workbench.service.ways import words
 from workbench.serving.asking import Column, PromptPiece
 from workbench.ui.compare import (
     Question,
@@ -25,7 +25,7 @@ from workbench.ui.compare import (
 )
 from workbench.ui.context import SettingValues
 
-WORD_KEYS = [f"words:{name}" for name in WORDS]
+WORD_KEYS = [f"words:{name}" for name in words()]
 NUM_COLUMNS = len(WORD_KEYS) + 2  # with two trained runs
 
 
