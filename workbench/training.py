@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -32,7 +32,17 @@ _MOST_PATH_POINTS = 100  # stored states of a training path
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What the loop can be told; trained methods inherit these as their own options."""
+    """What the loop can be told; trained methods inherit these as their own options.
+
+    Attributes:
+        instead_of_reading: What to open in its place where readings cannot open the result.
+        tiny_rate: Learning rate at which a model of a few thousand weights learns two labels in 60
+            steps, with which the contract suite trains the method; None where it cannot learn that.
+    """
+
+    offers: ClassVar[Sequence[Any]] = ()  # what was learned is offered as a run
+    instead_of_reading: ClassVar[str] = ""
+    tiny_rate: ClassVar[float | None]
 
     steps: int = STEPS.option()
     batch_size: int = BATCH_SIZE.option()
@@ -49,6 +59,11 @@ class TrainingOptions:
     patience: int = option(
         0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
     )
+
+    @property
+    def num_trainings(self) -> int:
+        """How often `fit` trains."""
+        return 1
 
 
 class Companion(Protocol):

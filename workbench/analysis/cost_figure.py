@@ -68,15 +68,16 @@ def cost_plot(
         count_ticks(axis.xaxis)
     front = mean_front(comparison, cost=cost, quality=quality)
     line = [(place(at), value) for _, at, value in front]
-    _draw_front(axis, hover, line)
+    if line:
+        _draw_front(axis, hover, line)
     metric = metric_of(quality)
     texts = [_point_text(comparison, point, cost, quality) for point in points]
     for point, text in zip(points, texts, strict=True):
         series = look[point.row.row]
         draw_estimate(axis, series, point.estimate, x=place(point.cost), hover=hover, text=text)
-    (percent_ticks if metric.is_fraction else count_ticks)(axis.yaxis)
+    (percent_ticks if metric.form == "percent" else count_ticks)(axis.yaxis)
     axis.margins(0.08)
-    direction = " (lower is better)" if metric.is_lower_better else ""
+    direction = " (lower is better)" if metric.is_higher_better is False else ""
     label_axes(axis, x=cost_of(cost).axis_title, y=f"{metric.title}{direction}")
     return Plot(
         name=f"{quality}-by-{cost}",
@@ -92,8 +93,14 @@ def cost_plot(
 def mean_front(
     comparison: Comparison, *, cost: str, quality: str | None = None
 ) -> list[tuple[str, float, float]]:
-    """Return the rows on the Pareto front, cheapest first, with mean cost and mean quality."""
+    """Return the rows on the Pareto front, cheapest first, with mean cost and mean quality.
+
+    There is none where it is not known which way the metric is better.
+    """
     quality = quality or comparison.headline_metric
+    is_higher_better = metric_of(quality).is_higher_better
+    if is_higher_better is None:
+        return []
     points = _points(comparison, cost, quality)
     names = list(dict.fromkeys(point.row.row for point in points))
     means = [
@@ -103,7 +110,7 @@ def mean_front(
         )
         for name in names
     ]
-    front = pareto_front(means, lower_is_better=metric_of(quality).is_lower_better)
+    front = pareto_front(means, lower_is_better=not is_higher_better)
     return [(names[place], *means[place]) for place in front]
 
 
@@ -137,8 +144,11 @@ def _point_text(comparison: Comparison, point: _Point, cost: str, quality: str) 
 
 
 def _note(front: Sequence[str], num_left_out: int) -> str:
+    names = ", ".join(map(one_line, front))
     sentences = [
-        f"Pareto front: {', '.join(map(one_line, front))}: no other row is both better and cheaper."
+        f"Pareto front: {names}: no other row is both better and cheaper."
+        if front
+        else "Which way this metric is better is not known here, so there is no Pareto front."
     ]
     if num_left_out:
         sentences.append(f"Rows without such a figure, not shown: {num_left_out}.")

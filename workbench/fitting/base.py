@@ -4,10 +4,10 @@ A method is a frozen dataclass of its own options. `fit` returns a `FittedMethod
 sample into conditioning for the engine; it never calls the model's `generate` itself.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,9 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 _CALIBRATION_TEXTS = 128  # the prior's error is then far below the differences it corrects
 
 Family = Literal["words", "vectors", "weights"]
+Pace = Literal["one pass", "demonstrations", "reasoning", "minutes"]
+PACES: tuple[Pace, ...] = get_args(Pace)
+"""From the fastest to the slowest; the last takes minutes for a test split on two cores."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +168,38 @@ class FittedMethod:
         return Conditioning(self.prefix, ids[len(shared) :], self.adapter)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A way to answer that a page offers without any training.
+
+    Attributes:
+        name: Of the way, and of its row in a comparison.
+        pace: How fast it answers a whole test split; the list of ways begins with the fastest.
+        options: Those in which it differs from the method's defaults.
+        is_first: Whether it is chosen before anybody chooses.
+        is_drawn: Whether another seed gives another row.
+    """
+
+    name: str
+    pace: Pace
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_first: bool = False
+    is_drawn: bool = False
+
+
 class Method(Protocol):
-    """A frozen dataclass of options that can be fitted to a task."""
+    """A frozen dataclass of options that can be fitted to a task.
+
+    Attributes:
+        family: What it changes.
+        summary: What it is, in a few words for lists.
+        offers: Ways without training that pages offer; none for those whose result is a run.
+    """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     family: ClassVar[Family]
     summary: ClassVar[str]
+    offers: ClassVar[Sequence[Offer]]
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Return the fitted method; the base is not changed."""

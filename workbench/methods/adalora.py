@@ -40,6 +40,7 @@ class AdaLora(PeftWeightTraining):
 
     summary: ClassVar[str] = "low-rank changes that share out their rank"
     default_rate: ClassVar[float] = 5e-3
+    tiny_rate: ClassVar[float] = 0.1
 
     init_rank: int = INIT_RANK.option()
     target_rank: int = option(8, minimum=1, maximum=511, help="Mean rank at the end.")

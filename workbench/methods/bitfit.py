@@ -24,6 +24,7 @@ class BitFit(OwnWeightTraining):
 
     summary: ClassVar[str] = "biases alone"
     default_rate: ClassVar[float] = 3e-3
+    tiny_rate: ClassVar[float] = 0.05
 
     targets: str = option("all_linear", choices=TARGETS, help="Layers that get a learned bias.")
 

@@ -30,6 +30,7 @@ class BottleneckAdapter(OwnWeightTraining):
 
     summary: ClassVar[str] = "small networks between the layers"
     default_rate: ClassVar[float] = 3e-4
+    tiny_rate: ClassVar[float] = 0.01
 
     width: int = WIDTH.option()
     places: str = option(

@@ -6,11 +6,12 @@ it (Wei et al. 2022, https://arxiv.org/abs/2201.11903, section 2). Small models 
 accuracy by it (Wei et al., table 2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.reasoning import ReasoningOptions
 
 
@@ -20,6 +21,11 @@ class ChainOfThought(ReasoningOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "reasoning before the answer"
+    offers: ClassVar[Sequence[Offer]] = (
+        Offer(
+            name="chain_of_thought", pace="reasoning", options={"max_new_tokens": 48}, is_first=True
+        ),
+    )
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Return the prompt that asks for reasoning.

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2110.07904, find prompts of related tasks close enough for
 something.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 
 from workbench.errors import ConfigError
-from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.fitting.learning import read_learned_vectors
 from workbench.models.adapters.merging import WAYS, check_weights, combine
 from workbench.models.adapters.peft_changes import adapter_of
@@ -33,6 +33,7 @@ class Combined:
 
     family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "adapters trained apart, put together"
+    offers: ClassVar[Sequence[Offer]] = ()  # adapters are offered one by one
 
     adapters: str | None = option(
         None, holds="runs", help="Adapter folders in PEFT's format, comma-separated."

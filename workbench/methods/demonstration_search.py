@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.demonstrations import DRAWN, drawn
 from workbench.fitting.searching import (
     CHOICE,
@@ -33,6 +33,7 @@ class DemonstrationSearch(SearchOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples chosen on dev"
+    offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
     k: int = option(6, minimum=1, maximum=256, help="Number of demonstrations.")
     selection: str = option(

@@ -26,6 +26,7 @@ class Dora(LowRankTraining):
 
     summary: ClassVar[str] = "a low-rank change of directions, and lengths apart"
     default_rate: ClassVar[float] = 1e-3
+    tiny_rate: ClassVar[float] = 0.02
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:
         """Return the changes before training: B is zero and m the lengths of the weight's rows."""

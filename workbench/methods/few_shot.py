@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from workbench.encoding import PromptStart
 from workbench.errors import ConfigError
-from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod
+from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod, Offer
 from workbench.fitting.demonstrations import (
     DRAWN,
     INPUTS,
@@ -44,6 +44,20 @@ class FewShot(CalibrationOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples in the prompt"
+    offers: ClassVar[Sequence[Offer]] = (
+        Offer(name="few_shot", pace="demonstrations", is_first=True, is_drawn=True),
+        Offer(
+            name="few_shot_calibrated",
+            pace="demonstrations",
+            options={"calibrate": True, "calibration_inputs": "training_texts"},
+            is_drawn=True,
+        ),
+        Offer(
+            name="few_shot_nearest",
+            pace="minutes",
+            options={"selection": "nearest_balanced", "order": "nearest_last", "calibrate": True},
+        ),
+    )
 
     k: int = DEMONSTRATIONS.option()
     selection: str = option(

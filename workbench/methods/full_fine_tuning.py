@@ -30,6 +30,7 @@ class FullFineTuning(OwnWeightTraining):
 
     summary: ClassVar[str] = "all weights, in 16 bit: the reference"
     default_rate: ClassVar[float] = 3e-5
+    tiny_rate: ClassVar[float] = 0.003
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:
         """Return a copy of the weights before quantisation.

@@ -39,6 +39,7 @@ class HardPrompt(TrainingOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "tokens found by gradient in place of the instruction (PEZ)"
+    tiny_rate: ClassVar[float | None] = None  # tokens alone do not learn it
 
     num_tokens: int | None = option(
         None, minimum=1, maximum=1000, help="Tokens (P); null: as many as the instruction has."

@@ -25,6 +25,7 @@ class Ia3(PeftWeightTraining):
 
     summary: ClassVar[str] = "factors for keys, values and inner states"
     default_rate: ClassVar[float] = 1e-2
+    tiny_rate: ClassVar[float] = 0.1
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:
         """Return factors of one."""

@@ -4,12 +4,13 @@ Nothing is trained and nothing is known about the training: neither its cost nor
 prompt or a prefix takes the place of special tokens and chat header too: PEFT puts it first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from workbench.errors import ConfigError
-from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
@@ -23,6 +24,7 @@ class Imported:
 
     family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "an adapter trained elsewhere with PEFT"
+    offers: ClassVar[Sequence[Offer]] = ()  # adapters are offered one by one
 
     adapter: str | None = option(
         None,

@@ -17,7 +17,7 @@ import numpy as np
 
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError
-from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.demonstrations import drawn
 from workbench.fitting.searching import (
     CHOICE,
@@ -49,6 +49,7 @@ class InstructionSearch(SearchOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "an instruction chosen on dev"
+    offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
     paraphrases: str = option(
         "", holds="text", help="Instructions to try, one per line; {labels} is allowed."

@@ -37,6 +37,7 @@ class Lora(LowRankTraining):
 
     summary: ClassVar[str] = "a low-rank change of the weights"
     default_rate: ClassVar[float] = 1e-3  # small models take larger steps than the usual 2e-4
+    tiny_rate: ClassVar[float] = 0.02
 
     rank_stabilised: bool = option(
         False, help="Scale by alpha / sqrt(rank) instead of alpha / rank (rsLoRA)."

@@ -35,6 +35,7 @@ class PTuning(TrainingOptions):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "vectors from a trained encoder in place of the instruction"
+    tiny_rate: ClassVar[float] = 0.003
 
     num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option()
     encoder: str = option(

@@ -55,6 +55,11 @@ class PrefixTuning(TrainingOptions):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "learned keys and values of every layer in place of the instruction"
+    tiny_rate: ClassVar[float] = 0.1
+    instead_of_reading: ClassVar[str] = (
+        "Readings look at vectors that stand for tokens, and a prefix has keys and values of every "
+        "layer instead. Choose a run of a soft prompt."
+    )
 
     num_virtual_tokens: int | None = NUM_VIRTUAL_TOKENS.option(
         default=None, help="Positions (P); null: the init text's, at least 20."

@@ -29,6 +29,11 @@ class PromptEnsemble(SoftPromptTraining):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "the vote of several soft prompts trained from different seeds"
+    tiny_rate: ClassVar[float] = 0.06
+    instead_of_reading: ClassVar[str] = (
+        "Its members can be opened one by one: give the folder of a member in the run's adapter "
+        "folder, as in RUN/adapter/member_0."
+    )
 
     members: int = option(3, minimum=1, maximum=20, help="Soft prompts (n) that vote.")
 
@@ -65,6 +70,11 @@ class PromptEnsemble(SoftPromptTraining):
     def num_trainable(self, context: FitContext) -> int:
         """Return n times what a member trains."""
         return self.members * self._member.num_trainable(context)
+
+    @property
+    def num_trainings(self) -> int:
+        """One for each member."""
+        return self.members
 
     @property
     def _member(self) -> SoftPromptTraining:

@@ -25,3 +25,4 @@ class PromptTuning(SoftPromptTraining):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "learned vectors in place of the instruction"
+    tiny_rate: ClassVar[float] = 0.06

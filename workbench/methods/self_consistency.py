@@ -7,11 +7,12 @@ the alphabet. It costs `samples` times the tokens of one chain, which the run re
 little on small models (table 2 there).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.fitting.base import Family, FitContext, FittedMethod
+from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.reasoning import ReasoningOptions
 from workbench.options import option
 
@@ -22,6 +23,14 @@ class SelfConsistency(ReasoningOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "a vote over several drawn chains of reasoning"
+    offers: ClassVar[Sequence[Offer]] = (
+        Offer(
+            name="self_consistency",
+            pace="minutes",
+            options={"max_new_tokens": 48},
+            is_drawn=True,
+        ),
+    )
 
     samples: int = option(5, minimum=1, maximum=100, help="Chains of reasoning per question.")
     temperature: float = option(

@@ -4,11 +4,12 @@ Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, section 2; calibrat
 2021, https://arxiv.org/abs/2102.09690.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod
+from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod, Offer
 from workbench.tasks.base import Task
 
 
@@ -18,6 +19,7 @@ class ZeroShot(CalibrationOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "the instruction alone"
+    offers: ClassVar[Sequence[Offer]] = (Offer(name="zero_shot", pace="one pass", is_first=True),)
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Return the prompt; with `calibrate`, measure the labels' prior too."""

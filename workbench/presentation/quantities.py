@@ -1,7 +1,8 @@
 """The figures of a run by name: title, unit, which way is better, and how each is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from workbench.metrics import Estimate
 from workbench.presentation.display import (
@@ -12,20 +13,30 @@ from workbench.presentation.display import (
     one_line,
 )
 
+Form = Literal["percent", "number"]
+"""How a metric is written: a share of one in percent, or a plain number with three decimals."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What is known about a metric of `workbench/runs/task_metrics.py`.
+    """What is known about a metric.
 
     Attributes:
-        title: As shown.
-        is_lower_better: Whether a smaller value is the better one.
-        is_fraction: From 0 to 1, shown in percent; otherwise a plain number.
+        name: As shown, without its unit.
+        unit: Of a plain number; empty for shares and counts.
+        is_higher_better: Which way is better; None is not known.
+        form: How its values are written.
     """
 
-    title: str
-    is_lower_better: bool = False
-    is_fraction: bool = True
+    name: str
+    unit: str
+    is_higher_better: bool | None
+    form: Form
+
+    @property
+    def title(self) -> str:
+        """The name with the unit."""
+        return f"{self.name}, {self.unit}" if self.unit else self.name
 
 
 @dataclass(frozen=True)
@@ -48,36 +59,63 @@ class Cost:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
+def _share(name: str, *, is_higher_better: bool = True) -> Metric:
+    return Metric(name=name, unit="", is_higher_better=is_higher_better, form="percent")
+
+
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("accuracy"),
-    "rouge_l": Metric("ROUGE-L"),
-    "rouge_1": Metric("ROUGE-1"),
-    "rouge_2": Metric("ROUGE-2"),
-    "bleu": Metric("BLEU"),
-    "chrf": Metric("chrF"),
-    "length_ratio": Metric("length against references"),
-    "macro_f1": Metric("macro F1"),
-    "exact_match": Metric("exact match"),
-    "calibration_error": Metric("calibration error", is_lower_better=True),
-    "label_mass": Metric("label mass"),
-    "truncation_rate": Metric("truncation rate", is_lower_better=True),
-    "strict_extraction_rate": Metric("strict extraction rate"),
-    "strict_accuracy": Metric("strict accuracy"),
-    "lenient_extraction_rate": Metric("lenient extraction rate"),
-    "lenient_accuracy": Metric("lenient accuracy"),
-    "oracle_accuracy": Metric("accuracy if any vote counted"),
-    "loss": Metric("loss, nats", is_lower_better=True, is_fraction=False),
+    "accuracy": _share("accuracy"),
+    "rouge_l": _share("ROUGE-L"),
+    "rouge_1": _share("ROUGE-1"),
+    "rouge_2": _share("ROUGE-2"),
+    "bleu": _share("BLEU"),
+    "chrf": _share("chrF"),
+    "length_ratio": _share("length against references"),
+    "macro_f1": _share("macro F1"),
+    "exact_match": _share("exact match"),
+    "calibration_error": _share("calibration error", is_higher_better=False),
+    "label_mass": _share("label mass"),
+    "truncation_rate": _share("truncation rate", is_higher_better=False),
+    "strict_extraction_rate": _share("strict extraction rate"),
+    "strict_accuracy": _share("strict accuracy"),
+    "lenient_extraction_rate": _share("lenient extraction rate"),
+    "lenient_accuracy": _share("lenient accuracy"),
+    "oracle_accuracy": _share("accuracy if any vote counted"),
+    "loss": Metric(name="loss", unit="nats", is_higher_better=False, form="number"),
 }
+"""Every metric that a run can have; `check_declared` refuses to store another."""
+
+
+def check_declared(names: Iterable[str]) -> None:
+    """Refuse metrics of which nothing is declared.
+
+    Raises:
+        ValueError: names each of them and says what to add.
+    """
+    missing = [name for name in names if name not in METRICS]
+    if missing:
+        raise ValueError(
+            f"metric {', '.join(map(repr, missing))}: measured but not declared. Add a line to "
+            "METRICS in workbench/presentation/quantities.py that says name, unit, whether higher "
+            "is better, and how it is written."
+        )
 
 
 def metric_of(name: str) -> Metric:
-    """Return what is known about a metric; an unknown one is a fraction where more is better."""
-    return METRICS.get(name) or Metric(one_line(name.replace("_", " ")))
+    """Return what is known about a metric.
+
+    Of one that a run of another version brought along only its name is known: its values are
+    written as plain numbers, and neither way is better.
+    """
+    unknown = Metric(
+        name=one_line(name.replace("_", " ")), unit="", is_higher_better=None, form="number"
+    )
+    return METRICS.get(name, unknown)
 
 
 def metric_text(name: str, estimate: Estimate | None) -> str:
     """Return a metric with its interval: "73.5 % [67.0, 79.1]", or plain where it is no share."""
-    if estimate is None or estimate.value is None or metric_of(name).is_fraction:
+    if estimate is None or estimate.value is None or metric_of(name).form == "percent":
         return estimate_text(estimate)
     value = number(estimate.value, decimals=3)
     if estimate.low is None or estimate.high is None:

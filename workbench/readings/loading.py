@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import PROMPT, read_learned_vectors
-from workbench.methods.catalog import METHODS, make_method
+from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.adapters.files import CONFIG_NAME
+from workbench.options import declared_options
 from workbench.readings.base import Kind, WeightChange
 from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.runs.session import Session
@@ -28,8 +29,11 @@ class _StartsFromVectors(Protocol):
 
 def adapter_folder_of(run: StoredRun) -> Path:
     """Return where a run's adapter lies; that of an imported one is named by its options."""
-    named = run.spec.options.get("adapter") if run.spec.method == "imported" else None
-    return Path(str(named)) if named else run.adapter_folder
+    if run.spec.method in METHODS:
+        for name, option in declared_options(method_class(run.spec.method)).items():
+            if option.holds == "adapter" and run.spec.options.get(name):
+                return Path(str(run.spec.options[name]))
+    return run.adapter_folder
 
 
 def kind_of(run: StoredRun) -> Kind | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from workbench import metrics, text_metrics
 from workbench.fitting.prediction import Prediction
 from workbench.metrics import Estimate
+from workbench.presentation.quantities import check_declared
 from workbench.tasks.base import HEADLINE_METRICS, Task
 
 
@@ -26,9 +27,19 @@ def measure(task: Task, predictions: Sequence[Prediction]) -> dict[str, Estimate
 
     For short answers "accuracy" compares normalised answers; an unreadable one counts as wrong.
     Generated texts are held against their references; the empty ones score 0.
+
+    Raises:
+        ValueError: a metric is not declared in `workbench/presentation/quantities.py`.
     """
     if task.kind == "generation":
-        return _text_metrics(predictions)
+        found = _text_metrics(predictions)
+    else:
+        found = _answer_metrics(task, predictions)
+    check_declared(found)
+    return found
+
+
+def _answer_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, Estimate]:
     answers = [p.answer for p in predictions]
     targets = [p.target for p in predictions]
     if task.labels:

@@ -10,7 +10,6 @@ from workbench.errors import ConfigError
 from workbench.fitting.base import FittedMethod, Method, SupportsSave
 from workbench.fitting.learning import dev_score, training_examples
 from workbench.methods.catalog import method_name
-from workbench.methods.prompt_ensemble import PromptEnsemble
 from workbench.models.base import Prefix
 from workbench.runs.session import Session
 from workbench.training import TrainingOptions, answer_loss
@@ -100,12 +99,7 @@ def estimate_training(session: Session, step: StepCost, method: Method) -> CostE
     seconds = method.steps * tokens * step.seconds_per_token + evaluations * step.dev_seconds
     return CostEstimate(
         trained_parameters=parameters,
-        seconds=_trainings(method) * seconds,
+        seconds=method.num_trainings * seconds,
         memory_bytes=session.engine.info.footprint_bytes + _ADAM_BYTES * parameters,
         epochs=method.steps * method.batch_size / len(session.task.train),
     )
-
-
-def _trainings(method: object) -> int:
-    """Return how often a method trains: an ensemble does so for each member."""
-    return method.members if isinstance(method, PromptEnsemble) else 1

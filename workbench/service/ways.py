@@ -3,13 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, StoreError, unknown_name
-from workbench.fitting.base import needs_run
+from workbench.fitting.base import PACES, Offer, needs_run
 from workbench.fitting.reasoning import ReasoningOptions
 from workbench.methods.catalog import METHODS, method_class
+from workbench.options import declared_options
 from workbench.runs.experiment import Experiment, read_experiment
 from workbench.runs.runner import requests_of
 from workbench.runs.store import StoredRun
@@ -21,28 +23,6 @@ from workbench.serving.asking import Way
 from workbench.serving.desk import ModelDesk
 from workbench.yaml_files import check_mapping
 
-WORDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "zero_shot": ("zero_shot", {}),
-    "few_shot": ("few_shot", {}),
-    "few_shot_calibrated": (
-        "few_shot",
-        {"calibrate": True, "calibration_inputs": "training_texts"},
-    ),
-    "chain_of_thought": ("chain_of_thought", {"max_new_tokens": 48}),
-    "few_shot_nearest": (
-        "few_shot",
-        {"selection": "nearest_balanced", "order": "nearest_last", "calibrate": True},
-    ),
-    "self_consistency": ("self_consistency", {"max_new_tokens": 48}),
-}
-"""Ways that need no training, by row name."""
-
-FIRST_WORDS = ("zero_shot", "few_shot", "chain_of_thought")
-"""Those that are chosen before anybody chooses."""
-
-_SLOW_WORDS = ("few_shot_nearest", "self_consistency")  # minutes for a test split on two cores
-_DRAWN_WORDS = ("few_shot", "few_shot_calibrated", "self_consistency")  # another seed, another row
-
 EXAMPLES: Mapping[str, str] = {
     "soft_prompt": "example_prompt_tuning",
     "lora": "example_lora",
@@ -50,8 +30,25 @@ EXAMPLES: Mapping[str, str] = {
 """Adapters of the package, trained on the default task, by folder: their row names."""
 
 _WORDS, _RUN, _IMPORT, _EXAMPLE = "words:", "run:", "import:", "example:"
+_BASELINE = Experiment().reference
 _ADAPTER = "adapter"  # the folder in a run's
 _EXAMPLE_FOLDER = Path(__file__).parents[1] / "examples"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A way that needs no training, and the method it belongs to."""
+
+    method: str
+    offer: Offer
+
+
+@cache
+def words() -> Mapping[str, Words]:
+    """Return the ways that need no training by row name, the fastest first."""
+    found = [Words(name, offer) for name in METHODS for offer in method_class(name).offers]
+    found.sort(key=lambda one: PACES.index(one.offer.pace))
+    return {one.offer.name: one for one in found}
 
 
 @dataclass(frozen=True)
@@ -90,9 +87,9 @@ def experiment_of(
     """
     profile.check_model(setting.model)
     task = task_choice(workspace, setting.task).model_dump()
-    rows = {name: dict(options) for name, options in (methods or {"zero_shot": {}}).items()}
-    for options in rows.values():
-        _own_start(workspace, options)
+    rows = {name: dict(options) for name, options in (methods or {_BASELINE: {}}).items()}
+    for row, options in rows.items():
+        _own_adapters(workspace, str(options.get("method", row)), options)
     changes = {
         "model": setting.model,
         "precision": setting.precision,
@@ -101,7 +98,7 @@ def experiment_of(
         "task": {**task, "limit_test": limit_test} if limit_test else task,
         "seeds": list(seeds),
         "methods": rows,
-        "reference": "zero_shot" if "zero_shot" in rows else next(iter(rows)),
+        "reference": _BASELINE if _BASELINE in rows else next(iter(rows)),
     }
     return read_experiment(None, (), changes)
 
@@ -128,9 +125,7 @@ def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Expe
     rows = {row: dict(options) for row, options in asked.methods.items()}
     for row, options in rows.items():
         _check_row_name(row)
-        if asked.method_of(row)[0] == "imported":
-            options["adapter"] = _imported_folder(workspace, options.get("adapter"))
-        _own_start(workspace, options)
+        _own_adapters(workspace, asked.method_of(row)[0], options)
     changes = {
         **asked.model_dump(mode="json"),
         "task": task,
@@ -152,8 +147,8 @@ def way_choices(
     writes_texts = desk.task(experiment.task).kind == "generation"
     choices = [
         (name, f"{_WORDS}{name}")
-        for name, (method, options) in WORDS.items()
-        if not (writes_texts and _needs_short_answers(method, options))
+        for name, found in words().items()
+        if not (writes_texts and _needs_short_answers(found))
     ]
     choices += [
         (title, f"{_RUN}{run.record.run_id}")
@@ -168,12 +163,19 @@ def way_choices(
 
 def is_quick(key: str) -> bool:
     """Return whether a way may be chosen before anybody chooses it for a whole test split."""
-    return key.removeprefix(_WORDS) not in _SLOW_WORDS
+    found = words().get(key.removeprefix(_WORDS))
+    return found is None or found.offer.pace != PACES[-1]
 
 
-def _needs_short_answers(method: str, options: Mapping[str, Any]) -> bool:
+def first_ways() -> list[str]:
+    """Return the keys of the ways that are chosen before anybody chooses."""
+    return [f"{_WORDS}{name}" for name, found in words().items() if found.offer.is_first]
+
+
+def _needs_short_answers(found: Words) -> bool:
     """Return whether a way cannot write texts: it reasons, or corrects label probabilities."""
-    return issubclass(method_class(method), ReasoningOptions) or bool(options.get("calibrate"))
+    is_reasoning = issubclass(method_class(found.method), ReasoningOptions)
+    return is_reasoning or bool(found.offer.options.get("calibrate"))
 
 
 def trained_runs(
@@ -236,7 +238,7 @@ def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) 
             name = _free_name(way.run.record.row, way.run.spec.digest, rows)
         elif key.startswith((_IMPORT, _EXAMPLE)):
             name, options["seeds"] = way.label.replace(" ", "_"), [0]
-        elif key.removeprefix(_WORDS) in _DRAWN_WORDS:
+        elif words()[name].offer.is_drawn:
             options["seeds"] = list(seeds)
         else:
             options["seeds"] = [0]  # nothing random in it
@@ -259,16 +261,16 @@ def _chosen(keys: object) -> list[str]:
 
 def _free_name(row: str, digest: str, taken: Mapping[str, object]) -> str:
     safe = "".join(c if c.isalnum() or c == "_" else "_" for c in row)
-    return safe if safe not in taken and safe not in WORDS else f"{safe}_{digest[:4]}"
+    return safe if safe not in taken and safe not in words() else f"{safe}_{digest[:4]}"
 
 
 def _way(workspace: Workspace, text: str) -> Way:
     if text.startswith(_WORDS):
         name = text.removeprefix(_WORDS)
-        if name not in WORDS:
-            raise ConfigError(f"columns: {unknown_name('way', name[:80], WORDS)}")
-        method, options = WORDS[name]
-        return Way(name, method, dict(options))
+        if name not in words():
+            raise ConfigError(f"columns: {unknown_name('way', name[:80], words())}")
+        found = words()[name]
+        return Way(name, found.method, dict(found.offer.options))
     if text.startswith(_RUN):
         run = workspace.run(text.removeprefix(_RUN))
         if run.record.status != "finished":
@@ -294,30 +296,37 @@ def _has_examples(experiment: Experiment) -> bool:
     )
 
 
-def _imported_folder(workspace: Workspace, name: object) -> str:
-    """Return the folder of an imported adapter.
+def _imported_folder(workspace: Workspace, asked: object) -> str:
+    """Return the folder of an imported adapter by its name; a folder of these stays as it is.
 
     Raises:
         StoreError: it is not among the visitor's.
     """
-    if name not in imported_folders(workspace):
-        raise StoreError(f"adapter {str(name)[:60]!r}: not found among yours. Import it again.")
-    return str(workspace.imports / str(name))
+    folders = {name: str(workspace.imports / name) for name in imported_folders(workspace)}
+    examples = [str(_EXAMPLE_FOLDER / name) for name in EXAMPLES]
+    if asked in (*folders.values(), *examples):
+        return str(asked)
+    if not isinstance(asked, str) or asked not in folders:
+        raise StoreError(f"adapter {str(asked)[:60]!r}: not found among yours. Import it again.")
+    return folders[asked]
 
 
-def _own_start(workspace: Workspace, options: dict[str, Any]) -> None:
-    """Put adapter folders of the visitor's runs in place of their ids: to start from, to combine.
+def _own_adapters(workspace: Workspace, method: str, options: dict[str, Any]) -> None:
+    """Put folders of the visitor's own adapters in place of their names, in every such option.
 
-    A run that was started so names the folder already; only the run's name in it is believed.
+    A run that was started so names the folders already; only a run's name in it is believed.
 
     Raises:
-        StoreError: no such run, or not the visitor's.
+        ConfigError: unknown method.
+        StoreError: no such adapter or run, or not the visitor's.
     """
-    for option in ("init_prompt", "adapters"):
-        asked = options.get(option)
-        if asked is not None:
-            folders = [_own_adapter(workspace, part.strip()) for part in str(asked).split(",")]
-            options[option] = ",".join(folders)
+    for name, option in declared_options(method_class(method)).items():
+        asked = options.get(name)
+        if option.holds == "adapter":
+            options[name] = _imported_folder(workspace, asked)
+        elif asked is not None and option.holds in ("run", "runs"):
+            parts = str(asked).split(",") if option.holds == "runs" else [str(asked)]
+            options[name] = ",".join(_own_adapter(workspace, part.strip()) for part in parts)
 
 
 def _own_adapter(workspace: Workspace, asked: str) -> str:

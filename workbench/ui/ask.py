@@ -11,7 +11,7 @@ from workbench.presentation.display import one_line
 from workbench.service.accelerator import accelerated
 from workbench.service.command_line import ask_command
 from workbench.service.profile import Caps
-from workbench.service.ways import FIRST_WORDS, experiment_of, rows_of, way_choices
+from workbench.service.ways import experiment_of, first_ways, rows_of, way_choices
 from workbench.serving.asking import Column
 from workbench.ui.answer_cards import columns_html
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
@@ -71,8 +71,7 @@ def on_setting(context: AppContext, chosen: Sequence[str], **setting: object) ->
 def keep_or_default(chosen: Sequence[str], choices: Sequence[tuple[str, str]]) -> list[str]:
     """Return the chosen keys that still exist, and the newest trained ones in free places."""
     keys = [key for _, key in choices]
-    words = [f"words:{name}" for name in FIRST_WORDS]
-    kept = [key for key in chosen if key in keys] or words
+    kept = [key for key in chosen if key in keys] or first_ways()
     others = [key for key in keys if not key.startswith("words:") and key not in kept]
     return kept + others[: max(0, _DEFAULT_COLUMNS - len(kept))]
 

@@ -14,6 +14,7 @@ from workbench.progress import ProgressEvent
 from workbench.readings.base import Kind
 from workbench.readings.catalog import READERS, reader_class, readers_of
 from workbench.readings.inspector import Learned
+from workbench.readings.loading import adapter_folder_of
 from workbench.service.accelerator import accelerated
 from workbench.ui import reading_panel, wayward
 from workbench.ui.context import (
@@ -258,7 +259,7 @@ def _facts(chosen: Learned) -> str:
         return render("hint", text="A control learned nothing: what it shows is chance.")
     folder = chosen.folder or (chosen.run.adapter_folder if chosen.run else None)
     assert folder is not None
-    if chosen.run is not None and chosen.run.spec.method == "imported":
+    if chosen.run is not None and adapter_folder_of(chosen.run) != chosen.run.adapter_folder:
         return ""
     summary = read_adapter(folder).summary
     return render("learned", summary=summary, run=chosen.run)

@@ -47,7 +47,7 @@ def option_component(method: str, option: Option) -> Any:
     label = option.name.replace("_", " ")
     shared: dict[str, Any] = {
         "label": label,
-        "info": option.help.replace("null:", "empty:") + _bounds(option),
+        "info": option.help.replace("null:", "empty:") + bounds_text(option),
         "min_width": 170,
         "elem_id": f"wb-{method}-{option.name}",
     }
@@ -63,7 +63,7 @@ def option_component(method: str, option: Option) -> Any:
     return gr.Textbox(option.default or "", max_lines=3, **shared)
 
 
-def _bounds(option: Option) -> str:
+def bounds_text(option: Option) -> str:
     """Return what is allowed, in words."""
     low, high = option.minimum, option.maximum
     if low is None and high is None:

@@ -175,7 +175,7 @@ def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Nu
     with gr.Row():
         method = gr.Dropdown(
             [(f"{name}: {method_class(name).summary}", name) for name in methods],
-            value=_DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0],
+            value=_DEFAULT_METHOD,
             label="Method",
             elem_id="wb-method",
             scale=3,

@@ -186,3 +186,17 @@ def test_many_powers_of_ten_are_thinned_out():
 )
 def test_short_numbers(value, text):
     assert short_number(value) == text
+
+
+def test_a_metric_of_another_version_is_drawn_without_a_front(compared, texts_of):
+    table = compared({"ia3": (0.2, 300), "lora": (0.5, 9000)}, metric="points_of_somebody")
+
+    plot = cost_plot(table, cost="trained_parameters", quality="points_of_somebody")
+
+    drawing = plot.svg_drawing()
+    assert not [text for text in texts_of(drawing) if text.endswith("%")]
+    assert drawing.note == (
+        "Which way this metric is better is not known here, so there is no Pareto front."
+    )
+    assert "points of somebody 0.200 [0.100, 0.300]" in plot.description
+    assert mean_front(table, cost="trained_parameters", quality="points_of_somebody") == []

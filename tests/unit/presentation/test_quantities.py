@@ -2,6 +2,7 @@
 
 import pytest
 
+from workbench import metrics
 from workbench.analysis.results import COST_KEYS
 from workbench.fitting.prediction import Prediction
 from workbench.metrics import Estimate
@@ -14,7 +15,7 @@ from workbench.presentation.quantities import (
     metric_text,
 )
 from workbench.runs.task_metrics import measure
-from workbench.tasks.base import DroppedRows, Task, TaskSource
+from workbench.tasks.base import HEADLINE_METRICS, DroppedRows, Task, TaskSource
 
 
 def task_with(labels):
@@ -47,7 +48,7 @@ def test_every_measured_metric_has_a_direction(labels):
 
     measured = measure(task_with(labels), [prediction, prediction])
 
-    assert set(measured) <= set(METRICS)
+    assert all(metric_of(name).is_higher_better is not None for name in measured)
 
 
 def test_a_worse_answer_never_raises_a_metric_where_more_is_better():
@@ -60,7 +61,7 @@ def test_a_worse_answer_never_raises_a_metric_where_more_is_better():
 
     for name in before:
         rose = after[name].value > before[name].value
-        assert rose == metric_of(name).is_lower_better, name
+        assert rose != metric_of(name).is_higher_better, name
 
 
 def test_costs_are_those_of_the_table():
@@ -93,8 +94,29 @@ def test_metrics_are_percent_unless_they_are_no_share():
     assert metric_text("loss", None) == "–"
 
 
-def test_an_unknown_metric_is_a_share_where_more_is_better():
-    assert (metric_of("pass_at_5").title, metric_of("pass_at_5").is_lower_better) == (
-        "pass at 5",
-        False,
+def test_a_metric_of_another_version_is_a_plain_number_with_no_better_way():
+    found = metric_of("pass_at_5")
+
+    assert (found.title, found.is_higher_better) == ("pass at 5", None)
+    assert metric_text("pass_at_5", Estimate(0.5, 0.25, 0.75, 10, 0)) == "0.500 [0.250, 0.750]"
+
+
+def test_an_undeclared_metric_is_not_measured(monkeypatch):
+    monkeypatch.setattr(metrics, "macro_f1", lambda *_, **__: Estimate(0.5, None, None, 1, 0))
+    monkeypatch.delitem(METRICS, "macro_f1")
+    prediction = Prediction("1", "a", "a", None, {"a": 0.9, "b": 0.1}, 0.9)
+
+    with pytest.raises(ValueError, match="macro_f1") as caught:
+        measure(task_with(("a", "b")), [prediction])
+
+    assert str(caught.value) == (
+        "metric 'macro_f1': measured but not declared. Add a line to METRICS in "
+        "workbench/presentation/quantities.py that says name, unit, whether higher is better, and "
+        "how it is written."
     )
+
+
+@pytest.mark.parametrize(("kind", "name"), HEADLINE_METRICS.items())
+def test_what_ranks_a_kind_of_task_is_a_share_where_more_is_better(kind, name):
+    """Tables write the ranking metric in percent and its differences in points."""
+    assert (METRICS[name].form, METRICS[name].is_higher_better) == ("percent", True)

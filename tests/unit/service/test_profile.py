@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from workbench.errors import ConfigError
+from workbench.methods.catalog import METHODS, method_class
+from workbench.options import declared_options
 from workbench.runs.experiment import Experiment
 from workbench.service.profile import (
     CPU_SPACE,
@@ -18,6 +20,8 @@ from workbench.service.profile import (
 )
 
 PUBLIC = Profile("tests", is_public=True, models=("one", "two"), caps=Caps(options={"steps": 100}))
+
+PROFILES = (LOCAL, CPU_SPACE, GPU_SPACE, ZERO_GPU)
 
 PLACES = {
     "own machine": ({}, LOCAL),
@@ -129,3 +133,22 @@ def test_a_row_under_another_name_has_the_same_caps():
 @pytest.mark.parametrize("value", [True, "many", None, [1000]])
 def test_what_is_no_number_is_left_to_the_check_of_options(value):
     PUBLIC.check(Experiment(model="one", methods={"lora": {"steps": value}}))
+
+
+CAPPED = [(profile, name) for profile in PROFILES for name in profile.caps.options]
+
+
+@pytest.mark.parametrize(("profile", "name"), CAPPED, ids=lambda one: getattr(one, "name", one))
+def test_what_is_capped_is_an_option_that_could_be_larger(profile, name):
+    most = profile.caps.options[name]
+    found = [declared_options(method_class(method)).get(name) for method in METHODS]
+    capped = [option for option in found if option is not None]
+
+    assert capped, (
+        f"workbench/service/profile.py: caps {name!r}, which no method has as an option. Name an "
+        "option of a method, or leave the cap out."
+    )
+    for option in capped:
+        assert option.kind in (int, float)
+        assert option.default is None or option.default <= most
+        assert option.maximum is None or option.maximum > most

@@ -16,8 +16,10 @@ from visitors import (
     visitor,
 )
 from workbench.errors import ConfigError, StoreError, WorkbenchError
-from workbench.methods.catalog import method_name
+from workbench.methods.catalog import METHODS as CATALOG
+from workbench.methods.catalog import method_class, method_name
 from workbench.models.adapters.reading import import_adapter
+from workbench.options import declared_options
 from workbench.runs.runner import requests_of
 from workbench.runs.session import open_task
 from workbench.service import jobs
@@ -25,16 +27,18 @@ from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import task_choice
 from workbench.service.ways import (
     EXAMPLES,
-    WORDS,
     Setting,
     checked_experiment,
     experiment_of,
+    first_ways,
     imported_folders,
+    is_quick,
     rows_of,
     run_title,
     trained_runs,
     way_choices,
     ways_of,
+    words,
 )
 from workbench.service.wordings import keep_wording
 from workbench.service.worker import work
@@ -227,9 +231,22 @@ def test_a_way_chosen_twice_is_one_column(workspace):
 
 
 def test_every_word_is_a_way(workspace):
-    ways = ways_of(workspace, [f"words:{name}" for name in WORDS], most=8)
+    ways = ways_of(workspace, [f"words:{name}" for name in words()], most=8)
 
-    assert {way.label: (way.method, way.options) for way in ways} == dict(WORDS)
+    assert {way.label: (way.method, way.options) for way in ways} == {
+        name: (found.method, found.offer.options) for name, found in words().items()
+    }
+
+
+def test_the_fastest_ways_come_first():
+    assert list(words()) == [
+        "zero_shot", "few_shot", "few_shot_calibrated", "chain_of_thought", "few_shot_nearest",
+        "self_consistency",
+    ]  # fmt: skip
+    assert [name for name in words() if not is_quick(f"words:{name}")] == [
+        "few_shot_nearest", "self_consistency",
+    ]  # fmt: skip
+    assert first_ways() == ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
 
 
 BAD_KEYS = {
@@ -298,7 +315,7 @@ def test_a_run_that_is_not_finished_cannot_answer(status, workspace):
 
 
 def test_words_with_demonstrations_take_all_seeds_and_the_others_one(workspace):
-    rows = rows_of(workspace, [f"words:{name}" for name in WORDS], seeds=[4, 5])
+    rows = rows_of(workspace, [f"words:{name}" for name in words()], seeds=[4, 5])
 
     assert {name: options["seeds"] for name, options in rows.items()} == {
         "zero_shot": [0], "few_shot": [4, 5], "few_shot_calibrated": [4, 5],
@@ -307,7 +324,7 @@ def test_words_with_demonstrations_take_all_seeds_and_the_others_one(workspace):
 
 
 def test_rows_can_be_asked_for_as_an_experiment(workspace):
-    rows = rows_of(workspace, [f"words:{name}" for name in WORDS], seeds=[0, 1])
+    rows = rows_of(workspace, [f"words:{name}" for name in words()], seeds=[0, 1])
 
     requests = requests_of(experiment_of(workspace, LOCAL, Setting(), methods=rows))
 
@@ -401,7 +418,7 @@ def test_words_come_first_then_runs_then_imports(trained, desk, lora_export):
 
     kinds = [key.split(":")[0] for _, key in way_choices(workspace, desk, experiment)]
 
-    assert kinds == ["words"] * len(WORDS) + ["run"] * 3 + ["import"]
+    assert kinds == ["words"] * len(words()) + ["run"] * 3 + ["import"]
     assert imported_folders(workspace) == [folder.name]
 
 
@@ -487,3 +504,50 @@ def test_a_run_of_somebody_else_is_no_start(tmp_path):
     for start in (run_id, str(anna.run(run_id).adapter_folder)):
         with pytest.raises(StoreError, match="not found among your runs"):
             experiment_of(ben, LOCAL, small, methods=warm(start))
+
+
+NAMING = [
+    (method, option.name, option.holds)
+    for method in CATALOG
+    for option in declared_options(method_class(method)).values()
+    if option.holds in ("adapter", "run", "runs")
+]
+
+
+@pytest.mark.parametrize(("method", "option", "holds"), NAMING)
+@pytest.mark.parametrize("asked", ["/etc", "../../x", "/etc/x/adapter", "not-mine"])
+def test_every_option_that_names_adapters_takes_only_ones_own(
+    method, option, holds, asked, workspace
+):
+    rows = {"row": {"method": method, option: asked}}
+
+    for make in (
+        lambda: experiment_of(workspace, LOCAL, Setting(), methods=rows),
+        lambda: checked_experiment(workspace, {"methods": rows, "reference": "row"}),
+    ):
+        with pytest.raises(StoreError, match=r"not found among|not a name"):
+            make()
+
+
+def test_a_folder_among_several_that_is_not_ones_own_is_refused(workspace):
+    run_id = store_run(workspace.folder)
+    rows = {"combined": {"adapters": f"{run_id}, {run_id}"}}
+    folder = str(workspace.run(run_id).adapter_folder)
+
+    made = experiment_of(workspace, LOCAL, Setting(), methods=rows)
+
+    assert made.methods["combined"]["adapters"] == f"{folder},{folder}"
+    rows = {"combined": {"adapters": f"{run_id},/etc"}}
+    with pytest.raises(StoreError):
+        experiment_of(workspace, LOCAL, Setting(), methods=rows)
+
+
+def test_an_imported_adapter_may_be_asked_for_again_by_its_folder(workspace, tmp_path, lora_export):
+    folder, _ = import_adapter(lora_export, workspace.imports)
+    rows = {"imported": {"adapter": str(folder)}}
+
+    made = experiment_of(workspace, LOCAL, Setting(), methods=rows)
+
+    assert made.methods["imported"]["adapter"] == str(folder)
+    with pytest.raises(StoreError, match="not found among yours"):
+        experiment_of(visitor(tmp_path, BEN), LOCAL, Setting(), methods=rows)

@@ -12,14 +12,14 @@ from workbench.fitting.prediction import Prediction
 from workbench.models.base import Conditioning, Generation, Prefix
 from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload
-from workbench.service.ways import WORDS
+from workbench.service.ways import words
 from workbench.serving.asking import Column, PromptPiece
 from workbench.ui.answer_cards import columns_html
 from workbench.ui.ask import keep_or_default, on_answer, on_command, on_setting
 from workbench.ui.context import SettingValues
 from workbench.ui.question import Question, stream_columns
 
-WORD_KEYS = [f"words:{name}" for name in WORDS]
+WORD_KEYS = [f"words:{name}" for name in words()]
 NUM_COLUMNS = len(WORD_KEYS) + 2  # with two trained runs
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from workbench.commands.shared.stored_runs import experiment_of, find_stored_run
 from workbench.errors import ConfigError, StoreError
+from workbench.methods.catalog import METHODS, method_class
 from workbench.models.adapters.files import CONFIG_NAME
 from workbench.readings.base import Kind
 from workbench.readings.catalog import make_reader, reader_class, readers_of
@@ -16,12 +17,6 @@ from workbench.runs.experiment import Experiment
 from workbench.runs.store import StoredRun
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
-_INSTEAD = {
-    "prefix_tuning": "Readings look at vectors that stand for tokens, and a prefix has keys and "
-    "values of every layer instead. Choose a run of a soft prompt.",
-    "prompt_ensemble": "Its members can be opened one by one: give the folder of a member in the "
-    "run's adapter folder, as in RUN/adapter/member_0.",
-}
 
 
 def opened(
@@ -75,7 +70,7 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
         if not learned:
             raise ConfigError(
                 f"run {found.record.run_id}: '{found.spec.method}' learns nothing that could be "
-                f"opened. {_INSTEAD.get(found.spec.method, _CHOOSE)}"
+                f"opened. {_instead_of(found.spec.method)}"
             )
         return learned[0]
     if isinstance(found, Path):
@@ -87,6 +82,12 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
             )
         return adapters[0]
     return next(one for one in controls() if one.key == found)
+
+
+def _instead_of(method: str) -> str:
+    """Return what to open where a method's result cannot be."""
+    own = getattr(method_class(method), "instead_of_reading", "") if method in METHODS else ""
+    return own or _CHOOSE
 
 
 def chosen_readings(readings: str | None, kind: Kind) -> list[str]:
