@@ -31,10 +31,15 @@ def instruction(real_engine) -> Subject:
 
 @pytest.fixture(scope="module")
 def random(instruction) -> Subject:
-    """Return random vectors with the norms of the instruction's first, and others beside."""
+    """Return random vectors with the norms of the instruction's first, and others beside.
+
+    Six items are enough: a verdict goes by the rank among 19 random prompts on the same items, and
+    by chance that is the first in one of twenty readings, however many items there are.
+    """
     norms = instruction.prompt.vectors[:6]
     mine, theirs = (SoftPrompt("random", random_like(norms, seed=s)) for s in (4321, 4322))
-    return replace(instruction, prompt=mine, others=(theirs,))
+    scorer = Scorer(instruction.session, 6)
+    return replace(instruction, scorer=scorer, prompt=mine, others=(theirs,))
 
 
 def test_nearest_tokens_recover_an_instruction_token_for_token(instruction):
@@ -69,6 +74,7 @@ def test_the_base_itself_names_an_instruction_token_for_token(instruction):
 
 
 QUICK = {
+    "attention": {"items": 6},
     "verbalisation": {"max_new_tokens": 4},
     "map": {"method": "pca"},
     "clusters": {"meaning": False},
