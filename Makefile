@@ -8,7 +8,12 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 # CPU thread pools that fight over two cores are slower than none.
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: setup demo app screenshots check test test-peer bench space examples format clean
+# A process per core; each holds the base (0.7 GB). What shares an app stays in one, the longest begin.
+PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# Nothing that loads the base, nothing that starts an app.
+QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
+
+.PHONY: setup demo app screenshots docs check quick test coverage test-peer bench space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -22,7 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
 	touch $@
 
 demo: setup
-	$(BIN)/workbench compare experiments/quick.yaml --out runs/demo
+	$(BIN)/workbench evaluate experiments/quick.yaml --out runs/demo
 
 app: setup
 	$(BIN)/python app.py
@@ -30,6 +35,10 @@ app: setup
 # The README's pictures, by a real browser.
 screenshots: setup
 	$(BIN)/python tests/browser/screenshots.py
+
+# The reference of the commands, from the commands themselves.
+docs: setup
+	$(BIN)/python docs/make_commands.py
 
 format: setup
 	$(BIN)/ruff check --fix --quiet .
@@ -40,9 +49,18 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/style/budget.py
+
+# For the inner loop; pytest says at the end how long it took.
+quick: setup
+	$(BIN)/python -m pytest --quiet $(PARALLEL) $(QUICK)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+# Measured apart, because counting branches slows the tests down; the gate is in pyproject.toml.
+coverage: setup
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 test-peer: setup
 	$(BIN)/python -m pip install --quiet --no-deps $(PEER)
@@ -60,7 +78,7 @@ space:
 
 # The adapters that the page brings along; see workbench/examples/README.md.
 examples: setup
-	$(BIN)/workbench compare experiments/examples.yaml
+	$(BIN)/workbench evaluate experiments/examples.yaml
 	$(BIN)/python benchmarks/keep_examples.py runs/examples
 
 clean:

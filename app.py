@@ -4,6 +4,9 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+from workbench.startup import collect_rarely
+
+collect_rarely()
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # asks for a package not to install
 
 with suppress(ImportError):

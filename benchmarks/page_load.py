@@ -36,7 +36,7 @@ def measure(folder: Path) -> list[Figure]:
     """Return first token, slowest column, latency under load, and growth of memory."""
     with running_app(folder / "runs") as address:
         client = Client(address, verbose=False, analytics_enabled=False)
-        client.predict(text=_TEXT, ways=list(_WAYS), api_name="/compare")  # loads the base
+        client.predict(text=_TEXT, ways=list(_WAYS), api_name="/ask")  # loads the base
         compared = _evaluation(client)
         figures = [*_columns(client), _load(client, address, compared)]
         return [*figures, _soak(client, address, compared)]
@@ -77,7 +77,7 @@ def _columns(client: Client) -> list[Figure]:
 def _answer(client: Client, ways: list[str]) -> tuple[float, list[float]]:
     """Return seconds until text is seen by the caller, and of each column to its end."""
     began, shown = time.perf_counter(), 0.0
-    job = client.submit(text=_TEXT, ways=ways, max_new_tokens=_TOKENS, api_name="/compare")
+    job = client.submit(text=_TEXT, ways=ways, max_new_tokens=_TOKENS, api_name="/ask")
     last: Mapping[str, Any] = {}
     for answer in job:
         last = answer
@@ -170,7 +170,7 @@ def _soak(client: Client, address: str, compared: str) -> Figure:
     process = _listening(int(address.rsplit(":", 1)[1]))
     visitor = Visitor(address)
     calls: list[Callable[[], object]] = [
-        lambda: client.predict(text=_TEXT, ways=list(_WAYS), max_new_tokens=2, api_name="/compare"),
+        lambda: client.predict(text=_TEXT, ways=list(_WAYS), max_new_tokens=2, api_name="/ask"),
         lambda: client.predict(texts=[_TEXT, "Cancel it"], api_name="/score"),
         lambda: client.predict(api_name="/list_runs"),
         lambda: visitor.http.get("/").raise_for_status(),

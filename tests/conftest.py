@@ -1,7 +1,9 @@
 """Shared fixtures: a tiny real model, a toy task, the real base once per session; no network."""
 
+import gc
 import os
 
+gc.disable()  # until everything is imported; as in workbench/startup.py
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -31,7 +33,39 @@ from workbench.tasks.base import DroppedRows, Task, TaskSource
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 transformers_logging.disable_progress_bar()
+TESTS = Path(__file__).parent
+
 torch.set_num_threads(1)  # tiny products are slower on two threads, much slower on a busy machine
+
+
+SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
+# They begin first, so that no core waits for one of them at the end.
+LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
+
+REAL_BASE = {"real_base", "real_engine"}
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups afterwards
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares an app or a module's fixtures in one process, the longest first."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        together = place.parts[0] if place.parts[0] in SHARED_APPS else place.as_posix()
+        item.add_marker(pytest.mark.xdist_group(together))
+        if not REAL_BASE.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
+
+
+def _rank(place: str) -> int:
+    found = [rank for rank, folder in enumerate(LONGEST) if place.startswith(f"{folder}/")]
+    return found[0] if found else len(LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, but not through what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

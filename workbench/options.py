@@ -6,9 +6,40 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from workbench.errors import ConfigError, unknown_name
+
+Holds = Literal["text", "adapter", "run", "runs"]
+_SHOWN_CHARS = 60  # of a value in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What one option of a dataclass may be, and what it is when nothing is said.
+
+    Attributes:
+        name: Of the field.
+        kind: Its type, `None` left out.
+        is_optional: Whether `None` is allowed too.
+        default: When nothing is said.
+        help: What it does, in a sentence.
+        minimum: The smallest number allowed; None: no bound.
+        maximum: The largest.
+        choices: The only values allowed; None: any.
+        holds: What a text without choices stands for, see `option`.
+    """
+
+    name: str
+    kind: type
+    is_optional: bool
+    default: Any
+    help: str
+    minimum: float | None
+    maximum: float | None
+    choices: Sequence[str] | None
+    holds: Holds | None
 
 
 def option(
@@ -18,13 +49,63 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
+    holds: Holds | None = None,
 ) -> Any:
     """Return a dataclass field with a default, bounds and a help text.
 
     The return type is `Any` as for `dataclasses.field`, so that the annotation beside it counts.
+
+    Args:
+        default: When nothing is said.
+        help: What it does, in a sentence.
+        minimum: The smallest number allowed.
+        maximum: The largest.
+        choices: The only values allowed.
+        holds: What a text without choices stands for: "text" for words; "adapter" for the folder of
+            an adapter that was trained elsewhere; "run" for the adapter folder of a run, "runs" for
+            several, comma-separated. A page takes names of the visitor's own where a folder is
+            meant, and puts the folders in their place.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    metadata = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "holds": holds,
+    }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A whole number that several dataclasses have as an option, with the same bounds in each."""
+
+    default: int
+    minimum: int
+    maximum: int
+    help: str
+
+    def option(self, **changes: Any) -> Any:
+        """Return the option, where wanted with another default or help."""
+        return option(**{**dataclasses.asdict(self), **changes})
+
+
+def declared_options(found: type) -> dict[str, Option]:
+    """Return the fields of a dataclass that are made by `option`, by name, in order."""
+    hints = typing.get_type_hints(found)
+    options = {}
+    for field in dataclasses.fields(found):
+        if not field.metadata:
+            continue
+        kinds = _kinds(hints[field.name])
+        options[field.name] = Option(
+            name=field.name,
+            kind=next(kind for kind in kinds if kind is not type(None)),
+            is_optional=type(None) in kinds,
+            default=field.default,
+            **field.metadata,
+        )
+    return options
 
 
 def named_class(table: Mapping[str, str], name: str, *, what: str, where: str) -> type[Any]:
@@ -52,15 +133,14 @@ def check_options(method: type, options: Mapping[str, object], *, where: str) ->
     Raises:
         ConfigError: every unknown name, wrong type and value out of bounds at once.
     """
-    fields = {field.name: field for field in dataclasses.fields(method)}
-    hints = typing.get_type_hints(method)
+    known = declared_options(method)
     problems = []
-    resolved = {name: field.default for name, field in fields.items()}
+    resolved = {name: option.default for name, option in known.items()}
     for name, value in options.items():
-        if name not in fields:
-            problems.append(f"{where}: {unknown_name('option', name, fields)}")
+        if name not in known:
+            problems.append(f"{where}: {unknown_name('option', name, known)}")
             continue
-        resolved[name], problem = _checked(value, hints[name], fields[name].metadata)
+        resolved[name], problem = check_value(value, known[name])
         if problem:
             problems.append(f"{where}.{name}: {problem}")
     if problems:
@@ -68,24 +148,30 @@ def check_options(method: type, options: Mapping[str, object], *, where: str) ->
     return resolved
 
 
-def _checked(value: object, hint: object, metadata: Mapping[str, Any]) -> tuple[object, str | None]:
-    """Return the value in its field's type, or a sentence about what is wrong."""
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+def check_value(value: object, option: Option) -> tuple[object, str | None]:
+    """Return a value in its option's type, or a sentence about what is wrong."""
+    allowed = (option.kind, type(None)) if option.is_optional else (option.kind,)
+    if option.kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = _as_float(value)
     if not any(type(value) is kind for kind in allowed):
         names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
-        return value, f"{value!r} is a {type(value).__name__}, {names} is needed"
+        shown = repr(value)[:_SHOWN_CHARS]
+        return value, f"{shown} is a {type(value).__name__}, {names} is needed"
     if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = metadata["minimum"], metadata["maximum"]
+        low, high = option.minimum, option.maximum
         inside = (low is None or value >= low) and (high is None or value <= high)
         if isinstance(value, float) and not math.isfinite(value):
             return value, f"{value} is no finite number; allowed: {_bounds(low, high)}"
         if not inside:
             return value, f"{value} is out of bounds; allowed: {_bounds(low, high)}"
-    if metadata["choices"] and value not in metadata["choices"]:
-        return value, unknown_name("value", str(value), metadata["choices"])
+    if option.choices and value not in option.choices:
+        return value, unknown_name("value", str(value), option.choices)
     return value, None
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """Return the types of a field's annotation."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _as_float(value: int) -> float:

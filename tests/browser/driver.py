@@ -92,7 +92,7 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def ask(page: Page, text: str, *, seconds: float = 90) -> None:
-    """Ask in the Compare tab and wait for all columns."""
+    """Ask in the Ask tab and wait for all columns."""
     page.fill("#wb-text textarea", text)
     page.click("#wb-answer")
     page.wait_for_selector(".wb-columns[aria-busy=true], .wb-hint", timeout=1000 * seconds)

@@ -26,7 +26,7 @@ def main() -> None:
     ):
         with visitor(browser, address) as page:
             ask(page, QUESTION)
-            picture(page, "compare-light")
+            picture(page, "ask-light")
             train(page)
             picture(page, "train-light")
             evaluate(page)
@@ -45,7 +45,7 @@ def main() -> None:
             picture(page, "items-dark")
         with visitor(browser, address, dark=True, width=390, height=844) as page:
             ask(page, QUESTION)
-            picture(page, "compare-phone-dark")
+            picture(page, "ask-phone-dark")
 
 
 def train(page: Page) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from browser.axe import problems
 from browser.driver import open_tab, visitor
+from workbench.ui.app import TABS
 
 pytestmark = pytest.mark.browser
 
@@ -176,5 +177,5 @@ def test_a_phone_need_not_scroll_sideways(browser, address):
         draw_map(page)
 
         assert (nearest, page.evaluate("document.documentElement.scrollWidth")) == (390, 390)
-        for tab in ("Compare", "Train", "Evaluate", "Inspect", "Runs"):
+        for tab in TABS:
             assert page.get_by_role("tab", name=tab, exact=True).is_visible()

@@ -4,6 +4,7 @@ import pytest
 
 from browser.axe import problems
 from browser.driver import ask, open_tab, visitor
+from workbench.ui.app import TABS
 
 pytestmark = pytest.mark.browser
 
@@ -15,7 +16,7 @@ def test_axe_finds_nothing_of_ours(browser, address, dark):
         page.get_by_text("Wording: edit and preview").click()
         ask(page, "My parcel never came")
         found = []
-        for tab in ("Compare", "Train", "Evaluate", "Runs"):
+        for tab in TABS:
             open_tab(page, tab)
             page.wait_for_timeout(1500)
             found += [f"{tab}: {problem}" for problem in problems(page)]
@@ -26,7 +27,7 @@ def test_axe_finds_nothing_of_ours(browser, address, dark):
 def test_a_phone_need_not_scroll_sideways(browser, address):
     with visitor(browser, address, width=390, height=844) as page:
         ask(page, "My parcel never came")
-        for tab in ("Compare", "Train", "Evaluate", "Runs"):
+        for tab in TABS:
             open_tab(page, tab)
             page.wait_for_timeout(800)
             width = page.evaluate("document.documentElement.scrollWidth")

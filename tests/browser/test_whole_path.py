@@ -68,7 +68,7 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
     wait_for_job(page, "train", "finished")
     assert page.locator("#wb-train-view svg").count() == 1
 
-    open_tab(page, "Compare")
+    open_tab(page, "Ask")
     page.wait_for_selector("#wb-ways .token >> text=prompt_tuning")
     ask(page, "The superb thing was lovely")
     assert page.locator(".wb-card").count() >= 4

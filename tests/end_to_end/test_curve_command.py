@@ -86,7 +86,7 @@ def test_no_examples_are_zero_shot_and_all_of_them_are_a_comparison(
     experiment, tmp_path, monkeypatch, capfd
 ):
     out = tmp_path / "out"
-    assert call(monkeypatch, capfd, "compare", experiment, "--out", out)[0] == 0
+    assert call(monkeypatch, capfd, "evaluate", experiment, "--out", out)[0] == 0
 
     code, shown, errors = call(monkeypatch, capfd, "curve", experiment, "--sizes", "0,36",
                                "--out", out)  # fmt: skip
@@ -135,7 +135,7 @@ def test_a_searched_comparison_marks_its_lower_bound_and_hides_the_losers(
     experiment, tmp_path, monkeypatch, capfd
 ):
     code, out, errors = call(
-        monkeypatch, capfd, "compare", experiment, "--methods", "zero_shot,lora", "--out",
+        monkeypatch, capfd, "evaluate", experiment, "--methods", "zero_shot,lora", "--out",
         tmp_path / "out", "--set", "methods.lora.learning_rates=[1.0e-8, 2.0e-8]",
     )  # fmt: skip
 

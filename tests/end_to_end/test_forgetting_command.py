@@ -36,7 +36,7 @@ def home(tiny_folder, tmp_path_factory) -> Path:
     for name, precision in (("mine", "fp32"), ("quantised", "nf4")):
         steps = [f"methods.{method}.steps=3" for method in ("prompt_tuning", "lora")]
         done = workbench(
-            "compare", "--model", tiny_folder, "--precision", precision, "--train", rows,
+            "evaluate", "--model", tiny_folder, "--precision", precision, "--train", rows,
             "--methods", "zero_shot,prompt_tuning,lora", "--out", home / "runs" / name,
             "--set", steps[0], "--set", steps[1], "--set", "compute_dtype=float32",
         )  # fmt: skip

@@ -17,7 +17,7 @@ from workbench.analysis.leaderboard import leaderboard
 from workbench.analysis.training_figure import training_plot
 from workbench.errors import ConfigError
 from workbench.runs.store import RunStore
-from workbench.ui.evaluate import results_html
+from workbench.ui.comparison_view import results_html
 from workbench.ui.rendering import render
 
 METHODS = "zero_shot,few_shot,prompt_tuning,lora"
@@ -28,7 +28,7 @@ def out(tiny_folder, tmp_path_factory) -> Path:
     """Return the folder of a comparison of four ways on the embedded replies."""
     folder = tmp_path_factory.mktemp("replies") / "out"
     done = command(
-        "compare", "--model", tiny_folder, "--precision", "fp32", "--task", "formal_replies",
+        "evaluate", "--model", tiny_folder, "--precision", "fp32", "--task", "formal_replies",
         "--methods", METHODS, "--out", folder, "--set", "methods.few_shot.k=2",
         "--set", "methods.prompt_tuning={steps: 4, eval_every: 2}",
         "--set", "methods.lora={steps: 4, eval_every: 2}", "--set", "task.limit_train=12",
@@ -161,7 +161,7 @@ def test_what_cannot_write_texts_is_refused_with_the_reason(
 ):
     settings = [part for setting in more for part in ("--set", setting)]
     code, _, errors = in_process(
-        monkeypatch, capfd, "compare", "--model", tiny_folder, "--precision", "fp32", "--task",
+        monkeypatch, capfd, "evaluate", "--model", tiny_folder, "--precision", "fp32", "--task",
         "formal_replies", "--methods", methods, "--out", tmp_path / "out", *settings,
         "--set", "task.limit_test=2",
     )  # fmt: skip

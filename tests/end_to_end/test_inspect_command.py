@@ -37,7 +37,7 @@ def made(tiny_folder, tmp_path_factory) -> Path:
     base = ["--model", tiny_folder, "--precision", "fp32"]
     rows_to_run = ["--methods", "zero_shot,prompt_tuning,lora"]
     out = ["--out", folder / "runs" / "mine"]
-    asked = ["compare", *base, "--train", rows, *rows_to_run, *out, *quick]
+    asked = ["evaluate", *base, "--train", rows, *rows_to_run, *out, *quick]
     result = CliRunner().invoke(app, list(map(str, asked)))
     assert result.exit_code == 0, result.output
     return folder / "runs"

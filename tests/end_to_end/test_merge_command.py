@@ -30,7 +30,7 @@ def made(tiny_folder, tmp_path_factory) -> Path:
     settings = [word for setting in quick for word in ("--set", f"methods.{setting}")]
     base = ["--model", tiny_folder, "--precision", "nf4", "--train", folder / "rows.csv"]
     rows = ["--methods", "zero_shot,lora,prompt_tuning", "--out", folder / "runs" / "mine"]
-    result = command("compare", *base, *rows, *settings)
+    result = command("evaluate", *base, *rows, *settings)
     assert result.exit_code == 0, result.output
     return folder / "runs"
 
@@ -55,7 +55,7 @@ def test_the_merged_model_is_a_base_of_its_own(made, tiny_folder, tmp_path):
         )
     assert (merged - plain).abs().max() > 1e-2
     again = command(
-        "compare", "--model", out, "--precision", "fp32", "--methods", "zero_shot",
+        "evaluate", "--model", out, "--precision", "fp32", "--methods", "zero_shot",
         "--train", made.parent / "rows.csv", "--out", tmp_path / "again",
     )  # fmt: skip
     assert again.exit_code == 0, again.output

@@ -1,12 +1,17 @@
 """`workbench plan` as typed: a table and reasons for people, data for programs, honest codes."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from workbench.cli import app
-from workbench.errors import WorkbenchError
+from workbench.budget.asked import NUMBERS
+from workbench.budget.known import DEVICES, KNOWN_SHAPES
+from workbench.budget.memory import BUDGET_PRECISIONS
+from workbench.budget.trained import TARGETS
+from workbench.cli import app, main
+from workbench.models.catalog import DEFAULT_BASE_MODEL
 
 
 def plan(*arguments):
@@ -37,12 +42,44 @@ def test_without_a_device_it_is_for_this_machine():
     assert json.loads(result.output)["device"]["name"] == "cpu"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("--model", "no-such"), ("--device", "toaster"), ("--memory", "-1"), ("--rank", "0"),
-     ("--precision", "nf3"), ("--targets", "all"), ("--runs", "no-such-folder")],
-)  # fmt: skip
-def test_what_makes_no_sense_is_refused_in_words(arguments):
-    result = plan(*arguments)
+def known(names):
+    return f"Known: {', '.join(sorted(names))}."
 
-    assert isinstance(result.exception, WorkbenchError)
+
+def out_of_bounds(number, value):
+    bound = NUMBERS[number]
+    allowed = f"{bound.least} to {bound.most:,} are allowed; give one of them, like {bound.default}"
+    return f"{number}: {value} is out of bounds. {allowed}."
+
+
+REFUSED = {
+    "--model no-such": f"model: unknown model 'no-such'. {known(KNOWN_SHAPES)} A Hub id "
+    "(owner/model) or a local folder (./folder) is allowed too.",
+    "--device toaster": f"device: unknown device 'toaster'. {known([*DEVICES, 'cpu'])}",
+    "--device t4 --memory 4": "memory: 4 GB beside 't4', whose memory is known. Give one of them.",
+    "--memory -1": "memory: -1.0 is no amount in GB. Above 0 and up to 100,000 are allowed; give "
+    "what the device has, like 16.",
+    "--rank 0": out_of_bounds("rank", 0),
+    "--precision nf3": "precision: unknown precision 'nf3'. Did you mean 'nf4'? "
+    f"{known(BUDGET_PRECISIONS)}",
+    "--targets all": f"targets: unknown targets 'all'. {known(TARGETS)}",
+    "--length 9000": f"length: 9000; {DEFAULT_BASE_MODEL} reads at most "
+    f"{KNOWN_SHAPES[DEFAULT_BASE_MODEL].context_length} tokens. Give fewer, or choose a model that "
+    "reads more.",
+    "--runs no-such-folder": "--runs no-such-folder: no such folder. Give one with finished runs; "
+    "they are made by: workbench evaluate",
+    "--tasks 0 --batch-size 5000": out_of_bounds("batch_size", 5000)
+    + "\n"
+    + out_of_bounds("tasks", 0),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.items(), ids=REFUSED)
+def test_what_makes_no_sense_is_refused_in_words(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["workbench", "plan", *arguments.split()])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+    assert ended.value.code == 2

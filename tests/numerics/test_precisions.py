@@ -1,13 +1,18 @@
 """Every precision loads, scores near full precision and leaves the base as it is."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
 from toys import open_tiny
 from workbench.errors import ConfigError
 from workbench.models.base import Conditioning, Prefix
+from workbench.models.compute_dtype import measured_compute_dtype
 from workbench.models.engine import Engine
-from workbench.models.loading import PRECISIONS, base_hash, load_base, measured_compute_dtype
+from workbench.models.loading import PRECISIONS, base_hash, load_base
 
 # The tiny model's weights are random, so nothing averages out: these are loose on purpose.
 LARGEST_GAP = {"fp32": 0.0, "bf16": 0.15, "int8": 0.3, "nf4": 1.5, "fp4": 2.5}  # nats
@@ -56,3 +61,19 @@ def test_the_measured_dtype_is_remembered(tmp_path):
     path.write_text(text.replace(f'"{name}"', f'"{swapped[name]}"'))
 
     assert str(measured_compute_dtype(tmp_path)) == f"torch.{swapped[name]}"
+
+
+def test_two_that_ask_at_once_measure_once(tmp_path, monkeypatch):
+    measured = []
+
+    def slowly(dtype):
+        measured.append(dtype)
+        time.sleep(0.2)
+        return 1.0
+
+    monkeypatch.setattr("workbench.models.loading._seconds_per_product", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(measured_compute_dtype, [tmp_path, tmp_path]))
+
+    assert found == [torch.float32, torch.float32]
+    assert measured == [torch.float32, torch.bfloat16]

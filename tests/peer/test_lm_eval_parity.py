@@ -69,7 +69,9 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def harness(engine):
     """Return lm-eval's model class around the engine's own model object."""
-    huggingface = pytest.importorskip("lm_eval.models.huggingface", reason="pip install '.[peer]'")
+    huggingface = pytest.importorskip(
+        "lm_eval.models.huggingface", reason="its package is missing: make test-peer"
+    )
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return huggingface.HFLM(
         pretrained=engine.forward.model, tokenizer=engine.tokenizer, batch_size=BATCH_SIZE

@@ -87,19 +87,22 @@ def _free_port() -> int:
 
 
 def _main(root: Path, profile: str, model: str, port: int) -> None:
-    import torch
+    from workbench.startup import collect_rarely
+
+    collect_rarely()
 
     from workbench.runs.experiment import Experiment
     from workbench.service.profile import CPU_SPACE, LOCAL
-    from workbench.ui.app import build_app, launch_options, make_context
+    from workbench.ui import app as page
 
-    torch.set_num_threads(1)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     chosen = {"local": LOCAL, "public": CPU_SPACE}[profile]
-    context = make_context(root, replace(chosen, models=(model,)))
+    context = page.make_context(root, replace(chosen, models=(model,)))
     context.desk.warm(Experiment(model=model))
-    app = build_app(context)
-    app.launch(server_name="127.0.0.1", server_port=port, quiet=True, **launch_options(context))
+    app = page.build_app(context)
+    app.launch(
+        server_name="127.0.0.1", server_port=port, quiet=True, **page.launch_options(context)
+    )
 
 
 if __name__ == "__main__":

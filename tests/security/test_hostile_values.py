@@ -35,6 +35,7 @@ LITERALS = {
 }
 WORDLESS = ("a file",)  # Gradio refuses paths that were not uploaded before anybody is asked
 ENDPOINTS = (
+    "ask",
     "compare",
     "export_comparison",
     "job_status",
@@ -97,9 +98,7 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize(
-    "path", ["run/x", "run/../x", "queue/join", "call/compare", "call/v2/compare"]
-)
+@pytest.mark.parametrize("path", ["run/x", "run/../x", "queue/join", "call/ask", "call/v2/ask"])
 @pytest.mark.parametrize("sent", BODIES)
 def test_a_body_of_no_known_form_is_refused(anna, path, sent):
     json_type = {"Content-Type": "application/json"}
@@ -159,12 +158,12 @@ def test_an_option_that_is_wrong_is_named(anna, options, message):
 
 
 def test_arguments_of_a_wrong_type_are_named_all_at_once(anna):
-    answer = anna.call("compare", text=["x"], temperature="hot", seed=1.5)
+    answer = anna.call("ask", text=["x"], temperature="hot", seed=1.5)
 
     assert answer.error == (
-        "compare, text: got ['x']; should be a valid string.\n"
-        "compare, temperature: got 'hot'; should be a valid number.\n"
-        "compare, seed: got 1.5; should be a valid integer."
+        "ask, text: got ['x']; should be a valid string.\n"
+        "ask, temperature: got 'hot'; should be a valid number.\n"
+        "ask, seed: got 1.5; should be a valid integer."
     )
 
 
@@ -181,8 +180,10 @@ def changed(literals, place, literal):
 def usual_arguments(name):
     """Return arguments that an endpoint takes, without the visitor's token."""
     rows = ["mine", "text,label\na,b\n", ".csv", "text", "label", "", "classification"]
+    question = ["x", ["words:zero_shot"], "support_intents", "", "plain", 2, 0.0, 0]
     return {
-        "compare": ["x", ["words:zero_shot"], "support_intents", "", "plain", 2, 0.0, 0],
+        "ask": question,
+        "compare": question,
         "export_comparison": ["some-job"],
         "job_status": ["some-job"],
         "list_runs": [],

@@ -49,14 +49,14 @@ def test_a_public_page_loads_no_base_but_its_own(anna, name):
 def test_names_of_data_and_wordings_are_names_not_places(anna, name):
     key = upload_rows(anna)
     refused = {
-        "task": anna.call("compare", text="x", task=name),
-        "upload": anna.call("compare", text="x", task=f"upload:{name}"),
-        "wording": anna.call("compare", text="x", task=key, wording=name),
-        "edited wording": anna.call("compare", text="x", task=key, wording=f"edited:{name}"),
-        "run": anna.call("compare", text="x", ways=[f"run:{name}"]),
-        "import": anna.call("compare", text="x", ways=[f"import:{name}"]),
-        "example": anna.call("compare", text="x", ways=[f"example:{name}"]),
-        "way": anna.call("compare", text="x", ways=[name]),
+        "task": anna.call("ask", text="x", task=name),
+        "upload": anna.call("ask", text="x", task=f"upload:{name}"),
+        "wording": anna.call("ask", text="x", task=key, wording=name),
+        "edited wording": anna.call("ask", text="x", task=key, wording=f"edited:{name}"),
+        "run": anna.call("ask", text="x", ways=[f"run:{name}"]),
+        "import": anna.call("ask", text="x", ways=[f"import:{name}"]),
+        "example": anna.call("ask", text="x", ways=[f"example:{name}"]),
+        "way": anna.call("ask", text="x", ways=[name]),
         "job": anna.call("job_status", job_id=name),
         "comparison": anna.call("export_comparison", job_id=name),
     }

@@ -17,14 +17,14 @@ def test_an_app_and_its_jobs_talk_to_nobody(public, local, author, made):
         if not handler["queue"]:
             author.run(handler, author.inputs(handler))
     ways = ["words:zero_shot", f"run:{made.run}", f"import:{made.adapter}"]
-    answer = author.call("compare", text="lovely", ways=ways, task=made.task)
+    answer = author.call("ask", text="lovely", ways=ways, task=made.task)
     report = author.call("export_comparison", job_id=made.job)
 
     assert answer.error is None
     assert report.error is None
     processes = Path(f"{public.notes}.processes").read_text()
     assert "security/serving.py" in processes
-    assert "workbench.service.worker" in processes
+    assert "workbench.service.job_process" in processes
     assert public.notes.read_text() + local.notes.read_text() == ""
 
 

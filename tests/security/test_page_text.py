@@ -14,6 +14,7 @@ pytest.importorskip("playwright", reason="no Playwright: make setup installs it"
 from browser.driver import chromium, chromium_path, open_tab, ready, visitor
 from security.flows import finished
 from security.raw import Visitor, file_data
+from workbench.ui.app import TABS
 
 pytestmark = pytest.mark.browser
 
@@ -97,7 +98,7 @@ def test_the_page_works_under_its_own_rules(browser, local, dark):
     said = watched(page)
     page.goto(f"{local.address}/?__theme={'dark' if dark else 'light'}")
     ready(page)
-    for tab in ("Train", "Evaluate", "Runs", "Compare"):
+    for tab in (*TABS, "Ask"):
         open_tab(page, tab)
     page.fill("#wb-text textarea", "lovely sun")
     page.click("#wb-answer")

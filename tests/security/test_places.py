@@ -49,7 +49,7 @@ def test_an_adapter_that_does_not_fit_is_refused_without_saying_where_it_lies(
     kept = import_zip(anna, adapter_zip(config))
     name = kept.html.split("Imported as ")[1].split("<")[0]
 
-    answer = anna.call("compare", text="x", ways=[f"import:{name}"])
+    answer = anna.call("ask", text="x", ways=[f"import:{name}"])
 
     assert answer.error is not None
     assert "z_proj" in answer.error
@@ -84,7 +84,7 @@ def test_a_failed_job_of_a_public_page_tells_nothing_about_the_machine(broken, t
     assert "KeyError" not in html
     assert str(tmp_path) not in html
     assert "model folder x: no config.json in it." in html
-    assert "workbench compare" in html
+    assert "workbench evaluate" in html
 
 
 def test_a_failed_job_of_ones_own_shows_its_log(broken, tmp_path):

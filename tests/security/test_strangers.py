@@ -13,7 +13,7 @@ from security.raw import Visitor
 from visitors import ANNA, BEN
 from workbench.service.profile import CPU_SPACE
 from workbench.service.workspace import open_workspace
-from workbench.ui import evaluate, job_panel, runs
+from workbench.ui import comparison_view, item_browser, job_panel, runs
 
 STRANGERS = {
     "another visitor": BEN,
@@ -38,11 +38,12 @@ def looks(made):
         "how far a job is": ("job_status", {"job_id": made.job}),
         "stopping a job": ("stop_job", {"job_id": made.job}),
         "a comparison": ("export_comparison", {"job_id": made.job}),
-        "an answer of a run": ("compare", {"text": "x", "ways": [f"run:{made.run}"]}),
-        "an answer of an import": ("compare", {"text": "x", "ways": [f"import:{made.adapter}"]}),
+        "an answer of a run": ("ask", {"text": "x", "ways": [f"run:{made.run}"]}),
+        "an answer under a former name": ("compare", {"text": "x", "ways": [f"run:{made.run}"]}),
+        "an answer of an import": ("ask", {"text": "x", "ways": [f"import:{made.adapter}"]}),
         "scores of a run": ("score", {"texts": ["x"], "way": f"run:{made.run}"}),
-        "an upload": ("compare", zero_shot | {"task": made.task}),
-        "a wording": ("compare", zero_shot | {"wording": made.wording}),
+        "an upload": ("ask", zero_shot | {"task": made.task}),
+        "a wording": ("ask", zero_shot | {"wording": made.wording}),
     }
 
 
@@ -90,14 +91,14 @@ def test_no_path_leads_into_anothers_folder(public, made, ben):
     (hers,) = {path.parents[1] for path in public.root.glob(f"visitors/*/jobs/{made.job}")}
     way = f"../{hers.name}"
     asked = {
-        "a run": ("compare", {"text": "x", "ways": [f"run:{way}/{made.run}"]}),
+        "a run": ("ask", {"text": "x", "ways": [f"run:{way}/{made.run}"]}),
         "an import": (
-            "compare",
+            "ask",
             {"text": "x", "ways": [f"import:../{way}/imports/{made.adapter}"]},
         ),
-        "an upload": ("compare", {"text": "x", "task": f"upload:../{way}/uploads/{made.task[7:]}"}),
+        "an upload": ("ask", {"text": "x", "task": f"upload:../{way}/uploads/{made.task[7:]}"}),
         "a wording": (
-            "compare",
+            "ask",
             {"text": "x", "wording": f"edited:../{way}/wordings/{made.wording[7:]}"},
         ),
         "a job": ("job_status", {"job_id": f"../{way}/jobs/{made.job}"}),
@@ -113,7 +114,7 @@ def test_no_path_leads_into_anothers_folder(public, made, ben):
 @pytest.mark.parametrize("call", LOOKS)
 def test_every_endpoint_opens_it_to_the_one_who_made_it(call, author, made):
     name, arguments = looks(made)[call]
-    arguments |= {"task": made.task} if name in ("compare", "score") else {}
+    arguments |= {"task": made.task} if name in ("ask", "score") else {}
 
     assert author.call(name, **arguments).error is None
 
@@ -139,10 +140,10 @@ def handler_calls(context, made, token):
         "download": lambda: runs.on_download(context, token, made.run),
         "share": lambda: runs.on_share(context, token, made.run),
         "delete": lambda: runs.on_delete(context, token, made.run, True),
-        "open a comparison": lambda: evaluate.on_open(context, token, made.job),
-        "costs": lambda: evaluate.on_cost(context, token, made.job, *figures.values()),
-        "a row": lambda: evaluate.on_row(context, token, made.job, "lora"),
-        "items": lambda: evaluate.on_browse(
+        "open a comparison": lambda: comparison_view.on_open(context, token, made.job),
+        "costs": lambda: comparison_view.on_cost(context, token, made.job, *figures.values()),
+        "a row": lambda: comparison_view.on_row(context, token, made.job, "lora"),
+        "items": lambda: item_browser.on_browse(
             context, token=token, key=made.job, search="", page=1, **shown
         ),
         "stop": lambda: job_panel.on_stop(context, "evaluate", token, made.job),
@@ -170,7 +171,7 @@ def test_no_handler_opens_what_somebody_else_made(context, public, who, call, ma
 def test_the_files_of_a_comparison_are_not_prepared_for_others(context, made):
     shown = {"mode": "all", "row": "lora", "against": "zero_shot"}
     with pytest.raises(gr.Error, match="not found among yours"):
-        evaluate.on_export(
+        comparison_view.on_export(
             context, token=BEN, key=made.job, cost="params", quality="accuracy", **shown
         )
 
@@ -194,7 +195,7 @@ def test_a_session_that_is_not_open_has_nothing_to_tell(ben, author, made):
     guessed = f"{author.session[:-1]}{'0' if author.session[-1] != '0' else '1'}"
 
     messages = said(ben, f"queue/data?session_hash={guessed}")
-    result = said(ben, f"call/compare/{guessed}")
+    result = said(ben, f"call/ask/{guessed}")
 
     assert '"session_not_found":true' in messages
     assert made.run not in messages + result
@@ -241,10 +242,10 @@ def test_what_was_uploaded_is_not_served_to_others(public):
 
 def test_others_find_nothing_under_the_name_of_an_import(ben, lora_export, made):
     assert "Imported as" in import_zip(ben, adapter_zip(lora_export)).html
-    mine = ben.call("compare", text="x", ways=[f"import:{made.adapter}"])
+    mine = ben.call("ask", text="x", ways=[f"import:{made.adapter}"])
 
     assert mine.error is None  # the same file has the same name, in a folder of his own
-    assert ben.call("compare", text="x", ways=[f"run:{made.run}"]).data is None
+    assert ben.call("ask", text="x", ways=[f"run:{made.run}"]).data is None
 
 
 def test_a_wording_is_kept_for_its_owner_alone(ben, made):

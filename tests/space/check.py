@@ -70,7 +70,7 @@ def _check(address: str) -> None:
             "text": "x",
             "task": "../etc/passwd",
             "visitor": VISITOR,
-            "api_name": "/compare",
+            "api_name": "/ask",
         },
     }.items():
         try:
@@ -80,7 +80,7 @@ def _check(address: str) -> None:
         else:
             raise AssertionError(f"{what} was not refused")
     try:
-        answer = client.predict(text="My parcel never came", visitor=VISITOR, api_name="/compare")
+        answer = client.predict(text="My parcel never came", visitor=VISITOR, api_name="/ask")
         _say(f"answers: {[column['answer'] for column in answer['columns']]}")
     except AppError as error:  # no hub here and no packaged weights: a clear message, no crash
         if "the Hub is not reachable" not in str(error):

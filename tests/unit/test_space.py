@@ -5,11 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from workbench.commands import compare
+import workbench
 from workbench.models.catalog import BASE_MODELS
 from workbench.service.profile import CPU_SPACE, GPU_SPACE, ZERO_GPU
 
-ROOT = Path(compare.__file__).parents[2]
+ROOT = Path(workbench.__file__).parents[1]
 ZERO_GPU_TORCH = "torch>=2.9,<2.12"  # the newest that ZeroGPU supports is 2.11
 
 

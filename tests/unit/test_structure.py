@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.commands import compare
+import workbench
 
-ROOT = Path(compare.__file__).parents[2]
+ROOT = Path(workbench.__file__).parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 
 
@@ -25,8 +25,6 @@ def test_every_path_a_document_names_exists(document):
 
 
 def test_the_version_stands_in_one_form():
-    import workbench
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == workbench.__version__
 
@@ -43,10 +41,20 @@ def test_every_dependency_has_a_tested_version():
     assert {name.lower() for name in wanted} - pinned == set()
 
 
-def test_no_module_is_longer_than_one_sitting():
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / "workbench").rglob("*.py")
+def test_every_extra_that_is_recommended_exists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = re.compile(rf"""[\s'"`](?:\.|{project["name"]})\[([\w,-]+)\]""")
+    kinds = ("*.py", "*.md", "*.yaml", "*.jinja", "Makefile")
+    folders = ("workbench", "tests", "docs", "benchmarks", "experiments")
+    files = [path for kind in kinds for folder in folders for path in (ROOT / folder).rglob(kind)]
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (*files, *(path for kind in kinds for path in ROOT.glob(kind)))
+        for names in extra.findall(path.read_text(encoding="utf-8"))
+        for name in names.split(",")
     }
 
-    assert {path: length for path, length in lengths.items() if length > 500} == {}
+    assert ("Makefile", "dev") in named
+    assert {
+        (path, name) for path, name in named if name not in project["optional-dependencies"]
+    } == set()

@@ -60,7 +60,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
     adjusted after Holm over all differences of the table.
 
     Args:
-        runs: In the order of the table; several seeds of a row have the same row name.
+        runs: All runs, in the order of the table; several seeds of a row have the same row name.
         reference: Name of one of the rows.
 
     Raises:
@@ -142,7 +142,7 @@ def counterpart(row: ComparisonRow, name: str, rows: Sequence[ComparisonRow]) ->
 
 def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
     if not runs:
-        raise ConfigError("compare: no runs given. Run an experiment first: workbench compare.")
+        raise ConfigError("compare: no runs given. Run an experiment first: workbench evaluate.")
     names = list(dict.fromkeys(compared.row for compared in runs))
     if reference not in names:
         raise ConfigError(f"reference: {unknown_name('row', reference, names)}")

@@ -48,7 +48,7 @@ class BrowsedItem:
     """An item with what every row's first seed answered.
 
     Attributes:
-        sample_id: Of the item.
+        sample_id: Which item it is.
         fields: Its text by field name; empty where the texts are not at hand.
         target: The correct answer.
         references: All correct texts of a generation task, the target first; empty otherwise.
@@ -75,7 +75,7 @@ def browse(
 
     Args:
         comparison: Its rows, each by its first seed.
-        mode: Which items.
+        mode: Which items to show.
         row: For "fixed by" and "broken by": the row that repairs or breaks.
         against: The row whose answer is repaired or broken; None takes the reference.
         text_of: Sample id to the item's fields.

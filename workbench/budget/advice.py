@@ -122,7 +122,7 @@ def _choose(question: Question) -> tuple[Question, MethodPlan] | None:
 def _recommend(question: Question, row: MethodPlan) -> Advice:
     precision = question.precision
     place = " on all linear layers" if question.options.targets == "all_linear" else ""
-    name = f"{row.recipe.name}{place if row.recipe.name == 'lora' else ''}"
+    name = f"{row.recipe.name}{place if _has_targets(row) else ''}"
     return Advice(
         method=row.recipe.name,
         precision=precision,
@@ -155,7 +155,7 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
     yield from _full_fine_tuning(question, row)
     yield from _many(question, row)
     is_4_bit = question.precision.startswith(("nf4", "fp4"))
-    if is_4_bit and row.recipe.name == "lora" and question.options.targets == "all_linear":
+    if is_4_bit and _has_targets(row) and question.options.targets == "all_linear":
         yield (
             "Over a 4-bit base, low-rank changes of all linear layers reached what 16-bit "
             "fine-tuning reached (Dettmers et al. 2023, section 4); rank mattered little."
@@ -166,6 +166,11 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
             f"Try few_shot first: it trains nothing and adds {few_shot.extra_tokens:,} tokens to "
             "every prompt; it is the figure training has to beat."
         )
+
+
+def _has_targets(row: MethodPlan) -> bool:
+    """Return whether a method lets the layers it changes be chosen."""
+    return "targets" in row.recipe.options
 
 
 def _full_fine_tuning(question: Question, row: MethodPlan) -> Iterator[str]:

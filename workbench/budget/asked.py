@@ -1,39 +1,32 @@
 """A question from plain values, as people type them on the command line or the page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from workbench.budget.known import DEVICES, GIB, Device, any_gpu, processor
 from workbench.budget.memory import BUDGET_PRECISIONS, BudgetPrecision, Workload
 from workbench.budget.plan import Question
 from workbench.budget.shape import ModelShape
-from workbench.budget.trained import TARGETS, AdaptOptions, Targets
+from workbench.budget.trained import AdaptOptions
 from workbench.errors import ConfigError, unknown_name
+from workbench.options import Option, check_value, declared_options
+from workbench.shared_options import TARGETS
 
 _MOST_GIB = 100_000.0
 
 
-@dataclass(frozen=True)
-class Bound:
-    """What a number may be, and what it is when nothing is said."""
-
-    default: int
-    least: int
-    most: int
-    help: str
-
-
-NUMBERS: Mapping[str, Bound] = {
-    "batch_size": Bound(8, 1, 4096, "Rows of a training step."),
-    "length": Bound(256, 2, 1_000_000, "Tokens of a row, prompt and answer."),
-    "steps": Bound(300, 1, 10_000_000, "Training steps."),
-    "rank": Bound(8, 1, 4096, "Rank of LoRA and its kin."),
-    "num_virtual_tokens": Bound(20, 1, 10_000, "Learned vectors."),
-    "demonstrations": Bound(8, 1, 1000, "Solved examples in a few-shot prompt."),
-    "tasks": Bound(1, 1, 1_000_000, "Tasks to train for."),
-    "versions": Bound(1, 1, 1_000_000, "Results that answer from one device at once."),
+_WORK, _ADAPT, _QUESTION = map(declared_options, (Workload, AdaptOptions, Question))
+NUMBERS: Mapping[str, Option] = {
+    "batch_size": _WORK["batch_size"],
+    "length": _WORK["row_tokens"],
+    "steps": _QUESTION["steps"],
+    "rank": _ADAPT["rank"],
+    "num_virtual_tokens": _ADAPT["num_virtual_tokens"],
+    "demonstrations": _ADAPT["demonstrations"],
+    "tasks": _QUESTION["tasks"],
+    "versions": _QUESTION["versions"],
 }
+"""What is asked for; where a method has the option too, the bounds are the method's."""
 
 
 def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
@@ -66,7 +59,10 @@ def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
 
 def _amount(gib: object) -> float:
     if isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib <= _MOST_GIB:
-        raise ConfigError(f"memory: {str(gib)[:40]}. An amount in GB above 0 is needed, like 16.")
+        raise ConfigError(
+            f"memory: {str(gib)[:40]} is no amount in GB. Above 0 and up to {_MOST_GIB:,.0f} are "
+            "allowed; give what the device has, like 16."
+        )
     return float(gib)
 
 
@@ -86,21 +82,21 @@ def ask(
     """
     problems = []
     if precision not in BUDGET_PRECISIONS:
-        problems.append(unknown_name("precision", str(precision)[:40], BUDGET_PRECISIONS))
+        unknown = unknown_name("precision", str(precision)[:40], BUDGET_PRECISIONS)
+        problems.append(f"precision: {unknown}")
     if targets not in TARGETS:
-        problems.append(unknown_name("targets", str(targets)[:40], get_args(Targets)))
-    given = {key: bound.default for key, bound in NUMBERS.items()} | dict(numbers or {})
+        unknown = unknown_name("targets", str(targets)[:40], TARGETS)
+        problems.append(f"targets: {unknown}")
+    given = {key: option.default for key, option in NUMBERS.items()} | dict(numbers or {})
     for key, value in given.items():
-        bound = NUMBERS[key]
-        whole = isinstance(value, float) and value.is_integer()
-        given[key] = int(value) if whole else value
-        if isinstance(value, bool) or not isinstance(given[key], int):
-            problems.append(f"{key}: {str(value)[:40]}. A whole number is needed.")
-        elif not bound.least <= given[key] <= bound.most:
-            problems.append(f"{key}: {given[key]}; {bound.least} to {bound.most:,} are allowed.")
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        given[key], problem = check_value(whole, NUMBERS[key])
+        if problem:
+            problems.append(f"{key}: {problem}")
     if not problems and given["length"] > shape.context_length:
         problems.append(
-            f"length: {given['length']}; {shape.name} reads at most {shape.context_length} tokens."
+            f"length: {given['length']}; {shape.name} reads at most {shape.context_length} tokens. "
+            "Give fewer, or choose a model that reads more."
         )
     if problems:
         raise ConfigError("\n".join(problems))
@@ -111,7 +107,7 @@ def ask(
         options=AdaptOptions(
             num_virtual_tokens=given["num_virtual_tokens"],
             rank=given["rank"],
-            targets=next(known for known in TARGETS if known == targets),
+            targets=targets,
             demonstrations=given["demonstrations"],
         ),
         work=Workload(

@@ -11,14 +11,16 @@ per position and layer:
     keys and values                           2 H x head width, shared prefix once more per row
     mask and normalisers of the attention     see `_attention_bytes`
     gate, its activation, and up              3 x feed-forward width
-    what the method's own change reads        see `_change_bytes`
+    what the method's own change reads        see `Recipe.kept`
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.budget.shape import ModelShape
-from workbench.budget.trained import AdaptOptions, Recipe, targeted
+from workbench.budget.trained import AdaptOptions, Recipe, read_widths
+from workbench.options import option
+from workbench.shared_options import BATCH_SIZE
 
 BudgetPrecision = Literal["nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32"]
 BUDGET_PRECISIONS: tuple[BudgetPrecision, ...] = (
@@ -33,7 +35,6 @@ _ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
 # Of the tensors alive, glibc held 28 to 47 % more over six methods (benchmarks/RESULTS.md).
 _HELD_SHARE = 0.33
 _TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training.py`
-_LOW_RANK = ("lora", "dora", "adalora")
 SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
 LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
 
@@ -53,8 +54,10 @@ class Workload:
             does not do it.
     """
 
-    batch_size: int = 8
-    row_tokens: int = 256
+    batch_size: int = BATCH_SIZE.option(help="Rows of a training step.")
+    row_tokens: int = option(
+        256, minimum=2, maximum=1_000_000, help="Tokens of a row, prompt and answer."
+    )
     shared_tokens: int = 0
     given_tokens: int = 0
     answer_tokens: int = 1
@@ -247,11 +250,11 @@ def _layer_bytes(
     if traits.has_head_norms:
         norms += (shape.query_width + shape.kv_width) * _FLOAT
     forward = traits.activation_copies * shape.feed_forward * size
-    quantised = _read_widths(shape) * size if storage.precision == "int8" else 0
+    quantised = read_widths(shape) * size if storage.precision == "int8" else 0
     return (
         positions * (norms + forward + quantised)
         + _attention_bytes(shape, storage, work)
-        + positions * _change_bytes(shape, storage, recipe, options)
+        + positions * recipe.kept(shape, options, size)
     )
 
 
@@ -275,30 +278,6 @@ def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int
     return queries + 2 * keys * shape.kv_width * size + mask * size
 
 
-def _change_bytes(
-    shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions
-) -> int:
-    """Return what a method's own change of a layer keeps per position."""
-    if recipe.name in _LOW_RANK:
-        layers = targeted(shape, options)
-        rank = options.init_rank if recipe.name == "adalora" else options.rank
-        if storage.element_bytes == _FLOAT:  # what several layers read is kept once
-            read = sum({linear.reads: linear.inputs for linear in layers}.values())
-        else:  # each makes a float32 copy of its own
-            read = sum(linear.inputs for linear in layers)
-        written = sum(linear.outputs for linear in layers) if recipe.name == "dora" else 0
-        return (read + rank * len(layers) + written) * _FLOAT
-    if recipe.name == "ia3":
-        return (2 * shape.kv_width + shape.feed_forward) * storage.element_bytes
-    if recipe.name == "bottleneck_adapter":
-        one = shape.width + options.bottleneck
-        return options.bottleneck_places * one * _FLOAT
-    if recipe.is_full:
-        norms = shape.traits.layer_norms * shape.width
-        return (_read_widths(shape) + norms) * storage.element_bytes
-    return 0
-
-
 def _before_first_change(
     shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
 ) -> int:
@@ -306,20 +285,13 @@ def _before_first_change(
     if recipe.kind != "weights" or recipe.is_full:
         return 0
     norm = work.positions * shape.width * _FLOAT
-    is_late = recipe.name == "bottleneck_adapter" or (
-        recipe.name in _LOW_RANK and options.targets == "mlp"
-    )
+    is_late = recipe.starts_late(options)
     return norm + (_attention_bytes(shape, storage, work) if is_late else 0)
 
 
 def _cast_weights(shape: ModelShape, storage: Storage, recipe: Recipe) -> int:
     """Return the 16-bit copies of trained float32 weights that the products are made with."""
     return shape.linear_weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
-
-
-def _read_widths(shape: ModelShape) -> int:
-    """Return the widths of what the linear layers read, each thing once."""
-    return sum({linear.reads: linear.inputs for linear in shape.linears}.values())
 
 
 def _head_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:

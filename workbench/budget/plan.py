@@ -1,6 +1,6 @@
 """The plan: what each method costs for one model on one device, and which ones fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from workbench.budget.known import Device
@@ -15,9 +15,9 @@ from workbench.budget.memory import (
     peak_memory,
 )
 from workbench.budget.shape import ModelShape
-from workbench.budget.trained import RECIPES, AdaptOptions, Recipe
-
-_WITH_VECTORS = ("prompt_tuning", "p_tuning")  # their vectors run through the layers as tokens do
+from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
+from workbench.options import option
+from workbench.shared_options import STEPS
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class Question:
     precision: BudgetPrecision = "nf4"
     options: AdaptOptions = field(default_factory=AdaptOptions)
     work: Workload = field(default_factory=Workload)
-    steps: int = 300
-    tasks: int = 1
-    versions: int = 1
+    steps: int = STEPS.option(help="Training steps.")
+    tasks: int = option(1, minimum=1, maximum=1_000_000, help="Tasks to train for.")
+    versions: int = option(
+        1, minimum=1, maximum=1_000_000, help="Results that answer from one device at once."
+    )
 
     @property
     def storage(self) -> Storage:
@@ -125,17 +127,22 @@ def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
 
 def extra_tokens(question: Question, recipe: Recipe) -> int:
     """Return the positions a method adds before every row when it is used."""
-    if recipe.name == "few_shot":
-        return question.options.demonstrations * question.work.own_tokens
-    return question.options.num_virtual_tokens if recipe.kind == "vectors" else 0
+    vectors = question.options.num_virtual_tokens
+    positions: Mapping[Before, int] = {
+        "nothing": 0,
+        "demonstrations": question.options.demonstrations * question.work.own_tokens,
+        "vectors": vectors,
+        "states": vectors,
+    }
+    return positions[recipe.before]
 
 
 def workload_of(question: Question, recipe: Recipe, batch_size: int) -> Workload:
     """Return a training step of a method at a batch size."""
     work = replace(question.work, batch_size=batch_size)
-    if recipe.name in _WITH_VECTORS:
+    if recipe.before == "vectors":
         return work.with_vectors(question.options.num_virtual_tokens)
-    if recipe.name == "prefix_tuning":
+    if recipe.before == "states":
         return work.with_states(question.options.num_virtual_tokens)
     return work
 

@@ -1,17 +1,26 @@
 """What each method trains and stores, by formula from a model's shape."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from workbench.budget.shape import Linear, ModelShape
+from workbench.options import option
+from workbench.shared_options import (
+    DEMONSTRATIONS,
+    INIT_RANK,
+    NUM_VIRTUAL_TOKENS,
+    RANK,
+    TARGETS,
+    WIDTH,
+)
 
 Kind = Literal["words", "vectors", "weights"]
-Targets = Literal["attention_qv", "attention", "mlp", "all_linear"]
-TARGETS: tuple[Targets, ...] = ("attention_qv", "attention", "mlp", "all_linear")
+Before = Literal["nothing", "demonstrations", "vectors", "states"]
+_FLOAT = 4  # bytes
 _VALUE_BYTES = 4  # trained values are float32, in memory and in the files
 _HEADER_BYTES = 131  # of a safetensors file per tensor: its name, dtype, shape and place
-_ROLES: Mapping[Targets, tuple[str, ...]] = {
+_ROLES: Mapping[str, tuple[str, ...]] = {
     "attention_qv": ("q_proj", "v_proj"),
     "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp": ("gate_proj", "up_proj", "down_proj"),
@@ -20,7 +29,7 @@ _ROLES: Mapping[Targets, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptOptions:
-    """Sizes of what is trained; the defaults are those of the methods.
+    """Sizes of what is trained; defaults and bounds are those of the methods.
 
     Attributes:
         num_virtual_tokens: Learned vectors (P) of prompt tuning, P-tuning and prefix tuning.
@@ -32,13 +41,17 @@ class AdaptOptions:
         demonstrations: Solved examples of few-shot prompting.
     """
 
-    num_virtual_tokens: int = 20
-    rank: int = 8
-    init_rank: int = 12
-    targets: Targets = "attention_qv"
-    bottleneck: int = 32
-    bottleneck_places: int = 2
-    demonstrations: int = 8
+    num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option(help="Learned vectors.")
+    rank: int = RANK.option(help="Rank of LoRA and its kin.")
+    init_rank: int = INIT_RANK.option()
+    targets: str = option("attention_qv", choices=TARGETS, help="Layers that LoRA changes.")
+    bottleneck: int = WIDTH.option()
+    bottleneck_places: int = option(2, minimum=1, maximum=2, help="Adapters in each layer.")
+    demonstrations: int = DEMONSTRATIONS.option(help="Solved examples in a few-shot prompt.")
+
+
+def _nothing_kept(_shape: ModelShape, _options: AdaptOptions, _size: int) -> int:
+    return 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,13 @@ class Recipe:
         stored: Returns the parameters in its file; None: those trained.
         tensors: Returns the number of tensors in its file.
         value_bytes: Size of a value in its file.
+        options: Those of `AdaptOptions` that its costs follow from, to what the method calls them.
+        before: What stands before every row when it is used. Vectors run through the layers as
+            tokens do; states are there as keys and values alone.
+        kept: Returns the bytes that its change of a layer keeps for the backward pass per position,
+            given the size of a value between layers.
+        starts_late: Returns whether its first change comes after the first attention.
+        is_full: Whether the base's own weights are trained.
     """
 
     name: str
@@ -64,16 +84,16 @@ class Recipe:
     stored: Callable[[ModelShape, AdaptOptions], int] | None = None
     tensors: Callable[[ModelShape, AdaptOptions], int] = lambda _shape, _options: 1
     value_bytes: int = _VALUE_BYTES
+    options: Mapping[str, str] = field(default_factory=dict)
+    before: Before = "nothing"
+    kept: Callable[[ModelShape, AdaptOptions, int], int] = _nothing_kept
+    starts_late: Callable[[AdaptOptions], bool] = lambda _options: False
+    is_full: bool = False
 
     @property
     def trains(self) -> bool:
         """Whether it trains at all."""
         return self.kind != "words"
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the base's own weights are trained."""
-        return self.name == "full_fine_tuning"
 
     def stored_bytes(self, shape: ModelShape, options: AdaptOptions) -> int:
         """Return the size of the file its result is kept in; 0 where nothing is learned."""
@@ -149,28 +169,88 @@ def _per_target(tensors: int) -> Callable[[ModelShape, AdaptOptions], int]:
     return count
 
 
+def _low_rank_kept(shape: ModelShape, options: AdaptOptions, size: int, rank: int) -> int:
+    layers = targeted(shape, options)
+    if size == _FLOAT:  # what several layers read is kept once
+        read = sum({linear.reads: linear.inputs for linear in layers}.values())
+    else:  # each makes a float32 copy of its own
+        read = sum(linear.inputs for linear in layers)
+    return (read + rank * len(layers)) * _FLOAT
+
+
+def _lora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
+    return _low_rank_kept(shape, options, size, options.rank)
+
+
+def _dora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
+    written = sum(linear.outputs for linear in targeted(shape, options))
+    return _lora_kept(shape, options, size) + written * _FLOAT
+
+
+def _adalora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
+    return _low_rank_kept(shape, options, size, options.init_rank)
+
+
+def _ia3_kept(shape: ModelShape, _options: AdaptOptions, size: int) -> int:
+    return (2 * shape.kv_width + shape.feed_forward) * size
+
+
+def _bottleneck_kept(shape: ModelShape, options: AdaptOptions, _size: int) -> int:
+    return options.bottleneck_places * (shape.width + options.bottleneck) * _FLOAT
+
+
+def _everything_kept(shape: ModelShape, _options: AdaptOptions, size: int) -> int:
+    return (read_widths(shape) + shape.traits.layer_norms * shape.width) * size
+
+
+def read_widths(shape: ModelShape) -> int:
+    """Return the widths of what a block's linear layers read, each thing once."""
+    return sum({linear.reads: linear.inputs for linear in shape.linears}.values())
+
+
+def _is_in_mlp(options: AdaptOptions) -> bool:
+    return options.targets == "mlp"
+
+
 _LOW_RANK = "r (in + out) over the targeted layers"
+_RANK_AND_TARGETS = {"rank": "rank", "targets": "targets"}
+_TOKENS = {"num_virtual_tokens": "num_virtual_tokens"}
 _RECIPES = (
     Recipe("zero_shot", "words", _none, "none", "Brown et al. 2020"),
-    Recipe("few_shot", "words", _none, "none", "Brown et al. 2020"),
-    Recipe("prompt_tuning", "vectors", _vectors, "P D", "Lester et al. 2021"),
-    Recipe(
-        "p_tuning", "vectors", _encoder, "P D + 3 (D D + D)", "Liu et al. 2021", stored=_vectors
-    ),
-    Recipe("prefix_tuning", "vectors", _prefix, "P L 2 H head width", "Li & Liang 2021"),
+    Recipe("few_shot", "words", _none, "none", "Brown et al. 2020",
+           options={"demonstrations": "k"}, before="demonstrations"),
+    Recipe("prompt_tuning", "vectors", _vectors, "P D", "Lester et al. 2021",
+           options=_TOKENS, before="vectors"),
+    Recipe("p_tuning", "vectors", _encoder, "P D + 3 (D D + D)", "Liu et al. 2021",
+           stored=_vectors, options=_TOKENS, before="vectors"),
+    Recipe("prefix_tuning", "vectors", _prefix, "P L 2 H head width", "Li & Liang 2021",
+           options=_TOKENS, before="states"),
     Recipe("ia3", "weights", _ia3, "L (2 H head width + feed-forward)", "Liu et al. 2022",
-           tensors=lambda shape, _: 3 * shape.layers),
+           tensors=lambda shape, _: 3 * shape.layers, kept=_ia3_kept),
     Recipe("bitfit", "weights", _biases, "one bias per output of each linear layer",
            "Ben Zaken et al. 2022", tensors=lambda shape, _: len(shape.linears) * shape.layers),
-    Recipe("lora", "weights", _lora, _LOW_RANK, "Hu et al. 2021", tensors=_per_target(2)),
+    Recipe("lora", "weights", _lora, _LOW_RANK, "Hu et al. 2021", tensors=_per_target(2),
+           options=_RANK_AND_TARGETS, kept=_lora_kept, starts_late=_is_in_mlp),
     Recipe("dora", "weights", _dora, f"{_LOW_RANK}, and out for each", "Liu et al. 2024",
-           tensors=_per_target(3)),
+           tensors=_per_target(3), options=_RANK_AND_TARGETS, kept=_dora_kept,
+           starts_late=_is_in_mlp),
     Recipe("adalora", "weights", _adalora, f"{_LOW_RANK} and r for each, at the first rank",
-           "Zhang et al. 2023", tensors=_per_target(3)),
+           "Zhang et al. 2023", tensors=_per_target(3),
+           options={"init_rank": "init_rank", "targets": "targets"}, kept=_adalora_kept,
+           starts_late=_is_in_mlp),
     Recipe("bottleneck_adapter", "weights", _bottleneck, "2 D m + m + D for each adapter",
            "Houlsby et al. 2019",
-           tensors=lambda shape, options: 4 * options.bottleneck_places * shape.layers),
+           tensors=lambda shape, options: 4 * options.bottleneck_places * shape.layers,
+           options={"bottleneck": "width", "bottleneck_places": "places"}, kept=_bottleneck_kept,
+           starts_late=lambda _: True),
     Recipe("full_fine_tuning", "weights", _everything, "linear layers and norms of the decoder",
-           "the reference", tensors=lambda shape, _: 9 * shape.layers + 1, value_bytes=2),
+           "the reference", tensors=lambda shape, _: 9 * shape.layers + 1, value_bytes=2,
+           kept=_everything_kept, is_full=True),
 )  # fmt: skip
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
+
+UNPLANNED: Mapping[str, str] = {
+    "hard_prompt": "as many tokens as the instruction has, and none of it is kept as numbers",
+    "prompt_ensemble": "several times what prompt tuning takes",
+}
+"""Methods that train and have no recipe, and why."""

@@ -2,45 +2,86 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.columns import Columns
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from workbench.commands.setting import DEFAULT_FOLDER, resolve_experiment, select_rows
+from workbench.commands.shared import options
 from workbench.errors import ConfigError
-from workbench.fitting.base import needs_run
-from workbench.methods.catalog import make_method
-from workbench.models.base import GenerationOptions
-from workbench.runs.execute import find_run
-from workbench.runs.experiment import Experiment, stored_experiment
-from workbench.runs.search import searches_of
-from workbench.runs.session import Session, open_session
-from workbench.runs.store import RunStore
-from workbench.serving.asking import Column, Way, answer, fit_way
-from workbench.tasks.base import Sample
+
+if TYPE_CHECKING:
+    from workbench.runs.experiment import Experiment
+    from workbench.runs.session import Session
+    from workbench.runs.store import RunStore
+    from workbench.serving.asking import Column, Way
 
 _PANEL_WIDTH = 36
 _BAR_WIDTH = 10
 
 
-def run(
-    texts: Sequence[str],
-    path: Path | None,
-    settings: Sequence[str],
-    *,
-    rows: str | None,
-    max_new_tokens: int,
-    out: Path | None,
+def ask(
+    text: Annotated[str, typer.Argument(help="What to answer.")],
+    text_b: Annotated[str | None, typer.Option(help="Second text, for tasks with two.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(help="YAML file; else the one stored in --out.")
+    ] = None,
+    settings: options.Settings = None,
+    methods: options.Methods = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="The most tokens of an answer.", min=1, max=4096)
+    ] = 40,
+    out: options.Out = None,
+    task: options.Task = None,
+    server: options.Server = None,
+    visitor: options.Visitor = "",
 ) -> None:
-    """Answer one text with every row of an experiment."""
+    """Stream all methods' answers to one text side by side.
+
+    Trained methods answer with the adapters that `evaluate` or `train` stored in --out.
+    """
+    texts = [text] if text_b is None else [text, text_b]
+    if server is not None:
+        from workbench.commands.shared.server import ask_there
+
+        ask_there(
+            server,
+            texts,
+            task=task or "support_intents",
+            methods=methods,
+            max_new_tokens=max_new_tokens,
+            visitor=visitor,
+        )
+        return
+    from workbench.commands.shared.setting import DEFAULT_FOLDER, resolve_experiment, select_rows
+    from workbench.runs.experiment import stored_experiment
+
+    folder = out or (DEFAULT_FOLDER / experiment.stem if experiment else _latest(DEFAULT_FOLDER))
+    changed = settings or task is not None
+    asked = stored_experiment(folder) if experiment is None and not changed else None
+    asked = asked or resolve_experiment(experiment, settings, options.changes_of(task=task))
+    answer_here(select_rows(asked, methods), texts, folder, max_new_tokens=max_new_tokens)
+
+
+def answer_here(
+    experiment: "Experiment", texts: Sequence[str], folder: Path, *, max_new_tokens: int
+) -> None:
+    """Answer one text with every row of an experiment, on this machine.
+
+    Raises:
+        ConfigError: as many texts as the task has fields are needed, or no row can answer.
+    """
+    from workbench.models.base import GenerationOptions
+    from workbench.runs.session import open_session
+    from workbench.runs.store import RunStore
+    from workbench.serving.asking import answer, fit_way
+    from workbench.tasks.base import Sample
+
     console = Console()
-    folder = out or (DEFAULT_FOLDER / path.stem if path else _latest())
-    experiment = stored_experiment(folder) if path is None and not settings else None
-    experiment = experiment or resolve_experiment(path, settings, {})
-    experiment = select_rows(experiment, rows)
     with console.status("loading base model …"):
         session = open_session(experiment)
     names = session.task.field_names
@@ -52,36 +93,46 @@ def run(
     sample = Sample("question", dict(zip(names, texts, strict=True)), target="")
     ways = _ways(session, experiment, RunStore(folder), console)
     fitted = [(way.label, fit_way(session, way, folder)) for way in ways]
-    options = GenerationOptions(max_new_tokens=max_new_tokens)
+    decoding = GenerationOptions(max_new_tokens=max_new_tokens)
     with Live(console=console, refresh_per_second=8) as live:
-        for columns in answer(session, fitted, sample, options):
+        for columns in answer(session, fitted, sample, decoding):
             live.update(Columns([_panel(column) for column in columns]))
 
 
-def _ways(session: Session, experiment: Experiment, store: RunStore, console: Console) -> list[Way]:
+def _ways(
+    session: "Session", experiment: "Experiment", store: "RunStore", console: Console
+) -> "list[Way]":
     """Return one way per row; a trained row without a finished run is left out and named."""
+    from workbench.fitting.base import needs_run
+    from workbench.methods.catalog import make_method
+    from workbench.runs.execute import find_run
+    from workbench.runs.search import searches_of
+    from workbench.serving.asking import Way
+
     ways, searches = [], searches_of(store.root)
     for row in experiment.methods:
-        name, options = experiment.method_of(row)
+        name, given = experiment.method_of(row)
         if row in searches and experiment.search_of(row) is not None:
-            options |= searches[row].best.options
-        method, seed = make_method(name, options), experiment.seeds_of(row)[0]
+            given |= searches[row].best.options
+        method, seed = make_method(name, given), experiment.seeds_of(row)[0]
         run = find_run(session, store, method, seed)
         if run is not None or not needs_run(type(method)):
-            ways.append(Way(row, name, options, seed, run))
+            ways.append(Way(row, name, given, seed, run))
         else:
             console.print(
                 f"{row}: not trained yet in {store.root}, left out. Train it with: "
-                f"workbench compare --out {store.root}",
+                f"workbench evaluate --out {store.root}",
                 style="yellow",
                 highlight=False,
             )
     if not ways:
-        raise ConfigError("ask: no row can answer. Run workbench compare first, or name --methods.")
+        raise ConfigError(
+            "ask: no row can answer. Run workbench evaluate first, or name --methods."
+        )
     return ways
 
 
-def _panel(column: Column) -> Panel:
+def _panel(column: "Column") -> Panel:
     """Return what is shown of a column now."""
     body = Text(column.text.strip() or "…")
     if column.prediction is not None and column.prediction.probabilities:
@@ -101,7 +152,7 @@ def _panel(column: Column) -> Panel:
     return Panel(body, title=Text(title), width=_PANEL_WIDTH)
 
 
-def _latest() -> Path:
+def _latest(below: Path) -> Path:
     """Return the folder of the comparison made last."""
-    found = sorted(DEFAULT_FOLDER.glob("*/experiment.json"), key=lambda p: p.stat().st_mtime)
-    return found[-1].parent if found else DEFAULT_FOLDER / "default"
+    found = sorted(below.glob("*/experiment.json"), key=lambda p: p.stat().st_mtime)
+    return found[-1].parent if found else below / "default"

@@ -3,24 +3,14 @@
 When does training overtake demonstrations? All rows share one labelled budget N at a time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
-from workbench.analysis.curves.lines import Curves, PlacedRun, draw_lines
-from workbench.analysis.curves.report import curve_table, sentences_of, write_curves
-from workbench.commands.compare import RunProgress, print_cells, print_setting, stopping
-from workbench.commands.setting import experiment_folder, resolve_experiment
+from workbench.commands.shared import options
 from workbench.errors import ConfigError
-from workbench.runs.baselines import MAJORITY
-from workbench.runs.experiment import Experiment
-from workbench.runs.points import Point, curve_points, run_points
-from workbench.runs.runner import requests_of
-from workbench.runs.session import Session, open_session
-from workbench.runs.store import RunStore
 
-AXIS = "labelled examples"
 _NOTES = (
     "Each size is the first so many examples of one seeded order in which the labels take turns, "
     "so a smaller set is contained in every larger one. All seeds share these sets: the draw of "
@@ -35,64 +25,45 @@ _NOTES = (
 )
 
 
-def run(
-    path: Path | None,
-    settings: Sequence[str],
-    changes: Mapping[str, object],
-    out: Path | None,
-    *,
-    sizes: str,
+def curve(
+    experiment: options.ExperimentFile = None,
+    sizes: Annotated[
+        str, typer.Option(help="Numbers of labelled examples, comma-separated; 0 is allowed.")
+    ] = "0,8,32,128",
+    settings: options.Settings = None,
+    task: options.Task = None,
+    train: options.Train = None,
+    test: options.Test = None,
+    methods: options.Methods = None,
+    model: options.Model = None,
+    seeds: options.Seeds = None,
+    out: options.Out = None,
 ) -> None:
-    """Run every row at every size; finished runs are found again."""
-    console, wanted = Console(), read_sizes(sizes)
-    experiment = resolve_experiment(path, settings, changes)
-    requests_of(experiment)  # the cheap checks come first
-    folder = experiment_folder(path, out)
-    runs = run_along(
-        console, experiment, folder, lambda session: curve_points(session, experiment, wanted)
+    """Run every row with growing training sets, and draw accuracy over their size.
+
+    When does training overtake demonstrations? Finished runs are found again.
+    """
+    from workbench.analysis.curves.lines import draw_lines
+    from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.runs.points import curve_points
+    from workbench.runs.runner import requests_of
+
+    console, wanted = Console(), _sizes(sizes)
+    changes = options.changes_of(
+        task=task, train=train, test=test, methods=methods, model=model, seeds=seeds
     )
-    curves = draw_lines(runs, axis=AXIS, places=sorted(wanted), title="Learning curve")
+    asked = resolve_experiment(experiment, settings, changes)
+    requests_of(asked)  # the cheap checks come first
+    folder = experiment_folder(experiment, out)
+    runs = run_along(console, asked, folder, lambda session: curve_points(session, asked, wanted))
+    curves = draw_lines(
+        runs, axis="labelled examples", places=sorted(wanted), title="Learning curve"
+    )
     show(console, curves, folder, "curve", notes=_NOTES)
 
 
-def run_along(
-    console: Console,
-    experiment: Experiment,
-    folder: Path,
-    points_of: Callable[[Session], Sequence[Point]],
-) -> list[PlacedRun]:
-    """Load base and task, run their points or find them again, and return the runs as placed."""
-    with console.status("loading base model and task …"):
-        session = open_session(experiment)
-    print_setting(console, session, experiment)
-    points = points_of(session)
-    with stopping() as stop, RunProgress(console) as watcher:
-        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
-    return [
-        PlacedRun(MAJORITY if point is None else point.line,
-                  None if point is None else point.place, row.run, row.search)
-        for point, row in found
-    ]  # fmt: skip
-
-
-def show(
-    console: Console,
-    curves: Curves,
-    folder: Path,
-    name: str,
-    *,
-    notes: Sequence[str],
-    band: str = "items",
-) -> None:
-    """Print table and answer, and write the files."""
-    print_cells(console, *curve_table(curves, band=band))
-    for sentence in sentences_of(curves):
-        console.print(sentence, highlight=False, markup=False)
-    write_curves(curves, folder, name, notes=notes, band=band)
-    console.print(f"figure: {folder / name}.html (also .png .csv .json)", highlight=False)
-
-
-def read_sizes(text: str) -> list[int]:
+def _sizes(text: str) -> list[int]:
     """Return the sizes of "0,8,32".
 
     Raises:

@@ -7,25 +7,23 @@ import socket
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
-import psutil
-import torch
-from huggingface_hub import constants
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from workbench.errors import ModelError
-from workbench.models.loading import check_quantisation, measured_compute_dtype
-from workbench.models.sentence_encoder import EMBEDDING_REQUIREMENT
-from workbench.models.weights import cache_folder, locate_weights
 
 _GIB = 1 << 30
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "gradio")
 
 
-def run(model: str) -> None:
-    """Print one line per finding; never fails because something is missing."""
+def doctor(
+    model: Annotated[str, typer.Option(help="Base model to look for.")] = "smollm2-135m-instruct",
+) -> None:
+    """Say what this machine can do, and what is missing."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -35,6 +33,12 @@ def run(model: str) -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
+    import psutil
+    import torch
+
+    from workbench.models.compute_dtype import measured_compute_dtype
+    from workbench.models.weights import cache_folder
+
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Path.cwd())
     findings = [
@@ -55,6 +59,8 @@ def _machine() -> list[tuple[str, str]]:
 
 
 def _software() -> list[tuple[str, str]]:
+    from workbench.models.loading import check_quantisation
+
     versions = []
     for package in _PACKAGES:
         try:
@@ -74,6 +80,9 @@ def _software() -> list[tuple[str, str]]:
 
 
 def _sources(model: str) -> list[tuple[str, str]]:
+    from workbench.models.sentence_encoder import EMBEDDING_REQUIREMENT
+    from workbench.models.weights import cache_folder, locate_weights
+
     try:
         base = locate_weights(model)
     except ModelError as error:
@@ -95,6 +104,8 @@ def _sources(model: str) -> list[tuple[str, str]]:
 def _hub() -> str:
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return "not asked (HF_HUB_OFFLINE is set)"
+    from huggingface_hub import constants
+
     address = urlsplit(constants.ENDPOINT)
     try:
         socket.create_connection((address.hostname or "", address.port or 443), timeout=3).close()

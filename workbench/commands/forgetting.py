@@ -1,47 +1,56 @@
 """`workbench forgetting`: what runs make the base lose on other texts and other tasks."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
-from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
-from workbench.commands.sheets import print_sheet
-from workbench.commands.stored_runs import experiment_of, find_stored_run
+from workbench.commands.shared import options
 from workbench.errors import ConfigError, StoreError
-from workbench.presentation.sheet import write_sheet
-from workbench.progress import ProgressEvent
-from workbench.runs.experiment import Experiment, TaskChoice, read_experiment
-from workbench.runs.measurements.forgetting import (
-    Elsewhere,
-    TrainedRun,
-    check_runs,
-    measure_forgetting,
-)
-from workbench.runs.measurements.records import MeasurementStore
-from workbench.runs.session import open_task, open_template
-from workbench.tasks.base import Task
-from workbench.tasks.text import general_text, read_text
-from workbench.templates import PromptTemplate
+
+if TYPE_CHECKING:
+    from workbench.progress import ProgressEvent
+    from workbench.runs.measurements.forgetting import Elsewhere, TrainedRun
+    from workbench.tasks.base import Task
+    from workbench.templates import PromptTemplate
 
 _FOLDER = Path("runs") / "forgetting"
 
 
-def run(
-    names: Sequence[str],
-    *,
-    tasks: Sequence[str],
-    texts: Sequence[Path],
-    limit_test: int | None,
-    runs: Path,
-    out: Path | None,
+def forgetting(
+    run: Annotated[list[str], typer.Argument(help="Ids or folders of trained runs on one base.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another task: of the catalog, a file of rows (columns text and label), or a YAML "
+            "file with task and template. Repeatable."
+        ),
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of plain text; the one that comes along if absent. Repeatable."),
+    ] = None,
+    limit_test: options.Limit = None,
+    runs: options.Runs = Path("runs"),
+    out: options.Out = None,
 ) -> None:
-    """Measure what runs change elsewhere, print the table and write the report."""
+    """Measure what trained runs make the base lose on other texts and tasks.
+
+    Finished parts are found again.
+    """
+    from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
+    from workbench.commands.shared.sheets import print_sheet
+    from workbench.presentation.sheet import write_sheet
+    from workbench.runs.measurements.forgetting import Elsewhere, check_runs, measure_forgetting
+    from workbench.runs.measurements.records import MeasurementStore
+    from workbench.tasks.text import general_text, read_text
+
     console = Console()
-    trained = [_trained(name, runs) for name in dict.fromkeys(names)]
+    trained = [_trained(name, runs) for name in dict.fromkeys(run)]
     elsewhere = Elsewhere(
-        tuple(map(read_text, texts)) or (general_text(),),
-        tuple(_other_task(task, limit_test) for task in dict.fromkeys(tasks)),
+        tuple(map(read_text, text or ())) or (general_text(),),
+        tuple(_other_task(name, limit_test) for name in dict.fromkeys(task or ())),
     )
     _check_names(elsewhere)
     check_runs(trained, elsewhere)
@@ -56,7 +65,7 @@ def run(
     records = []
     with console.status("…") as status:
 
-        def show(event: ProgressEvent) -> None:
+        def show(event: "ProgressEvent") -> None:
             status.update(f"{event.stage} {event.done} of {event.total} …")
 
         store = MeasurementStore(folder / "parts")
@@ -69,7 +78,10 @@ def run(
     console.print(f"report: {folder / 'forgetting.html'} (also .md .csv .json)", highlight=False)
 
 
-def _trained(name: str, runs: Path) -> TrainedRun:
+def _trained(name: str, runs: Path) -> "TrainedRun":
+    from workbench.commands.shared.stored_runs import experiment_of, find_stored_run
+    from workbench.runs.measurements.forgetting import TrainedRun
+
     run = find_stored_run(name, runs)
     if run is None:
         raise StoreError(
@@ -79,13 +91,16 @@ def _trained(name: str, runs: Path) -> TrainedRun:
     return TrainedRun(run, experiment_of(run))
 
 
-def _other_task(name: str, limit_test: int | None) -> tuple[Task, PromptTemplate]:
+def _other_task(name: str, limit_test: int | None) -> "tuple[Task, PromptTemplate]":
     """Return a task and its wording: of the catalog, an experiment file, or a file of rows.
 
     Raises:
         ConfigError: no such task.
         TaskError: the data cannot be read or used.
     """
+    from workbench.runs.experiment import Experiment, TaskChoice, read_experiment
+    from workbench.runs.session import open_task, open_template
+
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         experiment = read_experiment(path)
@@ -100,7 +115,7 @@ def _other_task(name: str, limit_test: int | None) -> tuple[Task, PromptTemplate
     return task, open_template(experiment.template, task)
 
 
-def _check_names(elsewhere: Elsewhere) -> None:
+def _check_names(elsewhere: "Elsewhere") -> None:
     """Refuse two texts or tasks of one name: a table could not tell them apart."""
     names = [text.name for text in elsewhere.texts] + [task.name for task, _ in elsewhere.tasks]
     twice = sorted({name for name in names if names.count(name) > 1})

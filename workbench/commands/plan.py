@@ -4,36 +4,76 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import psutil
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from workbench.budget.advice import Advice, advise, gibibytes
-from workbench.budget.asked import ask, find_device
-from workbench.budget.finished_runs import Measured, measured_costs, runs_below
-from workbench.budget.plan import MethodPlan, Plan, make_plan
-from workbench.budget.sources import find_shape
 from workbench.errors import StoreError
-from workbench.presentation.display import NOTHING, byte_size, duration, number
+from workbench.shared_options import BATCH_SIZE, DEMONSTRATIONS, NUM_VIRTUAL_TOKENS, RANK, STEPS
+
+if TYPE_CHECKING:
+    from workbench.budget.advice import Advice
+    from workbench.budget.finished_runs import Measured
+    from workbench.budget.plan import MethodPlan, Plan
 
 _COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
 
 
-def run(
-    model: str,
-    *,
-    device: str,
-    memory: float | None,
-    precision: str,
-    targets: str,
-    checkpointing: bool,
-    numbers: Mapping[str, int],
-    runs: Path | None,
-    as_json: bool,
+def plan(
+    model: Annotated[
+        str, typer.Option(help="Known name, Hub id, or folder with a config.json.")
+    ] = "smollm2-135m-instruct",
+    device: Annotated[str, typer.Option(help="A card like rtx-4090 or t4, or cpu.")] = "",
+    memory: Annotated[float | None, typer.Option(help="GB of a GPU that has no name here.")] = None,
+    precision: Annotated[str, typer.Option(help="Of the base: nf4, int8, bf16, …")] = "nf4",
+    targets: Annotated[
+        str, typer.Option(help="Layers of LoRA: attention_qv, attention, mlp, all_linear.")
+    ] = "attention_qv",
+    batch_size: Annotated[int, typer.Option(help="Rows of a training step.")] = BATCH_SIZE.default,
+    length: Annotated[int, typer.Option(help="Tokens of a row, prompt and answer.")] = 256,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = STEPS.default,
+    rank: Annotated[int, typer.Option(help="Rank of LoRA and its kin.")] = RANK.default,
+    virtual_tokens: Annotated[
+        int, typer.Option(help="Learned vectors.")
+    ] = NUM_VIRTUAL_TOKENS.default,
+    demonstrations: Annotated[
+        int, typer.Option(help="Examples in a few-shot prompt.")
+    ] = DEMONSTRATIONS.default,
+    tasks: Annotated[int, typer.Option(help="Tasks to train for.")] = 1,
+    versions: Annotated[int, typer.Option(help="Results that answer at the same time.")] = 1,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Assume gradient checkpointing.")
+    ] = False,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of runs whose measured figures stand beside.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as data.")] = False,
 ) -> None:
-    """Print the plan and the recommendation."""
+    """Say what each method would cost on a model and a device, and which one to try.
+
+    Only the model's config is read. Without --device and --memory it is for this machine's
+    processor.
+    """
+    import psutil
+
+    from workbench.budget.advice import advise
+    from workbench.budget.asked import ask, find_device
+    from workbench.budget.finished_runs import measured_costs, runs_below
+    from workbench.budget.plan import make_plan
+    from workbench.budget.sources import find_shape
+
+    numbers = {
+        "batch_size": batch_size,
+        "length": length,
+        "steps": steps,
+        "rank": rank,
+        "num_virtual_tokens": virtual_tokens,
+        "demonstrations": demonstrations,
+        "tasks": tasks,
+        "versions": versions,
+    }
     shape = find_shape(model)
     if not device and memory is None:
         device = "cpu"
@@ -46,19 +86,22 @@ def run(
         has_checkpointing=checkpointing,
         numbers=numbers,
     )
-    plan = make_plan(question)
-    advice = advise(plan)
+    made = make_plan(question)
+    advice = advise(made)
     if runs is not None and not runs.is_dir():
-        raise StoreError(f"{runs}: no such folder. Runs are made by: workbench compare")
+        raise StoreError(
+            f"--runs {runs}: no such folder. Give one with finished runs; they are made by: "
+            "workbench evaluate"
+        )
     measured = measured_costs(runs_below(runs), question) if runs is not None else {}
     if as_json:
-        text = json.dumps(_as_data(plan, advice, measured), indent=2)
+        text = json.dumps(_as_data(made, advice, measured), indent=2)
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
         return
-    _print(plan, advice, measured)
+    _print(made, advice, measured)
 
 
-def _print(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> None:
+def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> None:
     console, question = Console(), plan.question
     shape, device, work = question.shape, question.device, question.work
     console.print(
@@ -87,7 +130,10 @@ def _print(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> None
     )
 
 
-def _cells(row: MethodPlan) -> tuple[str, ...]:
+def _cells(row: "MethodPlan") -> tuple[str, ...]:
+    from workbench.budget.advice import gibibytes
+    from workbench.presentation.display import NOTHING, byte_size, duration, number
+
     trains = row.recipe.trains
     return (
         row.recipe.name,
@@ -100,7 +146,10 @@ def _cells(row: MethodPlan) -> tuple[str, ...]:
     )
 
 
-def _measured_text(found: Measured | None) -> str:
+def _measured_text(found: "Measured | None") -> str:
+    from workbench.budget.advice import gibibytes
+    from workbench.presentation.display import NOTHING, duration
+
     if found is None:
         return NOTHING
     peak = NOTHING if found.peak_memory_bytes is None else gibibytes(found.peak_memory_bytes)
@@ -108,7 +157,7 @@ def _measured_text(found: Measured | None) -> str:
     return f"{peak}, {duration(found.train_seconds)} ({runs})"
 
 
-def _as_data(plan: Plan, advice: Advice, measured: Mapping[str, Measured]) -> dict[str, Any]:
+def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> dict[str, Any]:
     question = plan.question
     rows = [
         {

@@ -1,45 +1,86 @@
 """`workbench precisions`: one base in several precisions, measured one after the other."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 from rich.status import Status
 
-from workbench.analysis.measurements.precision_comparison import PrecisionComparison
-from workbench.analysis.measurements.precision_sheet import precision_sheet
-from workbench.commands.setting import resolve_experiment
-from workbench.commands.sheets import print_sheet
+from workbench.commands.shared import options
 from workbench.errors import ConfigError
-from workbench.models.base import Precision
-from workbench.models.loading import PRECISIONS, check_precision
-from workbench.presentation.sheet import write_sheet
-from workbench.progress import Progress, ProgressEvent
-from workbench.runs.measurements.precisions import measure_precisions
-from workbench.runs.measurements.records import MeasurementStore
-from workbench.runs.session import open_task
-from workbench.tasks.text import general_text, read_text
+
+if TYPE_CHECKING:
+    from workbench.models.base import Precision
+    from workbench.progress import Progress, ProgressEvent
+    from workbench.runs.experiment import Experiment
 
 _FOLDER = Path("runs") / "precisions"
 _GENERAL = "general"
 
 
-def run(
-    path: Path | None,
-    settings: Sequence[str],
-    changes: Mapping[str, object],
-    *,
-    precisions: str | None,
-    text: str | None,
-    out: Path | None,
+def precisions(
+    experiment: options.ExperimentFile = None,
+    settings: options.Settings = None,
+    task: options.Task = None,
+    train: options.Train = None,
+    test: options.Test = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    limit_test: options.Limit = None,
+    model: options.Model = None,
+    template: options.Template = None,
+    chat: options.Chat = None,
+    names: Annotated[
+        str | None,
+        typer.Option("--precisions", help="Comma-separated: nf4,nf4-single,bf16; else all."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Take perplexity of this file, or of 'general', the text that comes along; else "
+            "of the task's texts."
+        ),
+    ] = None,
+    out: options.Out = None,
+) -> None:
+    """Measure one base in several precisions: memory, perplexity, accuracy, speed, error.
+
+    One precision is in memory at a time; finished ones are found again.
+    """
+    from workbench.commands.shared.setting import resolve_experiment
+
+    changes = options.changes_of(
+        task=task,
+        train=train,
+        test=test,
+        text_column=text_column,
+        label_column=label_column,
+        limit_test=limit_test,
+        model=model,
+        template=template,
+        chat=chat,
+    )
+    asked = resolve_experiment(experiment, settings, changes)
+    _measure(asked, _precisions(names), text, out or _FOLDER)
+
+
+def _measure(
+    experiment: "Experiment", wanted: "list[Precision]", text: str | None, folder: Path
 ) -> None:
     """Measure the base in each precision, print the table and write the report."""
+    from workbench.analysis.measurements.precision_comparison import PrecisionComparison
+    from workbench.analysis.measurements.precision_sheet import precision_sheet
+    from workbench.commands.shared.sheets import print_sheet
+    from workbench.presentation.sheet import write_sheet
+    from workbench.runs.measurements.precisions import measure_precisions
+    from workbench.runs.measurements.records import MeasurementStore
+    from workbench.runs.session import open_task
+    from workbench.tasks.text import general_text, read_text
+
     console = Console()
-    experiment = resolve_experiment(path, settings, changes)
-    wanted = _precisions(precisions)
     read = general_text() if text == _GENERAL else None if text is None else read_text(Path(text))
     task = open_task(experiment.task)
-    folder = out or _FOLDER
     console.print(
         f"{experiment.model} · {', '.join(wanted)} · {task.name} · {len(task.test)} items",
         highlight=False,
@@ -65,22 +106,24 @@ def run(
     console.print(f"report: {folder / 'precisions.html'} (also .md .csv .json)", highlight=False)
 
 
-def _shown(status: Status, precision: Precision) -> Progress:
+def _shown(status: Status, precision: "Precision") -> "Progress":
     """Return what shows the steps of a precision in the status line."""
     status.update(f"{precision}: loading …")
 
-    def show(event: ProgressEvent) -> None:
+    def show(event: "ProgressEvent") -> None:
         status.update(f"{precision}: {event.stage} {event.done} of {event.total} …")
 
     return show
 
 
-def _precisions(text: str | None) -> list[Precision]:
+def _precisions(text: str | None) -> "list[Precision]":
     """Return the precisions asked for, all of them without a word.
 
     Raises:
         ConfigError: an unknown one, or none.
     """
+    from workbench.models.loading import PRECISIONS, check_precision
+
     if text is None:
         return list(PRECISIONS)
     names = [name.strip() for name in text.split(",") if name.strip()]

@@ -1,17 +1,18 @@
 """`workbench sweep`: one row over the values of its options, on dev and on test."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 import yaml
 from rich.console import Console
 
-from workbench.analysis.curves.lines import draw_lines
-from workbench.commands.curve import run_along, show
-from workbench.commands.setting import experiment_folder, resolve_experiment
+from workbench.commands.shared import options
 from workbench.errors import ConfigError
-from workbench.runs.points import Place, Point, sweep_requests
+
+if TYPE_CHECKING:
+    from workbench.runs.points import Place
 
 _NOTES = (
     "Dev chooses: the lowest loss among the values whose dev accuracy is within one standard error "
@@ -21,53 +22,68 @@ _NOTES = (
 )
 
 
-def run(
-    path: Path | None,
-    settings: Sequence[str],
-    changes: Mapping[str, object],
-    out: Path | None,
-    *,
-    row: str,
-    options: Sequence[str],
-    values: Sequence[str],
+def sweep(
+    experiment: options.ExperimentFile = None,
+    row: Annotated[str, typer.Option(help="Row of the experiment: lora.")] = "lora",
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of the row to vary. Repeatable: a grid.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(help="Its values, comma-separated; one list per option.")
+    ] = None,
+    settings: options.Settings = None,
+    task: options.Task = None,
+    train: options.Train = None,
+    test: options.Test = None,
+    model: options.Model = None,
+    seeds: options.Seeds = None,
+    out: options.Out = None,
 ) -> None:
-    """Run a row with every combination of values; finished runs are found again."""
-    console = Console()
-    wanted = read_values(options, values)
-    experiment = resolve_experiment(path, settings, changes)
-    requests = sweep_requests(experiment, row, wanted)  # the cheap checks come first
-    folder = experiment_folder(path, out)
+    """Run one row with several values of an option, and draw dev and test accuracy over it.
+
+    The first option is the axis, each combination of the others a line. Finished runs are found.
+    """
+    from workbench.analysis.curves.lines import draw_lines
+    from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.runs.points import Point, sweep_requests
+
+    varied = option or []
+    wanted = _values(varied, values or [])
+    changes = options.changes_of(task=task, train=train, test=test, model=model, seeds=seeds)
+    asked = resolve_experiment(experiment, settings, changes)
+    requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
+    console, folder = Console(), experiment_folder(experiment, out)
     runs = run_along(
         console,
-        experiment,
+        asked,
         folder,
-        lambda session: [Point(line, place, session, asked) for line, place, asked in requests],
+        lambda session: [Point(line, place, session, request) for line, place, request in requests],
     )
-    axis = options[0]
     curves = draw_lines(
         runs,
-        axis=axis,
+        axis=varied[0],
         places=_in_order([place for _, place, _ in requests]),
-        title=f"{row} over {' and '.join(options)}",
+        title=f"{row} over {' and '.join(varied)}",
         marks_best=True,
     )
-    name = "-".join(re.sub(r"[^\w]+", "_", part) for part in ("sweep", row, *options))
+    name = "-".join(re.sub(r"[^\w]+", "_", part) for part in ("sweep", row, *varied))
     show(console, curves, folder, name, notes=_NOTES, band="seeds")
 
 
-def read_values(options: Sequence[str], values: Sequence[str]) -> dict[str, list[Place | None]]:
+def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Place | None]]":
     """Return the values of each option, read as YAML.
 
     Raises:
         ConfigError: not one list of values for each option, or a value that is no single one.
     """
-    if not options or len(options) != len(values) or len(set(options)) != len(options):
+    if not varied or len(varied) != len(values) or len(set(varied)) != len(varied):
         raise ConfigError(
-            f"sweep: --option is given {len(options)} times and --values {len(values)} times. Give "
+            f"sweep: --option is given {len(varied)} times and --values {len(values)} times. Give "
             "each option once and its values after it: --option rank --values 2,4,8"
         )
     found: dict[str, list[Place | None]] = {}
-    for option, text in zip(options, values, strict=True):
+    for option, text in zip(varied, values, strict=True):
         try:
             given = yaml.safe_load(f"[{text}]")
         except yaml.YAMLError as error:
@@ -80,7 +96,7 @@ def read_values(options: Sequence[str], values: Sequence[str]) -> dict[str, list
     return found
 
 
-def _in_order(places: Sequence[Place]) -> list[Place]:
+def _in_order(places: "Sequence[Place]") -> "list[Place]":
     """Return the places once each: numbers by size, as soon as all are numbers."""
     once = list(dict.fromkeys(places))
     numbers = [place for place in once if not isinstance(place, str)]

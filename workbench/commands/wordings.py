@@ -1,15 +1,11 @@
 """`workbench wordings`: every row with several wordings of the task, and how far they lie apart."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
-from workbench.analysis.curves.lines import draw_lines
-from workbench.commands.curve import run_along, show
-from workbench.commands.setting import experiment_folder, resolve_experiment
-from workbench.runs.points import wording_points
-from workbench.runs.runner import requests_of
+from workbench.commands.shared import options
 
 _NOTES = (
     "Every row is run with every wording on the same items; trained rows are trained anew with "
@@ -19,23 +15,32 @@ _NOTES = (
 )
 
 
-def run(
-    path: Path | None,
-    settings: Sequence[str],
-    changes: Mapping[str, object],
-    out: Path | None,
-    *,
-    names: str,
+def wordings(
+    experiment: options.ExperimentFile = None,
+    names: Annotated[
+        str, typer.Option("--wordings", help="Two or more, comma-separated: names or YAML files.")
+    ] = "plain,brief",
+    settings: options.Settings = None,
+    task: options.Task = None,
+    train: options.Train = None,
+    test: options.Test = None,
+    methods: options.Methods = None,
+    out: options.Out = None,
 ) -> None:
-    """Run every row with every wording; finished runs are found again."""
+    """Run every row with several wordings of the task, and show how far they lie apart."""
+    from workbench.analysis.curves.lines import draw_lines
+    from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.runs.points import wording_points
+    from workbench.runs.runner import requests_of
+
     console = Console()
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    experiment = resolve_experiment(path, settings, changes)
-    requests_of(experiment)  # the cheap checks come first
-    folder = experiment_folder(path, out)
-    runs = run_along(
-        console, experiment, folder, lambda session: wording_points(session, experiment, wanted)
-    )
+    changes = options.changes_of(task=task, train=train, test=test, methods=methods)
+    asked = resolve_experiment(experiment, settings, changes)
+    requests_of(asked)  # the cheap checks come first
+    folder = experiment_folder(experiment, out)
+    runs = run_along(console, asked, folder, lambda session: wording_points(session, asked, wanted))
     curves = draw_lines(
         runs, axis="wording", places=wanted, title="Spread over wordings", asks_for_spread=True
     )

@@ -22,7 +22,7 @@ class LearnedTensor:
     """Trained parameters, and the tensor they make.
 
     Attributes:
-        parameters: By name, float32.
+        parameters: What is trained, by name, in float32.
         made: Returns the tensor; differentiable with respect to the parameters.
         rate_factors: What the learning rate is multiplied by, by parameter.
     """
@@ -66,7 +66,7 @@ def residual(vectors: torch.Tensor, *, bottleneck: int, scale: float, seed: int)
         vectors: What the prompt equals at first.
         bottleneck: Width of the hidden layer.
         scale: Root mean square of an embedding.
-        seed: Of the layers' weights.
+        seed: What the layers' weights are drawn from.
 
     Source: Razdaibiedina et al. 2023, "Residual Prompt Tuning",
     https://arxiv.org/abs/2305.03937. Differs from the source: the layer norm's gain
@@ -102,12 +102,12 @@ def encoded(
     """Return vectors (P, D) made by an encoder from a trained embedding (PEFT's `PromptEncoder`).
 
     Args:
-        num_vectors: P.
-        width: D.
+        num_vectors: Vectors to make (P).
+        width: Width of each (D).
         kind: "mlp", three linear layers; or "lstm", two bidirectional layers and two linear ones.
         hidden: Width of the encoder.
         scale: Root mean square of the vectors at the start, by a constant factor.
-        seed: Of the weights.
+        seed: What the weights are drawn from.
         device: Where the parameters live.
     """
     config = PromptEncoderConfig(

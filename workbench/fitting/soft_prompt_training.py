@@ -15,7 +15,6 @@ from workbench.fitting.base import FitContext, FittedMethod
 from workbench.fitting.learning import embedding_rms, read_learned_vectors, save_prompt
 from workbench.fitting.reparametrisation import plain, residual, residual_size
 from workbench.fitting.soft_prompts import (
-    DEFAULT_TOKENS,
     POSITION_HELP,
     POSITIONS,
     check_belongs,
@@ -27,12 +26,13 @@ from workbench.fitting.soft_prompts import (
 from workbench.metrics import token_f1
 from workbench.models.vocabulary import embedding_table, nearest_tokens
 from workbench.options import option
+from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.training import TrainingOptions
 
 _WHERE = "methods.prompt_tuning"
 _RELATIVE_LEARNING_RATE = 0.2  # of the embeddings' RMS per step; 0.03 for SmolLM2-135M
-_SAYING_LEARNING_RATE = 0.03  # likewise, where the vectors have to stay near a sentence
+_SAYING_LEARNING_RATE = 0.03  # also of that RMS, where the vectors have to stay near a sentence
 _LEAST_F1 = 0.9  # of the tokens nearest to the vectors with the sentence they have to say
 
 
@@ -40,20 +40,19 @@ _LEAST_F1 = 0.9  # of the tokens nearest to the vectors with the sentence they h
 class SoftPromptTraining(TrainingOptions):
     """Learn `num_virtual_tokens` vectors of the model's embedding width; nothing else changes."""
 
-    num_virtual_tokens: int | None = option(
-        None,
-        minimum=1,
-        maximum=1000,
-        help="Vectors (P); null: the init text's, at least 20.",
+    num_virtual_tokens: int | None = NUM_VIRTUAL_TOKENS.option(
+        default=None, help="Vectors (P); null: the init text's, at least 20."
     )
     init: str = option(
         "instruction",
         choices=("instruction", "labels", "text", "vocabulary", "random", "prompt"),
         help="Start from these tokens' embeddings, random vectors of their scale, or a prompt.",
     )
-    init_text: str | None = option(None, help="The text for init 'text'.")
+    init_text: str | None = option(None, holds="text", help="The text for init 'text'.")
     init_prompt: str | None = option(
-        None, help="Adapter folder of a trained soft prompt, for init 'prompt' (warm start)."
+        None,
+        holds="run",
+        help="Adapter folder of a trained soft prompt, for init 'prompt' (warm start).",
     )
     position: str = option(POSITIONS[0], choices=POSITIONS, help=POSITION_HELP)
     reparametrisation: str = option(
@@ -65,7 +64,9 @@ class SoftPromptTraining(TrainingOptions):
         128, minimum=1, maximum=4096, help="Width of the bottleneck of 'residual'."
     )
     says: str | None = option(
-        None, help="A sentence that the nearest tokens of the vectors must go on spelling."
+        None,
+        holds="text",
+        help="A sentence that the nearest tokens of the vectors must go on spelling.",
     )
     says_strength: float = option(
         10.0, minimum=0.0, maximum=1e6, help="Weight of the distance from that sentence, in nats."
@@ -137,7 +138,7 @@ class SoftPromptTraining(TrainingOptions):
         return vectors
 
     def _check(self) -> None:
-        """Refuse options that belong together and stand alone."""
+        """Refuse an option whose partner is missing, or has another value."""
         for init, name in (("text", "init_text"), ("prompt", "init_prompt")):
             given = getattr(self, name)
             check_belongs(_WHERE, self.init, name, needed_by=init, value=given)
@@ -154,7 +155,9 @@ class SoftPromptTraining(TrainingOptions):
         if self.says:
             return context.encoder.encode(self.says)
         if self.init in ("vocabulary", "random"):
-            return frequent_ids(context, self.num_virtual_tokens or DEFAULT_TOKENS, generator)
+            return frequent_ids(
+                context, self.num_virtual_tokens or NUM_VIRTUAL_TOKENS.default, generator
+            )
         num = self.num_virtual_tokens
         return initial_ids(context, self.init, text=self.init_text, num=num, where=_WHERE)
 
@@ -163,7 +166,7 @@ class _Saying:
     """Keeps vectors near the tokens of a sentence.
 
     Args:
-        context: Of the run.
+        context: The run's.
         vectors: Returns the learned vectors (P, D), one for each token of the sentence.
         sentence: What the nearest tokens have to spell.
         strength: Weight of the distance.

@@ -15,9 +15,9 @@ from workbench.fitting.reparametrisation import LearnedTensor
 from workbench.models.adapters.reading import read_prompt_vectors
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import ordinary_tokens
+from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.training import Trainable, TrainingOptions
 
-DEFAULT_TOKENS = 20  # Lester et al. 2021, figure 3a: more brings little
 POSITIONS = ("instead_of_instruction", "before_instruction", "after_instruction", "first")
 POSITION_HELP = (
     "Where the vectors stand: in place of the instruction, before or after it inside the template, "
@@ -55,11 +55,11 @@ def initial_ids(
     """Return the tokens of the instruction, the labels or a text, repeated or cut to `num`.
 
     Args:
-        context: Of the run.
+        context: The run's.
         init: "instruction", "labels" or "text".
         text: The text of init "text".
         num: How many; None: the text's, at least 20.
-        where: Begins messages.
+        where: What messages begin with.
 
     Raises:
         ConfigError: there are no tokens to start from.
@@ -75,7 +75,7 @@ def initial_ids(
             f"{where}.init: '{init}' gives no tokens to start from. Use init 'vocabulary', or init "
             "'text' with init_text."
         )
-    wanted = num or max(len(ids), DEFAULT_TOKENS)
+    wanted = num or max(len(ids), NUM_VIRTUAL_TOKENS.default)
     return tuple((ids * (wanted // len(ids) + 1))[:wanted])
 
 

@@ -19,8 +19,9 @@ from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
-from workbench.models.layers import TARGETS, features_of, linear_layers
+from workbench.models.layers import features_of, linear_layers
 from workbench.options import option
+from workbench.shared_options import RANK, TARGETS
 from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
 
@@ -93,7 +94,7 @@ class PeftWeightTraining(WeightTraining):
 class LowRankTraining(PeftWeightTraining):
     """Options of changes B A of rank `rank` beside linear layers."""
 
-    rank: int = option(8, minimum=1, maximum=512, help="Rank r of the change.")
+    rank: int = RANK.option()
     alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / rank.")
     dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
     targets: str = option(

@@ -24,8 +24,9 @@ from workbench.models.adapters.layer_changes import SingularChange
 from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
-from workbench.models.layers import TARGETS, linear_layers
+from workbench.models.layers import linear_layers
 from workbench.options import option
+from workbench.shared_options import INIT_RANK, TARGETS
 from workbench.training import Trainable
 
 RANKS_FILE = "ranks.json"
@@ -40,7 +41,7 @@ class AdaLora(PeftWeightTraining):
     summary: ClassVar[str] = "low-rank changes that share out their rank"
     default_rate: ClassVar[float] = 5e-3
 
-    init_rank: int = option(12, minimum=2, maximum=512, help="Rank of each change at the start.")
+    init_rank: int = INIT_RANK.option()
     target_rank: int = option(8, minimum=1, maximum=511, help="Mean rank at the end.")
     alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / init_rank.")
     dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
@@ -155,7 +156,7 @@ class _Pruning:
 
     Args:
         parameters: "<layer>.lora_A", "<layer>.lora_B" and "<layer>.lora_E".
-        config: With the schedule.
+        config: PEFT's config, with the schedule.
     """
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], config: AdaLoraConfig) -> None:

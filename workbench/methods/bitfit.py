@@ -13,8 +13,9 @@ import torch
 from workbench.fitting.base import FitContext
 from workbench.fitting.weight_training import OwnWeightTraining, sizes_of
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
-from workbench.models.layers import TARGETS, linear_layers
+from workbench.models.layers import linear_layers
 from workbench.options import option
+from workbench.shared_options import TARGETS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from workbench.models.adapters.bank import LayerChange, WeightAdapter
 from workbench.models.adapters.layer_changes import new_low_rank
 from workbench.models.layers import linear_layers
 from workbench.options import option
+from workbench.shared_options import WIDTH
 
 _NONLINEARITIES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": relu, "gelu": gelu}
 
@@ -30,7 +31,7 @@ class BottleneckAdapter(OwnWeightTraining):
     summary: ClassVar[str] = "small networks between the layers"
     default_rate: ClassVar[float] = 3e-4
 
-    width: int = option(32, minimum=1, maximum=4096, help="Inner width m of each adapter.")
+    width: int = WIDTH.option()
     places: str = option(
         "attention_and_mlp",
         choices=("attention_and_mlp", "mlp"),

@@ -34,8 +34,12 @@ class Combined:
     family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "adapters trained apart, put together"
 
-    adapters: str | None = option(None, help="Adapter folders in PEFT's format, comma-separated.")
-    weights: str = option("", help="A factor for each, comma-separated; empty: 1 for each.")
+    adapters: str | None = option(
+        None, holds="runs", help="Adapter folders in PEFT's format, comma-separated."
+    )
+    weights: str = option(
+        "", holds="text", help="A factor for each, comma-separated; empty: 1 for each."
+    )
     way: str = option(
         "linear",
         choices=(*WAYS, *_VECTOR_WAYS),

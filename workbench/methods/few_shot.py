@@ -29,6 +29,7 @@ from workbench.fitting.demonstrations import (
     put_in_order,
 )
 from workbench.options import option
+from workbench.shared_options import DEMONSTRATIONS
 from workbench.tasks.base import Task
 
 
@@ -44,7 +45,7 @@ class FewShot(CalibrationOptions):
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples in the prompt"
 
-    k: int = option(6, minimum=0, maximum=256, help="Number of demonstrations.")
+    k: int = DEMONSTRATIONS.option()
     selection: str = option(
         "balanced",
         choices=(*DRAWN, *NEAR),

@@ -25,7 +25,9 @@ class Imported:
     summary: ClassVar[str] = "an adapter trained elsewhere with PEFT"
 
     adapter: str | None = option(
-        None, help="Folder with adapter_config.json and adapter_model.safetensors."
+        None,
+        holds="adapter",
+        help="Folder with adapter_config.json and adapter_model.safetensors.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

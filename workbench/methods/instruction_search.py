@@ -50,7 +50,9 @@ class InstructionSearch(SearchOptions):
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "an instruction chosen on dev"
 
-    paraphrases: str = option("", help="Instructions to try, one per line; {labels} is allowed.")
+    paraphrases: str = option(
+        "", holds="text", help="Instructions to try, one per line; {labels} is allowed."
+    )
     examples: int = option(
         6, minimum=1, maximum=64, help="Solved examples shown to the base for each proposal."
     )

@@ -16,13 +16,13 @@ from workbench.fitting.base import Family, FitContext, FittedMethod
 from workbench.fitting.learning import embedding_rms, save_prompt
 from workbench.fitting.reparametrisation import LearnedTensor, encoded, encoded_size
 from workbench.fitting.soft_prompts import (
-    DEFAULT_TOKENS,
     POSITION_HELP,
     POSITIONS,
     fit_vectors,
     restore_vectors,
 )
 from workbench.options import option
+from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.training import TrainingOptions
 
@@ -36,7 +36,7 @@ class PTuning(TrainingOptions):
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "vectors from a trained encoder in place of the instruction"
 
-    num_virtual_tokens: int = option(DEFAULT_TOKENS, minimum=1, maximum=1000, help="Vectors (P).")
+    num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option()
     encoder: str = option(
         "mlp",
         choices=("mlp", "lstm"),

@@ -26,7 +26,6 @@ from workbench.fitting.reparametrisation import (
     shifted,
 )
 from workbench.fitting.soft_prompts import (
-    DEFAULT_TOKENS,
     check_belongs,
     frequent_ids,
     initial_ids,
@@ -34,13 +33,14 @@ from workbench.fitting.soft_prompts import (
 )
 from workbench.models.adapters.reading import (
     join_states,
-    learned_range,
     read_adapter,
     split_states,
 )
+from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
 from workbench.options import option
+from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.training import Trainable, TrainingOptions
 
@@ -56,8 +56,8 @@ class PrefixTuning(TrainingOptions):
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "learned keys and values of every layer in place of the instruction"
 
-    num_virtual_tokens: int | None = option(
-        None, minimum=1, maximum=1000, help="Positions (P); null: the init text's, at least 20."
+    num_virtual_tokens: int | None = NUM_VIRTUAL_TOKENS.option(
+        default=None, help="Positions (P); null: the init text's, at least 20."
     )
     init: str = option(
         "instruction",
@@ -65,7 +65,7 @@ class PrefixTuning(TrainingOptions):
         help="Start from the keys and values of these tokens, from random ones of the scale of "
         "frequent tokens', or from zeros (which is not the same as no prefix).",
     )
-    init_text: str | None = option(None, help="The text for init 'text'.")
+    init_text: str | None = option(None, holds="text", help="The text for init 'text'.")
     reparametrisation: str = option(
         "none",
         choices=("none", "mlp"),
@@ -176,5 +176,5 @@ class PrefixTuning(TrainingOptions):
         num = self.num_virtual_tokens
         if self.init in ("vocabulary", "random", "zero"):
             generator = np.random.default_rng(context.seed)
-            return frequent_ids(context, num or DEFAULT_TOKENS, generator)
+            return frequent_ids(context, num or NUM_VIRTUAL_TOKENS.default, generator)
         return initial_ids(context, self.init, text=self.init_text, num=num, where=_WHERE)

@@ -8,7 +8,6 @@ from transformers.pytorch_utils import Conv1D
 
 from workbench.errors import ConfigError
 
-TARGETS = ("attention_qv", "attention", "mlp", "all_linear")
 _MOST_SHOWN = 8  # names in a message
 
 _ROLES: dict[str, tuple[str, ...]] = {
@@ -26,7 +25,8 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
 
     Args:
         model: The base.
-        role: One of `TARGETS`, or "keys_values", "attention_output", "mlp_output".
+        role: One of `workbench.shared_options.TARGETS`, or "keys_values", "attention_output",
+            "mlp_output".
 
     Raises:
         ConfigError: the base has no layer of that role by a name that is known.

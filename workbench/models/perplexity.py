@@ -29,7 +29,7 @@ class TextBlock:
     Attributes:
         context_ids: At least one token.
         scored_ids: At least one token.
-        num_bytes: Of the scored part of the text in UTF-8.
+        num_bytes: Length of the scored part of the text in UTF-8.
     """
 
     context_ids: tuple[int, ...]
@@ -47,7 +47,7 @@ def text_blocks(
     """Return a text as blocks; a text of fewer than two tokens has none.
 
     Args:
-        tokenizer: Of the base; needs offsets.
+        tokenizer: The base's; it has to tell offsets.
         text: Tokenised as a whole.
         block: Tokens scored together.
         context: Tokens before them, at most; at least 1.
@@ -58,6 +58,7 @@ def text_blocks(
     blocks = []
     for first in range(1, len(ids), block):
         last = min(first + block, len(ids)) - 1
+        # From end to end: the space before a token belongs to it, wherever offsets begin.
         scored = text[ends[first - 1] : ends[last]]
         blocks.append(
             TextBlock(
@@ -73,6 +74,7 @@ def special_start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the special tokens that the tokenizer puts before a text."""
     plain = list(tokenizer(_PROBE, add_special_tokens=False).input_ids)
     ids = list(tokenizer(_PROBE).input_ids)
+    # Some tokenizers put something after a text as well, so the text is looked for.
     starts = [at for at in range(len(ids)) if ids[at : at + len(plain)] == plain]
     return tuple(ids[: starts[0]]) if starts else ()
 
@@ -88,7 +90,7 @@ def block_losses(
 
     Args:
         engine: Owner of the base.
-        blocks: Of any texts.
+        blocks: Blocks of any number of texts.
         prefix: What stands before each window; the tokenizer's own start unless given.
         adapter: Weight adapter active for all of them, or None.
 

@@ -9,6 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Learned:
 
     Attributes:
         key: Names it among the choices of a page, and in a command.
-        title: For lists.
+        title: What lists call it.
         kind: Vectors or weights.
         run: The run that made it, or None.
         folder: Where an adapter from elsewhere lies, or None.
@@ -143,7 +144,7 @@ class Inspector:
 
         Args:
             subject: What to read.
-            name: Of the reading.
+            name: Name of the reading in the catalog.
             options: Its own; defaults are filled in.
             folder: Where readings are kept.
 
@@ -176,30 +177,27 @@ class Inspector:
 
         What needs the base runs on the model's thread; the rest leaves it to others.
         """
-        steps: queue.Queue[ProgressEvent | Reading | BaseException] = queue.Queue()
+        steps: queue.Queue[ProgressEvent | None] = queue.Queue()
         left = threading.Event()
         watched = replace(subject, progress=steps.put, should_stop=left.is_set)
 
-        def work() -> None:
+        def work() -> Reading:
             try:
                 if reader.needs_base:
-                    steps.put(self._desk.call(lambda: reader.read(watched)))
-                else:
-                    steps.put(reader.read(watched))
-            except BaseException as error:  # raised again where the steps are read
-                steps.put(error)
+                    return self._desk.call(lambda: reader.read(watched))
+                return reader.read(watched)
+            finally:  # a failure ends the steps too, or the reader would wait for ever
+                steps.put(None)
 
-        threading.Thread(target=work, daemon=True, name="reading").start()
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
+        made = thread.submit(work)
         try:
-            while True:
-                step = steps.get()
-                if isinstance(step, BaseException):
-                    raise step
+            while (step := steps.get()) is not None:
                 yield step
-                if isinstance(step, Reading):
-                    return
+            yield made.result()  # or raises what the reading raised
         finally:
             left.set()
+            thread.shutdown(wait=False)
 
     def _prompt(self, subject: Subject, one: Learned) -> SoftPrompt:
         session = subject.session

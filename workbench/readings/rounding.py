@@ -45,7 +45,9 @@ class Rounding:
     needs_base: ClassVar[bool] = True
 
     says: str | None = option(
-        None, help="A sentence that the rounded text is compared with (waywardness)."
+        None,
+        holds="text",
+        help="A sentence that the rounded text is compared with (waywardness).",
     )
 
     def read(self, subject: Subject) -> Reading:

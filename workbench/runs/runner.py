@@ -10,6 +10,7 @@ from workbench.fitting.base import Method, SupportsSave
 from workbench.fitting.reasoning import ReasoningOptions, require_short_answers
 from workbench.methods.catalog import make_method, method_name, with_options
 from workbench.models.sentence_encoder import find_sentence_encoder
+from workbench.options import declared_options
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.baselines import BASELINES, needs_neighbours
 from workbench.runs.execute import RunRequest, execute, execute_baseline, run_id_of
@@ -263,8 +264,8 @@ def _dev_score(run: StoredRun) -> tuple[float | None, float | None]:
 
 def _rate_bounds(method: Method) -> tuple[float, float]:
     """Return the lowest and the highest learning rate a method takes."""
-    metadata = method.__dataclass_fields__["learning_rate"].metadata
-    least, most = metadata.get("minimum"), metadata.get("maximum")
+    rate = declared_options(type(method))["learning_rate"]
+    least, most = rate.minimum, rate.maximum
     return 0.0 if least is None else float(least), inf if most is None else float(most)
 
 

@@ -29,13 +29,13 @@ _FLAGS = {"model": "--model", "precision": "--precision", "template": "--templat
 _SETTINGS = ("revision", "compute_dtype", "device", "reference")
 
 
-def compare_command(experiment: Experiment, out: Path) -> str:
-    """Return the `workbench compare` line that runs an experiment; only what is not default.
+def evaluate_command(experiment: Experiment, out: Path) -> str:
+    """Return the `workbench evaluate` line that runs an experiment; only what is not default.
 
     Paths are written relative to the working directory where they lie below it.
     """
     default = Experiment()
-    words = ["workbench", "compare"]
+    words = ["workbench", "evaluate"]
     if experiment.task != default.task and experiment.task.name is not None:
         words += ["--task", experiment.task.name]  # any other flag of the task needs it too
     words += _changed(experiment.task, default.task, _TASK_FLAGS)

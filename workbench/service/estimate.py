@@ -25,7 +25,7 @@ class StepCost:
     """Measured on this machine with a session's texts.
 
     Attributes:
-        seconds_per_token: Of forward and backward pass, per position of a batch.
+        seconds_per_token: Forward and backward pass, per position of a batch.
         tokens_per_example: Mean positions of a training example, shared prompt not counted.
         dev_seconds: Scoring the dev split once.
     """
@@ -40,7 +40,7 @@ class CostEstimate:
     """Rough costs of a training run.
 
     Attributes:
-        trained_parameters: Exact.
+        trained_parameters: How many parameters would be trained, exactly.
         seconds: Training with its dev evaluations.
         memory_bytes: Base, trained parameters and optimizer; activations come on top.
         epochs: How often each training row is seen.

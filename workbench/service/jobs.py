@@ -43,10 +43,10 @@ class RowResult(BaseModel):
     """A finished run of a job.
 
     Attributes:
-        row: Of the table.
-        seed: Of the run.
-        run_id: Its folder.
-        accuracy: On test; None for tasks whose answers are texts.
+        row: Name of the row in the table.
+        seed: Seed of the run.
+        run_id: Name of the run's folder.
+        accuracy: Accuracy on test; None for tasks whose answers are texts.
         found: Whether it was finished before.
         metric: What the task ranks its rows by; "accuracy" or "rouge_l".
         value: The run's figure in it; None in files from before it was kept.
@@ -72,23 +72,23 @@ class JobStatus(BaseModel):
     """How far a job is.
 
     Attributes:
-        job_id: Folder name.
+        job_id: Name of the job's folder.
         kind: What it was started as; "train" shows curves first, "evaluate" the table.
-        title: For lists.
+        title: What lists call it.
         state: "interrupted" is a process that died; like "stopped" it can go on.
-        created: ISO 8601, UTC; likewise `started` and `ended`.
-        pid: Of the process; with its start time, because numbers are used again.
-        number: Of the current run, from 0.
+        created: ISO 8601, UTC; so are `started` and `ended`.
+        pid: Number of the process; with its start time, because numbers are used again.
+        number: Which run is the current one, from 0.
         total: Runs of the job.
         row: Name of the current run.
         run_id: Its folder.
         stage: What it is doing: "load", "train", "predict", "report".
         done: Steps of the stage so far.
         steps: Steps of the stage in all.
-        seconds_left: Of the stage; None while not known.
+        seconds_left: Time until the stage ends; None while not known.
         figures: The latest ones: loss, dev_accuracy.
         memory_bytes: Resident memory of the process.
-        rows: Finished runs.
+        rows: The runs that are finished.
         message: Why it stopped or failed.
         seconds: Computing time so far, over all resumptions.
     """
@@ -335,7 +335,7 @@ def _start_process(folder: Path) -> None:
     status = _read_status(folder)
     # The shell hands the process over to init at once, so that none stays as a zombie of ours.
     command = f'nice -n {_NICENESS} "$@" >> "$0" 2>&1 < /dev/null & echo $!'
-    worker = [sys.executable, "-m", "workbench.service.worker", str(folder)]
+    worker = [sys.executable, "-m", "workbench.service.job_process", str(folder)]
     started = subprocess.run(  # noqa: S603  our own interpreter and folders only
         ["/bin/sh", "-c", command, str(folder / _LOG), *worker],
         stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ from workbench.fitting.prediction import (
     score_labels,
 )
 from workbench.methods.catalog import make_method
-from workbench.models.base import Conditioning, Generation, GenerationOptions
+from workbench.models.base import Conditioning, Generation, GenerationOptions, TextDelta
 from workbench.runs.execute import restore
 from workbench.runs.session import Session
 from workbench.runs.spec import RunSpec
@@ -34,7 +34,7 @@ class Way:
         label: Heading of its column.
         method: Name of the method.
         options: As given; defaults are filled in.
-        seed: Of the method.
+        seed: What the method draws from.
         run: A finished run whose adapter is used.
     """
 
@@ -50,12 +50,12 @@ class Column:
     """One way's answer as it grows.
 
     Attributes:
-        label: Heading.
+        label: Heading of the column.
         fitted: How it conditions the base.
-        conditioning: Of the text asked about.
+        conditioning: How the base is conditioned for the text asked about.
         text: Written so far.
-        first_token_seconds: From the start of all columns to its first text.
-        seconds: To its end.
+        first_token_seconds: Time from the start of all columns to its first text.
+        seconds: Time from the start of all columns to its end.
         generation: Once it ended.
         prediction: Label probabilities, once scored.
         pieces: The prompt as it was sent, once everything is done.
@@ -102,7 +102,7 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
     Args:
         session: Base, task and wording.
         way: What to fit.
-        folder: For what fitting may write.
+        folder: Where fitting may write.
 
     Raises:
         ConfigError: the method has to be trained first.
@@ -134,7 +134,7 @@ def answer(
         session: Base, task and wording.
         fitted: Heading and fitted method of each column.
         sample: The text asked about.
-        options: Of the decoding; it also stops at the wording's separator.
+        options: How to decode; it also stops at the wording's separator.
         should_stop: Asked between tokens.
 
     Raises:
@@ -151,22 +151,25 @@ def answer(
         should_stop=should_stop,
     )
     for delta in deltas:
-        column, now = columns[delta.row], perf_counter() - began
-        columns[delta.row] = replace(
-            column,
-            text=column.text + delta.text,
-            first_token_seconds=now
-            if column.first_token_seconds is None
-            else column.first_token_seconds,
-            generation=delta.generation,
-            seconds=now if delta.generation is not None else None,
-        )
+        columns[delta.row] = _grown(columns[delta.row], delta, perf_counter() - began)
         yield list(columns)
     for number, column in enumerate(columns):
         if should_stop():
             break
         columns[number] = replace(column, prediction=_prediction(session, column, sample))
     yield [replace(column, pieces=prompt_pieces(session, column)) for column in columns]
+
+
+def _grown(column: Column, delta: TextDelta, seconds: float) -> Column:
+    """Return a column with a piece of text more, `seconds` after the start of all columns."""
+    first = column.first_token_seconds
+    return replace(
+        column,
+        text=column.text + delta.text,
+        first_token_seconds=seconds if first is None else first,
+        generation=delta.generation,
+        seconds=seconds if delta.generation is not None else None,
+    )
 
 
 def prompt_pieces(session: Session, column: Column) -> tuple[PromptPiece, ...]:

@@ -110,17 +110,13 @@ class ModelDesk:
             with self._direct:
                 yield from work(lambda: False)
             return
-        items: _Items[Item] = queue.Queue(_WAITING_ITEMS)
+        items: queue.Queue[Item | None] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
-        self._thread.submit(_produce, work, items, left.is_set)
+        produced = self._thread.submit(_produce, work, items, left.is_set)
         try:
-            while True:
-                item, failure = items.get()
-                if failure is not None:
-                    raise failure
-                if item is None:
-                    return
+            while (item := items.get()) is not None:
                 yield item
+            produced.result()  # raises what the work raised
         finally:
             left.set()
 
@@ -234,31 +230,26 @@ class ModelDesk:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-_Items = queue.Queue[tuple[Item | None, BaseException | None]]
-
-
 def _produce(
     work: Callable[[Callable[[], bool]], Iterator[Item]],
-    items: _Items[Item],
+    items: queue.Queue[Item | None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Hand over what `work` yields, then its end, until it should stop."""
+    """Hand over what `work` yields, then None, until it should stop."""
 
-    def hand_over(item: Item | None, failure: BaseException | None) -> None:
+    def hand_over(item: Item | None) -> None:
         while not should_stop():
             with suppress(queue.Full):
-                items.put((item, failure), timeout=0.2)
+                items.put(item, timeout=0.2)
                 return
 
-    failure: BaseException | None = None
     try:
         for item in work(should_stop):
-            hand_over(item, None)
+            hand_over(item)
             if should_stop():  # whether or not the work asks for itself
                 break
-    except BaseException as error:  # raised again where the stream is read
-        failure = error
-    hand_over(None, failure)
+    finally:  # a failure ends the stream too, or the reader would wait for ever
+        hand_over(None)
 
 
 def _base_choice(experiment: Experiment) -> BaseChoice:

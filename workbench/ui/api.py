@@ -4,18 +4,15 @@ On a public page every call needs `visitor`: any secret of 16 to 64 letters, dig
 whoever has it owns what was made with it. Locally it is left empty.
 """
 
-import inspect
 import json
 import tempfile
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial, update_wrapper
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from gradio.events import api
-from pydantic import BaseModel, ConfigDict, create_model
 
 from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
 from workbench.errors import ConfigError, without_folders
@@ -28,14 +25,13 @@ from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
 from workbench.serving.asking import Column, fit_way, spec_of
 from workbench.tasks.base import Sample
-from workbench.ui.compare import Question, stream_columns
-from workbench.ui.context import AppContext, SettingValues, guarded, told_to_caller
+from workbench.ui.context import AppContext, SettingValues
+from workbench.ui.endpoint_calls import told
+from workbench.ui.question import Question, stream_columns
 from workbench.ui.train import training_experiment
-from workbench.yaml_files import check_mapping
 
 _MOST_TEXTS = 256  # of one call
 _DEFAULT_WAYS = ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
-_STREAM_SECONDS = 0.1
 
 
 class Endpoints:
@@ -44,7 +40,7 @@ class Endpoints:
     def __init__(self, context: AppContext) -> None:
         self._context = context
 
-    def compare(
+    def ask(
         self,
         text: str,
         ways: list[str] | None = None,
@@ -92,7 +88,7 @@ class Endpoints:
 
         Args:
             texts: At most 256, for tasks with one text and labels.
-            way: One of `ways`, see `compare`.
+            way: One of `ways`, see `ask`.
             task: Name of a task, or key of an upload.
             wording: Name of a wording.
             visitor: Secret of the caller on a public page.
@@ -182,7 +178,7 @@ class Endpoints:
         return self._submit(workspace, experiment, kind="train", title=title)
 
     def start_evaluation(self, experiment: dict[str, Any], visitor: str = "") -> str:
-        """Start a comparison and return the id of its job; see `job_status`.
+        """Evaluate rows, which makes a comparison; return the id of the job, see `job_status`.
 
         Args:
             experiment: As in an experiment file. Tasks and wordings are given by key, and
@@ -276,8 +272,16 @@ class Endpoints:
 def build(context: AppContext) -> None:
     """Register the endpoints; those that run the model share its place in the queue."""
     endpoints = Endpoints(context)
-    for function in (endpoints.compare, endpoints.score):
-        api(_told(function), concurrency_id="model", concurrency_limit=1)
+    for function in (endpoints.ask, endpoints.score):
+        api(told(function), concurrency_id="model", concurrency_limit=1)
+    api(
+        told(endpoints.ask),
+        api_name="compare",
+        api_description="The former name of `/ask`: same arguments, same answers. Call `/ask` "
+        "instead.",
+        concurrency_id="model",
+        concurrency_limit=1,
+    )
     for quick in (
         endpoints.upload_rows,
         endpoints.start_training,
@@ -287,42 +291,7 @@ def build(context: AppContext) -> None:
         endpoints.export_comparison,
         endpoints.list_runs,
     ):
-        api(_told(quick), concurrency_limit=8)
-
-
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an endpoint whose arguments are checked, and whose errors are told as messages."""
-    types = _argument_types(function)
-
-    def streamed(*arguments: Any) -> Iterator[Any]:
-        yield from function(**_checked(types, arguments))
-
-    def called(*arguments: Any) -> Any:
-        return function(**_checked(types, arguments))
-
-    told = streamed if inspect.isgeneratorfunction(function) else called
-    return guarded(told_to_caller)(update_wrapper(told, function))
-
-
-def _argument_types(function: Callable[..., Any]) -> type[BaseModel]:
-    """Return a model of an endpoint's arguments: Gradio passes on whatever was sent."""
-    hints = typing.get_type_hints(function)
-    fields: dict[str, Any] = {
-        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
-    strict = ConfigDict(strict=True, allow_inf_nan=False)
-    return create_model(function.__name__, __config__=strict, **fields)
-
-
-def _checked(types: type[BaseModel], arguments: Sequence[Any]) -> dict[str, Any]:
-    """Return an endpoint's arguments by name.
-
-    Raises:
-        ConfigError: every argument of a wrong type at once.
-    """
-    given = dict(zip(types.model_fields, arguments, strict=False))
-    return dict(check_mapping(given, types, where=types.__name__))
+        api(told(quick), concurrency_limit=8)
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,22 @@ from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
 from workbench.serving.desk import ModelDesk
-from workbench.ui import api, compare, evaluate, inspect, plan, runs, setup, shared_runs, train
+from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route
+
+TABS: Mapping[str, str] = {
+    "Ask": "workbench.ui.ask",
+    "Train": "workbench.ui.train",
+    "Evaluate": "workbench.ui.evaluate",
+    "Inspect": "workbench.ui.inspect",
+    "Runs": "workbench.ui.runs",
+    "Plan": "workbench.ui.plan",
+}
+"""Titles of the tabs in their order, and the modules whose `build` lays them out and wires them."""
 
 _QUEUE_SIZE = 32  # events that may wait; one more is told at once that the queue is full
 
@@ -51,18 +63,9 @@ def build_app(context: AppContext) -> gr.Blocks:
         shared_runs.build(context, app)
         shared = setup.build(context, app)
         with gr.Tabs(elem_id="wb-tabs"):
-            with gr.Tab("Compare", id="compare") as tab:
-                compare.build(context, shared, tab)
-            with gr.Tab("Train", id="train") as tab:
-                train.build(context, shared, tab)
-            with gr.Tab("Evaluate", id="evaluate") as tab:
-                evaluate.build(context, shared, tab)
-            with gr.Tab("Inspect", id="inspect") as tab:
-                inspect.build(context, shared, tab)
-            with gr.Tab("Runs", id="runs") as tab:
-                runs.build(context, shared, tab)
-            with gr.Tab("Plan", id="plan"):
-                plan.build(context, shared)
+            for title, module in TABS.items():
+                with gr.Tab(title, id=title.lower()) as tab:
+                    import_module(module).build(context, shared, tab)
         api.build(context)
     app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
     return app

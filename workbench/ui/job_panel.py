@@ -12,12 +12,13 @@ import gradio as gr
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import without_folders
 from workbench.service import jobs
-from workbench.service.command_line import compare_command
+from workbench.service.command_line import evaluate_command
 from workbench.service.jobs import CAN_RESUME, Job
 from workbench.service.workspace import Workspace
-from workbench.ui.context import KEEP, PROBLEM, AppContext, problem, shows_problems
+from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 Kind = Literal["train", "evaluate"]
 
@@ -89,7 +90,7 @@ def job_html(workspace: Workspace, job: Job) -> str:
     """Return a job's progress, rows and curves; on a public page, nothing about this machine."""
     status = job.status
     is_public = workspace.is_public
-    command = compare_command(job.experiment, workspace.folder / "jobs" / status.job_id)
+    command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
     is_drawn = status.kind == "train" or status.state != "finished"
@@ -118,16 +119,14 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
     yield [*updates(context, kind, token, job_id), ""]
     if context.profile.executor == "process":
         return
-    trouble = ""
-    try:
-        while context.run_chunk(str(job.folder)) == "interrupted":
-            choice, view, *_ = updates(context, kind, token, job_id)
-            # It only rests between two chunks, so the page offers what a running job allows.
-            rests = [gr.Timer(active=True), gr.Button(interactive=True)]
-            yield [choice, view, *rests, gr.Button(interactive=False), ""]
-    except Exception as error:
-        trouble = problem(error)
-    yield [*updates(context, kind, token, job_id), trouble]
+    troubles: list[str] = []
+    run_chunk = guarded(lambda error: troubles.append(problem(error)))(context.run_chunk)
+    while run_chunk(str(job.folder)) == "interrupted":
+        choice, view, *_ = updates(context, kind, token, job_id)
+        # It only rests between two chunks, so the page offers what a running job allows.
+        rests = [gr.Timer(active=True), gr.Button(interactive=True)]
+        yield [choice, view, *rests, gr.Button(interactive=False), ""]
+    yield [*updates(context, kind, token, job_id), "".join(troubles)]
 
 
 @shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)
@@ -157,22 +156,19 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
     view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
     panel = JobPanel(choice, view, gr.Timer(_TICK_SECONDS, active=False), stop, resume)
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "outputs": panel.outputs,
-    }
     inputs = [setup.values["token"], choice]
     look = partial(updates, context, kind)
     gr.on(
         [panel.timer.tick, choice.input, tab.select, setup.loaded],
         look,
         inputs,
-        queue=False,
-        **quiet,
+        panel.outputs,
+        **AT_ONCE,
     )
-    stop.click(partial(on_stop, context, kind), inputs, queue=False, **quiet)
-    resume.click(partial(on_resume, context, kind), inputs, concurrency_id="train", **quiet)
+    stop.click(partial(on_stop, context, kind), inputs, panel.outputs, **AT_ONCE)
+    resume.click(
+        partial(on_resume, context, kind), inputs, panel.outputs, concurrency_id="train", **QUIET
+    )
     return panel
 
 

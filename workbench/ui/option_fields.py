@@ -1,63 +1,19 @@
 """Options of a dataclass as fields of a page: what to show, and how to read what was typed."""
 
-import dataclasses
-import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from workbench.options import check_options
+from workbench.options import Option, check_options, declared_options
 from workbench.training import TrainingOptions
 from workbench.ui.context import SettingValues
 
 
-@dataclass(frozen=True)
-class OptionField:
-    """One option of a method as the page needs it."""
-
-    name: str
-    default: Any
-    kind: type
-    is_optional: bool
-    help: str
-    choices: Sequence[str] | None
-    minimum: float | None
-    maximum: float | None
-
-    @property
-    def bounds(self) -> str:
-        """What is allowed, in words."""
-        low, high = self.minimum, self.maximum
-        if low is None and high is None:
-            return ""
-        return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
-
-
-def fields_of(found: type) -> list[OptionField]:
-    """Return the options of a dataclass whose fields are `workbench.options.option`."""
-    hints = typing.get_type_hints(found)
-    fields = {field.name: field for field in dataclasses.fields(found)}
-    shared = {field.name for field in dataclasses.fields(TrainingOptions)}
-    order = sorted(fields, key=lambda name: name in shared)
-    result = []
-    for name in order:
-        kinds = typing.get_args(hints[name]) or (hints[name],)
-        meta = fields[name].metadata
-        result.append(
-            OptionField(
-                name=name,
-                default=fields[name].default,
-                kind=next(kind for kind in kinds if kind is not type(None)),
-                is_optional=type(None) in kinds,
-                help=meta["help"],
-                choices=meta["choices"],
-                minimum=meta["minimum"],
-                maximum=meta["maximum"],
-            )
-        )
-    return result
+def fields_of(found: type) -> list[Option]:
+    """Return the options of a dataclass, its own before those that all trained methods share."""
+    shared = declared_options(TrainingOptions)
+    return sorted(declared_options(found).values(), key=lambda option: option.name in shared)
 
 
 def read_options(
@@ -86,12 +42,12 @@ def read_options(
     return given
 
 
-def option_component(method: str, option: OptionField) -> Any:
+def option_component(method: str, option: Option) -> Any:
     """Return the input for an option; bounds are said, and checked where all doors check them."""
     label = option.name.replace("_", " ")
     shared: dict[str, Any] = {
         "label": label,
-        "info": option.help.replace("null:", "empty:") + option.bounds,
+        "info": option.help.replace("null:", "empty:") + _bounds(option),
         "min_width": 170,
         "elem_id": f"wb-{method}-{option.name}",
     }
@@ -107,7 +63,15 @@ def option_component(method: str, option: OptionField) -> Any:
     return gr.Textbox(option.default or "", max_lines=3, **shared)
 
 
-def _read(text: str, option: OptionField) -> Any:
+def _bounds(option: Option) -> str:
+    """Return what is allowed, in words."""
+    low, high = option.minimum, option.maximum
+    if low is None and high is None:
+        return ""
+    return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
+
+
+def _read(text: str, option: Option) -> Any:
     """Return what was typed as the option's kind; what cannot be read stays for the check."""
     if not text.strip():
         return None

@@ -16,11 +16,12 @@ from workbench.budget.known import DEVICES, KNOWN_SHAPES
 from workbench.budget.memory import BUDGET_PRECISIONS
 from workbench.budget.plan import MethodPlan, Plan, make_plan
 from workbench.budget.sources import find_shape, known_model
-from workbench.budget.trained import TARGETS
 from workbench.presentation.display import NOTHING
+from workbench.shared_options import TARGETS
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE
 
 _ANY = "any"  # a GPU of which only the memory is known
 _PLACES = [
@@ -29,11 +30,11 @@ _PLACES = [
     ("another GPU", _ANY),
 ]
 _LABELS = {
-    "batch_size": "Batch",
+    "batch_size": "Batch size",
     "length": "Tokens of a row",
     "steps": "Steps",
     "rank": "Rank",
-    "num_virtual_tokens": "Learned vectors",
+    "num_virtual_tokens": "Virtual tokens",
     "demonstrations": "Demonstrations",
     "tasks": "Tasks",
     "versions": "Versions answering at once",
@@ -83,7 +84,7 @@ def on_plan(
         precision=str(bits),
         targets=str(targets),
         has_checkpointing=checkpointing is True,
-        numbers={key: numbers.get(key, bound.default) for key, bound in NUMBERS.items()},
+        numbers={key: numbers.get(key, option.default) for key, option in NUMBERS.items()},
     )
     measured = measured_costs(context.workspace(token).runs(), question)
     return plan_html(make_plan(question), measured)
@@ -123,28 +124,28 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
     )
 
 
-def build(context: AppContext, setup: Setup) -> None:
+def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     with gr.Row():
         base = gr.Dropdown(
             list(KNOWN_SHAPES),
             value=next(iter(KNOWN_SHAPES)),
-            label="Model",
+            label="Base model",
             allow_custom_value=not context.profile.is_public,
             elem_id="wb-plan-model",
             min_width=210,
         )
-        place = gr.Dropdown(_PLACES, value="cpu", label="Where", elem_id="wb-plan-device")
+        place = gr.Dropdown(_PLACES, value="cpu", label="Device", elem_id="wb-plan-device")
         gib = gr.Number(16, label="Its memory in GB, for another GPU", min_width=150)
-        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Bits", min_width=110)
+        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Precision", min_width=110)
         targets = gr.Dropdown(
-            list(TARGETS), value="attention_qv", label="Layers of LoRA", min_width=150
+            list(TARGETS), value="attention_qv", label="Targets of LoRA", min_width=150
         )
     fields: dict[str, Any] = {}
     with gr.Row():
-        for key, bound in NUMBERS.items():
+        for key, option in NUMBERS.items():
             fields[key] = gr.Number(
-                bound.default, label=_LABELS[key], precision=0, info=bound.help, min_width=130
+                option.default, label=_LABELS[key], precision=0, info=option.help, min_width=130
             )
     checkpointing = gr.Checkbox(False, label="Assume gradient checkpointing", min_width=200)
     start = gr.Button("Plan", variant="primary", elem_id="wb-plan")
@@ -163,7 +164,5 @@ def build(context: AppContext, setup: Setup) -> None:
         partial(on_plan, context),
         inputs_kwargs=inputs,
         outputs=view,
-        api_visibility="private",
-        show_progress="hidden",
-        queue=False,
+        **AT_ONCE,
     )

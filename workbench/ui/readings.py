@@ -16,15 +16,15 @@ from workbench.service.ways import EXAMPLES, imported_folders, ways_of
 from workbench.service.workspace import Workspace
 from workbench.ui.context import AppContext, SettingValues
 
-MOST_BESIDE = 6
+MOST_AGAINST = 6
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for: keys of what is read and held beside it, and the reading; raw values."""
+    """What is asked for: keys of what is read and held against it, and the reading; raw values."""
 
     what: object
-    beside: object
+    against: object
     reading: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,18 +53,18 @@ def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspac
 
 
 def opened(
-    found: Sequence[Learned], what: object, beside: object
+    found: Sequence[Learned], what: object, against: object
 ) -> tuple[Learned, Sequence[Learned]]:
     """Return what is read, and what is held against it, of what the visitor may see.
 
     Raises:
         ConfigError: a key that is not among them, or too many.
     """
-    keys = beside or []
+    keys = against or []
     if not isinstance(keys, list | tuple):
-        raise ConfigError(f"beside: {str(keys)[:60]!r} is no list. Choose from the list.")
-    if len(keys) > MOST_BESIDE:
-        raise ConfigError(f"beside: {len(keys)} chosen; at most {MOST_BESIDE} here.")
+        raise ConfigError(f"against: {str(keys)[:60]!r} is no list. Choose from the list.")
+    if len(keys) > MOST_AGAINST:
+        raise ConfigError(f"against: {len(keys)} chosen; at most {MOST_AGAINST} here.")
     chosen, *others = (_known(found, key) for key in (what, *keys))
     return chosen, [one for one in others if one != chosen]
 
@@ -79,7 +79,7 @@ def reading_steps(
     """
     workspace, found = things_to_open(context, values)
     workspace.check_space(context.profile.caps.stored_bytes)
-    chosen, others = opened(found, asked.what, asked.beside)
+    chosen, others = opened(found, asked.what, asked.against)
     _, experiment = context.experiment(values)
     subject = context.inspector.subject(experiment, chosen, others)
     yield from context.inspector.stream(

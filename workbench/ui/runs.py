@@ -21,6 +21,7 @@ from workbench.service.workspace import share_key
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE
 
 _COLUMNS = ("task", "row", "seed", "test figure", "status", "started", "run")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
@@ -172,26 +173,23 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         delete = gr.Button("Delete run", variant="stop", elem_id="wb-delete", min_width=100)
     note = gr.HTML(elem_id="wb-run-note")
     file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "queue": False,
-    }
     listed = [table, run, other, empty]
-    gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **quiet)
-    table.select(on_select, None, run, **quiet)
-    gr.on([run.change, other.change], partial(on_open, context), [token, run, other], view, **quiet)
-    download.click(partial(on_download, context), [token, run], [file, note], **quiet)
-    share.click(partial(on_share, context), [token, run], note, **quiet)
-    delete.click(
-        partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **quiet
+    gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
+    table.select(on_select, None, run, **AT_ONCE)
+    gr.on(
+        [run.change, other.change], partial(on_open, context), [token, run, other], view, **AT_ONCE
     )
-    _build_import(context, token, quiet)
+    download.click(partial(on_download, context), [token, run], [file, note], **AT_ONCE)
+    share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
+    delete.click(
+        partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **AT_ONCE
+    )
+    _build_import(context, token)
     if context.has_login:
-        _build_push(context, token, run, quiet)
+        _build_push(context, token, run)
 
 
-def _build_import(context: AppContext, token: gr.BrowserState, quiet: dict[str, Any]) -> None:
+def _build_import(context: AppContext, token: gr.BrowserState) -> None:
     with gr.Accordion("Import an adapter trained elsewhere", open=False, elem_id="wb-import"):
         gr.Markdown(
             "A zip file with `adapter_config.json` and `adapter_model.safetensors`, as PEFT's "
@@ -200,12 +198,10 @@ def _build_import(context: AppContext, token: gr.BrowserState, quiet: dict[str, 
         )
         file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
         note = gr.HTML(elem_id="wb-import-note")
-    file.upload(partial(on_import, context), [token, file], note, **quiet)
+    file.upload(partial(on_import, context), [token, file], note, **AT_ONCE)
 
 
-def _build_push(
-    context: AppContext, token: gr.BrowserState, run: gr.Dropdown, quiet: dict[str, Any]
-) -> None:
+def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -> None:
     with gr.Accordion("Push the adapter to your Hub account", open=False):
         gr.LoginButton()
         repo_id = gr.Textbox(label="Repository", placeholder="me/my-adapter")
@@ -217,7 +213,7 @@ def _build_push(
     ) -> str:
         return on_push(context, visitor, run_id, name, login)
 
-    push.click(upload, [token, run, repo_id], note, **quiet)
+    push.click(upload, [token, run, repo_id], note, **AT_ONCE)
 
 
 def _line(run: StoredRun) -> list[object]:

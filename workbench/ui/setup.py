@@ -1,6 +1,6 @@
 """The first row of the page: task, wording and base, which all tabs share; uploads and wordings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from workbench.ui.context import (
     shows_problems,
 )
 from workbench.ui.rendering import render
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
 _DEFAULT_TASK = "support_intents"
@@ -192,8 +193,35 @@ def on_keep_upload(
 
 def build(context: AppContext, app: gr.Blocks) -> Setup:
     """Lay out the first row and its two drawers, and wire them."""
-    token = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_SECRET)
     known = gr.Textbox(visible=False)
+    values = _build_row(context)
+    token, task, wording = values["token"], values["task"], values["wording"]
+    trouble = gr.HTML(elem_id="wb-trouble")
+    facts = _build_upload(context, token, task)
+    editor = _build_wording(context, wording, values)
+    app.load(partial(on_load, context), token, [token, task, known], **AT_ONCE)
+    gr.on(
+        [task.change, known.change],
+        partial(on_task, context),
+        inputs_kwargs=values,
+        outputs=[wording, editor, facts, trouble],
+        **AT_ONCE,
+    )
+    wording.input(partial(on_wording, context), inputs_kwargs=values, outputs=[editor], **AT_ONCE)
+    gr.on(
+        [values["model"].change, values["precision"].change],
+        partial(on_base, context),
+        inputs_kwargs=values,
+        outputs=trouble,
+        **QUIET,
+    )
+    changes = [part.change for name, part in values.items() if name != "token"]
+    return Setup(values, changes, known.change)
+
+
+def _build_row(context: AppContext) -> dict[str, Any]:
+    """Lay out the first row; return its components by their names in `SettingValues`."""
+    token = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_SECRET)
     first = tasks_to_choose(context, new_token())
     with gr.Row(elem_id="wb-setup"):
         task = gr.Dropdown(first, value=first[0][1], label="Task", elem_id="wb-task", min_width=150)
@@ -214,8 +242,7 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
         )
         precision = gr.Dropdown(list(PRECISIONS), value="nf4", label="Precision", min_width=110)
         chat = gr.Checkbox(False, label="Chat template", min_width=190)
-    trouble = gr.HTML(elem_id="wb-trouble")
-    values: dict[str, Any] = {
+    return {
         "token": token,
         "task": task,
         "wording": wording,
@@ -223,37 +250,9 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
         "precision": precision,
         "chat": chat,
     }
-    quiet: dict[str, Any] = {
-        "api_visibility": "private",
-        "queue": False,
-        "show_progress": "hidden",
-    }
-    facts = _build_upload(context, token, task, quiet)
-    editor = _build_wording(context, wording, values, quiet)
-    app.load(partial(on_load, context), token, [token, task, known], **quiet)
-    gr.on(
-        [task.change, known.change],
-        partial(on_task, context),
-        inputs_kwargs=values,
-        outputs=[wording, editor, facts, trouble],
-        **quiet,
-    )
-    wording.input(partial(on_wording, context), inputs_kwargs=values, outputs=[editor], **quiet)
-    gr.on(
-        [model.change, precision.change],
-        partial(on_base, context),
-        inputs_kwargs=values,
-        outputs=trouble,
-        api_visibility="private",
-        show_progress="hidden",
-    )
-    changes = [c.change for c in (task, wording, model, precision, chat)]
-    return Setup(values, changes, known.change)
 
 
-def _build_upload(
-    context: AppContext, token: gr.BrowserState, task: gr.Dropdown, quiet: Mapping[str, Any]
-) -> gr.HTML:
+def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown) -> gr.HTML:
     """Lay out the drawer for a visitor's own rows; return where a task's facts are shown."""
     with gr.Accordion("Your own data, and what the task holds", open=False, elem_id="wb-data"):
         facts = gr.HTML(elem_id="wb-task-facts")
@@ -272,7 +271,7 @@ def _build_upload(
                 text_b = gr.Dropdown([("none", "")], value="", label="Second text, if any")
                 kind = gr.Dropdown(_KINDS, value="classification", label="The answer is")
             use = gr.Button("Check and use these rows", variant="primary", elem_id="wb-use-rows")
-    file.change(partial(on_upload, context), file, [view, text, label, text_b, mapping], **quiet)
+    file.change(partial(on_upload, context), file, [view, text, label, text_b, mapping], **AT_ONCE)
     use.click(
         partial(on_keep_upload, context),
         inputs_kwargs={
@@ -284,7 +283,7 @@ def _build_upload(
             "token": token,
         },
         outputs=[task, view],
-        **quiet,
+        **AT_ONCE,
     )
     return facts
 
@@ -293,7 +292,6 @@ def _build_wording(
     context: AppContext,
     wording: gr.Dropdown,
     values: dict[str, Any],
-    quiet: Mapping[str, Any],
 ) -> gr.Code:
     """Lay out the drawer that edits the wording; return the editor."""
     drawer = gr.Accordion("Wording: edit and preview", open=False, elem_id="wb-wording-drawer")
@@ -313,12 +311,12 @@ def _build_wording(
         inputs_kwargs=shown,
         outputs=preview,
         trigger_mode="always_last",
-        **quiet,
+        **AT_ONCE,
     )
     keep.click(
         partial(on_keep_wording, context),
         inputs_kwargs={"text": editor, **values},
         outputs=[wording, preview],
-        **quiet,
+        **AT_ONCE,
     )
     return editor

@@ -7,6 +7,7 @@ import gradio as gr
 from workbench.service.workspace import open_workspace, shared_run
 from workbench.ui.context import AppContext, guarded, problem
 from workbench.ui.runs import run_html
+from workbench.ui.wiring import AT_ONCE
 
 
 @guarded(lambda error: gr.HTML(value=problem(error), visible=True))
@@ -36,7 +37,5 @@ def build(context: AppContext, app: gr.Blocks) -> None:
         show,
         None,
         view,
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
+        **AT_ONCE,
     )

@@ -9,6 +9,7 @@ import gradio as gr
 from workbench.errors import ConfigError
 from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
+from workbench.options import Option
 from workbench.runs.experiment import Experiment
 from workbench.runs.runner import requests_of
 from workbench.service import jobs
@@ -17,22 +18,17 @@ from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
-from workbench.ui.context import (
-    PROBLEM,
-    AppContext,
-    SettingValues,
-    shows_problem,
-    shows_problems,
-)
+from workbench.ui.context import PROBLEM, AppContext, SettingValues, shows_problem, shows_problems
 from workbench.ui.option_fields import (
-    OptionField,
     fields_of,
     option_component,
     read_options,
     split_values,
 )
+from workbench.ui.raw_values import seed_of
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
+from workbench.ui.wiring import AT_ONCE, QUIET
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"steps": 60, "eval_every": 20},
@@ -50,7 +46,7 @@ def trained_methods() -> list[str]:
     return [name for name in METHODS if issubclass(method_class(name), SupportsSave)]
 
 
-def option_fields(method: str) -> list[OptionField]:
+def option_fields(method: str) -> list[Option]:
     """Return a method's options, its own before those that all trained methods share."""
     return fields_of(method_class(method))
 
@@ -78,7 +74,7 @@ def training_experiment(
     """
     if method not in trained_methods():
         raise ConfigError(f"method: {str(method)[:60]!r} trains nothing. Choose one from the list.")
-    seeds = [_seed(seed)]
+    seeds = [seed_of(seed)]
     workspace, shared = context.setting(setting)
     rows = {method: options_of(method, values)}
     experiment = experiment_of(workspace, context.profile, shared, methods=rows, seeds=seeds)
@@ -134,11 +130,52 @@ def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
-    default = _DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0]
+    method, preset, seed = _build_choices(methods)
+    fields, groups = _build_options(methods, method.value)
+    estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
+    start = gr.Button("Train", variant="primary", elem_id="wb-train")
+    trouble = gr.HTML()
+    panel = job_panel.build(context, setup, "train", tab)
+    inputs = {"method": method, "seed": seed, **fields, **setup.values}
+    method.change(
+        lambda chosen: [gr.Group(visible=name == chosen) for name in methods],
+        method,
+        groups,
+        **AT_ONCE,
+    )
+    gr.on(
+        [preset.input, method.input],
+        partial(on_preset, context),
+        [preset, method],
+        list(fields.values()),
+        **AT_ONCE,
+    )
+    gr.on(
+        [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
+        partial(on_estimate, context),
+        inputs_kwargs=inputs,
+        outputs=estimate,
+        trigger_mode="always_last",
+        concurrency_limit=2,
+        **QUIET,
+    )
+    start.click(
+        partial(on_train, context),
+        inputs_kwargs=inputs,
+        outputs=[*panel.outputs, trouble],
+        concurrency_id="train",
+        concurrency_limit=4,
+        trigger_mode="once",
+        **QUIET,
+    )
+
+
+def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
+    """Lay out what is trained; return method, preset and seed."""
     with gr.Row():
         method = gr.Dropdown(
             [(f"{name}: {method_class(name).summary}", name) for name in methods],
-            value=default,
+            value=_DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0],
             label="Method",
             elem_id="wb-method",
             scale=3,
@@ -153,46 +190,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
             min_width=260,
         )
         seed = gr.Number(0, label="Seed", precision=0, min_width=90)
-    fields, groups = _build_options(methods, default)
-    estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
-    start = gr.Button("Train", variant="primary", elem_id="wb-train")
-    trouble = gr.HTML()
-    panel = job_panel.build(context, setup, "train", tab)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs = {"method": method, "seed": seed, **fields, **setup.values}
-    method.change(
-        lambda chosen: [gr.Group(visible=name == chosen) for name in methods],
-        method,
-        groups,
-        queue=False,
-        **quiet,
-    )
-    gr.on(
-        [preset.input, method.input],
-        partial(on_preset, context),
-        [preset, method],
-        list(fields.values()),
-        queue=False,
-        **quiet,
-    )
-    gr.on(
-        [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
-        partial(on_estimate, context),
-        inputs_kwargs=inputs,
-        outputs=estimate,
-        trigger_mode="always_last",
-        concurrency_limit=2,
-        **quiet,
-    )
-    start.click(
-        partial(on_train, context),
-        inputs_kwargs=inputs,
-        outputs=[*panel.outputs, trouble],
-        concurrency_id="train",
-        concurrency_limit=4,
-        trigger_mode="once",
-        **quiet,
-    )
+    return method, preset, seed
 
 
 def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any], list[gr.Group]]:
@@ -215,16 +213,3 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
         groups.append(group)
     order = [f"{name}__{option.name}" for name in methods for option in option_fields(name)]
     return {key: fields[key] for key in order}, groups
-
-
-def _seed(value: object) -> int:
-    """Return a seed.
-
-    Raises:
-        ConfigError: no whole number from 0 up.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    number: Any = value if is_number else -1
-    if not 0 <= number < 2**31 or number != int(number):  # NaN is inside of no bounds
-        raise ConfigError(f"seed: {str(value)[:40]}; a number from 0 up is needed.")
-    return int(number)

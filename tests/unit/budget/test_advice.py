@@ -115,7 +115,7 @@ def test_a_card_that_is_not_known_is_refused_and_known_ones_are_named():
 
 
 def test_every_wrong_number_is_named_at_once():
-    wrong = dict.fromkeys(NUMBERS, 0)
+    wrong = dict.fromkeys(NUMBERS, -1)
 
     with pytest.raises(ConfigError) as error:
         ask(SHAPES["llama-2-7b"], any_gpu(24), precision="3 bits", numbers=wrong)
@@ -172,7 +172,9 @@ def test_versions_are_counted_over_the_base_that_serves_most(name, card):
 
 
 def test_what_a_method_adds_has_to_be_read_too():
-    question = Question(SHAPES["llama-65b"], DEVICES["h100-80"])  # reads 2,048 tokens
+    options = AdaptOptions(demonstrations=8)
+    # It reads 2,048 tokens.
+    question = Question(SHAPES["llama-65b"], DEVICES["h100-80"], options=options)
     plan = make_plan(question)
 
     assert plan.row("few_shot").is_too_long
@@ -184,8 +186,12 @@ def test_what_a_method_adds_has_to_be_read_too():
 def test_memory_beside_a_named_card_is_refused_and_so_is_none_at_all():
     with pytest.raises(ConfigError, match="80 GB beside 't4', whose memory is known"):
         find_device("t4", 80, own_memory_bytes=GIB)
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(ConfigError) as error:
         find_device("cpu", 0, own_memory_bytes=GIB)
+    assert str(error.value) == (
+        "memory: 0 is no amount in GB. Above 0 and up to 100,000 are allowed; give what the device "
+        "has, like 16."
+    )
 
 
 def test_a_tight_plan_is_called_tight_also_where_the_batch_was_cut():

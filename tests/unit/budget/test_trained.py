@@ -1,5 +1,6 @@
 """Formulas against what methods really train, keep for the backward pass, and write."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,38 +8,104 @@ import pytest
 from test_memory import ON_CPU, counted_activations
 
 import workbench.training as training
+from workbench.budget.asked import NUMBERS, ask
 from workbench.budget.known import KNOWN_SHAPES, any_gpu
 from workbench.budget.memory import Workload, training_memory
-from workbench.budget.plan import Question, workload_of
+from workbench.budget.plan import Question, make_plan, workload_of
 from workbench.budget.shape import Linear
 from workbench.budget.sources import find_shape
-from workbench.budget.trained import RECIPES, TARGETS, AdaptOptions, targeted
+from workbench.budget.trained import RECIPES, UNPLANNED, AdaptOptions, targeted
 from workbench.encoding import PromptEncoder
+from workbench.errors import ConfigError
 from workbench.fitting import learning
 from workbench.fitting.base import FitContext
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.models import layers
+from workbench.options import declared_options
+from workbench.shared_options import TARGETS
 from workbench.tasks.catalog import load_task, prompts_folder
 from workbench.templates import read_template
 
 OPTIONS = AdaptOptions()
-# Those without fixed sizes of their own: they take over another method's result, or several.
-WITHOUT_FORMULA = ("combined", "hard_prompt", "imported", "prompt_ensemble")
 SIZES = {
-    "prompt_tuning": {"num_virtual_tokens": OPTIONS.num_virtual_tokens},
-    "prefix_tuning": {"num_virtual_tokens": OPTIONS.num_virtual_tokens},
+    name: {"num_virtual_tokens": OPTIONS.num_virtual_tokens}
+    for name, recipe in RECIPES.items()
+    if "num_virtual_tokens" in recipe.options
 }
 TRAINED = [name for name, recipe in RECIPES.items() if recipe.trains]
 
 
-def test_every_method_that_trains_has_a_formula():
-    trained = {name for name in METHODS if issubclass(method_class(name), training.TrainingOptions)}
+def fields_behind(asked):
+    """Return (method, option) of every method's option that a number or a choice stands for."""
+    of_all = {"batch_size": "batch_size", "steps": "steps"}
+    own = {name: recipe.options.get(asked) for name, recipe in RECIPES.items()}
+    if asked in of_all:
+        own = dict.fromkeys(TRAINED, of_all[asked])
+    return [
+        (name, declared_options(method_class(name))[option])
+        for name, option in own.items()
+        if option is not None
+    ]
 
-    assert trained - set(WITHOUT_FORMULA) == set(TRAINED)
+
+OWN_QUESTIONS = ("length", "tasks", "versions")  # no method has an option for these
+ASKED = dict(NUMBERS) | declared_options(AdaptOptions)
 
 
-def test_the_targets_are_those_of_the_methods():
-    assert TARGETS == layers.TARGETS
+@pytest.mark.parametrize("asked", [name for name in ASKED if name not in OWN_QUESTIONS])
+def test_what_the_planner_allows_is_what_the_methods_allow(asked):
+    behind = fields_behind(asked)
+    allowed = ASKED[asked]
+
+    assert behind
+    for name, option in behind:
+        if option.kind is not allowed.kind:  # one place or two has a word of its own there
+            assert option.choices is not None
+            assert len(option.choices) == allowed.maximum
+            continue
+        found = (option.minimum, option.maximum, option.choices)
+        assert found == (allowed.minimum, allowed.maximum, allowed.choices), name
+        assert option.default in (None, allowed.default), name
+
+
+@pytest.mark.parametrize("asked", NUMBERS)
+def test_the_planner_refuses_what_is_out_of_bounds(asked):
+    shape, bounds = KNOWN_SHAPES["llama-2-7b"], NUMBERS[asked]
+
+    for value in (bounds.minimum - 1, bounds.maximum + 1):
+        with pytest.raises(ConfigError) as caught:
+            ask(shape, any_gpu(24), numbers={asked: value})
+        assert str(caught.value) == (
+            f"{asked}: {value} is out of bounds; allowed: {bounds.minimum} to {bounds.maximum}"
+        )
+
+
+CHANGED = {
+    name: "all_linear" if option.kind is str else option.minimum
+    for name, option in declared_options(AdaptOptions).items()
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_follows_the_options_it_names_and_no_others(name):
+    recipe, shape = RECIPES[name], KNOWN_SHAPES["smollm2-135m-instruct"]
+
+    def figures(options):
+        row = make_plan(Question(shape, any_gpu(24), options=options), (name,)).row(name)
+        return row.trained, row.stored_bytes, row.extra_tokens, row.memory
+
+    plain = figures(OPTIONS)
+    follows = {
+        option
+        for option, value in CHANGED.items()
+        if figures(dataclasses.replace(OPTIONS, **{option: value})) != plain
+    }
+
+    assert follows == set(recipe.options)
+
+
+def test_no_method_is_named_as_planned_and_unplanned():
+    assert set(RECIPES) | set(UNPLANNED) <= set(METHODS)
+    assert set(RECIPES) & set(UNPLANNED) == set()
 
 
 @pytest.mark.parametrize("name", TRAINED)

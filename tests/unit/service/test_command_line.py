@@ -1,19 +1,21 @@
 """The command that a page prints does in a terminal exactly what the page does."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import cli
-from workbench.commands.setting import resolve_experiment, select_rows
+from workbench.commands import ask
+from workbench.commands.shared import running
 from workbench.methods.catalog import method_class
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.service.command_line import ask_command, compare_command
+from workbench.service.command_line import ask_command, evaluate_command
 
 OUT = Path("/srv/out")
 
@@ -81,29 +83,28 @@ def experiments(draw: st.DrawFn) -> Experiment:
     )
 
 
-def parsed(line: str) -> tuple[tuple[object, ...], Mapping[str, object]]:
-    """Return what the real command line calls for a printed line."""
+def parsed(line: str, module: ModuleType, function: str) -> tuple[Any, ...]:
+    """Return what the real command line gives to a function, by position, for a printed line."""
     program, *arguments = shlex.split(line)
     assert program == "workbench"
     calls = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_call", lambda *given, **named: calls.append((given, named)))
+        patch.setattr(module, function, lambda *given, **named: calls.append(given))
         cli.app(arguments, standalone_mode=False)
-    ((given, named),) = calls
-    return given, named
+    (call,) = calls
+    return call
 
 
 def compared(line: str) -> tuple[Experiment, Path]:
-    (command, path, settings, changes, out), _ = parsed(line)
-    assert (command, path) == ("compare", None)
-    return resolve_experiment(path, settings, changes), out
+    assert shlex.split(line)[1] == "evaluate"
+    experiment, out = parsed(line, running, "run_and_report")
+    return experiment, out
 
 
 def asked(line: str) -> tuple[list[str], Experiment, Path]:
-    (command, texts, path, settings), named = parsed(line)
-    assert (command, path) == ("ask", None)
-    experiment = select_rows(resolve_experiment(path, settings, {}), named["rows"])
-    return texts, experiment, named["out"]
+    assert shlex.split(line)[1] == "ask"
+    experiment, texts, out = parsed(line, ask, "answer_here")
+    return texts, experiment, out
 
 
 def said(experiment: Experiment) -> dict[str, object]:
@@ -119,7 +120,7 @@ def said(experiment: Experiment) -> dict[str, object]:
 
 @given(experiments())
 def test_the_printed_comparison_is_the_one_of_the_page(experiment):
-    found, out = compared(compare_command(experiment, OUT))
+    found, out = compared(evaluate_command(experiment, OUT))
 
     assert said(found) == said(experiment)
     assert out == OUT
@@ -138,14 +139,14 @@ def test_the_printed_question_is_the_one_of_the_page(experiment, texts):
 
 @given(experiments())
 def test_a_printed_line_is_one_line_of_a_shell(experiment):
-    line = compare_command(experiment, OUT)
+    line = evaluate_command(experiment, OUT)
 
     assert shlex.join(shlex.split(line)) == line
 
 
 def test_the_default_experiment_is_short():
-    assert compare_command(Experiment(), Path("runs/x")) == (
-        "workbench compare --methods zero_shot,few_shot,chain_of_thought,prompt_tuning,lora "
+    assert evaluate_command(Experiment(), Path("runs/x")) == (
+        "workbench evaluate --methods zero_shot,few_shot,chain_of_thought,prompt_tuning,lora "
         "--out runs/x"
     )
 
@@ -154,8 +155,8 @@ def test_a_limited_default_task_is_named():
     task = TaskChoice(name="support_intents", limit_test=5)
     experiment = Experiment(task=task, methods={"lora": {}}, reference="lora")
 
-    assert compare_command(experiment, Path("x")) == (
-        "workbench compare --task support_intents --limit-test 5 --set 'reference=\"lora\"' "
+    assert evaluate_command(experiment, Path("x")) == (
+        "workbench evaluate --task support_intents --limit-test 5 --set 'reference=\"lora\"' "
         "--methods lora --out x"
     )
 
@@ -164,8 +165,8 @@ def test_options_at_their_default_are_not_printed():
     rows = {"lora": {"rank": 8, "steps": 7, "seeds": [0]}}
     experiment = Experiment(methods=rows, reference="lora")
 
-    assert compare_command(experiment, Path("x")) == (
-        "workbench compare --set 'reference=\"lora\"' --set methods.lora.steps=7 "
+    assert evaluate_command(experiment, Path("x")) == (
+        "workbench evaluate --set 'reference=\"lora\"' --set methods.lora.steps=7 "
         "--methods lora --out x"
     )
 
@@ -175,7 +176,7 @@ def test_paths_below_the_working_directory_are_written_relative(tmp_path, monkey
     task = TaskChoice(name="mine", train=tmp_path / "runs" / "rows.csv")
     experiment = Experiment(task=task, template=str(tmp_path / "w.yaml"))
 
-    words = shlex.split(compare_command(experiment, tmp_path / "runs" / "out"))
+    words = shlex.split(evaluate_command(experiment, tmp_path / "runs" / "out"))
 
     assert words[words.index("--train") + 1] == "runs/rows.csv"
     assert words[words.index("--template") + 1] == "w.yaml"
@@ -186,4 +187,4 @@ def test_a_small_learning_rate_stays_a_number():
     rows = {"lora": {"learning_rate": 1e-05}}
     experiment = Experiment(methods=rows, reference="lora")
 
-    assert compared(compare_command(experiment, OUT))[0].methods == rows
+    assert compared(evaluate_command(experiment, OUT))[0].methods == rows

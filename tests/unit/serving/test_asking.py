@@ -21,7 +21,7 @@ from workbench.serving.asking import Column, Way, answer, fit_way, spec_of
 from workbench.serving.desk import ModelDesk
 from workbench.tasks.base import Sample
 from workbench.templates import PromptTemplate
-from workbench.ui.compare import columns_html
+from workbench.ui.answer_cards import columns_html
 
 QUESTION = Sample("question", {"text": "lovely great sun, and snow ☃ in May"}, target="")
 GREEDY = GenerationOptions(max_new_tokens=12)

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import gradio as gr
 import pytest
@@ -14,18 +13,16 @@ import pytest
 from pages import HOSTILE, Page, dangers
 from visitors import keep_rows, store_run
 from workbench.service import jobs
-from workbench.ui.api import Endpoints, build
+from workbench.ui.api import Endpoints
 from workbench.ui.context import SettingValues
+from workbench.ui.endpoint_calls import told
 
 OTHER = "another-another-another"
 
 
 def endpoint(page: Page, name: str) -> Callable[..., Any]:
     """Return an endpoint as Gradio calls it: by position, its errors as messages."""
-    with patch("workbench.ui.api.api") as registered:
-        build(page.context)
-    functions = {call.args[0].__name__: call.args[0] for call in registered.call_args_list}
-    return functions[name]
+    return told(getattr(Endpoints(page.context), name))
 
 
 def call(page: Page, endpoint_name: str, **arguments: Any) -> Any:
@@ -36,7 +33,7 @@ def call(page: Page, endpoint_name: str, **arguments: Any) -> Any:
 
 def refusal(page: Page, name: str, *arguments: Any) -> str:
     """Return the message of a call that is refused."""
-    read = list if name == "compare" else lambda found: found
+    read = list if name == "ask" else lambda found: found
     with pytest.raises(gr.Error) as caught:
         read(endpoint(page, name)(*arguments))
     assert caught.value.print_exception is False
@@ -51,10 +48,10 @@ def made(page: Page) -> list[jobs.Job]:
 @pytest.fixture(scope="module")
 def answered(page) -> list[dict[str, Any]]:
     asked = {"text": "lovely great sun", "task": page.setting["task"], "max_new_tokens": 5}
-    return list(call(page, "compare", **asked))
+    return list(call(page, "ask", **asked))
 
 
-# Compare and score
+# Ask and score
 
 
 def test_columns_are_plain_data(answered):
@@ -78,7 +75,7 @@ def test_columns_grow_and_end_with_answers_and_costs(answered):
 
 def test_chosen_ways_answer_in_their_order(page):
     ways = ["words:few_shot", "words:zero_shot"]
-    *_, last = call(page, "compare", text="a", ways=ways, task=page.setting["task"])
+    *_, last = call(page, "ask", text="a", ways=ways, task=page.setting["task"])
 
     assert [column["label"] for column in last["columns"]] == ["few_shot", "zero_shot"]
 
@@ -105,12 +102,12 @@ def test_scores_are_those_of_each_text_alone(page):
 
 BAD_QUESTIONS = {
     "empty": (("",), "Text: empty."),
-    "no text": ((None,), "compare, text: got None"),
-    "a list": ((["a"],), "compare, text"),
+    "no text": ((None,), "ask, text: got None"),
+    "a list": ((["a"],), "ask, text"),
     "too long": (("x" * 20_001,), "Text: 20001 characters; at most 20000 here."),
     "unknown way": (("a", ["words:zero"]), "unknown way 'zero'"),
     "a path": (("a", ["run:../x"]), "not a name of a run"),
-    "ways as text": (("a", "words:zero_shot"), "compare, ways"),
+    "ways as text": (("a", "words:zero_shot"), "ask, ways"),
     "unknown task": (("a", None, "sst3"), "unknown task 'sst3'"),
     "a file as wording": (("a", None, "sst2", "", "plain.yaml"), "files are not read from here"),
     "no tokens": (("a", None, "support_intents", "", "plain", 0), "most new tokens: 0"),
@@ -124,7 +121,7 @@ BAD_QUESTIONS = {
 def test_what_is_no_question_is_one_message(case, page):
     arguments, expected = BAD_QUESTIONS[case]
 
-    assert expected in refusal(page, "compare", *arguments)
+    assert expected in refusal(page, "ask", *arguments)
 
 
 BAD_TEXTS = {
@@ -349,7 +346,7 @@ def test_runs_are_listed_as_plain_data(page):
 
 
 CALLS = {
-    "compare": ("a",),
+    "ask": ("a",),
     "score": (["a"],),
     "upload_rows": ("mine", "text,label\n"),
     "start_training": ("lora",),

@@ -5,12 +5,19 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import NoneType
+from typing import get_type_hints
 
+import gradio as gr
 import pytest
 
 from workbench.service.profile import CPU_SPACE, LOCAL, ZERO_GPU
-from workbench.ui.app import launch_options, make_context
+from workbench.ui import app as app_module
+from workbench.ui.app import TABS, launch_options, make_context
+from workbench.ui.context import AppContext
+from workbench.ui.setup import Setup
 
 PYTHON = sys.executable  # the conftest puts another program there
 
@@ -24,8 +31,10 @@ warnings.simplefilter("error")
 found = {}
 for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
     app = build_app(make_context(Path(sys.argv[1]) / name, profile))
-    config = app.get_config_file()
+    config, endpoints = app.get_config_file(), app.get_api_info()["named_endpoints"]
     found[name] = {
+        "tabs": {c["props"]["id"]: c["props"]["label"] for c in config["components"]
+                 if c["type"] == "tabitem" and c["props"].get("id")},
         "ids": sorted(c["props"]["elem_id"] for c in config["components"]
                       if str(c["props"].get("elem_id") or "").startswith("wb-")),
         "labels": [c["props"].get("label") for c in config["components"]],
@@ -34,8 +43,9 @@ for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
                          if d["api_visibility"] != "private"),
         "arguments": {
             name: {p["parameter_name"]: p["parameter_has_default"] for p in info["parameters"]}
-            for name, info in app.get_api_info()["named_endpoints"].items()
+            for name, info in endpoints.items()
         },
+        "descriptions": {name: info["description"] for name, info in endpoints.items()},
         "models": next(c["props"] for c in config["components"]
                        if c["props"].get("elem_id") == "wb-model"),
     }
@@ -54,11 +64,14 @@ def built(tmp_path_factory) -> dict[str, dict[str, object]]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+QUESTION = {
+    "text": False, "ways": True, "task": True, "text_b": True, "wording": True,
+    "max_new_tokens": True, "temperature": True, "seed": True, "visitor": True,
+}  # fmt: skip
+
 ENDPOINTS = {
-    "/compare": {
-        "text": False, "ways": True, "task": True, "text_b": True, "wording": True,
-        "max_new_tokens": True, "temperature": True, "seed": True, "visitor": True,
-    },
+    "/ask": QUESTION,
+    "/compare": QUESTION,  # its former name
     "/score": {"texts": False, "way": True, "task": True, "wording": True, "visitor": True},
     "/upload_rows": {
         "name": False, "content": False, "file_type": True, "text_column": True,
@@ -97,10 +110,34 @@ def test_programs_find_the_endpoints_with_their_arguments(name, built):
     assert built[name]["arguments"] == ENDPOINTS
 
 
+def test_a_former_name_says_the_new_one(built):
+    assert built["local"]["descriptions"]["/compare"] == (
+        "The former name of `/ask`: same arguments, same answers. Call `/ask` instead."
+    )
+
+
 @pytest.mark.parametrize("name", ["local", "public"])
 def test_no_other_function_of_the_page_can_be_called_by_name(name, built):
     assert built[name]["public"] == sorted(path.removeprefix("/") for path in ENDPOINTS)
     assert built[name]["private"] > 20
+
+
+@pytest.mark.parametrize("name", ["local", "public"])
+def test_the_tabs_are_those_of_the_table(name, built):
+    assert built[name]["tabs"] == {title.lower(): title for title in TABS}
+
+
+def test_every_file_that_builds_a_tab_is_in_the_table():
+    files = Path(app_module.__file__).parent.glob("*.py")
+    modules = [import_module(f"workbench.ui.{file.stem}") for file in files]
+    builds = {
+        module.__name__: list(get_type_hints(module.build).values())
+        for module in modules
+        if hasattr(module, "build")
+    }
+
+    a_tab = [AppContext, Setup, gr.Tab, NoneType]
+    assert {name for name, types in builds.items() if types == a_tab} == set(TABS.values())
 
 
 def test_no_name_of_a_part_is_given_twice(built):

@@ -17,17 +17,10 @@ from workbench.errors import ConfigError
 from workbench.presentation.quantities import COSTS
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
-from workbench.ui.evaluate import (
-    on_browse,
-    on_cost,
-    on_evaluate,
-    on_export,
-    on_list,
-    on_open,
-    on_row,
-    on_rows,
-    parse_seeds,
-)
+from workbench.ui.comparison_view import on_cost, on_export, on_list, on_open, on_row
+from workbench.ui.evaluate import on_evaluate, on_rows
+from workbench.ui.item_browser import on_browse
+from workbench.ui.raw_values import parse_seeds
 
 WORDS = ["words:zero_shot", "words:few_shot"]
 
@@ -182,7 +175,7 @@ def test_without_a_comparison_none_is_chosen(empty_page):
 def test_without_a_comparison_the_place_says_what_to_do(page):
     view, details, *_ = on_open(page.context, None, None)
 
-    assert Seen(view).text.startswith("No evaluation yet.")
+    assert Seen(view).text.startswith("No comparison yet.")
     assert details.visible is False
 
 
@@ -373,7 +366,7 @@ def test_nothing_chosen_browses_nothing(part, page):
 
 
 def test_items_of_many_pages_come_in_order(page, monkeypatch):
-    monkeypatch.setattr("workbench.ui.evaluate._PAGE", 3)
+    monkeypatch.setattr("workbench.ui.item_browser._PAGE", 3)
     total = num_items(browse(page)[0])
     seen = []
     for number in range(1, -(-total // 3) + 1):

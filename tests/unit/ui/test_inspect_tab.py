@@ -20,16 +20,8 @@ from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE
 from workbench.ui.app import launch_options, make_context
 from workbench.ui.context import SettingValues
-from workbench.ui.inspect import (
-    on_card,
-    on_choice,
-    on_command,
-    on_export,
-    on_read,
-    on_reading,
-    on_setting,
-    on_wayward,
-)
+from workbench.ui.inspect import on_choice, on_command, on_read, on_reading, on_setting
+from workbench.ui.reading_panel import on_card, on_export
 from workbench.ui.reading_view import (
     card_html,
     details_html,
@@ -40,6 +32,7 @@ from workbench.ui.reading_view import (
 )
 from workbench.ui.readings import reading_steps, things_to_open
 from workbench.ui.vector_map import SCRIPT_PATH, map_value, vector_map
+from workbench.ui.wayward import on_wayward
 
 MADE = Reading(
     name="nearest",
@@ -87,13 +80,13 @@ def lora(page) -> str:
 
 def shown(page: Page, what: object, reading: object = "nearest", **changes: Any) -> list[Any]:
     """Return all states the page shows after a click on Read."""
-    asked = {"beside": [], **page.setting, **changes}
+    asked = {"against": [], **page.setting, **changes}
     steps = partial(reading_steps, page.context)
     return list(on_read(steps, what=what, reading=reading, **asked))
 
 
 def setting_of(page: Page, **changes: Any) -> list[Any]:
-    chosen = {"what": None, "beside": [], "reading": None} | changes
+    chosen = {"what": None, "against": [], "reading": None} | changes
     return on_setting(page.context, **{**chosen, **page.setting})
 
 
@@ -105,49 +98,51 @@ def choices(component: Any) -> list[str]:
 
 
 def test_what_was_learned_can_be_opened_and_the_controls(page, prompt, lora):
-    what, beside, readings, *_ = setting_of(page)
+    what, against, readings, *_ = setting_of(page)
 
     assert {prompt, lora, INSTRUCTION, RANDOM} <= set(choices(what))
     assert what.value in choices(what)
     assert what.value.startswith("run:")  # the newest
-    assert {INSTRUCTION, RANDOM} <= set(choices(beside)) <= set(choices(what)) - {what.value}
+    assert {INSTRUCTION, RANDOM} <= set(choices(against)) <= set(choices(what)) - {what.value}
     assert choices(readings) == readers_of("vectors")
     assert readings.value == "nearest"
 
 
 def test_weights_have_their_own_readings_and_no_vectors(page, prompt, lora):
-    _, beside, readings, vector, card, facts = setting_of(
-        page, what=lora, beside=[prompt], reading="nearest"
+    _, against, readings, vector, card, facts = setting_of(
+        page, what=lora, against=[prompt], reading="nearest"
     )
 
-    assert prompt not in choices(beside)
-    assert beside.value == []
+    assert prompt not in choices(against)
+    assert against.value == []
     assert choices(readings) == readers_of("weights")
     assert (vector.visible, card.visible) == (False, False)
     assert "LoRA of rank" in Seen(facts).text
 
 
 def test_what_was_chosen_stays_as_long_as_it_fits(page, prompt):
-    what, beside, readings, *_ = setting_of(
-        page, what=prompt, beside=[RANDOM, "run:gone"], reading="ablation"
+    what, against, readings, *_ = setting_of(
+        page, what=prompt, against=[RANDOM, "run:gone"], reading="ablation"
     )
 
     assert "value" not in what.constructor_args
-    assert beside.value == [RANDOM]
+    assert against.value == [RANDOM]
     assert readings == gr.skip()
 
 
 def test_nothing_is_sent_back_that_would_undo_a_click(page, prompt):
-    what, beside, readings, *_ = setting_of(page, what=prompt, beside=[RANDOM], reading="ablation")
+    what, against, readings, *_ = setting_of(
+        page, what=prompt, against=[RANDOM], reading="ablation"
+    )
 
     assert "value" not in what.constructor_args
-    assert "value" not in beside.constructor_args
+    assert "value" not in against.constructor_args
     assert readings == gr.skip()
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "run:../x", ["x"], HOSTILE[0]])
 def test_lists_survive_any_value(page, wrong):
-    found = setting_of(page, what=wrong, beside=wrong, reading=wrong)
+    found = setting_of(page, what=wrong, against=wrong, reading=wrong)
 
     assert found[0].value.startswith("run:")
 
@@ -207,8 +202,8 @@ def test_weights_are_read(page, lora):
     assert "svg" in Seen(body).tags
 
 
-def test_others_are_held_beside(page, prompt):
-    made = shown(page, prompt, beside=[RANDOM, prompt])[-1][4]
+def test_others_are_held_against_it(page, prompt):
+    made = shown(page, prompt, against=[RANDOM, prompt])[-1][4]
 
     assert "Shared with other prompts" in [table.title for table in made.tables]
 
@@ -224,7 +219,7 @@ KEPT = [[gr.skip()] * 7]  # a stream of nothing would empty the page
 
 def chosen(page, what, reading, last=None, **more):
     """Return what the page shows after something was chosen."""
-    asked = {"what": what, "beside": [], "reading": reading, "last": last, **page.setting}
+    asked = {"what": what, "against": [], "reading": reading, "last": last, **page.setting}
     return list(on_choice(partial(reading_steps, page.context), **asked | more))
 
 
@@ -241,9 +236,9 @@ def test_the_same_choice_is_not_read_twice_and_another_setting_is_another(page, 
     last = chosen(page, prompt, "nearest")[-1][-1]
 
     assert chosen(page, prompt, "nearest", last) == KEPT
-    assert chosen(page, prompt, "nearest", last, beside=None) == KEPT
+    assert chosen(page, prompt, "nearest", last, against=None) == KEPT
     assert chosen(page, prompt, "nearest", last, chat=True) != KEPT
-    assert chosen(page, prompt, "nearest", last, beside=[RANDOM]) != KEPT
+    assert chosen(page, prompt, "nearest", last, against=[RANDOM]) != KEPT
 
 
 def test_a_page_that_loads_reads_nothing_until_somebody_looks(page, prompt):
@@ -263,9 +258,9 @@ WRONG = {
     "no key": ({"what": None}, "what to open: 'None' is nothing of yours on this base."),
     "a list": ({"what": ["x"]}, "is nothing of yours on this base"),
     "markup": ({"what": HOSTILE[0]}, "is nothing of yours on this base"),
-    "an unknown one beside": ({"beside": ["run:x"]}, "'run:x' is nothing of yours"),
-    "a text beside": ({"beside": "control:random"}, "beside: 'control:random' is no list."),
-    "many beside": ({"beside": [RANDOM] * 7}, "beside: 7 chosen; at most 6 here."),
+    "an unknown one against": ({"against": ["run:x"]}, "'run:x' is nothing of yours"),
+    "a text against": ({"against": "control:random"}, "against: 'control:random' is no list."),
+    "many against": ({"against": [RANDOM] * 7}, "against: 7 chosen; at most 6 here."),
     "an unknown reading": ({"reading": "tea"}, "readings: unknown reading 'tea'."),
     "no reading": ({"reading": None}, "unknown reading 'None'"),
     "another kind's reading": ({"reading": "weights"}, "reads weights, and vectors are given"),
@@ -340,9 +335,9 @@ def test_a_wrong_vector_gets_one_message(slot, page, prompt, steps):
 # Commands
 
 
-def test_the_command_names_the_run_what_is_beside_and_changed_options(page, prompt):
+def test_the_command_names_the_run_what_it_stands_against_and_changed_options(page, prompt):
     found = on_command(
-        page.context, what=prompt, beside=[RANDOM], reading="nearest", nearest__k=7, **page.setting
+        page.context, what=prompt, against=[RANDOM], reading="nearest", nearest__k=7, **page.setting
     )
 
     text = Seen(found).text

@@ -156,7 +156,7 @@ def test_a_finished_job_has_its_rows_and_its_command(page):
     text = Seen(look(page, page.job_id, kind="evaluate")[1]).text
 
     assert all(row in text for row in page.rows)
-    assert "workbench compare" in text
+    assert "workbench evaluate" in text
 
 
 def test_a_failed_job_shows_why_and_its_log_on_the_own_machine(empty_page):

@@ -66,7 +66,10 @@ WRONG = {
     "gib": [0, -1, "much", float("nan"), float("inf"), 1e300, True, None],
     "bits": ["3", None],
     "targets": ["everything", []],
-    **{key: [0, -1, 0.5, "x", None, True, 10**20, float("nan")] for key in NUMBERS},
+    **{
+        key: [bounds.minimum - 1, bounds.maximum + 1, 0.5, "x", None, True, float("nan")]
+        for key, bounds in NUMBERS.items()
+    },
 }
 CASES = [(key, value) for key, values in WRONG.items() for value in values]
 

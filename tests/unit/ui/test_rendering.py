@@ -26,7 +26,7 @@ from workbench.service.jobs import JobStatus, RowResult
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
 from workbench.serving.asking import PromptPiece
-from workbench.ui.compare import Card
+from workbench.ui.answer_cards import Card
 from workbench.ui.plan import Row
 from workbench.ui.rendering import render
 

@@ -28,8 +28,8 @@ class PlacedRun:
 
     Attributes:
         line: Name of the line it is part of.
-        place: On the axis; None for a line that is the same everywhere.
-        run: Its folder.
+        place: Where on the axis; None for a line that is the same everywhere.
+        run: The run, with its folder.
         search: How its learning rate was found, if it was looked for.
     """
 
@@ -44,12 +44,12 @@ class CurvePoint:
     """The runs of a line at one place.
 
     Attributes:
-        place: On the axis; None for a line that is the same everywhere.
+        place: Where on the axis; None for a line that is the same everywhere.
         quality: Headline metric on test, mean over seeds; the interval is over items.
-        lowest: Of the seeds' figures.
-        highest: Likewise.
+        lowest: The lowest figure of a seed.
+        highest: The highest figure of a seed.
         dev_accuracy: Mean over seeds, of the step kept; None for rows that choose nothing on dev.
-        dev_loss: Likewise, in nats.
+        dev_loss: Mean over seeds of the loss of that step on dev, in nats.
         runs: One per seed.
     """
 
@@ -72,8 +72,9 @@ class Line:
     """A row along the axis.
 
     Attributes:
-        name: As shown.
-        points: In the order of the axis; one without a place where the row is the same everywhere.
+        name: What the line is called where it is shown.
+        points: Its points in the order of the axis; a single one, without a place, where the row is
+            the same everywhere.
         is_trained: Whether its runs trained parameters.
         shows_examples: Whether labelled examples stand in its prompts.
         is_baseline: Whether it does not use the base at all.
@@ -104,8 +105,8 @@ class Curves:
     Attributes:
         axis: Title of the axis: "labelled examples", an option, or "wording".
         metric: Name of the headline metric of the task.
-        places: Of the axis, in its order.
-        lines: In the order given.
+        places: All places of the axis, in its order.
+        lines: The lines, in the order given.
         best: Line and place with the best dev score; None where nothing is chosen.
         title: What the picture is.
         base: Name of the base and its precision, for the page.
@@ -123,6 +124,14 @@ class Curves:
     base: str
     task: str
     asks_for_spread: bool = False
+
+    @property
+    def best_point(self) -> CurvePoint | None:
+        """The point with the best dev score; None where nothing is chosen."""
+        if self.best is None:
+            return None
+        name, place = self.best
+        return next(line for line in self.lines if line.name == name).at(place)
 
 
 @dataclass(frozen=True)
@@ -155,8 +164,8 @@ def draw_lines(
     """Return the lines that finished runs make.
 
     Args:
-        runs: In the order of the lines; several seeds of a place are averaged.
-        axis: Its title.
+        runs: All runs, in the order of the lines; several seeds of a place are averaged.
+        axis: Title of the axis.
         places: All of them, in the order of the axis.
         title: What the picture is.
         marks_best: Whether the best place by dev is of interest.
@@ -221,11 +230,10 @@ def overtaking_text(found: Overtaking, *, axis: str) -> str:
 
 def best_text(curves: Curves) -> str:
     """Return which place dev chooses, in one sentence; empty where nothing is chosen."""
-    if curves.best is None:
+    point = curves.best_point
+    if curves.best is None or point is None:
         return ""
     name, place = curves.best
-    point = next(line for line in curves.lines if line.name == name).at(place)
-    assert point is not None, curves.best  # the best place is one of the line's own
     several = "" if sum(not line.is_baseline for line in curves.lines) == 1 else f" ({name})"
     return one_line(
         f"Dev chooses {curves.axis} {place}{several}: dev accuracy {percent(point.dev_accuracy)}, "
@@ -329,16 +337,15 @@ def _in_order(line: Line, places: Sequence[Place]) -> Line:
 
 
 def _best_place(lines: Sequence[Line], num_dev: int) -> tuple[str, Place] | None:
-    points = [
-        (line.name, point) for line in lines for point in line.points if point.place is not None
+    placed = [
+        (line.name, place, point)
+        for line in lines
+        for point in line.points
+        if (place := point.place) is not None
     ]
-    scores = [(point.dev_accuracy, point.dev_loss) for _, point in points]
+    scores = [(point.dev_accuracy, point.dev_loss) for _, _, point in placed]
     best = best_on_dev(scores, num_items=num_dev)
-    if best is None:
-        return None
-    name, point = points[best]
-    assert point.place is not None  # only such points were asked
-    return name, point.place
+    return None if best is None else placed[best][:2]
 
 
 def _overtaking(trained: Line, shown: Line, places: Sequence[Place]) -> Overtaking:

@@ -21,7 +21,7 @@ class LowRankChange(LayerChange):
     Args:
         a: (r, in).
         b: (out, r).
-        scaling: Of the product: alpha / r, or alpha / sqrt(r).
+        scaling: What the product is multiplied by: alpha / r, or alpha / sqrt(r).
         dropout: Share of the inputs of A that are set to zero while training.
         subtract: A and B whose product is taken off again, so that a change that starts from
             directions of the base's own weight starts at the base; not trained.
@@ -51,7 +51,7 @@ class LowRankChange(LayerChange):
 
     @property
     def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A (r, in) and B (out, r) of the whole change, what is taken off included."""
+        """A (r, in) and B (out, r) of the whole change, including the start that is subtracted."""
         if self.start_a is None or self.start_b is None:
             return self.lora_A, self.lora_B
         return torch.cat([self.lora_A, self.start_a]), torch.cat([self.lora_B, -self.start_b], 1)
@@ -79,7 +79,7 @@ class DirectionChange(LowRankChange):
         layer: The linear layer; m starts at the lengths of its weight's rows.
         a: (r, in).
         b: (out, r).
-        scaling: Of the product.
+        scaling: What the product is multiplied by.
         dropout: Before A while training.
     """
 
@@ -106,6 +106,7 @@ class DirectionChange(LowRankChange):
         """Return the outputs of the layer with the decomposed weight; its bias stays."""
         bias = layer.get_parameter("bias") if getattr(layer, "bias", None) is not None else None
         scale = self.lora_magnitude_vector / self._row_lengths(layer)
+        # The lengths scale the product of the weight alone, so the bias is taken off and put back.
         product = outputs if bias is None else outputs - bias
         changed = scale * (product + self._change(inputs))
         return (changed if bias is None else changed + bias).to(outputs.dtype)
@@ -136,7 +137,7 @@ class SingularChange(LayerChange):
         a: (r, in) right singular vectors.
         e: (r, 1) singular values; what is zero has been pruned.
         b: (out, r) left singular vectors.
-        alpha: Of the scaling.
+        alpha: Numerator of the scaling.
         dropout: Before A while training.
     """
 
@@ -196,6 +197,7 @@ class ScalingChange(LayerChange):
     def __init__(self, scales: torch.Tensor) -> None:
         super().__init__()
         self.ia3_l = torch.nn.Parameter(scales)
+        # The shape says it, as in PEFT, whose files hold nothing else about it.
         self.changes_input = scales.shape[0] == 1
 
     def input(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ def changed_weight(
         )
     offset = torch.zeros(len(weight)).to(weight) if bias is None else bias.float()
     with torch.no_grad():
+        # A changed layer is affine: whatever the change is, its answer to nothing is its bias, and
+        # those to the unit vectors, less the bias, are the columns of its weight.
         nothing = torch.zeros(1, 1, weight.shape[1]).to(weight)
         inputs = torch.cat([nothing, torch.eye(weight.shape[1]).to(weight)[None]], dim=1)
         inputs = change.input(inputs) if change.changes_input else inputs
@@ -69,9 +71,9 @@ def combine(
         layers: Modules of the base by name.
         way: One of `WAYS`. "linear" adds the weighted changes and keeps all their directions; the
             others leave the `rank` leading directions of what they make.
-        rank: See there; at most what a layer has.
+        rank: How many directions those leave; at most what a layer has.
         density: Share of each change's entries that TIES and DARE keep.
-        seed: Of what DARE drops.
+        seed: Decides what DARE drops.
 
     Raises:
         ModelError: an adapter is no change of weights.
@@ -116,9 +118,9 @@ def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: t
 
     Args:
         base: What the adapter was trained on; it stays as it is.
-        adapter: Merged.
+        adapter: What is merged in.
         folder: Gets safetensors, config and tokenizer.
-        dtype: Of what is stored.
+        dtype: What the weights are stored in.
 
     Raises:
         ModelError: the adapter acts beside the weights.
@@ -171,6 +173,7 @@ def _stacked(changes: Sequence[LowRankChange], factors: Sequence[float]) -> LowR
 def _leading(delta: torch.Tensor, rank: int) -> LowRankChange:
     """Return the best approximation of a change (out, in) by `rank` directions."""
     left, values, right = torch.linalg.svd(delta, full_matrices=False)
+    # Shared evenly between A and B, as neither is the larger one after training.
     roots = values[:rank].sqrt()
     return LowRankChange(roots[:, None] * right[:rank], left[:, :rank] * roots, 1.0)
 

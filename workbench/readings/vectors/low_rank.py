@@ -133,9 +133,10 @@ def random_similarity(
     Args:
         first: Dimensions of one subspace (i), at most d.
         second: Dimensions of the other (j), at most d.
-        dimensions: Of the space (d).
-        generator: Draws it.
+        dimensions: How many the space has (d).
+        generator: What the random subspace is drawn from.
     """
+    # A rotation changes no overlap, so the first subspace may be that of the first axes.
     drawn, _ = np.linalg.qr(generator.normal(size=(dimensions, second)))
     return subspace_similarity(np.eye(dimensions, first), drawn)
 
@@ -184,6 +185,7 @@ def weight_decomposition(
     before = np.linalg.norm(base, axis=1)
     along = np.einsum("or,or->o", down, base @ up.T)  # row of B A times row of the base
     squares = np.einsum("or,or->o", down @ (up @ up.T), down)
+    # Rounding may leave a row that the change cancels a hair below zero.
     after = np.sqrt(np.maximum(before**2 + 2 * along + squares, 0.0))
     some = (before > 0) & (after > 0)
     if not some.any():

@@ -45,7 +45,7 @@ def similarities(
 
     Args:
         first: One prompt, or what training added to its start.
-        second: The other.
+        second: The other prompt.
         origin: (D,) subtracted from every vector first: the vocabulary's mean embedding.
 
     Raises:
@@ -127,7 +127,7 @@ def grouping(what: str, matrix: np.ndarray, tasks: Sequence[str], *, seed: int =
         what: Names the similarity.
         matrix: (N, N), symmetric; NaN where there is no figure. The diagonal is not used.
         tasks: N names; "" is a task that is not known, and takes no part.
-        seed: Of the permutations.
+        seed: What the permutations are drawn from.
 
     Source: Mantel 1967, https://pubmed.ncbi.nlm.nih.gov/6018555: prompts are permuted, not pairs.
     """

@@ -1,4 +1,4 @@
-"""The tab that compares: cards grow and end, and anything that is no question gets one message."""
+"""The tab that asks: cards grow and end, and anything that is no question gets one message."""
 
 import math
 from typing import Any
@@ -14,16 +14,10 @@ from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload
 from workbench.service.ways import WORDS
 from workbench.serving.asking import Column, PromptPiece
-from workbench.ui.compare import (
-    Question,
-    columns_html,
-    keep_or_default,
-    on_answer,
-    on_command,
-    on_setting,
-    stream_columns,
-)
+from workbench.ui.answer_cards import columns_html
+from workbench.ui.ask import keep_or_default, on_answer, on_command, on_setting
 from workbench.ui.context import SettingValues
+from workbench.ui.question import Question, stream_columns
 
 WORD_KEYS = [f"words:{name}" for name in WORDS]
 NUM_COLUMNS = len(WORD_KEYS) + 2  # with two trained runs

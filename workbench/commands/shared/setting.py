@@ -1,4 +1,4 @@
-"""What `compare`, `train` and `ask` share: the experiment asked for, and the folder it lives in."""
+"""The experiment that a command is asked for, and the folder it lives in."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ DEFAULT_FOLDER = Path("runs")
 
 
 def resolve_experiment(
-    path: Path | None, settings: Sequence[str], changes: Mapping[str, object]
+    path: Path | None, settings: Sequence[str] | None, changes: Mapping[str, object]
 ) -> Experiment:
     """Return the experiment of a file, `--set` settings and command-line options.
 
@@ -22,7 +22,7 @@ def resolve_experiment(
     rows, seeds = changes.pop("rows", None), changes.pop("seeds", None)
     if seeds is not None:
         changes["seeds"] = _seeds(str(seeds))
-    experiment = read_experiment(path, settings, changes)
+    experiment = read_experiment(path, settings or (), changes)
     return experiment if rows is None else _only_rows(experiment, str(rows))
 
 

@@ -19,7 +19,6 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.atomic import write_text
-from workbench.commands.setting import resolve_experiment
 from workbench.errors import ConfigError, StoreError
 from workbench.presentation.quantities import metric_of
 from workbench.runs.experiment import Experiment
@@ -31,15 +30,7 @@ _WORDS = "words:"
 _PANEL_WIDTH = 36
 
 
-def compare(
-    server: str,
-    path: Path | None,
-    settings: Sequence[str],
-    changes: Mapping[str, object],
-    *,
-    out: Path,
-    visitor: str,
-) -> None:
+def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: str) -> None:
     """Run an experiment on a server, follow it, and write its report here.
 
     Raises:
@@ -47,7 +38,6 @@ def compare(
         StoreError: the job failed there.
     """
     console = Console()
-    experiment = resolve_experiment(path, settings, changes)
     requests_of(experiment)
     with _server(server) as client:
         content = _portable(experiment, client, visitor)
@@ -67,7 +57,7 @@ def compare(
     console.print(f"report: {out / 'report.html'} (also .md .csv .json)", highlight=False)
 
 
-def ask(
+def ask_there(
     server: str,
     texts: Sequence[str],
     *,
@@ -90,7 +80,7 @@ def ask(
             task=task,
             max_new_tokens=max_new_tokens,
             visitor=visitor,
-            api_name="/compare",
+            api_name="/ask",
         )
         for answer in job:
             live.update(Columns([_panel(column) for column in answer["columns"]]))

@@ -1,7 +1,7 @@
-"""`workbench compare` and `workbench train`: run an experiment and write its report."""
+"""An experiment run in the terminal: a live line for each run, the table, the report's files."""
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,6 @@ from rich.text import Text
 
 from workbench.analysis.answers import headline_metric_of
 from workbench.analysis.report import terminal_table
-from workbench.commands.setting import experiment_folder, resolve_experiment
 from workbench.comparing import run_comparison
 from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
@@ -24,14 +23,15 @@ from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 
 
-def run(
-    path: Path | None, settings: Sequence[str], changes: Mapping[str, object], out: Path | None
-) -> None:
-    """Run an experiment; finished runs are found again."""
+def run_and_report(experiment: Experiment, folder: Path) -> None:
+    """Run an experiment, print its table and write its report; finished runs are found again.
+
+    Raises:
+        WorkbenchError: what is asked for cannot be run.
+        Interrupted: Ctrl-C was pressed.
+    """
     console = Console()
-    experiment = resolve_experiment(path, settings, changes)
     requests_of(experiment)  # the cheap checks come first
-    folder = experiment_folder(path, out)
     with console.status("loading base model and task …"):
         session = open_session(experiment)
     print_setting(console, session, experiment)

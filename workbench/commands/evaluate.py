@@ -1,0 +1,66 @@
+"""`workbench evaluate`: every row of an experiment on one base and one task, and the report."""
+
+from workbench.commands.shared import options
+
+
+def evaluate(
+    experiment: options.ExperimentFile = None,
+    settings: options.Settings = None,
+    task: options.Task = None,
+    train: options.Train = None,
+    dev: options.Dev = None,
+    test: options.Test = None,
+    text_column: options.TextColumn = None,
+    text_b_column: options.TextBColumn = None,
+    label_column: options.LabelColumn = None,
+    id_column: options.IdColumn = None,
+    limit_train: options.Limit = None,
+    limit_dev: options.Limit = None,
+    limit_test: options.Limit = None,
+    methods: options.Methods = None,
+    model: options.Model = None,
+    precision: options.Precision = None,
+    template: options.Template = None,
+    chat: options.Chat = None,
+    seeds: options.Seeds = None,
+    out: options.Out = None,
+    server: options.Server = None,
+    visitor: options.Visitor = "",
+) -> None:
+    """Run every method on one base and one task, and write the report.
+
+    Finished runs are found again; an interrupted comparison goes on where it stopped.
+    """
+    from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+
+    changes = options.changes_of(
+        task=task,
+        train=train,
+        dev=dev,
+        test=test,
+        text_column=text_column,
+        text_b_column=text_b_column,
+        label_column=label_column,
+        id_column=id_column,
+        limit_train=limit_train,
+        limit_dev=limit_dev,
+        limit_test=limit_test,
+        methods=methods,
+        model=model,
+        precision=precision,
+        template=template,
+        chat=chat,
+        seeds=seeds,
+    )
+    asked, folder = (
+        resolve_experiment(experiment, settings, changes),
+        experiment_folder(experiment, out),
+    )
+    if server is not None:
+        from workbench.commands.shared.server import evaluate_there
+
+        evaluate_there(server, asked, out=folder, visitor=visitor)
+        return
+    from workbench.commands.shared.running import run_and_report
+
+    run_and_report(asked, folder)

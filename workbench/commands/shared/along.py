@@ -1,0 +1,52 @@
+"""Runs placed along an axis, for `curve`, `wordings` and `sweep`: made, printed and written."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from workbench.analysis.curves.lines import Curves, PlacedRun
+from workbench.analysis.curves.report import curve_table, sentences_of, write_curves
+from workbench.commands.shared.running import RunProgress, print_cells, print_setting, stopping
+from workbench.runs.baselines import MAJORITY
+from workbench.runs.experiment import Experiment
+from workbench.runs.points import Point, run_points
+from workbench.runs.session import Session, open_session
+from workbench.runs.store import RunStore
+
+
+def run_along(
+    console: Console,
+    experiment: Experiment,
+    folder: Path,
+    points_of: Callable[[Session], Sequence[Point]],
+) -> list[PlacedRun]:
+    """Load base and task, run their points or find them again, and return the runs as placed."""
+    with console.status("loading base model and task …"):
+        session = open_session(experiment)
+    print_setting(console, session, experiment)
+    points = points_of(session)
+    with stopping() as stop, RunProgress(console) as watcher:
+        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
+    return [
+        PlacedRun(MAJORITY if point is None else point.line,
+                  None if point is None else point.place, row.run, row.search)
+        for point, row in found
+    ]  # fmt: skip
+
+
+def show(
+    console: Console,
+    curves: Curves,
+    folder: Path,
+    name: str,
+    *,
+    notes: Sequence[str],
+    band: str = "items",
+) -> None:
+    """Print table and answer, and write the files."""
+    print_cells(console, *curve_table(curves, band=band))
+    for sentence in sentences_of(curves):
+        console.print(sentence, highlight=False, markup=False)
+    write_curves(curves, folder, name, notes=notes, band=band)
+    console.print(f"figure: {folder / name}.html (also .png .csv .json)", highlight=False)

@@ -1,0 +1,73 @@
+"""The options that several commands take: each is written here once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ExperimentFile = Annotated[
+    Path | None, typer.Argument(help="YAML file; without it the defaults are used.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value, dotted: --set methods.lora.rank=16. Repeatable."),
+]
+Task = Annotated[str | None, typer.Option(help="Task of the catalog (see: workbench tasks).")]
+Train = Annotated[
+    Path | None, typer.Option(help="Your labelled rows: CSV, TSV, JSONL, JSON or Parquet.")
+]
+Dev = Annotated[Path | None, typer.Option(help="Rows for choices; cut off --train if absent.")]
+Test = Annotated[Path | None, typer.Option(help="Rows to report on; cut off --train if absent.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the text.")]
+TextBColumn = Annotated[str | None, typer.Option(help="Column of a second text, if any.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the label or answer.")]
+IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
+Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
+Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]
+Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
+Precision = Annotated[
+    str | None, typer.Option(help="nf4, fp4, nf4-single, fp4-single, int8, bf16, fp32.")
+]
+Template = Annotated[str | None, typer.Option(help="Wording: a name, or a YAML file.")]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template.")
+]
+Seeds = Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")]
+Server = Annotated[
+    str | None, typer.Option(help="Address of a running app (workbench app) that does the work.")
+]
+Visitor = Annotated[
+    str,
+    typer.Option(
+        help="Your secret for a public app: 16 to 64 letters, digits, _ and -.",
+        envvar="WORKBENCH_VISITOR",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of runs and report.")]
+Runs = Annotated[Path, typer.Option(help="Folder to look for runs below.")]
+
+_KEYS = {
+    "task": "task.name",
+    "train": "task.train",
+    "dev": "task.dev",
+    "test": "task.test",
+    "text_column": "task.text_column",
+    "text_b_column": "task.text_b_column",
+    "label_column": "task.label_column",
+    "id_column": "task.id_column",
+    "limit_train": "task.limit_train",
+    "limit_dev": "task.limit_dev",
+    "limit_test": "task.limit_test",
+    "model": "model",
+    "precision": "precision",
+    "template": "template",
+    "chat": "chat",
+    "seeds": "seeds",
+    "methods": "rows",
+    "reference": "reference",
+}
+
+
+def changes_of(**given: object) -> dict[str, object]:
+    """Return what options change of an experiment, by its dotted keys; None changes nothing."""
+    return {_KEYS[option]: value for option, value in given.items()}
