@@ -46,7 +46,7 @@ def sweep(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
-    from workbench.runs.points import Point, sweep_requests
+    from workbench.runs.points import PlacedRequest, sweep_requests
 
     varied = option or []
     wanted = _values(varied, values or [])
@@ -59,7 +59,9 @@ def sweep(
         console,
         asked,
         folder,
-        lambda session: [Point(line, place, session, request) for line, place, request in requests],
+        lambda session: [
+            PlacedRequest(line, place, session, request) for line, place, request in requests
+        ],
     )
     curves = draw_lines(
         runs,

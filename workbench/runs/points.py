@@ -28,7 +28,7 @@ _DEMONSTRATIONS = "k"  # option of every method that shows labelled examples
 
 
 @dataclass(frozen=True)
-class Point:
+class PlacedRequest:
     """A run and where it stands.
 
     Attributes:
@@ -44,7 +44,9 @@ class Point:
     request: RunRequest
 
 
-def curve_points(session: Session, experiment: Experiment, sizes: Sequence[int]) -> list[Point]:
+def curve_points(
+    session: Session, experiment: Experiment, sizes: Sequence[int]
+) -> list[PlacedRequest]:
     """Return the runs of a learning curve, row by row and the smaller sizes first.
 
     Each size is a split of its own, contained in the larger ones. Rows that use no labelled
@@ -64,17 +66,19 @@ def curve_points(session: Session, experiment: Experiment, sizes: Sequence[int])
     points = []
     for request in requests:
         if not request.method.labelled_examples(session.task):
-            points.append(Point(request.row, None, session, request))
+            points.append(PlacedRequest(request.row, None, session, request))
             continue
         for size, smaller in sessions.items():
             found = _request_at(request, size)
             if found is not None:
                 found = replace(found, place=f"{size} examples")
-                points.append(Point(request.row, size, smaller, found))
+                points.append(PlacedRequest(request.row, size, smaller, found))
     return points
 
 
-def wording_points(session: Session, experiment: Experiment, names: Sequence[str]) -> list[Point]:
+def wording_points(
+    session: Session, experiment: Experiment, names: Sequence[str]
+) -> list[PlacedRequest]:
     """Return the runs of every row with every wording, row by row.
 
     Args:
@@ -99,7 +103,7 @@ def wording_points(session: Session, experiment: Experiment, names: Sequence[str
         check_lengths(sessions[name])
         check_methods(sessions[name], requests)
     return [
-        Point(request.row, name, worded, replace(request, place=f"wording {name}"))
+        PlacedRequest(request.row, name, worded, replace(request, place=f"wording {name}"))
         for request in requests
         for name, worded in sessions.items()
     ]
@@ -157,11 +161,11 @@ def sweep_requests(
 
 def run_points(
     store: RunStore,
-    points: Sequence[Point],
+    points: Sequence[PlacedRequest],
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[tuple[Point | None, RowRun]]:
+) -> list[tuple[PlacedRequest | None, RowRun]]:
     """Return the finished run of each point; the first, without a point, is the majority class's.
 
     Raises:
@@ -175,7 +179,7 @@ def run_points(
     session = max((point.session for point in points), key=lambda s: len(s.task.train))
     check_lengths(session)
     check_methods(session, [point.request for point in points])
-    found: list[tuple[Point | None, RowRun]] = []
+    found: list[tuple[PlacedRequest | None, RowRun]] = []
     majority = execute_baseline(session, store, MAJORITY, None)
     if majority is not None:
         found.append((None, RowRun(MAJORITY, majority)))

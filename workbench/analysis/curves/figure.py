@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from workbench.analysis.curves.lines import CurvePoint, Curves, Line, Place
+from workbench.analysis.curves.lines import CurveLine, CurvePoint, Curves, Place
 from workbench.presentation.axes import label_axes, new_figure, percent_ticks, short_number
 from workbench.presentation.display import (
     estimate_text,
@@ -70,7 +70,7 @@ def band_of(point: CurvePoint, band: str) -> tuple[float, float] | None:
 
 def _draw_line(
     axis: Axes,
-    line: Line,
+    line: CurveLine,
     series: Series,
     position: Callable[[Place], float],
     *,
@@ -114,7 +114,7 @@ def _draw_line(
 
 
 def _draw_dev(
-    axis: Axes, line: Line, series: Series, position: Callable[[Place], float], hover: Hover
+    axis: Axes, line: CurveLine, series: Series, position: Callable[[Place], float], hover: Hover
 ) -> None:
     points = [
         (position(point.place), point.dev_accuracy)

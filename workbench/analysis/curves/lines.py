@@ -68,7 +68,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Line:
+class CurveLine:
     """A row along the axis.
 
     Attributes:
@@ -118,7 +118,7 @@ class Curves:
     axis: str
     metric: str
     places: tuple[Place, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CurveLine, ...]
     best: tuple[str, Place] | None
     title: str
     base: str
@@ -273,14 +273,14 @@ def spread_texts(curves: Curves) -> list[str]:
     return texts
 
 
-def _line(runs: Sequence[PlacedRun]) -> Line:
+def _line(runs: Sequence[PlacedRun]) -> CurveLine:
     first, cost = runs[0].run, runs[-1].run.record.cost
     trained = bool(cost.trained_parameters)
     points = [
         _point([run for run in runs if run.place == place])
         for place in dict.fromkeys(run.place for run in runs)
     ]
-    return Line(
+    return CurveLine(
         name=runs[0].line,
         points=tuple(points),
         is_trained=trained,
@@ -329,14 +329,16 @@ def _mean(values: Sequence[float | int | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _in_order(line: Line, places: Sequence[Place]) -> Line:
+def _in_order(line: CurveLine, places: Sequence[Place]) -> CurveLine:
     if line.is_flat:
         return line
     found = [point for place in places if (point := line.at(place)) is not None]
-    return Line(line.name, tuple(found), line.is_trained, line.shows_examples, line.is_baseline)
+    return CurveLine(
+        line.name, tuple(found), line.is_trained, line.shows_examples, line.is_baseline
+    )
 
 
-def _best_place(lines: Sequence[Line], num_dev: int) -> tuple[str, Place] | None:
+def _best_place(lines: Sequence[CurveLine], num_dev: int) -> tuple[str, Place] | None:
     placed = [
         (line.name, place, point)
         for line in lines
@@ -348,7 +350,7 @@ def _best_place(lines: Sequence[Line], num_dev: int) -> tuple[str, Place] | None
     return None if best is None else placed[best][:2]
 
 
-def _overtaking(trained: Line, shown: Line, places: Sequence[Place]) -> Overtaking:
+def _overtaking(trained: CurveLine, shown: CurveLine, places: Sequence[Place]) -> Overtaking:
     differences = []
     for place in places:
         ours, theirs = trained.at(place), shown.at(place)

@@ -10,7 +10,7 @@ from workbench.analysis.curves.report import curve_table, sentences_of, write_cu
 from workbench.commands.shared.running import RunProgress, print_cells, print_setting, stopping
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.experiment import Experiment
-from workbench.runs.points import Point, run_points
+from workbench.runs.points import PlacedRequest, run_points
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore
 
@@ -19,7 +19,7 @@ def run_along(
     console: Console,
     experiment: Experiment,
     folder: Path,
-    points_of: Callable[[Session], Sequence[Point]],
+    points_of: Callable[[Session], Sequence[PlacedRequest]],
 ) -> list[PlacedRun]:
     """Load base and task, run their points or find them again, and return the runs as placed."""
     with console.status("loading base model and task …"):

@@ -58,7 +58,7 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedPart:
     """What a run learned, without the words of its own task.
 
     Attributes:
@@ -73,7 +73,7 @@ class Learned:
     adapter: str | None
 
 
-NOTHING_LEARNED = Learned("the base alone", None, None)
+NOTHING_LEARNED = LearnedPart("the base alone", None, None)
 
 
 def check_runs(runs: Sequence[TrainedRun], elsewhere: Elsewhere) -> None:
@@ -146,7 +146,7 @@ def measure_forgetting(
         )
 
 
-def learned_part(fitted: FittedMethod) -> Learned:
+def learned_part(fitted: FittedMethod) -> LearnedPart:
     """Return what was learned, without the instruction that belongs to the run's own task.
 
     Vectors that were stored together with the words around them keep those words; a prompt of words
@@ -164,15 +164,15 @@ def learned_part(fitted: FittedMethod) -> Learned:
     kept = tuple(p for p in prefix.pieces if not isinstance(p, tuple) or p == fitted.start.head_ids)
     has_vectors = any(not isinstance(piece, tuple) for piece in kept)
     if has_vectors or prefix.num_tokens > prefix.num_computed:
-        return Learned(
+        return LearnedPart(
             "learned vectors before the text", replace(prefix, pieces=kept), fitted.adapter
         )
     if fitted.adapter is not None:
-        return Learned("learned weights active", None, fitted.adapter)
-    return Learned("learned words before the text", prefix, None)
+        return LearnedPart("learned weights active", None, fitted.adapter)
+    return LearnedPart("learned words before the text", prefix, None)
 
 
-def asked_with(learned: Learned, encoder: PromptEncoder) -> FittedMethod:
+def asked_with(learned: LearnedPart, encoder: PromptEncoder) -> FittedMethod:
     """Return the zero-shot prompt of another task with what was learned in place.
 
     Learned vectors stand before that prompt, so its instruction becomes the rows' own tokens.
@@ -190,7 +190,7 @@ class _Bench:
     def __init__(self, first: TrainedRun, store: MeasurementStore, progress: Progress) -> None:
         self._first, self._store, self._progress = first, store, progress
         self._opened: Session | None = None
-        self._learned: dict[str, Learned] = {}
+        self._learned: dict[str, LearnedPart] = {}
 
     def in_place(self, trained: TrainedRun) -> str:
         """Return what a run puts in place, in words."""
@@ -244,7 +244,7 @@ class _Bench:
             self._opened = open_session(self._first.experiment)
         return self._opened
 
-    def _what(self, trained: TrainedRun | None) -> Learned:
+    def _what(self, trained: TrainedRun | None) -> LearnedPart:
         """Return what a run learned, restored once."""
         if trained is None:
             return NOTHING_LEARNED
