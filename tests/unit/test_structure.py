@@ -41,12 +41,3 @@ def test_every_dependency_has_a_tested_version():
     }
 
     assert {name.lower() for name in wanted} - pinned == set()
-
-
-def test_no_module_is_longer_than_one_sitting():
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / "workbench").rglob("*.py")
-    }
-
-    assert {path: length for path, length in lengths.items() if length > 500} == {}

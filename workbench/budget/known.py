@@ -1,6 +1,6 @@
 """Configs of well-known models and figures of devices, for planning where there is no hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workbench.budget.shape import ModelShape
 
@@ -14,39 +14,49 @@ def _llama(
     *,
     layers: int,
     width: int,
-    heads: int,
+    heads: tuple[int, int],
     feed_forward: int,
     vocabulary: int,
     context_length: int,
-    kv_heads: int | None = None,
-    is_tied: bool = False,
 ) -> ModelShape:
-    """Return a Llama-like model whose heads share the width out among them."""
+    """Return a Llama-like model whose heads (queries; keys and values) share the width out."""
     return ModelShape(
         name=name,
         source=_LLAMA.format(hub_id),
         family="mistral" if "mistral" in name else "llama",
         layers=layers,
         width=width,
-        heads=heads,
-        kv_heads=kv_heads or heads,
-        head_width=width // heads,
+        heads=heads[0],
+        kv_heads=heads[1],
+        head_width=width // heads[0],
         feed_forward=feed_forward,
         vocabulary=vocabulary,
         context_length=context_length,
-        is_tied=is_tied,
+        is_tied=False,
         file_dtype="bfloat16",
     )
 
 
-_SMOLLM2 = "HuggingFaceTB/SmolLM2-{}-Instruct"
+def _smollm2(
+    size: str, *, layers: int, width: int, heads: tuple[int, int], feed_forward: int
+) -> ModelShape:
+    shape = _llama(
+        f"smollm2-{size.lower()}-instruct",
+        f"HuggingFaceTB/SmolLM2-{size}-Instruct",
+        layers=layers,
+        width=width,
+        heads=heads,
+        feed_forward=feed_forward,
+        vocabulary=49_152,
+        context_length=8192,
+    )
+    return replace(shape, is_tied=True)
+
+
 _SHAPES = (
-    _llama("smollm2-135m-instruct", _SMOLLM2.format("135M"), layers=30, width=576, heads=9,
-           kv_heads=3, feed_forward=1536, vocabulary=49_152, context_length=8192, is_tied=True),
-    _llama("smollm2-360m-instruct", _SMOLLM2.format("360M"), layers=32, width=960, heads=15,
-           kv_heads=5, feed_forward=2560, vocabulary=49_152, context_length=8192, is_tied=True),
-    _llama("smollm2-1.7b-instruct", _SMOLLM2.format("1.7B"), layers=24, width=2048, heads=32,
-           feed_forward=8192, vocabulary=49_152, context_length=8192, is_tied=True),
+    _smollm2("135M", layers=30, width=576, heads=(9, 3), feed_forward=1536),
+    _smollm2("360M", layers=32, width=960, heads=(15, 5), feed_forward=2560),
+    _smollm2("1.7B", layers=24, width=2048, heads=(32, 32), feed_forward=8192),
     ModelShape(
         name="gemma-3-270m", source=_LLAMA.format("google/gemma-3-270m"), family="gemma3_text",
         layers=18, width=640, heads=4, kv_heads=1, head_width=256, feed_forward=2048,
@@ -57,20 +67,20 @@ _SHAPES = (
         width=1024, heads=16, kv_heads=8, head_width=128, feed_forward=3072, vocabulary=151_936,
         context_length=40_960, is_tied=True, file_dtype="bfloat16",
     ),
-    _llama("mistral-7b", "mistralai/Mistral-7B-v0.1", layers=32, width=4096, heads=32, kv_heads=8,
+    _llama("mistral-7b", "mistralai/Mistral-7B-v0.1", layers=32, width=4096, heads=(32, 8),
            feed_forward=14_336, vocabulary=32_000, context_length=32_768),
-    _llama("llama-2-7b", "meta-llama/Llama-2-7b-hf", layers=32, width=4096, heads=32,
+    _llama("llama-2-7b", "meta-llama/Llama-2-7b-hf", layers=32, width=4096, heads=(32, 32),
            feed_forward=11_008, vocabulary=32_000, context_length=4096),
-    _llama("llama-3.1-8b", "meta-llama/Llama-3.1-8B", layers=32, width=4096, heads=32, kv_heads=8,
+    _llama("llama-3.1-8b", "meta-llama/Llama-3.1-8B", layers=32, width=4096, heads=(32, 8),
            feed_forward=14_336, vocabulary=128_256, context_length=131_072),
-    _llama("llama-2-13b", "meta-llama/Llama-2-13b-hf", layers=40, width=5120, heads=40,
+    _llama("llama-2-13b", "meta-llama/Llama-2-13b-hf", layers=40, width=5120, heads=(40, 40),
            feed_forward=13_824, vocabulary=32_000, context_length=4096),
-    _llama("llama-33b", "huggyllama/llama-30b", layers=60, width=6656, heads=52,
+    _llama("llama-33b", "huggyllama/llama-30b", layers=60, width=6656, heads=(52, 52),
            feed_forward=17_920, vocabulary=32_000, context_length=2048),
-    _llama("llama-65b", "huggyllama/llama-65b", layers=80, width=8192, heads=64,
+    _llama("llama-65b", "huggyllama/llama-65b", layers=80, width=8192, heads=(64, 64),
            feed_forward=22_016, vocabulary=32_000, context_length=2048),
-    _llama("llama-2-70b", "meta-llama/Llama-2-70b-hf", layers=80, width=8192, heads=64,
-           kv_heads=8, feed_forward=28_672, vocabulary=32_000, context_length=4096),
+    _llama("llama-2-70b", "meta-llama/Llama-2-70b-hf", layers=80, width=8192, heads=(64, 8),
+           feed_forward=28_672, vocabulary=32_000, context_length=4096),
     ModelShape(
         name="gpt-3-175b",
         source="Brown et al. 2020, https://arxiv.org/abs/2005.14165, table 2.1; never released",

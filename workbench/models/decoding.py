@@ -69,17 +69,67 @@ class TokenSampler:
         return int(self._generators[row].choice(order, p=kept / kept.sum()))
 
 
+class DecodedRows:
+    """The rows of a batch, their texts so far and their random generators.
+
+    Args:
+        tokenizer: Turns ids into text.
+        end_tokens: Ids that end a row.
+        options: See `GenerationOptions`.
+        prompt_tokens: Prompt positions of each row.
+        seeds: One per row.
+
+    Attributes:
+        going: Numbers of the rows that are not finished, in their order in the batch.
+        most: Upper bound of new tokens.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        end_tokens: frozenset[int],
+        options: GenerationOptions,
+        prompt_tokens: Sequence[int],
+        seeds: Sequence[int],
+    ) -> None:
+        self.going = list(range(len(prompt_tokens)))
+        self.prompt_tokens = prompt_tokens
+        self._end_tokens, self.most = end_tokens, options.max_new_tokens
+        self._texts = [RowText(tokenizer, options) for _ in prompt_tokens]
+        self._sampler = TokenSampler(options, seeds)
+
+    def choose(self, logits: torch.Tensor) -> list[int]:
+        """Return the next token of each unfinished row from logits (B, V)."""
+        return [self._sampler.choose(logits[place], row) for place, row in enumerate(self.going)]
+
+    def accept(self, row: int, token_id: int) -> TextDelta:
+        """Add a token to a row; return what can be shown, and the end if it is one."""
+        text = self._texts[row]
+        if token_id in self._end_tokens:
+            return self._finish(row, "eos")
+        if text.append(token_id):
+            return self._finish(row, "stop")
+        if len(text.token_ids) == self.most:
+            return self._finish(row, "length")
+        return TextDelta(row, text.new_text(final=False))
+
+    def cancel(self) -> list[TextDelta]:
+        """End every unfinished row."""
+        return [self._finish(row, "cancelled") for row in self.going]
+
+    def _finish(self, row: int, reason: FinishReason) -> TextDelta:
+        text = self._texts[row]
+        generation = Generation(text.text, tuple(text.token_ids), reason, self.prompt_tokens[row])
+        return TextDelta(row, text.new_text(final=True), generation)
+
+
 def decode(
     forward: StepForward,
     cache: Cache,
     valid: torch.Tensor,
     first_logits: torch.Tensor,
     *,
-    tokenizer: PreTrainedTokenizerBase,
-    end_tokens: frozenset[int],
-    options: GenerationOptions,
-    prompt_tokens: Sequence[int],
-    seeds: Sequence[int],
+    rows: DecodedRows,
     should_stop: Callable[[], bool],
 ) -> Iterator[TextDelta]:
     """Yield the text of all rows as it grows; the last delta of a row carries its `Generation`.
@@ -90,78 +140,38 @@ def decode(
         cache: Keys and values of all rows, aligned at the right edge.
         valid: (B, K) which keys are real.
         first_logits: (B, V) after the prompt.
-        tokenizer: Turns ids into text.
-        end_tokens: Ids that end a row.
-        options: See `GenerationOptions`.
-        prompt_tokens: Prompt positions of each row.
-        seeds: One per row.
+        rows: What the logits belong to; none has a token yet.
         should_stop: Asked between tokens; True ends every row as "cancelled".
     """
-    batch = _Batch(tokenizer, options, prompt_tokens, seeds)
     logits = first_logits
-    positions = torch.tensor(prompt_tokens, device=valid.device)
-    for step in range(options.max_new_tokens):
+    positions = torch.tensor(rows.prompt_tokens, device=valid.device)
+    for _ in range(rows.most):
         if should_stop():
-            yield from batch.cancel()
+            yield from rows.cancel()
             return
-        is_last = step == options.max_new_tokens - 1
-        going: list[int] = []  # places in the batch of rows that are not finished
-        chosen = batch.choose(logits)
-        for place, token_id in enumerate(chosen):
-            row = batch.rows[place]
-            delta = batch.accept(row, token_id, ends=token_id in end_tokens, is_last=is_last)
+
+        # 1. Each row takes its token. The last step ends every row.
+        chosen = rows.choose(logits)
+        places: list[int] = []  # of the rows that go on, in the batch as it was run
+        for place, (row, token_id) in enumerate(zip(rows.going, chosen, strict=True)):
+            delta = rows.accept(row, token_id)
             if delta.generation is None:
-                going.append(place)
+                places.append(place)
             if delta.text or delta.generation is not None:
                 yield delta
-        if not going:
+        if not places:
             return
-        if len(going) < len(batch.rows):
-            keep = torch.tensor(going, device=valid.device)
+
+        # 2. Finished rows leave the batch: a step costs about as much as it has rows.
+        if len(places) < len(rows.going):
+            keep = torch.tensor(places, device=valid.device)
             for layer in cache.layers:
                 layer.keep_rows(keep)
             valid, positions = valid[keep], positions[keep]
-            batch.rows = [batch.rows[place] for place in going]
-        tokens = torch.tensor([[chosen[place]] for place in going], device=valid.device)
+            rows.going = [rows.going[place] for place in places]
+
+        # 3. The rest is run on; all rows end at the right edge, so the new key is real for each.
+        tokens = torch.tensor([[chosen[place]] for place in places], device=valid.device)
         valid = torch.nn.functional.pad(valid, (0, 1), value=True)
-        logits = forward(tokens, positions[:, None], valid, batch.rows)
+        logits = forward(tokens, positions[:, None], valid, rows.going)
         positions = positions + 1
-
-
-class _Batch:
-    """Texts and random generators of the rows; `rows` are the numbers of the unfinished ones."""
-
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        options: GenerationOptions,
-        prompt_tokens: Sequence[int],
-        seeds: Sequence[int],
-    ) -> None:
-        self.rows = list(range(len(prompt_tokens)))
-        self._texts = [RowText(tokenizer, options) for _ in prompt_tokens]
-        self._sampler = TokenSampler(options, seeds)
-        self._prompt_tokens = prompt_tokens
-
-    def choose(self, logits: torch.Tensor) -> list[int]:
-        """Return the next token of each unfinished row."""
-        return [self._sampler.choose(logits[place], row) for place, row in enumerate(self.rows)]
-
-    def accept(self, row: int, token_id: int, *, ends: bool, is_last: bool) -> TextDelta:
-        """Add a token to a row; return what can be shown, and the end if it is one."""
-        if ends:
-            return self._finish(row, "eos")
-        if self._texts[row].append(token_id):
-            return self._finish(row, "stop")
-        if is_last:
-            return self._finish(row, "length")
-        return TextDelta(row, self._texts[row].new_text(final=False))
-
-    def cancel(self) -> list[TextDelta]:
-        """End every unfinished row."""
-        return [self._finish(row, "cancelled") for row in self.rows]
-
-    def _finish(self, row: int, reason: FinishReason) -> TextDelta:
-        text = self._texts[row]
-        generation = Generation(text.text, tuple(text.token_ids), reason, self._prompt_tokens[row])
-        return TextDelta(row, text.new_text(final=True), generation)

@@ -28,7 +28,7 @@ from workbench.models.base import (
     PrefixStates,
     TextDelta,
 )
-from workbench.models.decoding import decode
+from workbench.models.decoding import DecodedRows, decode
 from workbench.models.forward import BaseForward
 from workbench.models.loading import LoadedBase
 from workbench.models.prefix_cache import PrefixCache, PrefixKey
@@ -236,18 +236,9 @@ class Engine:
                 with torch.inference_mode(), self.adapters.active([adapters[i] for i in left]):
                     return self.forward.step(tokens, positions, valid, cache)
 
-            yield from decode(
-                step,
-                cache,
-                valid,
-                logits,
-                tokenizer=self.tokenizer,
-                end_tokens=self._end_tokens,
-                options=options,
-                prompt_tokens=[row.num_tokens for row in rows],
-                seeds=seeds,
-                should_stop=should_stop,
-            )
+            sizes = [row.num_tokens for row in rows]
+            decoded = DecodedRows(self.tokenizer, self._end_tokens, options, sizes, seeds)
+            yield from decode(step, cache, valid, logits, rows=decoded, should_stop=should_stop)
 
     # What readings look at
 

@@ -71,7 +71,8 @@ class Clusters:
                 f"Too few vectors to cluster: {len(vectors)}; at least {MIN_ROWS} are needed."
             )
         groups = _Groups.of(vocabulary, vectors, k=self.k, seed=self.seed)
-        if groups.vectors.found is None:
+        found = groups.vectors.found
+        if found is None:
             return self._without("No clusters: all the vectors point the same way.")
         controls = self._controls(subject)
         standings = _standings("vectors", groups.vectors, [c.vectors for c in controls])
@@ -80,18 +81,18 @@ class Clusters:
         return Reading(
             name="clusters",
             title=self.title,
-            verdict=_verdict(groups.vectors.found, standings),
+            verdict=_verdict(found, standings),
             standings=standings,
-            charts=[_chart(groups.vectors.found, controls)],
+            charts=[_chart(found, controls)],
             tables=[
-                _vector_table(vocabulary, groups, naming),
+                _vector_table(vocabulary, groups, found, naming),
                 *_token_table(vocabulary, groups, naming),
                 _certainty_table(groups, seed=self.seed),
             ],
             notes=_NOTES,
             data={
-                "labels": groups.vectors.found.labels.tolist(),
-                "silhouette": groups.vectors.found.silhouette,
+                "labels": found.labels.tolist(),
+                "silhouette": found.silhouette,
                 "stability": groups.vectors.stability(seed=self.seed),
             },
         )
@@ -143,10 +144,9 @@ class _Group:
             None if self.found is None else stability(self.rows, self.found.num_clusters, seed=seed)
         )
 
-    def centre(self, cluster: int) -> np.ndarray:
-        """Return (D,) the mean direction of a cluster."""
-        assert self.found is not None
-        centre: np.ndarray = self.rows[self.found.members(cluster)].mean(axis=0)
+    def centre(self, members: np.ndarray) -> np.ndarray:
+        """Return (D,) the mean direction of some of the rows."""
+        centre: np.ndarray = self.rows[members].mean(axis=0)
         return centre
 
 
@@ -282,26 +282,24 @@ def _chart(found: Clustering, controls: Sequence[_Groups]) -> Lines:
 
 def _rows(
     naming: _Naming | None,
-    group: _Group,
+    found: Clustering,
     shown: Callable[[int], list[Cell]],
     tokens_of: Callable[[int], list[str]],
 ) -> list[list[Cell]]:
     """Return a row for each cluster: size, what is shown of it, and the guess."""
-    assert group.found is not None
     rows: list[list[Cell]] = []
-    for cluster in range(group.found.num_clusters):
-        row: list[Cell] = [cluster, len(group.found.members(cluster)), *shown(cluster)]
+    for cluster in range(found.num_clusters):
+        row: list[Cell] = [cluster, len(found.members(cluster)), *shown(cluster)]
         guess: list[Cell] = [] if naming is None else [naming.guess(tokens_of(cluster))]
         rows.append(row + guess)
     return rows
 
 
-def _vector_table(vocabulary: Vocabulary, groups: _Groups, naming: _Naming | None) -> Table:
-    found = groups.vectors.found
-    assert found is not None
-
+def _vector_table(
+    vocabulary: Vocabulary, groups: _Groups, found: Clustering, naming: _Naming | None
+) -> Table:
     def central(cluster: int) -> list[str]:
-        centre = (groups.vectors.centre(cluster) + vocabulary.mean)[None]
+        centre = (groups.vectors.centre(found.members(cluster)) + vocabulary.mean)[None]
         near = nearest(vocabulary, centre, k=_CENTRAL, measures=("centred",))["centred"]
         return [vocabulary.tokens[i] for i in near.ids[0]]
 
@@ -316,7 +314,7 @@ def _vector_table(vocabulary: Vocabulary, groups: _Groups, naming: _Naming | Non
     return Table(
         title="Clusters of the vectors",
         columns=["cluster", "vectors", "which", "most central tokens", *guess],
-        rows=_rows(naming, groups.vectors, shown, tokens_of),
+        rows=_rows(naming, found, shown, tokens_of),
         note="" if naming is None else _GUESS_NOTE,
     )
 
@@ -328,7 +326,7 @@ def _token_table(vocabulary: Vocabulary, groups: _Groups, naming: _Naming | None
 
     def tokens_of(cluster: int) -> list[str]:
         members = found.members(cluster)
-        order = np.argsort(-(groups.tokens.rows[members] @ groups.tokens.centre(cluster)))
+        order = np.argsort(-(groups.tokens.rows[members] @ groups.tokens.centre(members)))
         return [vocabulary.tokens[i] for i in groups.token_ids[members[order]]]
 
     def shown(cluster: int) -> list[Cell]:
@@ -338,7 +336,7 @@ def _token_table(vocabulary: Vocabulary, groups: _Groups, naming: _Naming | None
     table = Table(
         title="Clusters of the tokens they point to",
         columns=["cluster", "tokens", "most central tokens", *guess],
-        rows=_rows(naming, groups.tokens, shown, tokens_of),
+        rows=_rows(naming, found, shown, tokens_of),
         note="" if naming is None else _GUESS_NOTE,
     )
     return [table]

@@ -9,6 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -176,30 +177,27 @@ class Inspector:
 
         What needs the base runs on the model's thread; the rest leaves it to others.
         """
-        steps: queue.Queue[ProgressEvent | Reading | BaseException] = queue.Queue()
+        steps: queue.Queue[ProgressEvent | None] = queue.Queue()
         left = threading.Event()
         watched = replace(subject, progress=steps.put, should_stop=left.is_set)
 
-        def work() -> None:
+        def work() -> Reading:
             try:
                 if reader.needs_base:
-                    steps.put(self._desk.call(lambda: reader.read(watched)))
-                else:
-                    steps.put(reader.read(watched))
-            except BaseException as error:  # raised again where the steps are read
-                steps.put(error)
+                    return self._desk.call(lambda: reader.read(watched))
+                return reader.read(watched)
+            finally:  # a failure ends the steps too, or they would be waited for for ever
+                steps.put(None)
 
-        threading.Thread(target=work, daemon=True, name="reading").start()
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")
+        made = thread.submit(work)
         try:
-            while True:
-                step = steps.get()
-                if isinstance(step, BaseException):
-                    raise step
+            while (step := steps.get()) is not None:
                 yield step
-                if isinstance(step, Reading):
-                    return
+            yield made.result()  # or raises what the reading raised
         finally:
             left.set()
+            thread.shutdown(wait=False)
 
     def _prompt(self, subject: Subject, one: Learned) -> SoftPrompt:
         session = subject.session

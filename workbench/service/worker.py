@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +144,7 @@ def work(
         shortest = min((limit for limit in limits if limit is not None), default=None)
         deadline = None if shortest is None else time.monotonic() + shortest
         asked = jobs.should_stop(folder, deadline=deadline)
+        ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
             run_comparison(
                 open_session(experiment),
@@ -154,14 +154,13 @@ def work(
                 watcher=writer,
                 should_stop=lambda: asked() or (stopping is not None and stopping.is_set()),
             )
-            writer.finish("finished")
+            ended = "finished", ""
         except Interrupted as interruption:
-            writer.finish(*_why_stopped(folder, writer.seconds, minutes, str(interruption)))
+            ended = _why_stopped(folder, writer.seconds, minutes, str(interruption))
         except WorkbenchError as error:
-            writer.finish("failed", str(error))
-        except Exception:
-            writer.finish("failed", "a bug of ours; the log has the details")
-            raise
+            ended = "failed", str(error)
+        finally:  # after any other error as well, which goes on to the log
+            writer.finish(*ended)
         return writer.status
 
 
@@ -176,7 +175,7 @@ def _why_stopped(
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of a folder; start the next one when it ends."""
+    """Run the job of a folder; start the next one when it ends, whatever it ends with."""
     folder = Path(arguments[0]).resolve()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,9 +187,6 @@ def main(arguments: list[str]) -> int:
         minutes = detect_profile().caps.minutes
         status = work(folder, workspace.store, minutes=minutes, stopping=stopping)
         return 0 if status.state == "finished" else 1
-    except Exception:
-        sys.stderr.write(traceback.format_exc())
-        return 1
     finally:
         jobs.start_next(workspace.root)
 

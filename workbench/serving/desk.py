@@ -109,17 +109,13 @@ class ModelDesk:
             with self._direct:
                 yield from work(lambda: False)
             return
-        items: _Items[Item] = queue.Queue(_WAITING_ITEMS)
+        items: queue.Queue[Item | None] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
-        self._thread.submit(_produce, work, items, left)
+        produced = self._thread.submit(_produce, work, items, left)
         try:
-            while True:
-                item, failure = items.get()
-                if failure is not None:
-                    raise failure
-                if item is None:
-                    return
+            while (item := items.get()) is not None:
                 yield item
+            produced.result()  # raises what the work raised
         finally:
             left.set()
 
@@ -233,29 +229,26 @@ class ModelDesk:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-_Items = queue.Queue[tuple[Item | None, BaseException | None]]
-
-
 def _produce(
-    work: Callable[[Callable[[], bool]], Iterator[Item]], items: _Items[Item], left: threading.Event
+    work: Callable[[Callable[[], bool]], Iterator[Item]],
+    items: queue.Queue[Item | None],
+    left: threading.Event,
 ) -> None:
-    """Hand over what `work` yields, then its end, until the reader has left."""
+    """Hand over what `work` yields, then None, until the reader has left."""
 
-    def hand_over(item: Item | None, failure: BaseException | None) -> None:
+    def hand_over(item: Item | None) -> None:
         while not left.is_set():
             with suppress(queue.Full):
-                items.put((item, failure), timeout=0.2)
+                items.put(item, timeout=0.2)
                 return
 
-    failure: BaseException | None = None
     try:
         for item in work(left.is_set):
-            hand_over(item, None)
+            hand_over(item)
             if left.is_set():  # whether or not the work asks for itself
                 break
-    except BaseException as error:  # raised again where the stream is read
-        failure = error
-    hand_over(None, failure)
+    finally:  # a failure ends the stream too, or the reader would wait for ever
+        hand_over(None)
 
 
 def _base_choice(experiment: Experiment) -> BaseChoice:

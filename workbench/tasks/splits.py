@@ -17,6 +17,7 @@ from workbench.errors import ConfigError, TaskError
 from workbench.tasks.base import DroppedRows, Sample, TaskKind
 from workbench.tasks.rows import NUM_NAMED, joined_references, listed
 
+_CUT_SHARE = 0.2  # of the training rows, for each split that is not given
 MIN_TRAIN_ROWS = 2  # rows; one alone has nothing to be told apart from
 
 
@@ -38,10 +39,8 @@ def make_splits(
     stratify: bool,
     where: str = "train",
     joins_texts: bool = False,
-    dev_fraction: float = 0.2,
-    test_fraction: float = 0.2,
 ) -> Splits:
-    """Return disjoint splits; dev and test are cut off train where they are not given.
+    """Return disjoint splits; a fifth of train is cut off for dev and test where not given.
 
     Texts are compared without regard to case and spacing, all fields of a sample together. Within
     a split the first of equal rows stays; rows with one text and several targets all go. Across
@@ -56,8 +55,6 @@ def make_splits(
         where: What to call `train` in messages.
         joins_texts: Rows with one text and several targets become one row with several
             references, as a generation task wants it.
-        dev_fraction: Share of `train` to cut off for dev.
-        test_fraction: Share of `train` to cut off for test.
 
     Raises:
         TaskError: two splits share an id, or there are too few rows (of a class) to cut.
@@ -74,8 +71,7 @@ def make_splits(
             if loser in kept and winner in kept:
                 reason = f"{loser}: same text as a {winner} row"
                 kept[loser] = _drop_across(kept[loser], kept[winner], reason=reason, counts=counts)
-    fractions = {"test": test_fraction, "dev": dev_fraction}
-    sizes = {name: share for name, share in fractions.items() if name not in kept}
+    sizes = {name: _CUT_SHARE for name in ("test", "dev") if name not in kept}
     kept |= _cut(kept["train"], sizes, seed=seed, stratify=stratify, where=where)
     return Splits(kept["train"], kept["dev"], kept["test"], DroppedRows(dict(counts)))
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property, wraps
@@ -128,21 +128,21 @@ def guarded(
     """
 
     def decorate(handler: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        @wraps(handler)
-        def called(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Any:
-            try:
-                return handler(*arguments, **keywords)
-            except Exception as error:
-                return after(error)
+        is_stream = isgeneratorfunction(handler)
 
         @wraps(handler)
         def streamed(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Any:
             try:
-                yield from cast("Iterator[Any]", handler(*arguments, **keywords))
+                outputs = handler(*arguments, **keywords)
+                yield from cast("Iterable[Any]", outputs if is_stream else [outputs])
             except Exception as error:
                 yield after(error)
 
-        return streamed if isgeneratorfunction(handler) else called
+        @wraps(handler)
+        def called(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Any:
+            return next(streamed(*arguments, **keywords))
+
+        return streamed if is_stream else called
 
     return decorate
 

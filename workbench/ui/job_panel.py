@@ -15,7 +15,7 @@ from workbench.service import jobs
 from workbench.service.command_line import compare_command
 from workbench.service.jobs import CAN_RESUME, Job
 from workbench.service.workspace import Workspace
-from workbench.ui.context import KEEP, PROBLEM, AppContext, problem, shows_problems
+from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 
@@ -118,16 +118,14 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
     yield [*updates(context, kind, token, job_id), ""]
     if context.profile.executor == "process":
         return
-    trouble = ""
-    try:
-        while context.run_chunk(str(job.folder)) == "interrupted":
-            choice, view, *_ = updates(context, kind, token, job_id)
-            # It only rests between two chunks, so the page offers what a running job allows.
-            rests = [gr.Timer(active=True), gr.Button(interactive=True)]
-            yield [choice, view, *rests, gr.Button(interactive=False), ""]
-    except Exception as error:
-        trouble = problem(error)
-    yield [*updates(context, kind, token, job_id), trouble]
+    troubles: list[str] = []
+    run_chunk = guarded(lambda error: troubles.append(problem(error)))(context.run_chunk)
+    while run_chunk(str(job.folder)) == "interrupted":
+        choice, view, *_ = updates(context, kind, token, job_id)
+        # It only rests between two chunks, so the page offers what a running job allows.
+        rests = [gr.Timer(active=True), gr.Button(interactive=True)]
+        yield [choice, view, *rests, gr.Button(interactive=False), ""]
+    yield [*updates(context, kind, token, job_id), "".join(troubles)]
 
 
 @shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)

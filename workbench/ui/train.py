@@ -135,28 +135,26 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
     default = _DEFAULT_METHOD if _DEFAULT_METHOD in methods else methods[0]
+    wide: dict[str, Any] = {"scale": 3, "min_width": 260}
     with gr.Row():
         method = gr.Dropdown(
             [(f"{name}: {method_class(name).summary}", name) for name in methods],
             value=default,
             label="Method",
             elem_id="wb-method",
-            scale=3,
-            min_width=260,
+            **wide,
         )
         preset = gr.Radio(
             list(PRESETS),
             value="standard",
             label="Preset",
             elem_id="wb-preset",
-            scale=3,
-            min_width=260,
+            **wide,
         )
         seed = gr.Number(0, label="Seed", precision=0, min_width=90)
     fields, groups = _build_options(methods, default)
     estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
-    start = gr.Button("Train", variant="primary", elem_id="wb-train")
-    trouble = gr.HTML()
+    start, trouble = gr.Button("Train", variant="primary", elem_id="wb-train"), gr.HTML()
     panel = job_panel.build(context, setup, "train", tab)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = {"method": method, "seed": seed, **fields, **setup.values}

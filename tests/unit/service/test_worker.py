@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -292,12 +294,19 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path, desk):
         work(tmp_path, local_workspace(tmp_path).store, open_session=desk.session)
 
 
-def test_the_process_of_a_folder_without_a_job_ends_with_one(tmp_path, capfd):
+def test_the_process_of_a_folder_without_a_job_ends_with_one(tmp_path):
     folder = tmp_path / "workspace" / "jobs" / "some-job"
     folder.mkdir(parents=True)
 
-    assert worker.main([str(folder)]) == 1
-    assert "no experiment in it" in capfd.readouterr().err
+    ended = subprocess.run(
+        [sys.executable, "-m", "workbench.service.worker", folder],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(f"StoreError: {folder}: no experiment in it.\n")
 
 
 def test_steps_left_become_seconds_left(add, monkeypatch):

@@ -132,12 +132,10 @@ def _draw_dev(
 
 def _ring_best(axis: Axes, curves: Curves, position: Callable[[Place], float]) -> None:
     """Ring the test accuracy of the place that dev chooses."""
-    assert curves.best is not None
-    name, place = curves.best
-    point = next(line for line in curves.lines if line.name == name).at(place)
-    if point is not None and point.quality.value is not None:
+    point = curves.best_point
+    if point is not None and point.place is not None and point.quality.value is not None:
         axis.plot(
-            [position(place)], [point.quality.value],
+            [position(point.place)], [point.quality.value],
             marker="o", markersize=14, markerfacecolor="none", markeredgecolor=INK, linewidth=0,
         )  # fmt: skip
 

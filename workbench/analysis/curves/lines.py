@@ -124,6 +124,14 @@ class Curves:
     task: str
     asks_for_spread: bool = False
 
+    @property
+    def best_point(self) -> CurvePoint | None:
+        """The point with the best dev score; None where nothing is chosen."""
+        if self.best is None:
+            return None
+        name, place = self.best
+        return next(line for line in self.lines if line.name == name).at(place)
+
 
 @dataclass(frozen=True)
 class Overtaking:
@@ -221,11 +229,10 @@ def overtaking_text(found: Overtaking, *, axis: str) -> str:
 
 def best_text(curves: Curves) -> str:
     """Return which place dev chooses, in one sentence; empty where nothing is chosen."""
-    if curves.best is None:
+    point = curves.best_point
+    if curves.best is None or point is None:
         return ""
     name, place = curves.best
-    point = next(line for line in curves.lines if line.name == name).at(place)
-    assert point is not None, curves.best  # the best place is one of the line's own
     several = "" if sum(not line.is_baseline for line in curves.lines) == 1 else f" ({name})"
     return one_line(
         f"Dev chooses {curves.axis} {place}{several}: dev accuracy {percent(point.dev_accuracy)}, "
@@ -329,16 +336,15 @@ def _in_order(line: Line, places: Sequence[Place]) -> Line:
 
 
 def _best_place(lines: Sequence[Line], num_dev: int) -> tuple[str, Place] | None:
-    points = [
-        (line.name, point) for line in lines for point in line.points if point.place is not None
+    placed = [
+        (line.name, place, point)
+        for line in lines
+        for point in line.points
+        if (place := point.place) is not None
     ]
-    scores = [(point.dev_accuracy, point.dev_loss) for _, point in points]
+    scores = [(point.dev_accuracy, point.dev_loss) for _, _, point in placed]
     best = best_on_dev(scores, num_items=num_dev)
-    if best is None:
-        return None
-    name, point = points[best]
-    assert point.place is not None  # only such points were asked
-    return name, point.place
+    return None if best is None else placed[best][:2]
 
 
 def _overtaking(trained: Line, shown: Line, places: Sequence[Place]) -> Overtaking:

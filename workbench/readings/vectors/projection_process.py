@@ -1,9 +1,9 @@
 """Projections in a process of their own: UMAP compiles for seconds and would freeze an app.
 
-The process is started with the first projection, kept for the next, and ended with the program.
-It is not one of `multiprocessing`'s, which would first import the program's main file again, and
-with it PyTorch and the page. Requests and answers are files of plain arrays in a folder that only
-this program can read.
+The process is started with the first projection, kept for the next, and ended with the program or
+with a projection that fails. It is not one of `multiprocessing`'s, which would first import the
+program's main file again, and with it PyTorch and the page. Requests and answers are files of plain
+arrays in a folder that only this program can read.
 """
 
 import atexit
@@ -13,11 +13,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from workbench.progress import Interrupted
 from workbench.readings.vectors.projection import Method, Projection, check_rows, project
 
 _POLL_SECONDS = 0.25
-_REQUEST, _ANSWER, _FAILURE = "request.npz", "answer.npz", "failure.txt"
+_REQUEST, _ANSWER = "request.npz", "answer.npz"
 
 
 def never() -> bool:
@@ -86,20 +86,19 @@ class _ProjectionProcess:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._running: subprocess.Popen[str] | None = None
+        self._running: _Running | None = None
 
     def projection(self, ask: Callable[[Path], None], wait: Callable[[], None]) -> Projection:
         """Return the answer to the request that `ask` writes, calling `wait` until it is there."""
         while not self._turn.acquire(timeout=_POLL_SECONDS):
             wait()
         try:
-            with tempfile.TemporaryDirectory(prefix="projection-") as folder:
-                try:
-                    ask(Path(folder))
-                    return self._answer(Path(folder), wait)
-                except BaseException:
-                    self.end()  # what it is at is of no use to anybody now
-                    raise
+            with tempfile.TemporaryDirectory(prefix="projection-") as folder, ExitStack() as unless:
+                unless.callback(self.end)  # what it is at is of no use to anybody then
+                ask(Path(folder))
+                answer = self._answer(Path(folder), wait)
+                unless.pop_all()  # answered: the process stays for the next projection
+                return answer
         finally:
             self._turn.release()
 
@@ -107,23 +106,24 @@ class _ProjectionProcess:
         """Kill the process, if there is one."""
         running, self._running = self._running, None
         if running is not None:
-            running.kill()
-            running.wait()
-            assert running.stdin is not None
+            running.process.kill()
+            running.process.wait()
+            running.said.close()
             with suppress(OSError):  # what was not sent yet cannot be
-                running.stdin.close()
+                running.requests.close()
 
     def _answer(self, folder: Path, wait: Callable[[], None]) -> Projection:
         running = self._started()
-        assert running.stdin is not None
-        running.stdin.write(f"{folder}\n")
-        running.stdin.flush()
+        running.requests.write(f"{folder}\n")
+        running.requests.flush()
         while not (folder / _ANSWER).exists():
             wait()
-            if (folder / _FAILURE).exists():
-                raise RuntimeError((folder / _FAILURE).read_text(encoding="utf-8"))
-            if running.poll() is not None and not (folder / _ANSWER).exists():
-                raise RuntimeError(f"the projection's process ended with {running.returncode}")
+            code = running.process.poll()
+            if code is not None and not (folder / _ANSWER).exists():
+                running.said.seek(0)
+                raise RuntimeError(
+                    f"the projection's process ended with {code}\n{running.said.read()}"
+                )
             time.sleep(_POLL_SECONDS)
         with np.load(folder / _ANSWER) as found:
             return Projection(
@@ -133,49 +133,54 @@ class _ProjectionProcess:
                 int(found["num_compared"]),
             )
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._running is None or self._running.poll() is not None:
+    def _started(self) -> "_Running":
+        if self._running is None or self._running.process.poll() is not None:
             self.end()
-            self._running = subprocess.Popen(  # noqa: S603  our own interpreter and module only
+            # A file, because a pipe that nobody reads fills up and then holds the process.
+            said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  closed in `end`
+            process = subprocess.Popen(  # noqa: S603  our own interpreter and module only
                 [sys.executable, "-m", __name__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=said,
                 text=True,
                 encoding="utf-8",
                 env=os.environ | {"OMP_NUM_THREADS": "1"},  # t-SNE's wait for each other otherwise
             )
+            self._running = _Running(process, cast(IO[str], process.stdin), said)
         return self._running
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A process, where it reads requests, and the file it complains to."""
+
+    process: subprocess.Popen[str]
+    requests: IO[str]
+    said: IO[str]
+
+
 def serve() -> None:
-    """Answer the requests in the folders named on standard input, until it is closed."""
+    """Answer the requests in the folders named on standard input, until it is closed.
+
+    What goes wrong ends the process; the sender reads it from standard error and raises it.
+    """
     for line in sys.stdin:
         folder = Path(line.rstrip("\n"))
-        try:
-            with np.load(folder / _REQUEST) as request:
-                method = cast(Method, str(request["method"]))  # the sender checked it
-                found = project(
-                    request["tokens"], request["vectors"], method=method, seed=int(request["seed"])
-                )
-            written = folder / "unfinished.npz"
-            np.savez(
-                written,
-                tokens=found.tokens,
-                vectors=found.vectors,
-                fidelity=np.array(found.fidelity),
-                num_compared=np.array(found.num_compared),
+        with np.load(folder / _REQUEST) as request:
+            method = cast(Method, str(request["method"]))  # the sender checked it
+            found = project(
+                request["tokens"], request["vectors"], method=method, seed=int(request["seed"])
             )
-            os.replace(written, folder / _ANSWER)  # whole or not there
-        except Exception:  # told to the sender, who raises it
-            _tell(folder, traceback.format_exc())
-
-
-def _tell(folder: Path, failure: str) -> None:
-    if folder.exists():  # the sender may have stopped waiting
-        written = folder / "unfinished.txt"
-        written.write_text(failure, encoding="utf-8")
-        os.replace(written, folder / _FAILURE)
+        written = folder / "unfinished.npz"
+        np.savez(
+            written,
+            tokens=found.tokens,
+            vectors=found.vectors,
+            fidelity=np.array(found.fidelity),
+            num_compared=np.array(found.num_compared),
+        )
+        os.replace(written, folder / _ANSWER)  # whole or not there
 
 
 _PROCESS = _ProjectionProcess()

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from workbench.progress import Interrupted
+from workbench.readings.vectors import projection_process
 from workbench.readings.vectors.projection import METHODS, directions, project
 from workbench.readings.vectors.projection_process import project_apart
 
@@ -192,6 +193,20 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait():
         project_apart(tokens, tokens[:3], method="tsne", waiting=lambda seconds: process.kill())
 
     assert processes() == []
+
+
+def test_what_goes_wrong_in_the_process_is_told_and_the_next_one_works(monkeypatch):
+    tokens, _ = blobs()
+    monkeypatch.setattr(projection_process, "check_rows", lambda *rows: None)
+
+    with pytest.raises(
+        RuntimeError,
+        match=r"(?s)^the projection's process ended with 1\nTraceback.*unknown method 'nowhere'; known",
+    ):
+        project_apart(tokens, tokens[:3], method="nowhere")
+
+    assert processes() == []
+    assert project_apart(tokens, tokens[:3], method="pca").vectors.shape == (3, 2)
 
 
 def test_the_process_imports_nothing_heavy_before_it_must():
