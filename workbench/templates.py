@@ -289,8 +289,8 @@ def default_template(
     """Return a wording for a task that brings none, made from its fields and label names.
 
     Args:
-        field_names: Of the task.
-        labels: Of the task; empty if it has none.
+        field_names: Fields of the task.
+        labels: Labels of the task; empty if it has none.
         writes_text: Whether the answer is a text that only the examples describe.
     """
     lines = "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in field_names)

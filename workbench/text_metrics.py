@@ -51,7 +51,7 @@ def mean_score(scores: Sequence[float], *, num_unscored: int = 0, seed: int = 0)
     Args:
         scores: One per item, 0 for an item without an answer.
         num_unscored: Items without an answer.
-        seed: Of the resampling.
+        seed: What the resamples are drawn from.
     """
     rows = np.asarray(scores, dtype=np.float64)[:, np.newaxis]  # (N, 1)
     return _resampled(
@@ -83,7 +83,7 @@ def length_ratio(
 ) -> Estimate:
     """Return the texts' length over that of their references, in BLEU's tokens; 1 is as long.
 
-    Of several references the one closest in length counts, as in BLEU's brevity penalty. Not a
+    Among several references the one closest in length counts, as in BLEU's brevity penalty. Not a
     fraction: it may pass 1.
     """
     rows = _statistics(BLEU(), texts, references)

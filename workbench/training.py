@@ -6,21 +6,15 @@ computed only there. Everything random follows from (seed, step), so that a run 
 and started again from its checkpoint ends bit-equal on one CPU to one never killed.
 """
 
-import errno
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from workbench.atomic import explained
 from workbench.batches import Example, batch_at
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
@@ -29,11 +23,10 @@ from workbench.models.loading import packed_layers
 from workbench.models.rows import TokenTree
 from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+from workbench.training_folder import TrainingFolder
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _MOST_PATH_POINTS = 100  # stored states of a training path
-PATH_FOLDER = "path"
-HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +96,8 @@ class DevScore:
     `accuracy` is None where answers are long texts, which no greedy decoding writes word for word;
     then the loss, per token, decides alone.
 
-    `is_admissible` says whether a side condition of the method holds; what breaks it is only ever
-    kept for want of better.
+    `is_admissible` says whether a side condition of the method holds; a step that breaks it is
+    kept only until the first one that does not.
     """
 
     accuracy: float | None
@@ -129,6 +122,7 @@ class DevScore:
         if self.accuracy is None or other.accuracy is None:
             return self.loss < other.loss
         highest = max(highest, self.accuracy, other.accuracy)
+        # Never below 0 under the root: rounding may put the highest a hair above 1.
         tied = highest - math.sqrt(max(highest * (1 - highest), 0.0) / self.num_items)
         if self.accuracy < tied:
             return False
@@ -156,9 +150,9 @@ class TrainingRequest:
         trainable: Parameters and the prefix they make.
         examples: Labelled rows.
         options: Steps, batch size and so on; `learning_rate` must be resolved.
-        seed: Of batches and dropout.
+        seed: What batches and dropout are drawn from.
         evaluate: Scores the current parameters on dev.
-        folder: Holds `checkpoint.safetensors` and `history.jsonl`.
+        folder: For checkpoint, history and path.
     """
 
     trainable: Trainable
@@ -214,9 +208,7 @@ class _Loop:
             self._groups(), lr=options.learning_rate or 0.0, weight_decay=options.weight_decay
         )
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self._checkpoint = request.folder / "checkpoint.safetensors"
-        self._history = request.folder / HISTORY
-        self._path = request.folder / PATH_FOLDER
+        self._files = TrainingFolder(request.folder)
 
     def step(self) -> dict[str, float]:
         """Make one optimizer step and return its figures."""
@@ -227,6 +219,7 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
+        # Dropout follows from seed and step alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.request.seed * 1_000_003 + state.step)
             loss = self._backward(batch)
@@ -264,13 +257,14 @@ class _Loop:
     def keep_point(self) -> None:
         """Store the parameters as they are, if the method asks for its path."""
         options, step = self.request.options, self.state.step
+        # Every evaluation, or every second, third … of them, so that no path has more points.
         gap = math.ceil(math.ceil(options.steps / options.eval_every) / _MOST_PATH_POINTS)
         is_wanted = step % (gap * options.eval_every) == 0 or step == options.steps
         if not (self.request.trainable.keep_path and is_wanted):
             return
         made = self.request.trainable.path
         tensors = self.parameters if made is None else made()
-        self._write(self._path / f"{step:07d}.safetensors", tensors, {})
+        self._files.keep_point(step, tensors)
 
     def out_of_patience(self) -> bool:
         """Return whether early stopping applies."""
@@ -293,6 +287,7 @@ class _Loop:
         return [{"params": group, "rate_factor": factor} for factor, group in groups.items()]
 
     def _backward(self, batch: Sequence[Example]) -> float:
+        # Asked each time: any forward pass without gradients in between may have repacked them.
         packed = packed_layers(self.engine.forward.model)
         if packed:
             raise ModelError(
@@ -335,100 +330,57 @@ class _Loop:
     def _record(self, figures: Mapping[str, float]) -> None:
         entry = {"step": float(self.state.step), "seconds": round(self.state.seconds, 3), **figures}
         self.state.history.append(entry)
-        with explained(self._history):
-            self.request.folder.mkdir(parents=True, exist_ok=True)
-            with self._history.open("a") as stream:
-                stream.write(json.dumps(entry) + "\n")
+        self._files.record(entry)
 
     def save(self) -> None:
-        """Write parameters, best parameters, optimizer state and position in one atomic file."""
-        tensors = {}
-        for name, parameter in self.parameters.items():
-            tensors[f"now/{name}"] = parameter.detach()
-            tensors[f"best/{name}"] = self.best[name]
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"adam/{key}/{name}"] = value
-        companion = self.request.trainable.companion
-        for key, value in ({} if companion is None else companion.state()).items():
-            tensors[f"companion/{key}"] = value
-        state = self.state
-        best = None if state.best is None else asdict(state.best)
-        position = {
-            "step": state.step,
-            "best_step": state.best_step,
-            "best": best,
-            "highest_accuracy": state.highest_accuracy,
-            "evaluations_since_best": state.evaluations_since_best,
-            "seconds": state.seconds,
+        """Write a checkpoint: parameters, best parameters, optimizer state and position."""
+        adam = {
+            f"{slot}/{name}": value
+            for name, parameter in self.parameters.items()
+            for slot, value in self.optimizer.state[parameter].items()
         }
-        self._write(self._checkpoint, tensors, {"position": json.dumps(position)})
-
-    def _write(
-        self, path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
-    ) -> None:
-        """Write a file of tensors whole or not at all.
-
-        Raises:
-            StoreError: the file cannot be written.
-        """
-        scratch = path.with_suffix(".writing")
-        contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                save_file(contiguous, scratch, metadata=metadata)
-            except SafetensorError as error:  # safetensors hides the system's own error in text
-                full = shutil.disk_usage(scratch.parent).free < _checkpoint_bytes(contiguous)
-                raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-            scratch.replace(path)
+        companion = self.request.trainable.companion
+        parts: dict[str, Mapping[str, torch.Tensor]] = {
+            "now": self.parameters,
+            "best": self.best,
+            "adam": adam,
+            "companion": {} if companion is None else companion.state(),
+        }
+        position = asdict(replace(self.state, history=[]))
+        del position["history"]  # has a file of its own, which only grows
+        self._files.save(parts, position)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one; history after it is dropped."""
-        if not self._checkpoint.is_file():
-            self._history.unlink(missing_ok=True)
-            shutil.rmtree(self._path, ignore_errors=True)
+        position = self._files.position()
+        if position is None:
+            self._files.clear()
             return
-        with safe_open(self._checkpoint, framework="pt") as stored, torch.no_grad():
-            position = json.loads(stored.metadata()["position"])
+
+        # 1. Parameters, and those of the best evaluation.
+        now, best = self._files.load("now"), self._files.load("best")
+        with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(stored.get_tensor(f"now/{name}"))
-                self.best[name] = stored.get_tensor(f"best/{name}").to(parameter.device)
-            adam: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
-            beside: dict[str, torch.Tensor] = {}
-            for key in stored.keys():  # noqa: SIM118  a safe_open handle is not iterable
-                if key.startswith("adam/"):
-                    _, slot, name = key.split("/", 2)
-                    parameter = self.parameters[name]
-                    place = "cpu" if slot == "step" else parameter.device  # AdamW counts there
-                    adam.setdefault(parameter, {})[slot] = stored.get_tensor(key).to(place)
-                elif key.startswith("companion/"):
-                    beside[key.removeprefix("companion/")] = stored.get_tensor(key)
-        self.optimizer.state.update(adam)
+                parameter.copy_(now[name])
+                self.best[name] = best[name].to(parameter.device)
+
+        # 2. The optimizer, and what goes along with it.
+        for key, value in self._files.load("adam").items():
+            slot, name = key.split("/", 1)
+            parameter = self.parameters[name]
+            place = "cpu" if slot == "step" else parameter.device  # AdamW counts there
+            self.optimizer.state[parameter][slot] = value.to(place)
         if self.request.trainable.companion is not None:
-            self.request.trainable.companion.restore(beside)
-        best = position.pop("best")
+            self.request.trainable.companion.restore(self._files.load("companion"))
+
+        # 3. The position.
+        score = position.pop("best")
         self.state = TrainingState(
-            **position, best=None if best is None else DevScore(**best), history=[]
+            **position,
+            best=None if score is None else DevScore(**score),
+            history=self._files.history_until(position["step"]),
         )
-        self.state.history = self._history_until(self.state.step)
         self._parameters_changed()
-
-    def _history_until(self, step: int) -> list[dict[str, float]]:
-        entries = []
-        if self._history.is_file():
-            for line in self._history.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:  # the line that was being written when it was killed
-                    break
-                if entry["step"] <= step:
-                    entries.append(entry)
-        self._history.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        return entries
-
-
-def _checkpoint_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def answer_loss(
@@ -438,6 +390,7 @@ def answer_loss(
 
     The prefix is run once for the whole batch; gradients of all rows meet in it.
     """
+    # The last answer token is predicted, and nothing after it, so it need not be run.
     rows = [example.token_ids + example.answer_ids[:-1] for example in batch]
     states: list[torch.Tensor] = []
     for example, hidden in zip(batch, _row_states(engine, prefix, adapter, rows), strict=True):
@@ -479,6 +432,7 @@ def learning_rate_at(options: TrainingOptions, step: int) -> float:
         return peak * (step + 1) / options.warmup_steps
     if options.schedule == "constant":
         return peak
+    # Warm-up may take all steps, which leaves none to decay over.
     left = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
     if options.schedule == "linear":
         return peak * (1.0 - left)

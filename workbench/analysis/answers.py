@@ -16,7 +16,7 @@ class Answer:
     """What a run answered to one item.
 
     Attributes:
-        sample_id: Of the item.
+        sample_id: Which item it is.
         target: The correct answer.
         answer: None when nothing could be read from the output.
         is_correct: Equal to the target; short answers are normalised first. A text is correct if it
@@ -27,7 +27,7 @@ class Answer:
         lenient_answer: Read as the last possible answer; of generated text only.
         is_truncated: Whether generation ended at its upper bound; None if nothing was generated.
         references: All correct texts of a generation task, the target first; empty otherwise.
-        score: Of a text against them, from 0 to 1; None where answers are right or wrong.
+        score: What a text scores against them, 0 to 1; None where answers are right or wrong.
     """
 
     sample_id: str

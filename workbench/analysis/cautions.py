@@ -23,8 +23,8 @@ def cautions_of_row(
     """Return the cautions about one run that is no baseline, as sentences to follow its name.
 
     Args:
-        answers: Of the run.
-        accuracy: Of the run; ROUGE-L where answers are texts.
+        answers: What the run answered.
+        accuracy: What the run reached; ROUGE-L where answers are texts.
         has_labels: Whether the task is a classification.
         majority: Accuracy of the majority-class row, if the table has one; for texts the ROUGE-L
             of copying the nearest training example.

@@ -48,7 +48,7 @@ class BrowsedItem:
     """An item with what every row's first seed answered.
 
     Attributes:
-        sample_id: Of the item.
+        sample_id: Which item it is.
         fields: Its text by field name; empty where the texts are not at hand.
         target: The correct answer.
         references: All correct texts of a generation task, the target first; empty otherwise.

@@ -125,7 +125,7 @@ def draw_estimate(
         hover: Gets `text` for what was drawn.
         text: Shown at the point.
         x: Place on the x axis; None puts the estimate there.
-        y: Place on the y axis; likewise.
+        y: Place on the y axis; None puts the estimate there.
     """
     if estimate.value is None:
         return

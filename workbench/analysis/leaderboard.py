@@ -19,14 +19,14 @@ class LeaderboardRow:
 
     Attributes:
         rank: From 1; equal figures share a rank; None if nothing was scored.
-        name: Of the row.
+        name: Name of the row.
         num_seeds: Its runs.
         quality: Accuracy, or ROUGE-L of texts: mean over seeds. The interval is over items, for one
             seed and for several, so that rows can be compared: Wilson's for accuracies. How seeds
             differ is in `Comparison.seeds`.
         difference: This figure minus that of the reference, paired by item and seed; the interval
             is over items. Without a value for the reference itself.
-        p_value_holm: Of this difference, adjusted over the rows of the leaderboard.
+        p_value_holm: p-value of the difference, adjusted over the rows of the leaderboard.
         is_best: First of the highest rank.
         is_reference: The row the others are compared with.
         is_baseline: Does not use the base at all.

@@ -43,7 +43,7 @@ def write_report(
     Args:
         comparison: The table.
         folder: Where the files go.
-        readings: Of what its soft prompts learned; shown in the two forms for people.
+        readings: What its soft prompts learned; shown in the two forms for people.
 
     Raises:
         StoreError: the folder cannot be written.

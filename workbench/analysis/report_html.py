@@ -35,7 +35,7 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
 
     Args:
         comparison: The table.
-        readings: Of what its soft prompts learned.
+        readings: What its soft prompts learned.
     """
     chosen = best_and_reference(comparison)
     content = {

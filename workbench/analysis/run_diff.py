@@ -33,7 +33,7 @@ class FigurePair:
     Attributes:
         name: Title of the figure.
         first: Value of the first run with its interval, or with its unit; a dash for none.
-        second: Likewise, of the second run.
+        second: The same of the second run.
     """
 
     name: str

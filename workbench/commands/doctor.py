@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.errors import ModelError
-from workbench.models.loading import check_quantisation, measured_compute_dtype
+from workbench.models.compute_dtype import measured_compute_dtype
+from workbench.models.loading import check_quantisation
 from workbench.models.sentence_encoder import EMBEDDING_REQUIREMENT
 from workbench.models.weights import cache_folder, locate_weights
 

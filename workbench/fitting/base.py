@@ -73,7 +73,7 @@ class ReasoningPlan:
         samples: How many chains are written; their answers are voted on if there are several.
         temperature: 0 writes the most probable tokens.
         top_k: Only the k most probable tokens are drawn; 0 keeps all.
-        seed: Of the chains; each draws from a generator of its own.
+        seed: What the chains are drawn from, each by a generator of its own.
     """
 
     max_new_tokens: int
@@ -93,15 +93,15 @@ class TrainedCost:
     with no parameters and its `dev_evaluations`: what a table calls a fair comparison counts them.
 
     Attributes:
-        trained_parameters: Of all trained tensors.
-        stored_bytes: Of what has to be kept.
+        trained_parameters: Numbers in all trained tensors.
+        stored_bytes: Size of what has to be kept.
         train_seconds: With the evaluations on dev.
         peak_memory_bytes: While training.
         best_step: The step that was kept.
         learning_rate: At the peak.
         dev_evaluations: How often the dev split was scored to choose something.
-        dev_accuracy: Of what was chosen, on dev.
-        dev_loss: Likewise, in nats.
+        dev_accuracy: What the chosen step or candidate reaches on dev.
+        dev_loss: Its loss there, in nats.
     """
 
     trained_parameters: int
@@ -122,7 +122,7 @@ class FittedMethod:
     Attributes:
         encoder: Tokens of the task's template.
         start: The prompt's shared tokens, which fix what a row's own tokens are.
-        prefix: What actually stands there: those tokens, or learned vectors in their place.
+        prefix: What the base is given there: those tokens, or learned vectors instead of them.
         adapter: Weight adapter active for the rows, or None.
         log_prior: (C,) log-probabilities of the labels for content-free input, subtracted from
             the scores (contextual calibration), or None.
@@ -202,7 +202,7 @@ class SupportsSearch(Protocol):
 
 
 def needs_run(method: type) -> bool:
-    """Return whether a method's `fit` is too dear to be done again wherever it answers."""
+    """Return whether a method's `fit` costs too much to be repeated wherever it answers."""
     return issubclass(method, SupportsSave) or issubclass(method, SupportsSearch)
 
 
@@ -233,7 +233,7 @@ class CalibrationOptions:
         """Return the fitted method with the labels' log-prior, if asked for and possible.
 
         Args:
-            context: Of the run; its seed draws the training texts.
+            context: The run's; its seed draws the training texts.
             fitted: Asked without a prior.
             shown: Ids of training samples that stand in the prompt with their answers. They are
                 not asked about; where no others are left, content-free inputs are.

@@ -140,7 +140,7 @@ def drawn(task: Task, k: int, *, seed: int, balanced: bool) -> list[int]:
     Args:
         task: Drawn from `task.train` only.
         k: How many; at most the size of the training split.
-        seed: Of a generator of its own.
+        seed: Starts a generator of its own.
         balanced: The labels take turns, so that counts differ by one at most.
 
     Raises:
@@ -216,7 +216,7 @@ def as_demonstrations(task: Task, *, labels: str, inputs: str, seed: int) -> lis
         labels: "gold"; "random": drawn evenly from the task's labels (from the training answers
             if it has none); "flipped": the next label of the task, with two labels the opposite.
         inputs: "own"; "other": sentences of `OTHER_INPUTS` in place of the text.
-        seed: Of what is drawn; a sample looks the same in every prompt.
+        seed: Decides what is drawn; a sample looks the same in every prompt.
 
     Raises:
         ConfigError: labels are to be flipped where there are none.

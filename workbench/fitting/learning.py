@@ -13,7 +13,8 @@ from workbench.batches import Example
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
 from workbench.memory import PeakMemory
-from workbench.models.adapters.reading import learned_range, read_adapter
+from workbench.models.adapters.reading import read_adapter
+from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Conditioning
 from workbench.models.catalog import hub_id_of
 from workbench.models.engine import Engine
@@ -78,7 +79,7 @@ def fit_by_training(
 def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
     """Return the training split as rows with their answers: the label, or the target's text.
 
-    Of several references of a text only the target, the first one, is learned from, so that a
+    Where a text has several references, only the target, the first one, is learned from, so that a
     labelled example is one text for every method.
     """
     choices = dict(zip(context.task.labels, context.encoder.choice_ids(), strict=True))

@@ -24,7 +24,7 @@ class Prediction:
     """What a method answered to one sample.
 
     Attributes:
-        sample_id: Of the sample.
+        sample_id: Which sample it is.
         target: The correct answer, kept beside the answer so that a run can be read alone.
         answer: Label name, short answer or text; None when nothing could be read from the output.
         reason: Why `answer` is None.
@@ -220,28 +220,49 @@ def conclude(
     plan, encoder = fitted.reasoning, fitted.encoder
     if plan is None:
         raise ValueError("only a method with a reasoning plan has something to conclude")
+    # Cut where the model began to answer by itself: every row is asked in the same words.
+    reasoned = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
     asking = []
-    for row, generation in zip(rows, generations, strict=True):
-        reasoning = generation.text.split(plan.answer_phrase)[0].rstrip()
-        cue = encoder.encode(continue_text(reasoning, plan.answer_phrase))
+    for row, text in zip(rows, reasoned, strict=True):
+        cue = encoder.encode(continue_text(text.rstrip(), plan.answer_phrase))
         asking.append(Conditioning(row.prefix, row.token_ids + cue, row.adapter))
-    if not encoder.task.labels:
-        final = GenerationOptions(max_new_tokens=encoder.answer_tokens, stop=("\n",))
-        endings = engine.generate(asking, final)
-        texts = [generation.text.split(plan.answer_phrase)[0] for generation in generations]
-        return [
-            read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
-            for sample, generation, text, end in zip(
-                samples, generations, texts, endings, strict=True
-            )
-        ]
+    if encoder.task.labels:
+        return _score_conclusions(
+            engine,
+            fitted,
+            samples,
+            phrase=plan.answer_phrase,
+            asking=asking,
+            generations=generations,
+        )
+    final = GenerationOptions(max_new_tokens=encoder.answer_tokens, stop=("\n",))
+    endings = engine.generate(asking, final)
+    return [
+        read_short_answer(fitted, sample, generation, f"{text}{plan.answer_phrase}{end.text}")
+        for sample, generation, text, end in zip(
+            samples, generations, reasoned, endings, strict=True
+        )
+    ]
+
+
+def _score_conclusions(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    *,
+    phrase: str,
+    asking: Sequence[Conditioning],
+    generations: Sequence[Generation],
+) -> list[Prediction]:
+    """Return the most probable label after each reasoning, and what its text says by itself."""
+    encoder = fitted.encoder
     words = {label: encoder.template.word(label) for label in encoder.task.labels}
-    choices = [encoder.continuation_ids(plan.answer_phrase, word) for word in words.values()]
+    choices = [encoder.continuation_ids(phrase, word) for word in words.values()]
     scores = engine.score(asking, [choices] * len(asking))
     predictions = []
-    for sample, row, generation, score in zip(samples, rows, generations, scores, strict=True):
+    for sample, generation, score in zip(samples, generations, scores, strict=True):
         probabilities = score.probabilities
-        found = extract_answer(generation.text, plan.answer_phrase, words)
+        found = extract_answer(generation.text, phrase, words)
         predictions.append(
             Prediction(
                 sample_id=sample.id,
@@ -253,7 +274,7 @@ def conclude(
                 strict_answer=found.strict,
                 lenient_answer=found.lenient,
                 is_truncated=generation.finish_reason == "length",
-                prompt_tokens=row.num_tokens,
+                prompt_tokens=generation.prompt_tokens,
                 generated_tokens=len(generation.token_ids),
             )
         )

@@ -29,8 +29,8 @@ class ReasoningOptions:
         """Return the prompt that asks for reasoning, and the plan of one greedy chain.
 
         Args:
-            context: Of the run.
-            name: Of the method, begins messages.
+            context: The run's.
+            name: Name of the method, which begins messages.
 
         Raises:
             ConfigError: the task asks for a text, or the template has no chain_of_thought section

@@ -66,7 +66,7 @@ def residual(vectors: torch.Tensor, *, bottleneck: int, scale: float, seed: int)
         vectors: What the prompt equals at first.
         bottleneck: Width of the hidden layer.
         scale: Root mean square of an embedding.
-        seed: Of the layers' weights.
+        seed: What the layers' weights are drawn from.
 
     Source: Razdaibiedina et al. 2023, "Residual Prompt Tuning",
     https://arxiv.org/abs/2305.03937. Differs from the source: the layer norm's gain
@@ -107,7 +107,7 @@ def encoded(
         kind: "mlp", three linear layers; or "lstm", two bidirectional layers and two linear ones.
         hidden: Width of the encoder.
         scale: Root mean square of the vectors at the start, by a constant factor.
-        seed: Of the weights.
+        seed: What the weights are drawn from.
         device: Where the parameters live.
     """
     config = PromptEncoderConfig(

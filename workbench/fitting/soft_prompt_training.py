@@ -32,7 +32,7 @@ from workbench.training import TrainingOptions
 
 _WHERE = "methods.prompt_tuning"
 _RELATIVE_LEARNING_RATE = 0.2  # of the embeddings' RMS per step; 0.03 for SmolLM2-135M
-_SAYING_LEARNING_RATE = 0.03  # likewise, where the vectors have to stay near a sentence
+_SAYING_LEARNING_RATE = 0.03  # also of that RMS, where the vectors have to stay near a sentence
 _LEAST_F1 = 0.9  # of the tokens nearest to the vectors with the sentence they have to say
 
 
@@ -137,7 +137,7 @@ class SoftPromptTraining(TrainingOptions):
         return vectors
 
     def _check(self) -> None:
-        """Refuse options that belong together and stand alone."""
+        """Refuse an option whose partner is missing, or has another value."""
         for init, name in (("text", "init_text"), ("prompt", "init_prompt")):
             given = getattr(self, name)
             check_belongs(_WHERE, self.init, name, needed_by=init, value=given)
@@ -163,7 +163,7 @@ class _Saying:
     """Keeps vectors near the tokens of a sentence.
 
     Args:
-        context: Of the run.
+        context: The run's.
         vectors: Returns the learned vectors (P, D), one for each token of the sentence.
         sentence: What the nearest tokens have to spell.
         strength: Weight of the distance.

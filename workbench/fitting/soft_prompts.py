@@ -55,7 +55,7 @@ def initial_ids(
     """Return the tokens of the instruction, the labels or a text, repeated or cut to `num`.
 
     Args:
-        context: Of the run.
+        context: The run's.
         init: "instruction", "labels" or "text".
         text: The text of init "text".
         num: How many; None: the text's, at least 20.

@@ -34,10 +34,10 @@ from workbench.fitting.soft_prompts import (
 )
 from workbench.models.adapters.reading import (
     join_states,
-    learned_range,
     read_adapter,
     split_states,
 )
+from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
 from workbench.options import option

@@ -80,6 +80,7 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
     if attention_watch is not None and attention_mask is not None:
         weights = attention_weights(query, key, attention_mask, kwargs.get("scaling"))
         attention_watch(int(getattr(module, "layer_idx", -1)), weights)
+    # With one query (decoding) nothing is saved, and a mask per head cannot be repeated.
     if attention_mask is None or attention_mask.shape[1] != 1 or query.shape[2] == 1:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **kwargs
@@ -122,6 +123,7 @@ def _attend(
         query.reshape(batch, query_heads // groups, groups * length, width),
         key,
         value,
+        # Every query head of the group sees the same keys.
         attn_mask=mask.repeat(1, 1, groups, 1),
         scale=scale,
     )

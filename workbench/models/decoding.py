@@ -25,6 +25,7 @@ class RowText:
     def append(self, token_id: int) -> bool:
         """Add a token; return whether a stop string is complete (the text is cut before it)."""
         self.token_ids.append(token_id)
+        # All of it anew: a token may change how the one before it is read.
         text = self._tokenizer.decode(self.token_ids, skip_special_tokens=True)
         ends = [place for stop in self._stop if (place := text.find(stop)) >= 0]
         self.text = text[: min(ends)] if ends else text
@@ -59,11 +60,13 @@ class TokenSampler:
         if self._options.temperature <= 0:
             return int(logits.argmax())
         scaled = (logits / self._options.temperature).double().cpu().numpy()
+        # Stable, so that equal logits are drawn in the same order on every machine.
         order = np.argsort(-scaled, kind="stable")
         if self._options.top_k > 0:
             order = order[: self._options.top_k]
         probabilities = np.exp(scaled[order] - scaled[order[0]])
         probabilities /= probabilities.sum()
+        # The mass before a token, not with it: the token that crosses top_p is kept.
         keep = np.cumsum(probabilities) - probabilities < self._options.top_p
         kept = np.where(keep, probabilities, 0.0)
         return int(self._generators[row].choice(order, p=kept / kept.sum()))

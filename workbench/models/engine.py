@@ -10,9 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
-import numpy as np
 import torch
 from transformers.cache_utils import Cache
 
@@ -40,12 +38,12 @@ from workbench.models.rows import (
     prefixed_cache,
     recording_cache,
 )
+from workbench.models.scoring import choice_scores, choice_trees
 
 _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
 _MAX_CACHE_BYTES = 1 << 30  # keys and values of a generating batch
 _PREFIX_CACHE_SHARE = 0.06  # of the base's own footprint
-_LOGIT_ROWS = 256  # positions whose logits (V,) are held at once
 
 
 class Engine:
@@ -108,59 +106,9 @@ class Engine:
         choices: Sequence[Sequence[Sequence[int]]],
         states: Sequence[PrefixStates | None],
     ) -> list[ChoiceScores]:
-        trees, paths = [], []
-        for row, row_choices in zip(rows, choices, strict=True):
-            tree = TokenTree.chain(row.token_ids)
-            end = len(row.token_ids) - 1
-            paths.append([_choice_path(tree, end, choice) for choice in row_choices])
-            trees.append(tree)
+        trees, paths = choice_trees([row.token_ids for row in rows], choices)
         hidden = self.run(trees, states, [row.adapter for row in rows]).hidden
-        steps = [
-            (row, node, token)
-            for row, row_paths in enumerate(paths)
-            for path in row_paths
-            for node, token in path
-        ]
-        logprobs, greedy = self._token_logprobs(hidden, steps)
-        results, at = [], 0
-        for row_paths in paths:
-            sums, counts, all_greedy = [], [], []
-            for path in row_paths:
-                end = at + len(path)
-                sums.append(logprobs[at:end].sum())
-                counts.append(len(path))
-                all_greedy.append(greedy[at:end].all())
-                at = end
-            results.append(ChoiceScores(np.array(sums), np.array(counts), np.array(all_greedy)))
-        return results
-
-    def _token_logprobs(
-        self, hidden: torch.Tensor, steps: Sequence[tuple[int, int, int]]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the log-probability of each (row, node, next token), and whether it is the top."""
-        places = sorted({(row, node) for row, node, _ in steps})
-        number = {place: index for index, place in enumerate(places)}
-        wanted: dict[int, list[int]] = {}
-        for step, (row, node, _) in enumerate(steps):
-            wanted.setdefault(number[row, node] // _LOGIT_ROWS, []).append(step)
-        logprobs = np.zeros(len(steps))
-        greedy = np.zeros(len(steps), dtype=bool)
-        for block, block_steps in wanted.items():
-            chunk = places[block * _LOGIT_ROWS : (block + 1) * _LOGIT_ROWS]
-            rows, nodes = (
-                torch.tensor(part, device=hidden.device) for part in zip(*chunk, strict=True)
-            )
-            logits = self.forward.logits(hidden[rows, nodes])  # (M, V)
-            normaliser, top = logits.logsumexp(-1), logits.argmax(-1)
-            index = torch.tensor(
-                [number[steps[s][0], steps[s][1]] - block * _LOGIT_ROWS for s in block_steps],
-                device=hidden.device,
-            )
-            tokens = torch.tensor([steps[s][2] for s in block_steps], device=hidden.device)
-            values = logits[index, tokens].double() - normaliser[index].double()
-            logprobs[block_steps] = values.cpu().numpy()
-            greedy[block_steps] = (top[index] == tokens).cpu().numpy()
-        return logprobs, greedy
+        return choice_scores(self.forward, hidden, paths)
 
     # Generation
 
@@ -201,6 +149,7 @@ class Engine:
         seen: Counter[tuple[object, ...]] = Counter()
         seeds = []
         for row in rows:
+            # Equal rows in one call are several draws, so each takes the next seed.
             key = (row.prefix.digest, row.token_ids, row.adapter)
             seeds.append(options.seed + seen[key])
             seen[key] += 1
@@ -223,9 +172,11 @@ class Engine:
         adapters = [row.adapter for row in rows]
         trees = [TokenTree.chain(row.token_ids) for row in rows]
         with self.lock:
+            # Not around the whole: a mode held across `yield` would leak into the caller.
             with torch.inference_mode():
                 states = self._states_of_rows(rows)
                 prompt = self.run(trees, states, adapters, keep=True)
+                # Rows are padded on the right here, so their last tokens are in different columns.
                 last = torch.tensor([len(tree) - 1 for tree in trees])
                 logits = self.forward.logits(prompt.hidden[torch.arange(len(rows)), last])
                 cache, valid = decoding_cache(prompt.cache, prompt.packed, options.max_new_tokens)
@@ -279,7 +230,8 @@ class Engine:
     ) -> "RowStates":
         """Run rows after their prefixes; `keep` stores keys and values for decoding.
 
-        `watch` is told the attention weights, over keys laid out as `rows` says.
+        `watch` is told each layer's attention weights; `workbench.models.rows` says how their keys
+        are laid out.
 
         Differentiable with respect to the prefix states and the adapters.
         """
@@ -307,6 +259,7 @@ class Engine:
             raise ValueError("patches act on a prefix that is run on its own, not on a tree")
         if prefix.states is not None:
             raise ValueError("learned keys and values cannot be nodes of a tree; run two passes")
+        # Equal lengths make the tree a block per row, which attention can take apart.
         start, length = prefix.num_tokens, max(map(len, rows))
         tree = TokenTree.chain([0] * start)
         for row in rows:
@@ -320,6 +273,7 @@ class Engine:
             hidden = self.forward.hidden_states(
                 packed, None, pieces=prefix.pieces, blocks=RowBlocks(start, len(rows), length)
             )
+        # The padding of shorter rows is returned too; nobody asks for it.
         return list(hidden[0, start:].reshape(len(rows), length, -1))
 
     def _states_of_rows(self, rows: Sequence[Conditioning]) -> list[PrefixStates | None]:
@@ -333,6 +287,7 @@ class Engine:
             if not row.prefix.num_tokens:
                 states.append(None)
                 continue
+            # The revision changes whenever the adapter does, so no stale keys are found.
             key = (row.prefix.digest, row.adapter, self.adapters.revision(row.adapter))
             if key not in found:
                 found[key] = self.prefixes.get(key, partial(self._stored_prefix, row))
@@ -387,22 +342,13 @@ def _states_of(cache: Cache) -> PrefixStates:
     )
 
 
-def _choice_path(tree: TokenTree, end: int, choice: Sequence[int]) -> list[tuple[int, int]]:
-    """Branch a choice off the chain's end; return (node, next token) for each of its tokens."""
-    node = end
-    path = [(node, choice[0])]
-    for token, following in pairwise(choice):
-        node = tree.extend(node, token)
-        path.append((node, following))
-    return path
-
-
 def _batches(sizes: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[list[int]]:
     """Yield index lists of rows of similar size; rows times the longest stays within the limits."""
     batch: list[int] = []
     longest = 0
     for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
         longest = max(longest, sizes[index])
+        # Sorted from the longest, so the first row of a batch is its width.
         if batch and (len(batch) == max_rows or longest * (len(batch) + 1) > max_tokens):
             yield batch
             batch, longest = [], sizes[index]

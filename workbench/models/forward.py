@@ -38,6 +38,7 @@ class BaseForward:
         default = "sliding_attention" if self._window else "full_attention"
         self._layer_types = set(getattr(config, "layer_types", None) or [default])
         self._softcap = getattr(config, "final_logit_softcapping", None)
+        # Cohere multiplies its logits, Granite divides them; others do neither.
         self._logit_scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
             getattr(config, "logits_scaling", None) or 1.0
         )
@@ -47,6 +48,7 @@ class BaseForward:
         )
         self.state_shape = (self.num_layers, int(heads), int(width))
         size = model.get_input_embeddings().weight.element_size()
+        # 2: a key and a value.
         self.cache_bytes_per_token = 2 * self.num_layers * heads * width * size
 
     @property
@@ -129,6 +131,7 @@ class BaseForward:
     def run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
         """Fill `cache` with the keys and values of a prefix; return the decoder's outputs."""
         inputs = self.embed_pieces(prefix.pieces)[None].to(self.dtype)  # (1, P, D)
+        # Any ids do: the chain is only there for mask and positions, vectors stand in for tokens.
         chain = pack_rows([TokenTree.chain([0] * inputs.shape[1])], [0], self.device)
         with self._patched(prefix.patches):
             return self._decoder(
@@ -157,6 +160,7 @@ class BaseForward:
     ) -> torch.Tensor:
         """Return logits (B, V) after one more token (B, 1) per row; `valid` is (B, K)."""
         num_keys = valid.shape[1]
+        # Rows end at the right edge, so a key's distance is that of its column, whatever the row.
         columns = torch.arange(num_keys, device=self.device)
         distances = (num_keys - 1 - columns)[None, None, None, :]
         outputs = self._decoder(
@@ -199,6 +203,7 @@ class BaseForward:
             packed = pack_rows([TokenTree.chain(probe)], [0], self.device)
             ours = self.logits(self.hidden_states(packed, None)[0])
         gap = (ours - theirs).abs().max() / theirs.std()
+        # Not `gap >= …`, which a NaN would pass.
         if not gap < _PROBE_TOLERANCE:
             raise ModelError(
                 f"model '{self.model.config._name_or_path}': its architecture "
@@ -227,6 +232,7 @@ def _replaced(
     def hook(
         _module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
+        # A copy: the layer before has returned this very tensor, and it may have been kept.
         states = inputs[0].clone()
         end = patch.position + len(patch.states)
         states[0, patch.position : end] = patch.states.to(states)

@@ -29,7 +29,7 @@ class TextBlock:
     Attributes:
         context_ids: At least one token.
         scored_ids: At least one token.
-        num_bytes: Of the scored part of the text in UTF-8.
+        num_bytes: Length of the scored part of the text in UTF-8.
     """
 
     context_ids: tuple[int, ...]
@@ -47,7 +47,7 @@ def text_blocks(
     """Return a text as blocks; a text of fewer than two tokens has none.
 
     Args:
-        tokenizer: Of the base; needs offsets.
+        tokenizer: The base's; it has to tell offsets.
         text: Tokenised as a whole.
         block: Tokens scored together.
         context: Tokens before them, at most; at least 1.
@@ -88,7 +88,7 @@ def block_losses(
 
     Args:
         engine: Owner of the base.
-        blocks: Of any texts.
+        blocks: Blocks of any number of texts.
         prefix: What stands before each window; the tokenizer's own start unless given.
         adapter: Weight adapter active for all of them, or None.
 

@@ -32,6 +32,7 @@ class TokenTree:
 
     def extend(self, parent: int, token_id: int) -> int:
         """Return the node of `token_id` below `parent`, made if it is not there yet."""
+        # Children always come after their parent, so the search starts there.
         for node in range(parent + 1, len(self.token_ids)):
             if self.parents[node] == parent and self.token_ids[node] == token_id:
                 return node
@@ -49,6 +50,7 @@ class TokenTree:
         depth = np.zeros(size, dtype=np.int64)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
+                # Parents come first, so the parent's row is complete already.
                 sees[node] = sees[parent]
                 depth[node] = depth[parent] + 1
             sees[node, node] = True
@@ -91,11 +93,13 @@ def pack_rows(
         sees, depth = tree.ancestry()
         ids[row, :size] = tree.token_ids
         positions[row, :size] = prefix_length + depth
+        # Prefixes end in the same column; what is left of a shorter one stays hidden.
         allowed[row, :, longest - prefix_length : longest] = True
         allowed[row, :size, longest : longest + size] = sees
         # A padding query that may look at nothing would turn into NaN.
         padding = np.arange(size, width)
         allowed[row, padding, longest + padding] = True
+        # Negative in the left padding, which the mask hides anyway.
         key_positions[row, :longest] = np.arange(longest) - (longest - prefix_length)
         key_positions[row, longest:] = positions[row]
     distances = positions[:, :, None] - key_positions[:, None, :]
@@ -182,7 +186,7 @@ def prefixed_cache(
     Args:
         states: The prefix of each row, or None for a row without one.
         num_layers: Layers of the model.
-        dtype: Of the rows' own keys and values.
+        dtype: What the rows' own keys and values are stored in.
         keep: Whether the cache stores the rows' own keys and values too (for decoding).
 
     Returns:
@@ -191,6 +195,7 @@ def prefixed_cache(
     present = [state for state in states if state is not None]
     if not present:
         return recording_cache(num_layers) if keep else None
+    # By identity: rows of one prefix share one object, and comparing tensors would cost more.
     unique = {id(state): state for state in present}
     longest = max(state.num_tokens for state in present)
     layers: list[CacheLayerMixin] = []
@@ -238,6 +243,8 @@ def decoding_cache(cache: Cache, packed: PackedRows, room: int) -> tuple[Cache, 
     width = max(packed.row_lengths)
     longest = max(packed.prefix_lengths)
     shifts = torch.tensor([width - size for size in packed.row_lengths])
+    # Column c of a shifted row comes from column c - shift; what wraps round to the left was
+    # padding on the right, and `valid` hides it.
     columns = torch.arange(longest + width)
     source = ((columns[None] - shifts[:, None]) % (longest + width)).to(packed.token_ids.device)
     layers: list[CacheLayerMixin] = []

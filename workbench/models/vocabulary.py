@@ -31,7 +31,7 @@ def ordinary_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> torch.Tens
     """Return (V,) bool: the tokens that ordinary text is made of, special and added ones left out.
 
     Args:
-        tokenizer: Of the base.
+        tokenizer: The base's.
         size: Rows of the embedding table (V), which may have more of them than there are tokens.
     """
     ordinary = torch.zeros(size, dtype=torch.bool)

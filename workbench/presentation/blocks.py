@@ -37,7 +37,7 @@ class Heatmap(_Data):
 
     Attributes:
         title: Heading.
-        x: Label of the columns; likewise `y` of the rows.
+        x: Label of the columns; `y` is that of the rows.
         columns: Names of the columns.
         rows: Names of the rows.
         values: Per row one value per column; None is no figure.
@@ -86,7 +86,7 @@ class Lines(_Data):
 
     Attributes:
         title: Heading.
-        x: Label of the axis; likewise `y`.
+        x: Label of the x axis; `y` is that of the y axis.
         lines: What is drawn.
         is_percent: Whether y is a fraction to show in percent.
         note: What to know when reading it.
@@ -136,7 +136,7 @@ class Point(_Data):
     """A point of a map: where it is and what it is.
 
     Attributes:
-        x: Place; likewise `y`.
+        x: Place on the x axis; `y` is the one on the y axis.
         text: Shown at the point.
         about: Shown when the pointer rests on it.
         slot: The virtual token it stands for, or None.

@@ -33,7 +33,7 @@ def chart_plot(chart: Chart, *, name: str) -> Plot:
     """Return a chart of a reading as a figure; all text in it stays text.
 
     Args:
-        chart: Of a reading.
+        chart: What a reading shows.
         name: Unique on the page.
     """
     if isinstance(chart, Heatmap):
@@ -49,10 +49,13 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
     rows, columns = len(chart.rows), len(chart.columns)
     row_names = [shortened(text, _NAME_LENGTH) for text in chart.rows]
     column_names = [shortened(text, _NAME_LENGTH) for text in chart.columns]
+    # Room for the y axis's own name (34 units) and the longest row's name beside it.
     left = 34 + _CHARACTER * max(map(len, row_names), default=1)
     is_turned = _width(column_names) > WIDTH - left - 20 and columns <= _MOST_NAMED_COLUMNS
     longest = max(map(len, column_names), default=1)
+    # A name turned by 40 degrees is as high as sin(40) = 0.64 of its width, and some air.
     below = 30 + (0.75 * _CHARACTER * longest if is_turned else 14)
+    # Few rows do not become bars, many stay visible; in between all of them take 320 units.
     cell = min(22.0, max(8.0, 320 / max(rows, 1)))
     height = round(40 + below + cell * max(rows, 1))
     figure, (axis,) = new_figure(height)
@@ -61,12 +64,14 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
     )
     axis.grid(visible=False)
     axis.set_xlim(0, max(columns, 1))
+    # The first row is on top, as in a table.
     axis.set_ylim(max(rows, 1), 0)
     label_axes(axis, x=one_line(chart.x), y=one_line(chart.y))
     hover = Hover()
     low, high = _bounds(chart)
     _draw_cells(axis, chart, (low, high), hover)
     places = _some(range(columns), _MOST_NAMED_COLUMNS)
+    # Level names need their own width each, so only as many as fit are shown.
     if not is_turned:
         places = _some(range(columns), max(1, int((WIDTH - left) / (_CHARACTER * (longest + 1)))))
     axis.set_xticks(
@@ -77,6 +82,7 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
         rotation_mode="anchor",
         parse_math=False,
     )
+    # A line of text is 13 units high.
     named = _some(range(rows), max(1, int(cell * rows / 13)))
     axis.set_yticks(
         [place + 0.5 for place in named], [row_names[place] for place in named], parse_math=False
@@ -124,6 +130,7 @@ def _draw_scale(figure: Figure, low: float, high: float) -> None:
     """Show at the top right which shade stands for which value."""
     width, height = WIDTH, figure.bbox.height
     texts = _figure(low), _figure(high)
+    # Laid out from the right edge: the larger figure, the scale, the smaller figure.
     right = width - 12 - _CHARACTER * len(texts[1])
     place = (right - _SCALE_WIDTH, height - 20)
     axis = figure.add_axes(
@@ -192,6 +199,7 @@ def _draw_line(
 
 def _bars(chart: Bars, name: str) -> Plot:
     names = [shortened(bar.name, _NAME_LENGTH) for bar in chart.bars]
+    # 22 units for a bar; the rest is the x axis with its marks and its name.
     height = 64 + 22 * max(len(names), 1)
     figure, (axis,) = new_figure(height)
     left = 16 + _CHARACTER * max(map(len, names), default=1)
@@ -213,6 +221,7 @@ def _bars(chart: Bars, name: str) -> Plot:
         (point,) = axis.plot([bar.value], [place], color=colour, marker="o", markersize=7)
         hover.add_points(text, axis, [bar.value], [place], interval, point)
     axis.set_yticks(range(len(names)), names, parse_math=False)
+    # The first bar is on top; half a bar and a little is free at either end.
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(visible=False, axis="y")
     (percent_ticks if chart.is_percent else count_ticks)(axis.xaxis, most=5)
@@ -233,10 +242,12 @@ def _map(chart: Map, name: str) -> Plot:
     axis.grid(visible=False)
     axis.set_xticks([])
     axis.set_yticks([])
+    # A mark at the edge would be cut off.
     axis.margins(0.06)
     hover = Hover()
     legend: list[Series] = []
     for layer in chart.layers:
+        # Other prompts take the colours after those of the prompt and the controls, in turn.
         series = _layer_series(layer, len([s for s in legend if s.number >= _FIRST_OTHER]))
         _draw_layer(axis, layer, series, hover)
         if series is not None and layer.role != "path" and layer.points:
@@ -334,5 +345,6 @@ def _width(names: Sequence[str]) -> float:
 
 def _some(items: Sequence[Item], most: int) -> list[Item]:
     """Return at most `most` items, evenly apart, the first among them."""
+    # Rounded up, or one item too many would be returned.
     step = -(-len(items) // most) if items else 1
     return list(items[::step])

@@ -188,14 +188,17 @@ def inline_svg(
     target = io.StringIO()
     with (
         _RENDERING,
+        # "none" keeps text as text; the salt makes equal figures equal files.
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
         _no_glyph_warnings(),
     ):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(target, format="svg", metadata=nothing)
     svg = target.getvalue()
+    # Without the element itself: it has a size in points, and the page decides about size.
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    # Ids are one space for the whole page: without the name the figures would share clips.
     body = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', body)
     body = re.sub(r'href="#([^"]*)"', rf'href="#{name}-\1"', body)
     body = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", body)
@@ -203,7 +206,9 @@ def inline_svg(
         body = body.replace(placeholder, colour)
     for gid, text in (hover or {}).items():
         group = f'<g id="{name}-{gid}">'
+        # The first child, or browsers show no tooltip.
         body = body.replace(group, f"{group}<title>{html.escape(text)}</title>", 1)
+    # Matplotlib writes SVG in points, 72 to an inch, whatever the figure's resolution.
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     label = html.escape(description, quote=True)
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body.strip()}'
@@ -251,6 +256,7 @@ def _on_paper(figure: Figure, title: str, note: str, legend: Sequence[Series]) -
         added.append(_outside_text(figure, title, at=height + _MARGIN, size=13, weight="bold"))
         if legend:
             added.append(_legend_below(figure, legend, at=bottom))
+            # Known only once it is laid out, as its names may need several rows.
             bottom -= added[-1].get_window_extent().height / figure.dpi + _MARGIN
         if note:
             lines = wrap(note, _NOTE_LENGTH)
@@ -287,6 +293,7 @@ def _legend_below(figure: Figure, legend: Sequence[Series], *, at: float) -> Art
         names,
         loc="upper left",
         bbox_to_anchor=(0, at / figure.get_size_inches()[1]),
+        # A line holds as many names of the longest's length; 10 characters go to sample and gap.
         ncols=max(1, min(4, _NOTE_LENGTH // (10 + max(map(len, names))))),
         frameon=False,
         borderaxespad=0,
@@ -305,6 +312,7 @@ def _recolour(figure: Figure, colours: Mapping[str, str]) -> None:
             if not hasattr(artist, f"get_{part}"):
                 continue
             shades = to_rgba_array(getattr(artist, f"get_{part}")())
+            # "none" is no colour at all, and several at once are none of the placeholders.
             shade = colours.get(to_hex(shades[0])) if len(shades) == 1 else None
             if shade is not None:
                 getattr(artist, f"set_{part}")(shade)

@@ -17,7 +17,7 @@ class Standing(BaseModel):
         what: Names the figure.
         value: The figure.
         control: Names the control.
-        low: 5th percentile of the control; likewise `median` and `high` (95th).
+        low: 5th percentile of the control; `median` is its 50th, `high` its 95th.
         percentile: Share of controls below the figure, from 0 to 100; ties count half.
         p_value: Chance of a control at least as extreme, on the side that counts as better.
         num_controls: How many there are.
@@ -65,7 +65,7 @@ class Reading(BaseModel):
     """What one look at a prompt found.
 
     Attributes:
-        name: Of the reading in the catalog.
+        name: What the catalog calls the reading.
         title: Heading.
         verdict: What it comes to, in plain words; says so where it is no better than chance.
         standings: Figures beside chance.

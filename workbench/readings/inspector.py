@@ -144,7 +144,7 @@ class Inspector:
 
         Args:
             subject: What to read.
-            name: Of the reading.
+            name: Name of the reading in the catalog.
             options: Its own; defaults are filled in.
             folder: Where readings are kept.
 
@@ -186,7 +186,7 @@ class Inspector:
                 if reader.needs_base:
                     return self._desk.call(lambda: reader.read(watched))
                 return reader.read(watched)
-            finally:  # a failure ends the steps too, or they would be waited for for ever
+            finally:  # a failure ends the steps too, or the reader would wait for ever
                 steps.put(None)
 
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reading")

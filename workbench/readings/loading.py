@@ -18,7 +18,7 @@ from workbench.readings.base import Kind, WeightChange
 from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.runs.session import Session
 from workbench.runs.store import StoredRun
-from workbench.training import PATH_FOLDER
+from workbench.training_folder import PATH_FOLDER
 
 
 @runtime_checkable

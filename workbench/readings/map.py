@@ -129,7 +129,7 @@ class _Distances:
         values: (P,) of the prompt's vectors.
         of_random: (P,) share of random vectors (0 to 100) that are nearer to a token.
         of_real: (P,) share of real tokens that are nearer to another token.
-        standing: Of the mean, among means of random vectors.
+        standing: Where the mean stands among means of random vectors.
         real_high: 95th percentile of the mean among as many real tokens.
     """
 

@@ -6,8 +6,7 @@ Differs from the source: overlaps are of the change B A and of its leading direc
 beside random matrices of the same shape.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -18,7 +17,7 @@ from workbench.errors import ModelError
 from workbench.models.adapters.layer_changes import weight_of
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.options import option
-from workbench.presentation.blocks import Cell, Chart, Heatmap, Line, Lines, Table
+from workbench.presentation.blocks import Chart, Heatmap
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, WeightChange
 from workbench.readings.vectors.chance import standing
@@ -32,14 +31,20 @@ from workbench.readings.vectors.low_rank import (
     subspace_similarity,
     weight_decomposition,
 )
+from workbench.readings.weight_pictures import (
+    NO_LAYER,
+    change_table,
+    layer_and_name,
+    module_chart,
+    norm_chart,
+    spectrum_chart,
+)
 
 _Side = Literal["left", "right"]
 
 _SIDES: dict[_Side, str] = {"left": "directions written", "right": "directions read"}
 _CONTROL = "random matrices of the same shape"
-_LAYER = re.compile(r"(?:.*?\.)?(\d+)\.(.+)", flags=re.ASCII)
 _ADVICE = "Open the adapter with the base it was trained on."
-_NO_LAYER = "-"  # of modules outside the layers, such as the output head
 _NOTES = [
     "A change is measured against the base's weight as it is stored here, restored from its "
     "precision; a large change is not by itself an important one.",
@@ -84,14 +89,14 @@ class WeightChanges:
             for side in _SIDES
             if changes.keys() & other.keys()
         ]
-        charts: list[Chart] = [_norm_chart(shares), _spectrum_chart(changes)]
+        charts: list[Chart] = [norm_chart(shares), spectrum_chart(changes)]
         return Reading(
             name="weights",
             title=self.title,
             verdict=_verdict(changes, shares, rank, overlaps),
             standings=[rank, *(overlap.standing for overlap in overlaps)],
             charts=charts + [overlap.chart for overlap in overlaps],
-            tables=[_table(changes, shares, rows)],
+            tables=[change_table(changes, shares, rows)],
             notes=[*_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
             data={
                 "relative_norm": shares,
@@ -153,7 +158,7 @@ class WeightChanges:
                 for _ in range(NUM_RANDOM)
             ],
         )
-        chart = _module_chart(
+        chart = module_chart(
             f"Overlap with {name}: {_SIDES[side]}",
             found,
             high=1.0,
@@ -224,15 +229,9 @@ def _magnitudes(adapter: CheckedAdapter) -> dict[str, np.ndarray]:
     }
 
 
-def _place(module: str) -> tuple[str, str]:
-    """Return the layer's number and the name within the layer."""
-    match = _LAYER.fullmatch(module)
-    return (match[1], match[2]) if match else (_NO_LAYER, module)
-
-
 def _order(module: str) -> tuple[int, str]:
-    layer, name = _place(module)
-    return (int(layer) if layer != _NO_LAYER else -1, name)
+    layer, name = layer_and_name(module)
+    return (int(layer) if layer != NO_LAYER else -1, name)
 
 
 def _beside_the_base(
@@ -334,107 +333,3 @@ def _nothing_shared(
         for name, other in others.items()
         if not changes.keys() & other.keys()
     ]
-
-
-def _norm_chart(shares: Mapping[str, float]) -> Heatmap:
-    return _module_chart(
-        "Size of the change",
-        shares,
-        high=None,
-        note="Norm of the change by the norm of the base's weight (Frobenius).",
-    )
-
-
-def _module_chart(
-    title: str, values: Mapping[str, float], *, high: float | None, note: str
-) -> Heatmap:
-    """Return figures of modules on a grid of layers and names within a layer."""
-    layers = list(dict.fromkeys(_place(module)[0] for module in values))
-    names = list(dict.fromkeys(_place(module)[1] for module in values))
-    cells = {_place(module): value for module, value in values.items()}
-    return Heatmap(
-        title=title,
-        x="module",
-        y="layer",
-        columns=names,
-        rows=layers,
-        values=[[cells.get((layer, name)) for name in names] for layer in layers],
-        low=0.0,
-        high=high,
-        note=note,
-    )
-
-
-def _spectrum_chart(changes: Mapping[str, LowRank]) -> Lines:
-    """Return singular values by the largest, per name within a layer, over the layers."""
-    names = list(dict.fromkeys(_place(module)[1] for module in changes))
-    lines = []
-    for name in names:
-        rows = [
-            change.values / change.values[0]
-            for module, change in changes.items()
-            if _place(module)[1] == name and change.values[0] > 0
-        ]
-        if rows:
-            shortest = min(len(row) for row in rows)
-            lines.append(_spectrum(name, np.stack([row[:shortest] for row in rows])))
-    return Lines(
-        title="Spectrum of the change",
-        x="direction",
-        y="singular value by the largest",
-        lines=lines,
-        note="Mean over the layers, with the smallest and the largest of any layer.",
-    )
-
-
-def _spectrum(name: str, rows: np.ndarray) -> Line:
-    def over_layers(reduce: Callable[..., np.ndarray]) -> list[float]:
-        return [float(value) for value in reduce(rows, axis=0)]
-
-    return Line(
-        name=name,
-        x=[float(i + 1) for i in range(rows.shape[1])],
-        y=over_layers(np.mean),
-        low=over_layers(np.min),
-        high=over_layers(np.max),
-    )
-
-
-def _table(
-    changes: Mapping[str, LowRank],
-    shares: Mapping[str, float],
-    moved: Mapping[str, WeightDecomposition],
-) -> Table:
-    rows: list[list[Cell]] = [
-        [
-            *_place(module),
-            round(change.norm, 4),
-            round(100 * shares[module], 3),
-            len(change.values),
-            round(change.effective_rank, 2),
-            round(change.stable_rank, 2),
-            round(100 * float(change.shares[0]), 1),
-            round(100 * moved[module].magnitude, 3),
-            round(moved[module].direction, 5),
-        ]
-        for module, change in changes.items()
-    ]
-    return Table(
-        title="Changes",
-        columns=[
-            "layer",
-            "module",
-            "norm",
-            "% of the base's norm",
-            "rank",
-            "effective rank",
-            "stable rank",
-            "first direction, %",
-            "rows' length, %",
-            "rows' direction",
-        ],
-        rows=rows,
-        note="Effective rank: exponential of the entropy of the singular values; stable rank: sum "
-        "of their squares by the largest square. Rows: mean change of length, and 1 - cosine with "
-        "the base's rows.",
-    )

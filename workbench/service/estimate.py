@@ -25,7 +25,7 @@ class StepCost:
     """Measured on this machine with a session's texts.
 
     Attributes:
-        seconds_per_token: Of forward and backward pass, per position of a batch.
+        seconds_per_token: Forward and backward pass, per position of a batch.
         tokens_per_example: Mean positions of a training example, shared prompt not counted.
         dev_seconds: Scoring the dev split once.
     """

@@ -43,8 +43,8 @@ class RowResult(BaseModel):
     """A finished run of a job.
 
     Attributes:
-        row: Of the table.
-        seed: Of the run.
+        row: Name of the row in the table.
+        seed: Seed of the run.
         run_id: Its folder.
         accuracy: On test; None for tasks whose answers are texts.
         found: Whether it was finished before.
@@ -76,16 +76,16 @@ class JobStatus(BaseModel):
         kind: What it was started as; "train" shows curves first, "evaluate" the table.
         title: For lists.
         state: "interrupted" is a process that died; like "stopped" it can go on.
-        created: ISO 8601, UTC; likewise `started` and `ended`.
-        pid: Of the process; with its start time, because numbers are used again.
-        number: Of the current run, from 0.
+        created: ISO 8601, UTC; so are `started` and `ended`.
+        pid: Number of the process; with its start time, because numbers are used again.
+        number: Which run is the current one, from 0.
         total: Runs of the job.
         row: Name of the current run.
         run_id: Its folder.
         stage: What it is doing: "load", "train", "predict", "report".
         done: Steps of the stage so far.
         steps: Steps of the stage in all.
-        seconds_left: Of the stage; None while not known.
+        seconds_left: Until the stage ends; None while not known.
         figures: The latest ones: loss, dev_accuracy.
         memory_bytes: Resident memory of the process.
         rows: Finished runs.

@@ -47,7 +47,7 @@ def push_adapter(run: StoredRun, repo_id: str, *, token: str, hub: Hub | None = 
     Args:
         run: A finished run with an adapter.
         repo_id: "owner/name".
-        token: Of the visitor's login; used for this call and kept nowhere.
+        token: From the visitor's login; used for this call and kept nowhere.
         hub: The Hub's client; None makes one with the token.
 
     Raises:

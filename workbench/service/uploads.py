@@ -67,7 +67,7 @@ class TaskView:
     """What becomes of a file's rows as a task.
 
     Attributes:
-        name: Of the task.
+        name: What the task is called.
         labels: Label to its number of rows in train, most frequent first; empty for short answers.
         sizes: Split to number of rows.
         dropped: Reason to number of rows left out.
@@ -148,7 +148,7 @@ def keep_upload(
 ) -> tuple[str, Task]:
     """Check a file as a task and keep it; return its key and the task.
 
-    Of a task that asks for a text, a column "references" is taken for lists of correct texts.
+    For a task that asks for a text, a column "references" is taken for lists of correct texts.
     The copy on disk is named by us; what the visitor called the file only shapes the task's name.
 
     Raises:

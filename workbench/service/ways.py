@@ -62,7 +62,7 @@ class Setting:
         task: Key of a task, see `uploads.task_choice`.
         wording: Key of a wording, see `wordings.template_name`.
         model: Base model.
-        precision: Of its linear layers.
+        precision: How its linear layers are stored.
         chat: Whether the model's chat template is used.
     """
 

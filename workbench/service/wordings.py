@@ -91,7 +91,7 @@ def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
     """Check and keep an edited wording; return its key.
 
     Raises:
-        ConfigError: see `parse_wording`; likewise `PromptError`.
+        ConfigError: see `parse_wording`, which also raises `PromptError`.
     """
     parse_wording(text, task)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -34,7 +34,7 @@ class Way:
         label: Heading of its column.
         method: Name of the method.
         options: As given; defaults are filled in.
-        seed: Of the method.
+        seed: What the method draws from.
         run: A finished run whose adapter is used.
     """
 
@@ -52,7 +52,7 @@ class Column:
     Attributes:
         label: Heading.
         fitted: How it conditions the base.
-        conditioning: Of the text asked about.
+        conditioning: How the base is conditioned for the text asked about.
         text: Written so far.
         first_token_seconds: From the start of all columns to its first text.
         seconds: To its end.
@@ -135,7 +135,7 @@ def answer(
         session: Base, task and wording.
         fitted: Heading and fitted method of each column.
         sample: The text asked about.
-        options: Of the decoding; it also stops at the wording's separator.
+        options: How to decode; it also stops at the wording's separator.
         should_stop: Asked between tokens.
 
     Raises:

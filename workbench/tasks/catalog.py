@@ -148,7 +148,7 @@ def task_from_files(
         test: File to report on.
         mapping: Columns to take.
         kind: "classification", "short_answer" or "generation".
-        name: Of the task; made from the name of the train file unless given.
+        name: What to call the task; made from the name of the train file unless given.
         seed: Decides which rows are cut off train and which a limit keeps.
         **limits: `limit_train`, `limit_dev`, `limit_test`: the most samples to keep.
 

@@ -17,7 +17,7 @@ def with_train_size(task: Task, size: int, *, seed: int) -> Task:
     Args:
         task: Its dev and test splits stay.
         size: From 0 to the size of its training split.
-        seed: Of the order.
+        seed: Decides the order.
 
     Raises:
         ConfigError: the training split has fewer samples.

@@ -90,7 +90,7 @@ def samples_from_rows(
         rows: Column to cell.
         mapping: The columns to take.
         where: What to call the rows in messages; a file's path.
-        kind: Of the task; says whether the target is a label, an answer or a text.
+        kind: Kind of the task: whether the target is a label, an answer or a text.
         table: The table that `rows` came from, so that messages can name lines.
         id_prefix: Ids are `{id_prefix}-{row:05d}` unless a column has them; the stem of `where`
             unless given.

@@ -69,7 +69,7 @@ class Source(BaseModel):
         split_column: Column of `file` that says which split a row belongs to.
         generator: The module of `workbench/tasks` that makes the rows.
         sizes: Number of rows to generate.
-        seed: Of the generator; fixed in the file, so that the rows are the same in every run.
+        seed: What the generator starts from; in the file, so that every run has the same rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,7 +128,7 @@ class TaskFile(BaseModel):
         rationale_pattern: Like `target_pattern`, for the worked solution.
         rationale_remove: Like `target_remove`, for the worked solution.
         id: Column of the ids; None numbers the rows.
-        licence: Of the data, as its publisher states it.
+        licence: What the data may be used for, as its publisher states it.
         citation: Whom to cite.
     """
 

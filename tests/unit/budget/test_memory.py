@@ -23,6 +23,7 @@ from workbench.budget.plan import Question, make_plan, training_flops
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.models import engine as engine_module
+from workbench.models import scoring
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import PRECISIONS
@@ -65,7 +66,7 @@ def test_keys_and_values_are_those_of_the_engine(tiny_folder, precision):
 
 def test_the_sizes_of_scoring_batches_are_those_of_the_engine():
     assert engine_module._MAX_BATCH_TOKENS == SCORING_TOKENS
-    assert engine_module._LOGIT_ROWS == LOGIT_ROWS
+    assert scoring._LOGIT_ROWS == LOGIT_ROWS
 
 
 def nodes_below(node):

@@ -90,6 +90,7 @@ def _draw_line(
         )
         (mark,) = axis.plot(
             [1.0], [level], color=series.colour, marker=series.marker, markersize=6, linewidth=0,
+            # x in shares of the axis: the mark sits at the right edge, whatever the places are.
             transform=axis.get_yaxis_transform(), clip_on=False,
         )  # fmt: skip
         text = f"{one_line(line.name)}: {estimate_text(points[0].quality)}, everywhere"
@@ -102,6 +103,7 @@ def _draw_line(
     if len(x) > 1:
         axis.fill_between(x, low, high, color=series.colour, alpha=_BAND, linewidth=0)
     else:
+        # A band over one point would have no width.
         axis.vlines(x, low, high, color=series.colour, linewidth=1.6)
     drawn = axis.plot(x, y, color=series.colour, marker=series.marker, markersize=6, linewidth=1.6)
     shown = "; ".join(
@@ -154,17 +156,21 @@ def _scale(axis: Axes, places: Sequence[Place]) -> Callable[[Place], float]:
     elif len(positive) > 1 and min(numbers) >= 0 and max(positive) / min(positive) > _LOG_RATIO:
         at = {number: math.log2(number) for number in positive}
         if len(positive) < len(numbers):
+            # 0 has no logarithm; it gets a place of its own, far enough off to show the break.
             gap = max(1.0, (max(at.values()) - min(at.values())) / 5)
             at[0] = min(at.values()) - gap
+            # The line says that the axis is broken here.
             axis.axvline(at[0] + gap / 2, color=LINE, linewidth=1.5)
         texts = [short_number(number) for number in numbers]
     else:
         at = {number: float(number) for number in numbers}
         texts = [short_number(number) for number in numbers]
     first, last = min(at.values()), max(at.values())
+    # A single place has no width, and the limits below must differ.
     span = (last - first) or 1.0
     marks: list[tuple[float, str]] = []
     for place, text in sorted(zip((at[place] for place in places), texts, strict=True)):
+        # The points are all drawn; only marks that would overlap are left out.
         if not marks or place - marks[-1][0] >= _CLOSEST * span:
             marks.append((place, text))
     axis.set_xticks([place for place, _ in marks])

@@ -46,10 +46,10 @@ class CurvePoint:
     Attributes:
         place: On the axis; None for a line that is the same everywhere.
         quality: Headline metric on test, mean over seeds; the interval is over items.
-        lowest: Of the seeds' figures.
-        highest: Likewise.
+        lowest: The lowest figure of a seed.
+        highest: The highest figure of a seed.
         dev_accuracy: Mean over seeds, of the step kept; None for rows that choose nothing on dev.
-        dev_loss: Likewise, in nats.
+        dev_loss: Mean over seeds of the loss of that step on dev, in nats.
         runs: One per seed.
     """
 
@@ -104,7 +104,7 @@ class Curves:
     Attributes:
         axis: Title of the axis: "labelled examples", an option, or "wording".
         metric: Name of the headline metric of the task.
-        places: Of the axis, in its order.
+        places: All places of the axis, in its order.
         lines: In the order given.
         best: Line and place with the best dev score; None where nothing is chosen.
         title: What the picture is.

@@ -76,7 +76,7 @@ def write_curves(
     Args:
         curves: The lines.
         folder: Where the files go.
-        name: Of the files.
+        name: What the files are called.
         notes: How to read it.
         band: See `curve_plot`.
 

@@ -57,7 +57,7 @@ def forgetting_sheet(records: Sequence[ForgettingRecord], facts: Sequence[str]) 
     """Return the tables, the charts and the notes.
 
     Args:
-        records: Of runs on one base, at least one.
+        records: What was measured for runs on one base, at least one.
         facts: About the base.
     """
     changes = _changes(records)

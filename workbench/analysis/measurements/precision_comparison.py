@@ -18,7 +18,7 @@ class HeldAnswers:
     """One way of answering in one precision, held against the reference.
 
     Attributes:
-        precision: Of the base.
+        precision: How the base is stored.
         way: Zero-shot, or calibrated.
         answers: What was answered.
         difference: In accuracy, paired; None for the reference itself, like the two below.

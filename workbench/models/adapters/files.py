@@ -258,7 +258,7 @@ def _split(entry: zipfile.ZipInfo) -> tuple[str, str]:
 
 @contextmanager
 def _explained(where: str) -> Iterator[None]:
-    """Turn what reading a file or a zip can run into, into a message."""
+    """Turn everything that can go wrong while a file or a zip is read into a message."""
     try:
         yield
     except OSError as error:
@@ -270,9 +270,9 @@ def _explained(where: str) -> Iterator[None]:
         zlib.error,
         struct.error,
         EOFError,
-        NotImplementedError,  # `zipfile` of a feature it lacks
-        RuntimeError,  # and of a password, where only the entry itself says so
-        ValueError,  # and of names and fields it cannot decode
+        NotImplementedError,  # what `zipfile` raises for a feature it lacks
+        RuntimeError,  # and for a password that only the entry itself mentions
+        ValueError,  # and for names and fields it cannot decode
     ) as error:
         raise ModelError(
             f"{where}: is damaged ({type(error).__name__}). Zip or download it again."

@@ -21,7 +21,7 @@ class LowRankChange(LayerChange):
     Args:
         a: (r, in).
         b: (out, r).
-        scaling: Of the product: alpha / r, or alpha / sqrt(r).
+        scaling: What the product is multiplied by: alpha / r, or alpha / sqrt(r).
         dropout: Share of the inputs of A that are set to zero while training.
         subtract: A and B whose product is taken off again, so that a change that starts from
             directions of the base's own weight starts at the base; not trained.
@@ -51,7 +51,7 @@ class LowRankChange(LayerChange):
 
     @property
     def matrices(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A (r, in) and B (out, r) of the whole change, what is taken off included."""
+        """A (r, in) and B (out, r) of the whole change, including the start that is subtracted."""
         if self.start_a is None or self.start_b is None:
             return self.lora_A, self.lora_B
         return torch.cat([self.lora_A, self.start_a]), torch.cat([self.lora_B, -self.start_b], 1)
@@ -79,7 +79,7 @@ class DirectionChange(LowRankChange):
         layer: The linear layer; m starts at the lengths of its weight's rows.
         a: (r, in).
         b: (out, r).
-        scaling: Of the product.
+        scaling: What the product is multiplied by.
         dropout: Before A while training.
     """
 
@@ -136,7 +136,7 @@ class SingularChange(LayerChange):
         a: (r, in) right singular vectors.
         e: (r, 1) singular values; what is zero has been pruned.
         b: (out, r) left singular vectors.
-        alpha: Of the scaling.
+        alpha: Numerator of the scaling.
         dropout: Before A while training.
     """
 

@@ -71,7 +71,7 @@ def combine(
             others leave the `rank` leading directions of what they make.
         rank: See there; at most what a layer has.
         density: Share of each change's entries that TIES and DARE keep.
-        seed: Of what DARE drops.
+        seed: Decides what DARE drops.
 
     Raises:
         ModelError: an adapter is no change of weights.
@@ -118,7 +118,7 @@ def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: t
         base: What the adapter was trained on; it stays as it is.
         adapter: Merged.
         folder: Gets safetensors, config and tokenizer.
-        dtype: Of what is stored.
+        dtype: What the weights are stored in.
 
     Raises:
         ModelError: the adapter acts beside the weights.

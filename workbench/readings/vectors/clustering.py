@@ -50,7 +50,7 @@ def k_means(rows: np.ndarray, *, seed: int) -> Clustering | None:
 
     Args:
         rows: (n, D) directions.
-        seed: Of the starts.
+        seed: What the starts are drawn from.
 
     Returns:
         None for fewer than three rows, or fewer than two different ones.

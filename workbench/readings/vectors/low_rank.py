@@ -133,7 +133,7 @@ def random_similarity(
     Args:
         first: Dimensions of one subspace (i), at most d.
         second: Dimensions of the other (j), at most d.
-        dimensions: Of the space (d).
+        dimensions: How many the space has (d).
         generator: Draws it.
     """
     drawn, _ = np.linalg.qr(generator.normal(size=(dimensions, second)))

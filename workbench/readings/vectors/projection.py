@@ -90,7 +90,7 @@ def project(
         vectors: (m, D), m may be 0.
         method: "pca" takes no time, "tsne" and "umap" seconds; the first "umap" of a process
             compiles and holds the interpreter meanwhile (`projection_process.project_apart`).
-        seed: Of everything random.
+        seed: What everything random is drawn from.
 
     Raises:
         ValueError: the rows cannot be projected (`check_rows`).

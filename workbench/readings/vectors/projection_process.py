@@ -34,7 +34,7 @@ def never() -> bool:
 
 
 def ignore_waiting(seconds: float) -> None:
-    """Drop word of how long it has taken."""
+    """Do nothing about the time that has passed."""
 
 
 def project_apart(
@@ -52,7 +52,7 @@ def project_apart(
         tokens: (n, D).
         vectors: (m, D).
         method: How to project.
-        seed: Of everything random.
+        seed: What everything random is drawn from.
         should_stop: Asked four times a second; True ends the process.
         waiting: Told as often how many seconds have passed; what it raises ends the process too.
 

@@ -127,7 +127,7 @@ def grouping(what: str, matrix: np.ndarray, tasks: Sequence[str], *, seed: int =
         what: Names the similarity.
         matrix: (N, N), symmetric; NaN where there is no figure. The diagonal is not used.
         tasks: N names; "" is a task that is not known, and takes no part.
-        seed: Of the permutations.
+        seed: What the permutations are drawn from.
 
     Source: Mantel 1967, https://pubmed.ncbi.nlm.nih.gov/6018555: prompts are permuted, not pairs.
     """

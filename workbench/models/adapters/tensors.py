@@ -1,0 +1,205 @@
+"""The tensors of an adapter's file: names, types, shapes and numbers, checked against its config.
+
+What the header says is checked before any tensor is made of it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from workbench.errors import ModelError
+from workbench.models.adapters.config import are_targets, strict_json
+from workbench.models.adapters.files import CONFIG_NAME, shown
+from workbench.models.layers import is_targeted
+
+_DTYPES = ("F32", "F16", "BF16")
+_MAX_HEADER_BYTES = 4_000_000  # of the weights; 1000 adapted modules need about 300 kB
+PEFT_TENSOR = re.compile(
+    r"base_model\.model\.(\w+(?:\.\w+)*)\."
+    r"(lora_[AB]\.weight|lora_[ABE]|lora_magnitude_vector|ia3_l)",
+    flags=re.ASCII,
+)
+_LEARNED = "learned_vectors"  # a key of the weights' metadata, which PEFT passes over
+_RANGE = re.compile(r"(\d{1,6}):(\d{1,6})", flags=re.ASCII)
+_Shape = tuple[int | str, ...]  # names stand for sizes that the base decides
+
+
+def learned_range(begin: int, end: int) -> dict[str, str]:
+    """Return metadata for a file of weights that says which of its positions were learned."""
+    return {"format": "pt", _LEARNED: f"{begin}:{end}"}
+
+
+def checked_tensors(
+    where: str, config: Mapping[str, Any], content: bytes
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file by name, all as the config wants them and finite.
+
+    Args:
+        where: What messages call the file.
+        config: What `checked_config` returned.
+        content: The file.
+
+    Raises:
+        ModelError: the file is damaged, or anything in it is not as it should be.
+    """
+    shapes = _shapes(where, content)
+    if "target_modules" in config:
+        _check_parts(where, config, shapes)
+    else:
+        wanted = {"prompt_embeddings": (config["num_virtual_tokens"], _columns(config))}
+        if shapes != wanted:
+            raise ModelError(
+                f"{where}: holds {shown(shapes)}; by the config, {wanted} is needed. Export the "
+                "adapter again with PEFT's save_pretrained."
+            )
+    try:
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise _damaged(where, str(error)) from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(
+                f"{where}: {shown(name)} holds NaN or infinity. All numbers have to be finite; "
+                "train the adapter again, with a lower learning rate."
+            )
+    return tensors
+
+
+def _shapes(where: str, content: bytes) -> dict[str, tuple[int, ...]]:
+    """Return the tensors' shapes by name, from the header, before any tensor is made."""
+    header = _header(where, content)
+    header.pop("__metadata__", None)
+    shapes = {}
+    for name, entry in header.items():
+        fields = entry if isinstance(entry, dict) else {}
+        dtype, shape = fields.get("dtype"), fields.get("shape")
+        if dtype not in _DTYPES:
+            raise ModelError(
+                f"{where}: {shown(name)} is of type {shown(dtype)}. Allowed: {', '.join(_DTYPES)}. "
+                "Save the adapter in one of them."
+            )
+        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+            raise _damaged(where, f"{shown(name)} has the shape {shown(shape)}")
+        shapes[name] = tuple(shape)
+    return shapes
+
+
+def _header(where: str, content: bytes) -> dict[str, Any]:
+    """Return what a safetensors file says about its tensors."""
+    length = int.from_bytes(content[:8], "little")
+    if length > _MAX_HEADER_BYTES:
+        raise _damaged(where, f"its header claims {length} bytes")
+    if len(content) < 8 + length:
+        raise _damaged(where, f"{len(content)} bytes, of which its header claims {length}")
+    return strict_json(where, content[8 : 8 + length])
+
+
+def learned_positions(where: str, content: bytes, num_vectors: int) -> tuple[int, int] | None:
+    """Return begin and end of the positions that the metadata says were learned, or None.
+
+    Raises:
+        ModelError: it says something else, or positions beyond the file's vectors.
+    """
+    metadata = _header(where, content).get("__metadata__")
+    said = metadata.get(_LEARNED) if isinstance(metadata, dict) else None
+    if said is None:
+        return None
+    match = _RANGE.fullmatch(said) if isinstance(said, str) else None
+    begin, end = (int(number) for number in match.groups()) if match else (0, 0)
+    if not 0 <= begin < end <= num_vectors:
+        raise ModelError(
+            f"{where}: its metadata says {_LEARNED} {shown(said)}; a begin and an end within its "
+            f"{num_vectors} vectors are needed, as in 3:23. Export it again."
+        )
+    return begin, end
+
+
+def _columns(config: Mapping[str, Any]) -> int:
+    """Return how many numbers a config says there are for each position."""
+    width: int = config["token_dim"]
+    return 2 * config["num_layers"] * width if config["peft_type"] == "PREFIX_TUNING" else width
+
+
+def _check_parts(
+    where: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that each module has all its parts in the right shapes, and is one the config names."""
+    targets = config["target_modules"]
+    if not shapes:
+        raise _damaged(where, "no tensors")
+    for name, shape in shapes.items():
+        match = PEFT_TENSOR.fullmatch(name)
+        wanted = {} if match is None else _wanted_parts(config, match[1])
+        if match is None or match[2] not in wanted:
+            allowed = ", ".join(wanted or _wanted_parts(config, "module"))
+            raise ModelError(
+                f"{where}: holds {shown(name)}, which is no part of a plain {config['peft_type']} "
+                f"adapter. Allowed: base_model.model.<module>. with {allowed}. Export the adapter "
+                "alone with PEFT's save_pretrained."
+            )
+        module, part = match.groups()
+        for other in wanted:
+            if f"base_model.model.{module}.{other}" not in shapes:
+                raise ModelError(
+                    f"{where}: {shown(name)} has no partner "
+                    f"{shown(f'base_model.model.{module}.{other}')}. Each module needs "
+                    f"{' and '.join(wanted)}; export the adapter again."
+                )
+        if not _fits(shape, wanted[part]):
+            needed = "(" + ", ".join(map(str, wanted[part])) + ")"
+            raise ModelError(
+                f"{where}: {shown(name)} has shape {shown(shape)}; by the config, {needed} is "
+                "needed. Export config and weights together."
+            )
+        if isinstance(targets, list) and not is_targeted(module, targets):
+            raise ModelError(
+                f"{where}: {shown(name)} changes a module that target_modules does not name. "
+                f"Named: {shown(sorted(targets))}. Export config and weights together."
+            )
+
+
+def _wanted_parts(config: Mapping[str, Any], module: str) -> dict[str, _Shape]:
+    """Return the parts a module needs and their shapes; the base decides what is named."""
+    if config["peft_type"] == "IA3":
+        is_input = is_targeted(module, config["feedforward_modules"])
+        return {"ia3_l": (1, "in") if is_input else ("out", 1)}
+    if config["peft_type"] == "ADALORA":
+        rank = config["init_r"]
+        return {"lora_A": (rank, "in"), "lora_B": ("out", rank), "lora_E": (rank, 1)}
+    rank = config["r"]
+    parts: dict[str, _Shape] = {"lora_A.weight": (rank, "in"), "lora_B.weight": ("out", rank)}
+    return parts | ({"lora_magnitude_vector": ("out",)} if config.get("use_dora") else {})
+
+
+def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
+    return len(shape) == len(wanted) and all(
+        isinstance(size, str) or size == found for found, size in zip(shape, wanted, strict=True)
+    )
+
+
+def target_names(where: str, targets: list[str] | str, tensors: Mapping[str, Any]) -> list[str]:
+    """Return the modules' names as a sorted list; "all-linear" becomes the names in the weights.
+
+    Raises:
+        ModelError: the weights' modules have names that no config could list.
+    """
+    if isinstance(targets, list):
+        return sorted(set(targets))
+    modules = (match[1] for name in tensors if (match := PEFT_TENSOR.fullmatch(name)))
+    names = sorted({module.rpartition(".")[2] for module in modules})
+    if not are_targets(names):
+        raise ModelError(
+            f"{where}, {CONFIG_NAME}: target_modules is 'all-linear', and the weights' modules are "
+            f"called {shown(names)}. List target_modules by name."
+        )
+    return names
+
+
+def _damaged(where: str, what: str) -> ModelError:
+    return ModelError(
+        f"{where}: is damaged or no safetensors file: {what[:200]}. Copy or export it again."
+    )
