@@ -32,6 +32,7 @@ def _epoch(
 ) -> Iterator[list[Example]]:
     """Yield batches of similar length in random order."""
     order = generator.permutation(len(examples)).tolist()
+    # Sorted only within a window: less padding, and the batches still differ between epochs.
     window = size * _BATCHES_PER_WINDOW
     batches = []
     for start in range(0, len(order), window):

@@ -111,6 +111,7 @@ class PromptEncoder:
         )
         ids, ends = self._tokens(probe.text)
         num_head = sum(end <= len(probe.head) for end in ends) if probe.head else _zeros(ends)
+        # A token that reaches into the sample's text is the sample's own.
         num_start = max(sum(end <= len(probe.head + probe.start) for end in ends), num_head)
         return PromptStart(
             ids[:num_head], ids[num_head:num_start], tuple(demonstrations), reasoning
@@ -132,6 +133,7 @@ class PromptEncoder:
             start.demonstrations,
             reasoning=start.reasoning,
         ).text
+        # Up to the last shared token every prompt has the same text, so the probe tells the place.
         boundary = self._tokens(probe)[1][len(shared) - 1] if shared else 0
         return self.encode(text[boundary:])
 

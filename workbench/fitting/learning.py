@@ -231,5 +231,6 @@ def read_learned_vectors(context: FitContext, folder: Path) -> torch.Tensor:
     head = context.encoder.start().head_ids
     if not head or len(vectors) <= len(head):
         return vectors
+    # Exactly: `save_prompt` stored these very embeddings.
     is_head = torch.equal(vectors[: len(head)], forward.embed(head).detach().cpu())
     return vectors[len(head) :] if is_head else vectors

@@ -292,6 +292,7 @@ def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
     labels = fitted.encoder.task.labels
     weights = [chain.probabilities or {} for chain in chains]
     answers = [chain.answer for chain in chains]
+    # Answers of other wording that mean the same are one answer, or they would split the vote.
     vote = majority(
         [_as_one(answer, labels) for answer in answers],
         order=labels,

@@ -58,6 +58,7 @@ def text_blocks(
     blocks = []
     for first in range(1, len(ids), block):
         last = min(first + block, len(ids)) - 1
+        # From end to end: the space before a token belongs to it, wherever offsets begin.
         scored = text[ends[first - 1] : ends[last]]
         blocks.append(
             TextBlock(
@@ -73,6 +74,7 @@ def special_start(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the special tokens that the tokenizer puts before a text."""
     plain = list(tokenizer(_PROBE, add_special_tokens=False).input_ids)
     ids = list(tokenizer(_PROBE).input_ids)
+    # Some tokenizers put something after a text as well, so the text is looked for.
     starts = [at for at in range(len(ids)) if ids[at : at + len(plain)] == plain]
     return tuple(ids[: starts[0]]) if starts else ()
 

@@ -32,6 +32,7 @@ class PrefixCache:
         states = compute()
         self.num_computed += 1
         self._states[key] = states
+        # The oldest first; what alone exceeds the budget goes last, and is still returned.
         while self._states and self.num_bytes > self.budget_bytes:
             self._states.popitem(last=False)
         return states

@@ -24,6 +24,7 @@ _MOST_NAMED_COLUMNS = 16
 _MOST_CELLS = 2000  # with a text of their own; a larger picture would be slow to open
 _MOST_MARKERS = 24  # on one line; more would hide it
 _SMALL_TEXT = 9
+_TEXT_HEIGHT = 13  # of a line of text, in units of the view box
 _PROMPT, _CONTROL, _FIRST_OTHER = 1, 0, 2  # colours and shapes of the map's layers, as in a legend
 
 Item = TypeVar("Item")
@@ -49,6 +50,8 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
     rows, columns = len(chart.rows), len(chart.columns)
     row_names = [shortened(text, _NAME_LENGTH) for text in chart.rows]
     column_names = [shortened(text, _NAME_LENGTH) for text in chart.columns]
+
+    # 1. The height follows from the cells and from the names below them.
     # Room for the y axis's own name (34 units) and the longest row's name beside it.
     left = 34 + _CHARACTER * max(map(len, row_names), default=1)
     is_turned = _width(column_names) > WIDTH - left - 20 and columns <= _MOST_NAMED_COLUMNS
@@ -62,32 +65,26 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
     figure.subplots_adjust(
         left=left / WIDTH, right=0.98, top=1 - 36 / height, bottom=below / height
     )
+
+    # 2. The cells, and the scale that says what their shades mean.
     axis.grid(visible=False)
     axis.set_xlim(0, max(columns, 1))
-    # The first row is on top, as in a table.
-    axis.set_ylim(max(rows, 1), 0)
+    axis.set_ylim(max(rows, 1), 0)  # the first row on top, as in a table
     label_axes(axis, x=one_line(chart.x), y=one_line(chart.y))
     hover = Hover()
     low, high = _bounds(chart)
     _draw_cells(axis, chart, (low, high), hover)
-    places = _some(range(columns), _MOST_NAMED_COLUMNS)
-    # Level names need their own width each, so only as many as fit are shown.
-    if not is_turned:
-        places = _some(range(columns), max(1, int((WIDTH - left) / (_CHARACTER * (longest + 1)))))
-    axis.set_xticks(
-        [place + 0.5 for place in places],
-        [column_names[place] for place in places],
-        rotation=40 if is_turned else 0,
-        ha="right" if is_turned else "center",
-        rotation_mode="anchor",
-        parse_math=False,
+    _draw_scale(figure, low, high)
+
+    # 3. As many names as fit: a level one needs its own width, a turned one a line of text.
+    level = max(1, int((WIDTH - left) / (_CHARACTER * (longest + 1))))
+    _name_columns(
+        axis, column_names, _MOST_NAMED_COLUMNS if is_turned else level, is_turned=is_turned
     )
-    # A line of text is 13 units high.
-    named = _some(range(rows), max(1, int(cell * rows / 13)))
+    named = _some(range(rows), max(1, int(cell * rows / _TEXT_HEIGHT)))
     axis.set_yticks(
         [place + 0.5 for place in named], [row_names[place] for place in named], parse_math=False
     )
-    _draw_scale(figure, low, high)
     return Plot(
         name=name,
         title=one_line(chart.title),
@@ -96,6 +93,19 @@ def _heatmap(chart: Heatmap, name: str) -> Plot:
         f"from {_figure(low)} to {_figure(high)}",
         note=one_line(chart.note),
         hover=hover.texts,
+    )
+
+
+def _name_columns(axis: Axes, names: Sequence[str], most: int, *, is_turned: bool) -> None:
+    """Write at most that many of the columns' names below them."""
+    places = _some(range(len(names)), most)
+    axis.set_xticks(
+        [place + 0.5 for place in places],
+        [names[place] for place in places],
+        rotation=40 if is_turned else 0,
+        ha="right" if is_turned else "center",
+        rotation_mode="anchor",
+        parse_math=False,
     )
 
 

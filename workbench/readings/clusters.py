@@ -110,6 +110,7 @@ class Clusters:
             seed = self.seed + 1 + number
             random = random_like(vectors, seed=int(generator.integers(2**32)))
             size = len(vectors)
+            # Only a vocabulary smaller than the prompt is drawn from with repetition.
             is_small = size > len(vocabulary.ordinary_ids)
             tokens = generator.choice(vocabulary.ordinary_ids, size, replace=is_small)
             found += [

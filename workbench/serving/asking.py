@@ -18,7 +18,7 @@ from workbench.fitting.prediction import (
     score_labels,
 )
 from workbench.methods.catalog import make_method
-from workbench.models.base import Conditioning, Generation, GenerationOptions
+from workbench.models.base import Conditioning, Generation, GenerationOptions, TextDelta
 from workbench.runs.execute import resolved_options, restore
 from workbench.runs.session import Session
 from workbench.runs.spec import RunSpec
@@ -152,22 +152,25 @@ def answer(
         should_stop=should_stop,
     )
     for delta in deltas:
-        column, now = columns[delta.row], perf_counter() - began
-        columns[delta.row] = replace(
-            column,
-            text=column.text + delta.text,
-            first_token_seconds=now
-            if column.first_token_seconds is None
-            else column.first_token_seconds,
-            generation=delta.generation,
-            seconds=now if delta.generation is not None else None,
-        )
+        columns[delta.row] = _grown(columns[delta.row], delta, perf_counter() - began)
         yield list(columns)
     for number, column in enumerate(columns):
         if should_stop():
             break
         columns[number] = replace(column, prediction=_prediction(session, column, sample))
     yield [replace(column, pieces=prompt_pieces(session, column)) for column in columns]
+
+
+def _grown(column: Column, delta: TextDelta, seconds: float) -> Column:
+    """Return a column with a piece of text more, `seconds` after the start of all columns."""
+    first = column.first_token_seconds
+    return replace(
+        column,
+        text=column.text + delta.text,
+        first_token_seconds=seconds if first is None else first,
+        generation=delta.generation,
+        seconds=seconds if delta.generation is not None else None,
+    )
 
 
 def prompt_pieces(session: Session, column: Column) -> tuple[PromptPiece, ...]:

@@ -122,9 +122,11 @@ class AdapterBank:
             self.adapter(str(name))
         if self._current is not None and wanted != {self._current}:
             raise RuntimeError(f"adapter '{self._current}' is active; rows ask for {wanted}")
+        # Nothing to route, or routed already by the block around this one.
         if wanted in ({None}, {self._current}):
             yield
             return
+        # An adapter that has the batch to itself takes it whole, without copying rows.
         alone = next(iter(wanted)) if len(wanted) == 1 else None
         places: dict[str, torch.Tensor | None] = {
             str(name): None if alone else self._places(rows, name) for name in wanted - {None}
@@ -133,6 +135,7 @@ class AdapterBank:
         try:
             for name, rows_of_name in places.items():
                 hooks += self._hooked(self._adapters[name], rows_of_name, training=training)
+            # Only what holds for all rows can hold for a block inside, whose rows may be others.
             self._current = alone
             yield
         finally:
@@ -189,5 +192,6 @@ def _after(
     inputs = args[0]
     if rows is None:
         return change.output(layer, inputs, outputs)
+    # `index_copy`, not in place: the plain outputs belong to the gradient of the other rows.
     changed = change.output(layer, inputs[rows], outputs[rows])
     return outputs.index_copy(0, rows, changed)

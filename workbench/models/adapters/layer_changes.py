@@ -106,6 +106,7 @@ class DirectionChange(LowRankChange):
         """Return the outputs of the layer with the decomposed weight; its bias stays."""
         bias = layer.get_parameter("bias") if getattr(layer, "bias", None) is not None else None
         scale = self.lora_magnitude_vector / self._row_lengths(layer)
+        # The lengths scale the product of the weight alone, so the bias is taken off and put back.
         product = outputs if bias is None else outputs - bias
         changed = scale * (product + self._change(inputs))
         return (changed if bias is None else changed + bias).to(outputs.dtype)
@@ -196,6 +197,7 @@ class ScalingChange(LayerChange):
     def __init__(self, scales: torch.Tensor) -> None:
         super().__init__()
         self.ia3_l = torch.nn.Parameter(scales)
+        # The shape says it, as in PEFT, whose files hold nothing else about it.
         self.changes_input = scales.shape[0] == 1
 
     def input(self, inputs: torch.Tensor) -> torch.Tensor:

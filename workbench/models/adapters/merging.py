@@ -44,6 +44,8 @@ def changed_weight(
         )
     offset = torch.zeros(len(weight)).to(weight) if bias is None else bias.float()
     with torch.no_grad():
+        # A changed layer is affine: whatever the change is, its answer to nothing is its bias, and
+        # those to the unit vectors, less the bias, are the columns of its weight.
         nothing = torch.zeros(1, 1, weight.shape[1]).to(weight)
         inputs = torch.cat([nothing, torch.eye(weight.shape[1]).to(weight)[None]], dim=1)
         inputs = change.input(inputs) if change.changes_input else inputs
@@ -171,6 +173,7 @@ def _stacked(changes: Sequence[LowRankChange], factors: Sequence[float]) -> LowR
 def _leading(delta: torch.Tensor, rank: int) -> LowRankChange:
     """Return the best approximation of a change (out, in) by `rank` directions."""
     left, values, right = torch.linalg.svd(delta, full_matrices=False)
+    # Shared evenly between A and B, as neither is the larger one after training.
     roots = values[:rank].sqrt()
     return LowRankChange(roots[:, None] * right[:rank], left[:, :rank] * roots, 1.0)
 

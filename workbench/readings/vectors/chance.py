@@ -40,6 +40,7 @@ def standing(
         median=float(median),
         high=float(high),
         percentile=float(100 * below),
+        # The figure itself counts as one of the controls, so that no p-value is ever 0.
         p_value=float((1 + extreme.sum()) / (1 + others.size)),
         num_controls=int(others.size),
     )

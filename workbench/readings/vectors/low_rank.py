@@ -136,6 +136,7 @@ def random_similarity(
         dimensions: How many the space has (d).
         generator: Draws it.
     """
+    # A rotation changes no overlap, so the first subspace may be that of the first axes.
     drawn, _ = np.linalg.qr(generator.normal(size=(dimensions, second)))
     return subspace_similarity(np.eye(dimensions, first), drawn)
 
@@ -184,6 +185,7 @@ def weight_decomposition(
     before = np.linalg.norm(base, axis=1)
     along = np.einsum("or,or->o", down, base @ up.T)  # row of B A times row of the base
     squares = np.einsum("or,or->o", down @ (up @ up.T), down)
+    # Rounding may leave a row that the change cancels a hair below zero.
     after = np.sqrt(np.maximum(before**2 + 2 * along + squares, 0.0))
     some = (before > 0) & (after > 0)
     if not some.any():
