@@ -152,7 +152,7 @@ class TrainingRequest:
         options: Steps, batch size and so on; `learning_rate` must be resolved.
         seed: What batches and dropout are drawn from.
         evaluate: Scores the current parameters on dev.
-        folder: For checkpoint, history and path.
+        folder: Where checkpoint, history and path are.
     """
 
     trainable: Trainable

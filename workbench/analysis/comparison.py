@@ -63,7 +63,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
     adjusted after Holm over all differences of the table.
 
     Args:
-        runs: In the order of the table; several seeds of a row have the same row name.
+        runs: All runs, in the order of the table; several seeds of a row have the same row name.
         reference: Name of one of the rows.
 
     Raises:

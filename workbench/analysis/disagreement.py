@@ -75,7 +75,7 @@ def browse(
 
     Args:
         comparison: Its rows, each by its first seed.
-        mode: Which items.
+        mode: Which items to show.
         row: For "fixed by" and "broken by": the row that repairs or breaks.
         against: The row whose answer is repaired or broken; None takes the reference.
         text_of: Sample id to the item's fields.

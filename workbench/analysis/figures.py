@@ -119,7 +119,7 @@ def draw_estimate(
     """Draw a figure with its interval along the axis whose position is None.
 
     Args:
-        axis: To draw on.
+        axis: The axes to draw on.
         series: Look of the row.
         estimate: Nothing is drawn if it has no value.
         hover: Gets `text` for what was drawn.

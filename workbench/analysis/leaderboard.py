@@ -18,9 +18,9 @@ class LeaderboardRow:
     """A row name with its figures over all its seeds.
 
     Attributes:
-        rank: From 1; equal figures share a rank; None if nothing was scored.
+        rank: Its place, from 1; equal figures share a rank; None if nothing was scored.
         name: Name of the row.
-        num_seeds: Its runs.
+        num_seeds: How many runs it has.
         quality: Accuracy, or ROUGE-L of texts: mean over seeds. The interval is over items, for one
             seed and for several, so that rows can be compared: Wilson's for accuracies. How seeds
             differ is in `Comparison.seeds`.

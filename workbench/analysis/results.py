@@ -125,7 +125,7 @@ class RunDetail:
     """What a row's run says beyond its figures.
 
     Attributes:
-        answers: In the same item order for all rows.
+        answers: The answers, in the same item order for all rows.
         history: Training steps and dev evaluations; empty if nothing was trained.
         environment: Versions, processor, threads.
     """
@@ -146,10 +146,10 @@ class Comparison:
         reference: Name of the row the others are compared with.
         created: ISO 8601, UTC.
         has_labels: Whether the task is a classification.
-        rows: In the order given.
+        rows: The rows, in the order given.
         seeds: One entry for each row with several seeds.
         disagreements: Items some rows have right and others wrong come first.
-        warnings: Plain sentences.
+        warnings: What to beware of, in plain sentences.
         details: One entry per row, in the same order.
     """
 

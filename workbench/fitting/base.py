@@ -95,10 +95,10 @@ class TrainedCost:
     Attributes:
         trained_parameters: Numbers in all trained tensors.
         stored_bytes: Size of what has to be kept.
-        train_seconds: With the evaluations on dev.
-        peak_memory_bytes: While training.
+        train_seconds: Time of training, evaluations on dev included.
+        peak_memory_bytes: Most memory held while training.
         best_step: The step that was kept.
-        learning_rate: At the peak.
+        learning_rate: The learning rate at its peak.
         dev_evaluations: How often the dev split was scored to choose something.
         dev_accuracy: What the chosen step or candidate reaches on dev.
         dev_loss: Its loss there, in nats.

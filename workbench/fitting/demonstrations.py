@@ -159,7 +159,7 @@ def near(task: Task, ranked: Sequence[int], k: int, *, selection: str) -> list[i
     Args:
         task: Whose training samples are ranked.
         ranked: Their places, the nearest first; fewer than k if equal texts were left out.
-        k: How many.
+        k: How many to choose.
         selection: "nearest", "nearest_balanced" (the labels take turns, beginning with that of
             the nearest text) or "farthest".
     """

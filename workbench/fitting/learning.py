@@ -39,7 +39,7 @@ def fit_by_training(
 
     Args:
         context: Engine, encoder, seed and folder of the run.
-        options: With the learning rate resolved.
+        options: Options of the loop, with the learning rate resolved.
         trainable: What is trained.
         start: Fixes which tokens are a row's own.
         fitted: Makes the fitted method from the current parameters.

@@ -22,7 +22,7 @@ class LearnedTensor:
     """Trained parameters, and the tensor they make.
 
     Attributes:
-        parameters: By name, float32.
+        parameters: What is trained, by name, in float32.
         made: Returns the tensor; differentiable with respect to the parameters.
         rate_factors: What the learning rate is multiplied by, by parameter.
     """
@@ -102,8 +102,8 @@ def encoded(
     """Return vectors (P, D) made by an encoder from a trained embedding (PEFT's `PromptEncoder`).
 
     Args:
-        num_vectors: P.
-        width: D.
+        num_vectors: Vectors to make (P).
+        width: Width of each (D).
         kind: "mlp", three linear layers; or "lstm", two bidirectional layers and two linear ones.
         hidden: Width of the encoder.
         scale: Root mean square of the vectors at the start, by a constant factor.

@@ -49,7 +49,7 @@ class Candidate:
         content: What it is restored from.
         source: Where it came from, in a word or two.
         text: What `prompt.txt` says if it is chosen.
-        fitted: The prompt.
+        fitted: What the prompt conditions the base with.
     """
 
     content: Content

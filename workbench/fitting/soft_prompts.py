@@ -59,7 +59,7 @@ def initial_ids(
         init: "instruction", "labels" or "text".
         text: The text of init "text".
         num: How many; None: the text's, at least 20.
-        where: Begins messages.
+        where: What messages begin with.
 
     Raises:
         ConfigError: there are no tokens to start from.

@@ -155,7 +155,7 @@ class _Pruning:
 
     Args:
         parameters: "<layer>.lora_A", "<layer>.lora_B" and "<layer>.lora_E".
-        config: With the schedule.
+        config: PEFT's config, with the schedule.
     """
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], config: AdaLoraConfig) -> None:

@@ -24,7 +24,7 @@ class Patch:
     Source: Ghandeharioun et al. 2024, "Patchscopes", https://arxiv.org/abs/2401.06102.
 
     Attributes:
-        layer: From 0; the states are replaced before this layer.
+        layer: Number of the layer, from 0, before which the states are replaced.
         position: The first position of the prefix that is replaced.
         states: (n, D) for n positions in a row.
     """

@@ -23,7 +23,7 @@ def weight_errors(model: PreTrainedModel, folder: Path) -> list[WeightError]:
 
     Args:
         model: Loaded from `folder` in some precision, without adapters.
-        folder: With the base's safetensors.
+        folder: Where the base's safetensors are.
     """
     found = []
     with ExitStack() as stack:

@@ -19,7 +19,7 @@ class Table(_Data):
 
     Attributes:
         title: Heading.
-        columns: Their names.
+        columns: Names of the columns.
         rows: One cell per column.
         note: What to know when reading it.
         slots: The virtual token each row is about, where rows can be clicked; else empty.
@@ -117,7 +117,7 @@ class Bars(_Data):
     Attributes:
         title: Heading.
         x: Label of the axis.
-        bars: From top to bottom.
+        bars: The bars from top to bottom.
         reference: A value to compare with, drawn as a dashed line.
         is_percent: Whether the figures are fractions to show in percent.
         note: What to know when reading it.
@@ -163,7 +163,7 @@ class Map(_Data):
     Attributes:
         title: Heading.
         method: How it was projected.
-        layers: From bottom to top.
+        layers: The layers from bottom to top.
         note: How faithful it is.
     """
 

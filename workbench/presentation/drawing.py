@@ -144,7 +144,7 @@ class Plot:
     Attributes:
         name: Unique on the page; ids inside the SVG begin with it.
         title: Heading.
-        figure: In placeholder colours.
+        figure: The figure, in placeholder colours.
         description: Read out instead of the picture.
         note: Sentences below; may be empty.
         legend: The series drawn; empty where the figure names them itself.
@@ -178,7 +178,7 @@ def inline_svg(
     """Return a figure as an `<svg>` element without size, script, style sheet or address.
 
     Args:
-        figure: To be drawn.
+        figure: The figure to draw.
         name: Unique on the page; ids inside the element begin with it. Anything but letters and
             digits becomes a dash.
         description: Read out instead of the picture.
@@ -220,9 +220,9 @@ def png_of(figure: Figure, *, title: str, note: str = "", legend: Sequence[Serie
     Characters that matplotlib's own font lacks are drawn as boxes.
 
     Args:
-        figure: To be drawn.
-        title: Above it.
-        note: Below it, in small print.
+        figure: The figure to draw.
+        title: Written above it.
+        note: Written below it, in small print.
         legend: Series to explain between figure and note.
     """
     target = io.BytesIO()

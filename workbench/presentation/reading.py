@@ -69,8 +69,8 @@ class Reading(BaseModel):
         title: Heading.
         verdict: What it comes to, in plain words; says so where it is no better than chance.
         standings: Figures beside chance.
-        tables: To read and to export.
-        charts: To draw.
+        tables: Tables to read and to export.
+        charts: Charts to draw.
         notes: What the reading does and does not mean.
         data: Further figures for programs.
     """

@@ -24,10 +24,10 @@ class Sheet:
         facts: Base, task and whatever else all figures share.
         headline: What it comes to, in plain words.
         tables: The first is the one a terminal shows.
-        charts: To draw.
+        charts: Charts to draw.
         notes: How to read it.
         columns: Names of the flat table for programs.
-        rows: Its rows.
+        rows: Rows of the table.
         data: Everything, for programs.
     """
 

@@ -49,7 +49,7 @@ class Learned:
 
     Attributes:
         key: Names it among the choices of a page, and in a command.
-        title: For lists.
+        title: What lists call it.
         kind: Vectors or weights.
         run: The run that made it, or None.
         folder: Where an adapter from elsewhere lies, or None.

@@ -14,7 +14,7 @@ def inspection_html(title: str, facts: Sequence[str], readings: Sequence[Reading
     Args:
         title: What was read.
         facts: Base, task and whatever else it stands beside.
-        readings: In the order to show.
+        readings: What to show, in this order.
     """
     drawn = [
         (

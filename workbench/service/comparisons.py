@@ -22,7 +22,7 @@ class ComparisonEntry:
 
     Attributes:
         key: Name of the folder.
-        title: For lists.
+        title: What lists call it.
         folder: Where the report lies.
     """
 

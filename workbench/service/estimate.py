@@ -40,7 +40,7 @@ class CostEstimate:
     """Rough costs of a training run.
 
     Attributes:
-        trained_parameters: Exact.
+        trained_parameters: How many parameters would be trained, exactly.
         seconds: Training with its dev evaluations.
         memory_bytes: Base, trained parameters and optimizer; activations come on top.
         epochs: How often each training row is seen.

@@ -45,8 +45,8 @@ class RowResult(BaseModel):
     Attributes:
         row: Name of the row in the table.
         seed: Seed of the run.
-        run_id: Its folder.
-        accuracy: On test; None for tasks whose answers are texts.
+        run_id: Name of the run's folder.
+        accuracy: Accuracy on test; None for tasks whose answers are texts.
         found: Whether it was finished before.
         metric: What the task ranks its rows by; "accuracy" or "rouge_l".
         value: The run's figure in it; None in files from before it was kept.
@@ -72,9 +72,9 @@ class JobStatus(BaseModel):
     """How far a job is.
 
     Attributes:
-        job_id: Folder name.
+        job_id: Name of the job's folder.
         kind: What it was started as; "train" shows curves first, "evaluate" the table.
-        title: For lists.
+        title: What lists call it.
         state: "interrupted" is a process that died; like "stopped" it can go on.
         created: ISO 8601, UTC; so are `started` and `ended`.
         pid: Number of the process; with its start time, because numbers are used again.
@@ -85,10 +85,10 @@ class JobStatus(BaseModel):
         stage: What it is doing: "load", "train", "predict", "report".
         done: Steps of the stage so far.
         steps: Steps of the stage in all.
-        seconds_left: Until the stage ends; None while not known.
+        seconds_left: Time until the stage ends; None while not known.
         figures: The latest ones: loss, dev_accuracy.
         memory_bytes: Resident memory of the process.
-        rows: Finished runs.
+        rows: The runs that are finished.
         message: Why it stopped or failed.
         seconds: Computing time so far, over all resumptions.
     """

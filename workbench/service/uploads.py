@@ -51,8 +51,8 @@ class TableView:
         columns: Names in order.
         rows: The first few, as short texts.
         num_rows: All of them.
-        text_column: Guessed.
-        label_column: Guessed.
+        text_column: The column that looks like the text.
+        label_column: The column that looks like the label.
     """
 
     columns: tuple[str, ...]
@@ -73,7 +73,7 @@ class TaskView:
         dropped: Reason to number of rows left out.
         example: Fields and target of one training row.
         writes_texts: Whether answers are texts that are held against references.
-        most_references: The most of a test row.
+        most_references: How many references a test row has at most.
     """
 
     name: str

@@ -61,7 +61,7 @@ class Setting:
     Attributes:
         task: Key of a task, see `uploads.task_choice`.
         wording: Key of a wording, see `wordings.template_name`.
-        model: Base model.
+        model: Name of the base model.
         precision: How its linear layers are stored.
         chat: Whether the model's chat template is used.
     """

@@ -38,7 +38,7 @@ class StatusWriter:
     """Writes how far a job is, at most a few times a second.
 
     Args:
-        folder: The job's.
+        folder: Folder of the job.
         status: As it stands at the start.
     """
 
@@ -128,7 +128,7 @@ def work(
     """Run a job until it is finished, asked to stop, or its time is up; return how it ended.
 
     Args:
-        folder: The job's.
+        folder: Folder of the job.
         store: Where its runs go.
         open_session: Loads what the experiment needs, or hands over what is loaded already.
         seconds: Length of one chunk; the job then waits for the next one.

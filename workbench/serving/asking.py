@@ -50,12 +50,12 @@ class Column:
     """One way's answer as it grows.
 
     Attributes:
-        label: Heading.
+        label: Heading of the column.
         fitted: How it conditions the base.
         conditioning: How the base is conditioned for the text asked about.
         text: Written so far.
-        first_token_seconds: From the start of all columns to its first text.
-        seconds: To its end.
+        first_token_seconds: Time from the start of all columns to its first text.
+        seconds: Time from the start of all columns to its end.
         generation: Once it ended.
         prediction: Label probabilities, once scored.
         pieces: The prompt as it was sent, once everything is done.
@@ -103,7 +103,7 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
     Args:
         session: Base, task and wording.
         way: What to fit.
-        folder: For what fitting may write.
+        folder: Where fitting may write.
 
     Raises:
         ConfigError: the method has to be trained first.

@@ -29,7 +29,7 @@ def curve_plot(curves: Curves, *, name: str, band: str = "items") -> Plot:
     """Return the lines over their axis.
 
     Args:
-        curves: To draw.
+        curves: The lines to draw.
         name: Unique on the page.
         band: "items" shades the 95 % interval over items; "seeds" from the lowest to the highest
             seed, where there are several, and no dev line is drawn without it.

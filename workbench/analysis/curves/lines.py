@@ -28,8 +28,8 @@ class PlacedRun:
 
     Attributes:
         line: Name of the line it is part of.
-        place: On the axis; None for a line that is the same everywhere.
-        run: Its folder.
+        place: Where on the axis; None for a line that is the same everywhere.
+        run: The run, with its folder.
         search: How its learning rate was found, if it was looked for.
     """
 
@@ -44,7 +44,7 @@ class CurvePoint:
     """The runs of a line at one place.
 
     Attributes:
-        place: On the axis; None for a line that is the same everywhere.
+        place: Where on the axis; None for a line that is the same everywhere.
         quality: Headline metric on test, mean over seeds; the interval is over items.
         lowest: The lowest figure of a seed.
         highest: The highest figure of a seed.
@@ -72,8 +72,9 @@ class Line:
     """A row along the axis.
 
     Attributes:
-        name: As shown.
-        points: In the order of the axis; one without a place where the row is the same everywhere.
+        name: What the line is called where it is shown.
+        points: Its points in the order of the axis; a single one, without a place, where the row is
+            the same everywhere.
         is_trained: Whether its runs trained parameters.
         shows_examples: Whether labelled examples stand in its prompts.
         is_baseline: Whether it does not use the base at all.
@@ -105,7 +106,7 @@ class Curves:
         axis: Title of the axis: "labelled examples", an option, or "wording".
         metric: Name of the headline metric of the task.
         places: All places of the axis, in its order.
-        lines: In the order given.
+        lines: The lines, in the order given.
         best: Line and place with the best dev score; None where nothing is chosen.
         title: What the picture is.
         base: Name of the base and its precision, for the page.
@@ -163,8 +164,8 @@ def draw_lines(
     """Return the lines that finished runs make.
 
     Args:
-        runs: In the order of the lines; several seeds of a place are averaged.
-        axis: Its title.
+        runs: All runs, in the order of the lines; several seeds of a place are averaged.
+        axis: Title of the axis.
         places: All of them, in the order of the axis.
         title: What the picture is.
         marks_best: Whether the best place by dev is of interest.

@@ -21,7 +21,7 @@ class HeldAnswers:
         precision: How the base is stored.
         way: Zero-shot, or calibrated.
         answers: What was answered.
-        difference: In accuracy, paired; None for the reference itself, like the two below.
+        difference: Paired difference in accuracy; None for the reference itself, like the next two.
         agreement: Share of items answered like the reference.
         p_value: McNemar's, Holm-adjusted over all precisions and ways.
     """
@@ -44,7 +44,7 @@ class PrecisionComparison:
     """Records of one base, text and task, and what follows from them.
 
     Attributes:
-        task: Its name.
+        task: Name of the task.
         records: One per precision.
     """
 

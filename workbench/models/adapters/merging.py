@@ -71,7 +71,7 @@ def combine(
         layers: Modules of the base by name.
         way: One of `WAYS`. "linear" adds the weighted changes and keeps all their directions; the
             others leave the `rank` leading directions of what they make.
-        rank: See there; at most what a layer has.
+        rank: How many directions those leave; at most what a layer has.
         density: Share of each change's entries that TIES and DARE keep.
         seed: Decides what DARE drops.
 
@@ -118,7 +118,7 @@ def save_merged(base: LoadedBase, adapter: WeightAdapter, folder: Path, dtype: t
 
     Args:
         base: What the adapter was trained on; it stays as it is.
-        adapter: Merged.
+        adapter: What is merged in.
         folder: Gets safetensors, config and tokenizer.
         dtype: What the weights are stored in.
 

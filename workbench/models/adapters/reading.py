@@ -50,7 +50,7 @@ class AdapterSummary:
 
     Attributes:
         kind: The method it was trained with; DoRA is a LoRA with lengths of its own.
-        num_parameters: Numbers stored.
+        num_parameters: How many numbers it stores.
         rank: Rank of a low-rank change; that of an AdaLoRA is the one it started with.
         targets: Names of the modules whose weights are changed.
         num_virtual_tokens: Vectors of a soft prompt, or positions of learned keys and values (P).
@@ -75,9 +75,9 @@ class CheckedAdapter:
 
     Attributes:
         where: What messages call it.
-        config: In PEFT's format, made of checked values alone.
-        tensors: By PEFT's names; `parts` sorts those of weights, soft prompts are (P, D), and
-            prefixes (P, L x 2 x H x head width).
+        config: The config in PEFT's format, made of checked values alone.
+        tensors: The tensors by PEFT's names; `parts` sorts those of weights, soft prompts are
+            (P, D), and prefixes (P, L x 2 x H x head width).
         summary: What it is.
         learned: Begin and end of the learned ones among the P positions, where the file says it.
     """

@@ -134,7 +134,7 @@ def random_similarity(
         first: Dimensions of one subspace (i), at most d.
         second: Dimensions of the other (j), at most d.
         dimensions: How many the space has (d).
-        generator: Draws it.
+        generator: What the random subspace is drawn from.
     """
     # A rotation changes no overlap, so the first subspace may be that of the first axes.
     drawn, _ = np.linalg.qr(generator.normal(size=(dimensions, second)))

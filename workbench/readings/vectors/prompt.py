@@ -14,7 +14,7 @@ class SoftPrompt:
     """P learned vectors of width D, in the order in which the model reads them.
 
     Attributes:
-        name: To show.
+        name: What it is called where it is shown.
         vectors: (P, D) float32.
         start: (P, D) where training began, or None where that is not known.
         path: Training steps and the vectors (P, D) at each, in order; empty where not kept.

@@ -45,7 +45,7 @@ def similarities(
 
     Args:
         first: One prompt, or what training added to its start.
-        second: The other.
+        second: The other prompt.
         origin: (D,) subtracted from every vector first: the vocabulary's mean embedding.
 
     Raises:
