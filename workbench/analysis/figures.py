@@ -26,7 +26,9 @@ def forest_plot(comparison: Comparison) -> Plot:
     """Return the headline metric with its interval for every run; a row's seeds stand together."""
     look, hover = series_of(comparison), Hover()
     runs_per_name = [[row for row in comparison.rows if row.row == name] for name in look]
+    # The seeds of a row take half the distance to the next row at most, so rows stay apart.
     spacing = 0.5 / max(len(runs) for runs in runs_per_name)
+    # A row's name needs 22 units, each of its seeds 8 more; the rest is the x axis.
     figure, (axis,) = new_figure(70 + sum(22 + 8 * len(runs) for runs in runs_per_name))
     figure.subplots_adjust(left=0.37, right=0.96, top=0.97, bottom=48 / figure.bbox.height)
     texts = []
@@ -44,7 +46,7 @@ def forest_plot(comparison: Comparison) -> Plot:
         axis.axvline(float(np.mean(reference)), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     names = [shortened(series.name, _NAME_LENGTH) for series in look.values()]
     axis.set_yticks(range(len(look)), names, parse_math=False)
-    axis.set_ylim(len(look) - 0.4, -0.6)
+    axis.set_ylim(len(look) - 0.4, -0.6)  # the first row on top, as in the table
     axis.grid(visible=False, axis="y")
     percent_ticks(axis.xaxis)
     metric = metric_of(comparison.headline_metric).title

@@ -83,7 +83,7 @@ def _curves(runs: Sequence[_Run], *, name: str, note: str, steps: int | None = N
         if not axis.lines:
             axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center",
                       color=MUTED, fontsize=FONT_SIZE)  # fmt: skip
-    loss_axis.set_ylim(bottom=0)
+    loss_axis.set_ylim(bottom=0)  # or a last small improvement would look like a large one
     count_ticks(loss_axis.yaxis, most=4)
     (percent_ticks if dev_key == "dev_accuracy" else count_ticks)(dev_axis.yaxis, most=4)
     step_ticks(dev_axis.xaxis)
@@ -168,5 +168,6 @@ def _smoothed(steps: Sequence[float], values: Sequence[float]) -> tuple[list[flo
     width = max(1, round(_SMOOTHING * len(values)))
     weights = np.full(width, 1 / width)
     means = [np.convolve(column, weights, mode="valid") for column in (steps, values)]
+    # Evenly thinned with both ends; a short history would name some of its points twice.
     keep = np.unique(np.linspace(0, len(means[0]) - 1, _MOST_POINTS).round().astype(int))
     return means[0][keep].tolist(), means[1][keep].tolist()
