@@ -103,7 +103,7 @@ class ModelDesk:
         """Yield what `work` yields on the model's thread.
 
         Args:
-            work: Is given a function that says whether the reader has left.
+            work: Is given `should_stop`, which returns True once the reader has left.
         """
         if self._direct is not None:
             with self._direct:
@@ -111,7 +111,7 @@ class ModelDesk:
             return
         items: queue.Queue[Item | None] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
-        produced = self._thread.submit(_produce, work, items, left)
+        produced = self._thread.submit(_produce, work, items, left.is_set)
         try:
             while (item := items.get()) is not None:
                 yield item
@@ -232,20 +232,20 @@ class ModelDesk:
 def _produce(
     work: Callable[[Callable[[], bool]], Iterator[Item]],
     items: queue.Queue[Item | None],
-    left: threading.Event,
+    should_stop: Callable[[], bool],
 ) -> None:
-    """Hand over what `work` yields, then None, until the reader has left."""
+    """Hand over what `work` yields, then None, until it should stop."""
 
     def hand_over(item: Item | None) -> None:
-        while not left.is_set():
+        while not should_stop():
             with suppress(queue.Full):
                 items.put(item, timeout=0.2)
                 return
 
     try:
-        for item in work(left.is_set):
+        for item in work(should_stop):
             hand_over(item)
-            if left.is_set():  # whether or not the work asks for itself
+            if should_stop():  # whether or not the work asks for itself
                 break
     finally:  # a failure ends the stream too, or the reader would wait for ever
         hand_over(None)
