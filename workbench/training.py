@@ -35,13 +35,11 @@ class TrainingOptions:
     """What the loop can be told; trained methods inherit these as their own options.
 
     Attributes:
-        instead_of_reading: What to open in its place where readings cannot open the result.
         tiny_rate: Learning rate at which a model of a few thousand weights learns two labels in 60
             steps, with which the contract suite trains the method; None where it cannot learn that.
     """
 
     offers: ClassVar[Sequence[Any]] = ()  # what was learned is offered as a run
-    instead_of_reading: ClassVar[str] = ""
     tiny_rate: ClassVar[float | None]
 
     steps: int = STEPS.option()
