@@ -71,7 +71,7 @@ def test_two_that_ask_at_once_measure_once(tmp_path, monkeypatch):
         time.sleep(0.2)
         return 1.0
 
-    monkeypatch.setattr("workbench.models.loading._seconds_per_product", slowly)
+    monkeypatch.setattr("workbench.models.compute_dtype._seconds_per_product", slowly)
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(measured_compute_dtype, [tmp_path, tmp_path]))
 

@@ -299,7 +299,7 @@ def test_the_process_of_a_folder_without_a_job_ends_with_one(tmp_path):
     folder.mkdir(parents=True)
 
     ended = subprocess.run(
-        [sys.executable, "-m", "workbench.service.worker", folder],
+        [sys.executable, "-m", "workbench.service.job_process", folder],
         check=False,
         capture_output=True,
         text=True,
