@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
 # A process per core; each holds the base (0.7 GB). What shares an app stays in one, the longest begin.
-PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 

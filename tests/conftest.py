@@ -5,6 +5,9 @@ import os
 
 gc.disable()  # until everything is imported; as in workbench/startup.py
 os.environ["HF_HUB_OFFLINE"] = "1"
+# There is a test process per core. Threads that wait for each other on a busy core are many times
+# slower than one; the apps and jobs that tests start inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import logging
@@ -15,6 +18,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
+from xdist.scheduler import LoadFileScheduling
 
 from toys import (
     TEST_DEVICE,
@@ -35,24 +39,33 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 transformers_logging.disable_progress_bar()
 TESTS = Path(__file__).parent
 
-torch.set_num_threads(1)  # tiny products are slower on two threads, much slower on a busy machine
-
 
 SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # They begin first, so that no core waits for one of them at the end.
 LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
 
-REAL_BASE = {"real_base", "real_engine"}
+SLOW_FIXTURES = {"real_base", "real_engine", "built"}  # the default base, a whole page
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups afterwards
+class OneProcessEach(LoadFileScheduling):
+    """Tests of a file, or of a folder that shares an app, run in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid).removeprefix("tests/")
+        folder = file.split("/")[0]
+        return folder if folder in SHARED_APPS else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProcessEach:
+    """Return what hands out the tests. Groups by mark are ignored by xdist 3.8 under pytest 9.2."""
+    return OneProcessEach(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares an app or a module's fixtures in one process, the longest first."""
+    """Say which tests need long preparations, and put the longest first."""
     for item in items:
-        place = item.path.relative_to(TESTS)
-        together = place.parts[0] if place.parts[0] in SHARED_APPS else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(together))
-        if not REAL_BASE.isdisjoint(getattr(item, "fixturenames", ())):
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
 
