@@ -18,7 +18,6 @@ import psutil
 
 from material import BASE, REPOSITORY, encoder_for, load_engine, load_material
 from measuring import Figure
-from workbench import training
 from workbench.budget.memory import (
     BudgetPrecision,
     MemoryEstimate,
@@ -35,6 +34,7 @@ from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.weights import find_weights
+from workbench.training import loop as training
 
 _STEPS = 6
 _BATCH_SIZE = 16

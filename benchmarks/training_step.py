@@ -21,13 +21,9 @@ from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import load_base
 from workbench.tasks.base import Task
-from workbench.training import (
-    DevScore,
-    Trainable,
-    TrainingOptions,
-    TrainingRequest,
-    train,
-)
+from workbench.training.loop import Trainable, TrainingRequest, train
+from workbench.training.options import TrainingOptions
+from workbench.training.score import DevScore
 
 _BATCH_SIZE = 8
 _STEPS, _WARM_UP = 7, 2  # steps of a block, and how many of them are not counted

@@ -15,7 +15,7 @@ from workbench.fitting.base import PACES, Family, needs_run
 from workbench.methods.catalog import METHODS, method_class
 from workbench.options import declared_options, option
 from workbench.readings.catalog import READERS, reader_class
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 
 PACKAGE = Path(workbench.__file__).parent
 NOT_METHODS = {"__init__", "catalog"}

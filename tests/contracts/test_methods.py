@@ -16,7 +16,7 @@ from workbench.models.loading import base_hash
 from workbench.options import declared_options
 from workbench.progress import Interrupted
 from workbench.tasks.base import Sample
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 
 QUICK = {"steps": 6, "batch_size": 4, "eval_every": 3}
 TRAINED = [name for name in METHODS if issubclass(method_class(name), TrainingOptions)]

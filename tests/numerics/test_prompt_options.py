@@ -14,8 +14,8 @@ from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.progress import Interrupted
-from workbench.training import DevScore
-from workbench.training_folder import PATH_FOLDER
+from workbench.training.folder import PATH_FOLDER
+from workbench.training.score import DevScore
 
 QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.01}
 SENTENCE = "A cup of tea."

@@ -21,15 +21,10 @@ from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import base_hash, packed_layers
 from workbench.progress import Interrupted
-from workbench.training import (
-    DevScore,
-    Trainable,
-    TrainingOptions,
-    TrainingRequest,
-    answer_loss,
-    learning_rate_at,
-    train,
-)
+from workbench.training.loop import Trainable, TrainingRequest, train
+from workbench.training.loss import answer_loss
+from workbench.training.options import TrainingOptions, learning_rate_at
+from workbench.training.score import DevScore
 
 TRAINED = tuple(name for name in METHODS if issubclass(method_class(name), TrainingOptions))
 QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.01}
@@ -375,7 +370,7 @@ def test_one_pass_and_two_passes_give_the_same_loss_and_gradient(
 ):
     results = []
     for tokens in (10_000, 0):
-        monkeypatch.setattr("workbench.training._TREE_TOKENS", tokens)
+        monkeypatch.setattr("workbench.training.loss._TREE_TOKENS", tokens)
         start = toy_encoder.start()
         vectors = torch.nn.Parameter(tiny_engine.forward.embed(start.shared_ids))
         context = FitContext(tiny_engine, toy_encoder, 0, None)

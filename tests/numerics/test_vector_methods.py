@@ -22,7 +22,7 @@ from workbench.methods.catalog import make_method
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.progress import Interrupted
-from workbench.training_folder import PATH_FOLDER
+from workbench.training.folder import PATH_FOLDER
 
 QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.01}
 WEIGHTS = "adapter_model.safetensors"

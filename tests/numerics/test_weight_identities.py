@@ -22,7 +22,7 @@ from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.adapters.layer_changes import DirectionChange, weight_of
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
-from workbench.training import answer_loss
+from workbench.training.loss import answer_loss
 
 WEIGHTS = tuple(name for name in METHODS if issubclass(method_class(name), WeightTraining))
 KNOWN_TO_PEFT = ("lora", "dora", "adalora", "ia3")

@@ -34,7 +34,7 @@ _FLOAT = 4
 _ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
 # Of the tensors alive, glibc held 28 to 47 % more over six methods (benchmarks/RESULTS.md).
 _HELD_SHARE = 0.33
-_TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training.py`
+_TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training/loss.py`
 SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
 LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
 

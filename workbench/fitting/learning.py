@@ -19,7 +19,9 @@ from workbench.models.base import Conditioning
 from workbench.models.catalog import hub_id_of
 from workbench.models.engine import Engine
 from workbench.tasks.base import Sample
-from workbench.training import DevScore, Trainable, TrainingOptions, TrainingRequest, train
+from workbench.training.loop import Trainable, TrainingRequest, train
+from workbench.training.options import TrainingOptions
+from workbench.training.score import DevScore
 
 PROMPT = "prompt_embeddings"  # PEFT's name for the vectors of a soft prompt
 WEIGHTS = "adapter_model.safetensors"

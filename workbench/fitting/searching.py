@@ -17,7 +17,7 @@ from workbench.fitting.base import CalibrationOptions, FitContext, FittedMethod,
 from workbench.fitting.learning import dev_score
 from workbench.options import option
 from workbench.progress import Interrupted, ProgressEvent
-from workbench.training import DevScore
+from workbench.training.score import DevScore
 
 CHOICE, PROMPT_TEXT = "search.json", "prompt.txt"
 

@@ -28,7 +28,7 @@ from workbench.models.vocabulary import embedding_table, nearest_tokens
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 
 _WHERE = "methods.prompt_tuning"
 _RELATIVE_LEARNING_RATE = 0.2  # of the embeddings' RMS per step; 0.03 for SmolLM2-135M

@@ -16,7 +16,8 @@ from workbench.models.adapters.reading import read_prompt_vectors
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import ordinary_tokens
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
-from workbench.training import Trainable, TrainingOptions
+from workbench.training.loop import Trainable
+from workbench.training.options import TrainingOptions
 
 POSITIONS = ("instead_of_instruction", "before_instruction", "after_instruction", "first")
 POSITION_HELP = (

@@ -23,7 +23,8 @@ from workbench.models.layers import features_of, linear_layers
 from workbench.options import option
 from workbench.shared_options import RANK, TARGETS
 from workbench.tasks.base import Task
-from workbench.training import Trainable, TrainingOptions
+from workbench.training.loop import Trainable
+from workbench.training.options import TrainingOptions
 
 
 @dataclass(frozen=True, kw_only=True)

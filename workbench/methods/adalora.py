@@ -27,7 +27,7 @@ from workbench.models.catalog import hub_id_of
 from workbench.models.layers import linear_layers
 from workbench.options import option
 from workbench.shared_options import INIT_RANK, TARGETS
-from workbench.training import Trainable
+from workbench.training.loop import Trainable
 
 RANKS_FILE = "ranks.json"
 _START_SPREAD = 0.02  # of P and Q, as in PEFT; Lambda starts at zero

@@ -28,7 +28,8 @@ from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.options import option
 from workbench.tasks.base import Task
-from workbench.training import Trainable, TrainingOptions
+from workbench.training.loop import Trainable
+from workbench.training.options import TrainingOptions
 
 _RELATIVE_LEARNING_RATE = 1.0  # of the embeddings' RMS: a step has to carry to other tokens
 

@@ -28,7 +28,7 @@ from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
 from workbench.options import option
-from workbench.training import Trainable
+from workbench.training.loop import Trainable
 
 
 @dataclass(frozen=True, kw_only=True)

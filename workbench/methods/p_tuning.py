@@ -24,7 +24,7 @@ from workbench.fitting.soft_prompts import (
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 
 _LEARNING_RATE = 1e-3
 

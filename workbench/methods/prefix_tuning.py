@@ -42,7 +42,8 @@ from workbench.models.catalog import hub_id_of
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
-from workbench.training import Trainable, TrainingOptions
+from workbench.training.loop import Trainable
+from workbench.training.options import TrainingOptions
 
 _WHERE = "methods.prefix_tuning"
 # Of 0.003, 0.01, 0.03 and 0.1, in 60 steps on SST-2: dev loss 0.41, 0.38, 0.48 and 0.59.

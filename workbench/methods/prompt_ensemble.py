@@ -18,7 +18,7 @@ from workbench.fitting.reasoning import require_short_answers
 from workbench.fitting.soft_prompt_training import SoftPromptTraining
 from workbench.options import option
 from workbench.progress import ProgressEvent
-from workbench.training_folder import HISTORY
+from workbench.training.folder import HISTORY
 
 _NAME = "prompt_ensemble"
 

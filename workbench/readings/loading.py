@@ -19,7 +19,7 @@ from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.runs.session import Session
 from workbench.runs.spec import BaseIdentity
 from workbench.runs.store import StoredRun
-from workbench.training_folder import PATH_FOLDER
+from workbench.training.folder import PATH_FOLDER
 
 
 @runtime_checkable

@@ -75,7 +75,7 @@ class Verbalisation:
         cells = _cells(subject.session.engine.forward.num_layers)
         near = nearest(subject.vocabulary, prompt.vectors, k=2, measures=("distance",))
         near_ids = near["distance"].ids[:, 0]
-        said = self._said(subject, prompt.vectors, "vectors, one by one")
+        said = self.said(subject, prompt.vectors, "vectors, one by one")
         known = self._known(subject)
         by_chance = self._chance(subject)
         asked = [prompt.vectors, *subject.random_prompts()]
@@ -111,7 +111,7 @@ class Verbalisation:
         )
 
     @staticmethod
-    def _said(subject: Subject, vectors: np.ndarray, stage: str) -> np.ndarray:
+    def said(subject: Subject, vectors: np.ndarray, stage: str) -> np.ndarray:
         """Return (P,) the token the base writes for each vector."""
         encoder, engine = subject.session.encoder, subject.session.engine
         equals, following = encoder.encode(_EQUALS), encoder.encode(_NEXT)
@@ -134,7 +134,7 @@ class Verbalisation:
         if not ids.size:
             return None
         vectors = subject.vocabulary.embeddings[ids]
-        return float(np.mean(self._said(subject, vectors, "the known instruction") == ids))
+        return float(np.mean(self.said(subject, vectors, "the known instruction") == ids))
 
     def _chance(self, subject: Subject) -> np.ndarray:
         """Return whether random vectors, one of each random prompt, are named as their nearest."""
@@ -143,7 +143,7 @@ class Verbalisation:
         slots = generator.integers(0, len(subject.soft_prompt), len(random))
         vectors = np.stack([drawn[slot] for drawn, slot in zip(random, slots, strict=True)])
         near = nearest(subject.vocabulary, vectors, k=2, measures=("distance",))["distance"]
-        said = self._said(subject, vectors, "random vectors, one by one")
+        said = self.said(subject, vectors, "random vectors, one by one")
         hits: np.ndarray = said == near.ids[:, 0]
         return hits
 

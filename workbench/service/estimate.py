@@ -12,7 +12,8 @@ from workbench.fitting.learning import dev_score, training_examples
 from workbench.methods.catalog import method_name
 from workbench.models.base import Prefix
 from workbench.runs.session import Session
-from workbench.training import TrainingOptions, answer_loss
+from workbench.training.loss import answer_loss
+from workbench.training.options import TrainingOptions
 
 _ADAM_BYTES = 16  # per trained parameter: value, gradient and two moments in float32
 _BATCHES = 2  # of which the first warms up

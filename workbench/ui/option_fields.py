@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.options import Option, check_options, declared_options
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 from workbench.ui.context import SettingValues
 
 

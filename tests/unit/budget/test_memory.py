@@ -27,7 +27,7 @@ from workbench.models import scoring
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import PRECISIONS
-from workbench.training import answer_loss
+from workbench.training.loss import answer_loss
 
 ON_CPU = {name: Storage(name, is_gpu=False) for name in BUDGET_PRECISIONS}
 GPT_3, LLAMA_65B = KNOWN_SHAPES["gpt-3-175b"], KNOWN_SHAPES["llama-65b"]

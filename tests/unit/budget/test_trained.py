@@ -7,7 +7,6 @@ import sys
 import pytest
 from test_memory import ON_CPU, counted_activations
 
-import workbench.training as training
 from workbench.budget.asked import NUMBERS, ask
 from workbench.budget.known import KNOWN_SHAPES, any_gpu
 from workbench.budget.memory import Workload, training_memory
@@ -24,6 +23,7 @@ from workbench.options import declared_options
 from workbench.shared_options import TARGETS
 from workbench.tasks.catalog import load_task, prompts_folder
 from workbench.templates import read_template
+from workbench.training import loop as training
 
 OPTIONS = AdaptOptions()
 SIZES = {

@@ -15,7 +15,7 @@ from workbench.models.base import Generation
 from workbench.runs.baselines import COPY, baseline_predictions, needs_neighbours
 from workbench.runs.task_metrics import measure, with_scores
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
-from workbench.training import DevScore
+from workbench.training.score import DevScore
 
 TEMPLATE = TOY_TEMPLATE.model_copy(
     update={"instruction": "Say it loud.", "chain_of_thought": None, "label_words": {}}

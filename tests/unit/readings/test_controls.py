@@ -68,7 +68,7 @@ def test_rounding_an_instruction_changes_nothing(instruction):
 def test_the_base_itself_names_an_instruction_token_for_token(instruction):
     reader = make_reader("verbalisation")
 
-    said = reader._said(instruction, instruction.prompt.vectors, "test")
+    said = reader.said(instruction, instruction.prompt.vectors, "test")
 
     assert tuple(said.tolist()) == instruction.instruction_ids
 

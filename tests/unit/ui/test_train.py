@@ -13,7 +13,7 @@ from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.options import declared_options
 from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE, LOCAL
-from workbench.training import TrainingOptions
+from workbench.training.options import TrainingOptions
 from workbench.ui.option_fields import bounds_text
 from workbench.ui.train import (
     PRESETS,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -20,48 +20,13 @@ from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import packed_layers
-from workbench.models.rows import TokenTree
-from workbench.options import option
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
-from workbench.shared_options import BATCH_SIZE, STEPS
-from workbench.training_folder import TrainingFolder
+from workbench.training.folder import TrainingFolder
+from workbench.training.loss import answer_loss
+from workbench.training.options import TrainingOptions, learning_rate_at
+from workbench.training.score import DevScore
 
-_TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 _MOST_PATH_POINTS = 100  # stored states of a training path
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """What the loop can be told; trained methods inherit these as their own options.
-
-    Attributes:
-        tiny_rate: Learning rate at which a model of a few thousand weights learns two labels in 60
-            steps, with which the contract suite trains the method; None where it cannot learn that.
-    """
-
-    offers: ClassVar[Sequence[Any]] = ()  # what was learned is offered as a run
-    tiny_rate: ClassVar[float | None]
-
-    steps: int = STEPS.option()
-    batch_size: int = BATCH_SIZE.option()
-    learning_rate: float | None = option(
-        None, minimum=1e-8, maximum=10.0, help="AdamW step size at the peak; null: the method's."
-    )
-    schedule: str = option(
-        "cosine", choices=("constant", "cosine", "linear"), help="Decay after warm-up."
-    )
-    warmup_steps: int = option(10, minimum=0, help="Steps from 0 to the peak learning rate.")
-    weight_decay: float = option(0.0, minimum=0.0, maximum=1.0, help="AdamW weight decay.")
-    clip_norm: float = option(1.0, minimum=0.0, help="Clip the gradient's norm; 0: do not clip.")
-    eval_every: int = option(25, minimum=1, help="Steps between evaluations on dev.")
-    patience: int = option(
-        0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
-    )
-
-    @property
-    def num_trainings(self) -> int:
-        """How often `fit` trains."""
-        return 1
 
 
 class Companion(Protocol):
@@ -101,46 +66,6 @@ class Trainable:
     rate_factors: Mapping[str, float] = field(default_factory=dict)
     companion: Companion | None = None
     path: Callable[[], Mapping[str, torch.Tensor]] | None = None
-
-
-@dataclass(frozen=True)
-class DevScore:
-    """A dev evaluation: accuracy and mean loss in nats over `num_items`.
-
-    `accuracy` is None where answers are long texts, which no greedy decoding writes word for word;
-    then the loss, per token, decides alone.
-
-    `is_admissible` says whether a side condition of the method holds; a step that breaks it is
-    kept only until the first one that does not.
-    """
-
-    accuracy: float | None
-    loss: float
-    num_items: int
-    is_admissible: bool = True
-
-    def better_than(self, other: "DevScore | None", highest: float = 0.0) -> bool:
-        """Return whether this evaluation should replace `other` as the best.
-
-        Accuracies within one standard error of the highest are a tie on so few items; then the
-        lower loss decides (the one-standard-error rule of Breiman et al. 1984, section 3.4.3).
-
-        Args:
-            other: The best so far.
-            highest: Accuracy seen so far, so that steps within a tie cannot lead down from it.
-        """
-        if other is None:
-            return True
-        if self.is_admissible != other.is_admissible:
-            return self.is_admissible
-        if self.accuracy is None or other.accuracy is None:
-            return self.loss < other.loss
-        highest = max(highest, self.accuracy, other.accuracy)
-        # Never below 0 under the root: rounding may put the highest a hair above 1.
-        tied = highest - math.sqrt(max(highest * (1 - highest), 0.0) / self.num_items)
-        if self.accuracy < tied:
-            return False
-        return other.accuracy < tied or self.loss < other.loss
 
 
 @dataclass
@@ -395,59 +320,3 @@ class _Loop:
             history=self._files.history_until(position["step"]),
         )
         self._parameters_changed()
-
-
-def answer_loss(
-    engine: Engine, prefix: Prefix, adapter: str | None, batch: Sequence[Example]
-) -> torch.Tensor:
-    """Return the mean over examples of the mean negative log-likelihood of the answer's tokens.
-
-    The prefix is run once for the whole batch; gradients of all rows meet in it.
-    """
-    # The last answer token is predicted, and nothing after it, so it need not be run.
-    rows = [example.token_ids + example.answer_ids[:-1] for example in batch]
-    states: list[torch.Tensor] = []
-    for example, hidden in zip(batch, _row_states(engine, prefix, adapter, rows), strict=True):
-        states.append(
-            hidden[len(example.token_ids) - 1 : len(example.token_ids + example.answer_ids) - 1]
-        )
-    logits = engine.forward.logits(torch.cat(states))  # (answer tokens, V)
-    targets = [token for example in batch for token in example.answer_ids]
-    losses = torch.nn.functional.cross_entropy(
-        logits, torch.tensor(targets, device=logits.device), reduction="none"
-    )
-    weights = [
-        1.0 / (len(example.answer_ids) * len(batch))
-        for example in batch
-        for _ in example.answer_ids
-    ]
-    return (losses * torch.tensor(weights, device=losses.device)).sum()
-
-
-def _row_states(
-    engine: Engine, prefix: Prefix, adapter: str | None, rows: Sequence[tuple[int, ...]]
-) -> Sequence[torch.Tensor]:
-    """Return hidden states (T, D) of each row: one pass for short batches, else two."""
-    is_short = prefix.num_tokens + max(map(len, rows)) * len(rows) <= _TREE_TOKENS
-    if is_short and prefix.states is None:
-        return engine.run_as_tree(prefix, rows, adapter, training=True)
-    state = None
-    if prefix.num_tokens:
-        state = engine.compute_prefix(prefix, adapter, training=True)
-    trees = [TokenTree.chain(row) for row in rows]
-    shared, adapters = [state] * len(rows), [adapter] * len(rows)
-    return list(engine.run(trees, shared, adapters, training=True).hidden)
-
-
-def learning_rate_at(options: TrainingOptions, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then the schedule's decay to 0."""
-    peak = options.learning_rate or 0.0
-    if step < options.warmup_steps:
-        return peak * (step + 1) / options.warmup_steps
-    if options.schedule == "constant":
-        return peak
-    # Warm-up may take all steps, which leaves none to decay over.
-    left = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
-    if options.schedule == "linear":
-        return peak * (1.0 - left)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * left))

@@ -1,0 +1,1 @@
+"""The one optimisation loop, what it is told, and where it keeps its place."""

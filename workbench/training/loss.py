@@ -1,0 +1,54 @@
+"""The loss of a batch, with gradients: answer tokens only, after one run of the prefix."""
+
+from collections.abc import Sequence
+
+import torch
+
+from workbench.batches import Example
+from workbench.models.base import Prefix
+from workbench.models.engine import Engine
+from workbench.models.rows import TokenTree
+
+_TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
+
+
+def answer_loss(
+    engine: Engine, prefix: Prefix, adapter: str | None, batch: Sequence[Example]
+) -> torch.Tensor:
+    """Return the mean over examples of the mean negative log-likelihood of the answer's tokens.
+
+    The prefix is run once for the whole batch; gradients of all rows meet in it.
+    """
+    # The last answer token is predicted, and nothing after it, so it need not be run.
+    rows = [example.token_ids + example.answer_ids[:-1] for example in batch]
+    states: list[torch.Tensor] = []
+    for example, hidden in zip(batch, _row_states(engine, prefix, adapter, rows), strict=True):
+        states.append(
+            hidden[len(example.token_ids) - 1 : len(example.token_ids + example.answer_ids) - 1]
+        )
+    logits = engine.forward.logits(torch.cat(states))  # (answer tokens, V)
+    targets = [token for example in batch for token in example.answer_ids]
+    losses = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(targets, device=logits.device), reduction="none"
+    )
+    weights = [
+        1.0 / (len(example.answer_ids) * len(batch))
+        for example in batch
+        for _ in example.answer_ids
+    ]
+    return (losses * torch.tensor(weights, device=losses.device)).sum()
+
+
+def _row_states(
+    engine: Engine, prefix: Prefix, adapter: str | None, rows: Sequence[tuple[int, ...]]
+) -> Sequence[torch.Tensor]:
+    """Return hidden states (T, D) of each row: one pass for short batches, else two."""
+    is_short = prefix.num_tokens + max(map(len, rows)) * len(rows) <= _TREE_TOKENS
+    if is_short and prefix.states is None:
+        return engine.run_as_tree(prefix, rows, adapter, training=True)
+    state = None
+    if prefix.num_tokens:
+        state = engine.compute_prefix(prefix, adapter, training=True)
+    trees = [TokenTree.chain(row) for row in rows]
+    shared, adapters = [state] * len(rows), [adapter] * len(rows)
+    return list(engine.run(trees, shared, adapters, training=True).hidden)

@@ -1,0 +1,57 @@
+"""What the training loop can be told, and the learning rate that follows for each step."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from workbench.options import option
+from workbench.shared_options import BATCH_SIZE, STEPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What the loop can be told; trained methods inherit these as their own options.
+
+    Attributes:
+        tiny_rate: Learning rate at which a model of a few thousand weights learns two labels in 60
+            steps, with which the contract suite trains the method; None where it cannot learn that.
+    """
+
+    offers: ClassVar[Sequence[Any]] = ()  # what was learned is offered as a run
+    tiny_rate: ClassVar[float | None]
+
+    steps: int = STEPS.option()
+    batch_size: int = BATCH_SIZE.option()
+    learning_rate: float | None = option(
+        None, minimum=1e-8, maximum=10.0, help="AdamW step size at the peak; null: the method's."
+    )
+    schedule: str = option(
+        "cosine", choices=("constant", "cosine", "linear"), help="Decay after warm-up."
+    )
+    warmup_steps: int = option(10, minimum=0, help="Steps from 0 to the peak learning rate.")
+    weight_decay: float = option(0.0, minimum=0.0, maximum=1.0, help="AdamW weight decay.")
+    clip_norm: float = option(1.0, minimum=0.0, help="Clip the gradient's norm; 0: do not clip.")
+    eval_every: int = option(25, minimum=1, help="Steps between evaluations on dev.")
+    patience: int = option(
+        0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
+    )
+
+    @property
+    def num_trainings(self) -> int:
+        """How often `fit` trains."""
+        return 1
+
+
+def learning_rate_at(options: TrainingOptions, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then the schedule's decay to 0."""
+    peak = options.learning_rate or 0.0
+    if step < options.warmup_steps:
+        return peak * (step + 1) / options.warmup_steps
+    if options.schedule == "constant":
+        return peak
+    # Warm-up may take all steps, which leaves none to decay over.
+    left = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
+    if options.schedule == "linear":
+        return peak * (1.0 - left)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * left))
