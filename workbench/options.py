@@ -41,6 +41,14 @@ class Option:
     choices: Sequence[str] | None
     holds: Holds | None
 
+    @property
+    def bounds(self) -> str:
+        """What a number may be, in words: "1 to 512", "0 or more"; empty where it may be any."""
+        low, high = self.minimum, self.maximum
+        if low is None:
+            return "" if high is None else f"at most {_number(high)}"
+        return f"{_number(low)} or more" if high is None else f"{_number(low)} to {_number(high)}"
+
 
 def option(
     default: Any,
@@ -161,9 +169,10 @@ def check_value(value: object, option: Option) -> tuple[object, str | None]:
         low, high = option.minimum, option.maximum
         inside = (low is None or value >= low) and (high is None or value <= high)
         if isinstance(value, float) and not math.isfinite(value):
-            return value, f"{value} is no finite number; allowed: {_bounds(low, high)}"
+            allowed_numbers = option.bounds or "any finite number"
+            return value, f"{value} is no finite number; allowed: {allowed_numbers}"
         if not inside:
-            return value, f"{value} is out of bounds; allowed: {_bounds(low, high)}"
+            return value, f"{value} is out of bounds; allowed: {option.bounds}"
     if option.choices and value not in option.choices:
         return value, unknown_name("value", str(value), option.choices)
     return value, None
@@ -182,9 +191,5 @@ def _as_float(value: int) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _bounds(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return "any finite number"
-    if low is None:
-        return f"at most {high}"
-    return f"{low} or more" if high is None else f"{low} to {high}"
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}"

@@ -48,8 +48,7 @@ def known(names):
 
 def out_of_bounds(number, value):
     bound = NUMBERS[number]
-    allowed = f"{bound.least} to {bound.most:,} are allowed; give one of them, like {bound.default}"
-    return f"{number}: {value} is out of bounds. {allowed}."
+    return f"{number}: {value} is out of bounds; allowed: {bound.minimum} to {bound.maximum:,}"
 
 
 REFUSED = {

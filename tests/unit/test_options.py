@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.options import check_options, option
+from workbench.options import Size, check_options, declared_options, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,34 @@ HUGE = 10**400
 
 def test_defaults_are_filled_in() -> None:
     assert check_options(Method, {}, where="m") == DEFAULTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """A size that several have."""
+
+    batch: int = Size(default=8, minimum=1, maximum=1_000_000, help="A size others have.").option()
+
+
+def test_a_size_that_several_have_is_said_like_any_option() -> None:
+    assert declared_options(Other)["batch"].bounds == "1 to 1,000,000"
+
+
+def test_what_is_allowed_is_said_in_words() -> None:
+    bounds = {name: one.bounds for name, one in declared_options(Method).items()}
+
+    assert bounds == {
+        "count": "0 to 256",
+        "rate": "0 to 1",
+        "scale": "0 or more",
+        "shift": "",
+        "depth": "at most 0",
+        "size": "1 or more",
+        "use_it": "",
+        "init": "",
+        "note": "",
+        "steps": "1 or more",
+    }
 
 
 @pytest.mark.parametrize(
@@ -103,9 +131,9 @@ PROBLEMS = {
     "number for a text": ({"note": 1}, "m.note: 1 is a int, str or null is needed"),
     "not a number": (
         {"rate": math.nan},
-        "m.rate: nan is no finite number; allowed: 0.0 to 1.0",
+        "m.rate: nan is no finite number; allowed: 0 to 1",
     ),
-    "infinite": ({"scale": math.inf}, "m.scale: inf is no finite number; allowed: 0.0 or more"),
+    "infinite": ({"scale": math.inf}, "m.scale: inf is no finite number; allowed: 0 or more"),
     "infinite without bounds": (
         {"shift": -math.inf},
         "m.shift: -inf is no finite number; allowed: any finite number",
@@ -116,14 +144,14 @@ PROBLEMS = {
     ),
     "negative whole number beyond all floats": (
         {"depth": -HUGE},
-        "m.depth: -inf is no finite number; allowed: at most 0.0",
+        "m.depth: -inf is no finite number; allowed: at most 0",
     ),
     "below": ({"count": -1}, "m.count: -1 is out of bounds; allowed: 0 to 256"),
     "above": ({"count": 257}, "m.count: 257 is out of bounds; allowed: 0 to 256"),
     "below, no upper bound": ({"size": 0}, "m.size: 0 is out of bounds; allowed: 1 or more"),
     "above, no lower bound": (
         {"depth": 0.5},
-        "m.depth: 0.5 is out of bounds; allowed: at most 0.0",
+        "m.depth: 0.5 is out of bounds; allowed: at most 0",
     ),
     "no choice, one close": (
         {"init": "tekst"},
@@ -138,7 +166,7 @@ PROBLEMS = {
         "m.count: '6' is a str, int is needed\n"
         "m: unknown option 'zzz'. "
         "Known: count, depth, init, note, rate, scale, shift, size, steps, use_it.\n"
-        "m.rate: 2.0 is out of bounds; allowed: 0.0 to 1.0\n"
+        "m.rate: 2.0 is out of bounds; allowed: 0 to 1\n"
         "m.init: unknown value 'x'. Known: random, text.",
     ),
 }

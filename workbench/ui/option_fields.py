@@ -45,9 +45,10 @@ def read_options(
 def option_component(method: str, option: Option) -> Any:
     """Return the input for an option; bounds are said, and checked where all doors check them."""
     label = option.name.replace("_", " ")
+    bounds = f" {option.bounds}." if option.bounds else ""
     shared: dict[str, Any] = {
         "label": label,
-        "info": option.help.replace("null:", "empty:") + bounds_text(option),
+        "info": option.help.replace("null:", "empty:") + bounds,
         "min_width": 170,
         "elem_id": f"wb-{method}-{option.name}",
     }
@@ -61,14 +62,6 @@ def option_component(method: str, option: Option) -> Any:
         precision = 0 if option.kind is int else None
         return gr.Number(option.default, precision=precision, **shared)
     return gr.Textbox(option.default or "", max_lines=3, **shared)
-
-
-def bounds_text(option: Option) -> str:
-    """Return what is allowed, in words."""
-    low, high = option.minimum, option.maximum
-    if low is None and high is None:
-        return ""
-    return f" {'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}."
 
 
 def _read(text: str, option: Option) -> Any:

@@ -75,7 +75,7 @@ def test_the_planner_refuses_what_is_out_of_bounds(asked):
         with pytest.raises(ConfigError) as caught:
             ask(shape, any_gpu(24), numbers={asked: value})
         assert str(caught.value) == (
-            f"{asked}: {value} is out of bounds; allowed: {bounds.minimum} to {bounds.maximum}"
+            f"{asked}: {value} is out of bounds; allowed: {bounds.minimum} to {bounds.maximum:,}"
         )
 
 

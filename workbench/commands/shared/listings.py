@@ -1,13 +1,9 @@
 """What there is, as a table in the terminal."""
 
-import dataclasses
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from workbench.options import declared_options
 
 
 def listing(*columns: str) -> Table:
@@ -23,14 +19,10 @@ def print_listing(table: Table) -> None:
     Console().print(table, highlight=False, markup=False)
 
 
-def print_options(found: type["DataclassInstance"]) -> None:
+def print_options(found: type) -> None:
     """Print the options of a method or reading: default, what is allowed, and what it does."""
     table = listing("option", "default", "allowed", "what")
-    for field in dataclasses.fields(found):
-        bounds = field.metadata
-        allowed = ", ".join(bounds["choices"] or ())
-        if not allowed and (bounds["minimum"], bounds["maximum"]) != (None, None):
-            low, high = bounds["minimum"], bounds["maximum"]
-            allowed = f"{'' if low is None else low} … {'' if high is None else high}".strip()
-        table.add_row(field.name, str(field.default), allowed, bounds["help"])
+    for option in declared_options(found).values():
+        allowed = ", ".join(option.choices or ()) or option.bounds
+        table.add_row(option.name, str(option.default), allowed, option.help)
     print_listing(table)
