@@ -20,7 +20,6 @@ ASSERTS = 10  # of the package; each is something the types cannot say
 # the page's handlers, and the record of a run.
 BROAD_EXCEPTS = 2
 # Where a signature is what people type or call: commands, and the endpoints for other programs.
-# Each option has a line of its own there with its help, so such a signature may be of any length.
 SHOWN_SIGNATURES = ("commands/", "cli.py", "ui/api.py")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -46,11 +45,6 @@ class Module:
     text: str
     tree: ast.Module
 
-    @property
-    def shows_signatures(self) -> bool:
-        """Whether its signatures are what people type or call."""
-        return self.path.startswith(SHOWN_SIGNATURES)
-
     def found(self, node: ast.AST, text: str) -> Finding:
         """Return a finding at a node."""
         return Finding(self.path, getattr(node, "lineno", 1), text)
@@ -75,15 +69,14 @@ def _too_long(module: Module) -> Iterator[Finding]:
     if lines > MODULE_LINES:
         yield Finding(module.path, 1, f"module of {lines} lines; at most {MODULE_LINES}")
     for function in _functions(module):
-        first = function.body[0] if module.shows_signatures else function
-        lines = (function.end_lineno or 0) - first.lineno + 1
+        lines = (function.end_lineno or 0) - function.lineno + 1
         if lines > FUNCTION_LINES:
             text = f"'{function.name}' has {lines} lines; at most {FUNCTION_LINES}"
             yield module.found(function, text)
 
 
 def _too_wide(module: Module) -> Iterator[Finding]:
-    if module.shows_signatures:
+    if module.path.startswith(SHOWN_SIGNATURES):
         return
     for function in _functions(module):
         given = function.args

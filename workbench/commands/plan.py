@@ -71,13 +71,10 @@ def plan(
         "tasks": tasks,
         "versions": versions,
     }
-    shape = find_shape(model)
-    if not device and memory is None:
-        device = "cpu"
-    place = find_device(device, memory, own_memory_bytes=psutil.virtual_memory().total)
+    wanted = device or ("cpu" if memory is None else "")
     question = ask(
-        shape,
-        place,
+        find_shape(model),
+        find_device(wanted, memory, own_memory_bytes=psutil.virtual_memory().total),
         precision=precision,
         targets=targets,
         has_checkpointing=checkpointing,
