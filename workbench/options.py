@@ -20,7 +20,7 @@ class Option:
     """What one option of a dataclass may be, and what it is when nothing is said.
 
     Attributes:
-        name: Of the field.
+        name: Name of the field.
         kind: Its type, `None` left out.
         is_optional: Whether `None` is allowed too.
         default: When nothing is said.

@@ -12,7 +12,7 @@ def collect_rarely() -> None:
     """Look for garbage less often, and not at all at the end; called before the heavy imports.
 
     The stack makes millions of objects that stay until the end. Looking through them again and
-    again while they come in, and once more at exit, took almost half the time of a short command.
+    again while they come in, and once more at exit, is a large part of a short command's time.
     """
     gc.set_threshold(*_THRESHOLDS)
     atexit.register(gc.freeze)  # what is frozen is not looked at

@@ -20,7 +20,7 @@ class Advice:
 
     Attributes:
         method: Name of the method; None where nothing fits.
-        precision: Of the base it is given for.
+        precision: How the base it is given for is stored.
         headline: What to do, in one sentence.
         reasons: Why, each with its figures.
     """

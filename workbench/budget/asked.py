@@ -33,9 +33,9 @@ def find_device(name: str, gib: object, *, own_memory_bytes: int) -> Device:
     """Return a device by name, or any GPU of that memory.
 
     Args:
-        name: Of the table, "cpu", or empty.
+        name: A name of the table, "cpu", or empty.
         gib: Memory in GB as cards are sold (GiB), for "cpu" or without a name; None: not given.
-        own_memory_bytes: Of this machine, for "cpu".
+        own_memory_bytes: Memory of this machine, for "cpu".
 
     Raises:
         ConfigError: unknown name, or no sensible amount.

@@ -17,7 +17,7 @@ class Measured:
     Attributes:
         runs: How many.
         trained_parameters: As recorded; with other options than planned it is another figure.
-        peak_memory_bytes: Of the whole process on a processor, libraries included; of what torch
+        peak_memory_bytes: The whole process on a processor, libraries included; what torch
             allocated on a GPU.
         train_seconds: With the evaluations on dev.
     """

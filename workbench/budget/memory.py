@@ -46,8 +46,8 @@ class Workload:
     Attributes:
         batch_size: Rows.
         row_tokens: Positions of the longest row, shared prompt and answer included.
-        shared_tokens: Of these the same in all rows, run once; learned vectors count here.
-        given_tokens: Of these there as keys and values alone, which prefix tuning learns.
+        shared_tokens: How many of these are the same in all rows; learned vectors count here.
+        given_tokens: How many of these are keys and values alone, which prefix tuning learns.
         answer_tokens: Positions of a row whose loss is taken.
         has_checkpointing: Whether only the inputs of layers are kept and the rest is computed
             again (Chen et al. 2016, https://arxiv.org/abs/1604.06174). The workbench's own loop
@@ -89,7 +89,7 @@ class Storage:
     """How a base lies in memory.
 
     Attributes:
-        precision: Of the linear layers.
+        precision: How the linear layers are stored.
         is_gpu: On a GPU what is not quantised is stored in 16 bits, on a processor in 32.
     """
 
@@ -116,7 +116,7 @@ class MemoryEstimate:
     Attributes:
         base: Weights of the base.
         trained: Trained values in float32, and the copy of the best ones so far.
-        gradients: Of the trained values.
+        gradients: Those of the trained values.
         optimizer: Moments of AdamW.
         activations: Kept between forward and backward pass; in use, keys and values.
         working: What one layer, and the logits of the answers, take besides.

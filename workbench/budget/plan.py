@@ -27,10 +27,10 @@ class Question:
     Attributes:
         shape: The model.
         device: Where it has to fit.
-        precision: Of the base.
+        precision: How the base is stored.
         options: Sizes of what is trained.
         work: One training step.
-        steps: Of a training.
+        steps: How many a training makes.
         tasks: Tasks to train for, each with a result of its own.
         versions: Results that have to answer from one device at the same time.
     """
@@ -65,8 +65,8 @@ class MethodPlan:
         is_too_long: Whether a row with what the method adds is longer than the model reads.
         stored_bytes: Size of one result's file.
         extra_tokens: Positions it adds to every prompt.
-        flops: Of the training, see `training_flops`.
-        seconds: Of the training at the device's assumed speed, but not less than launching its
+        flops: What the training computes, see `training_flops`.
+        seconds: The training at the device's assumed speed, but not less than launching its
             kernels takes; None where nothing is trained.
     """
 

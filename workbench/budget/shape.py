@@ -97,17 +97,17 @@ class ModelShape:
         source: Where the figures come from.
         family: One of `FAMILIES`.
         layers: Decoder blocks (L).
-        width: Of the embedding (D).
+        width: Width of the embedding (D).
         heads: Query heads.
         kv_heads: Key/value heads (H).
-        head_width: Of one head.
+        head_width: Width of one head.
         feed_forward: Inner width of the feed-forward part.
         vocabulary: Rows of the embedding (V).
         context_length: Longest input in tokens.
         is_tied: Whether output head and embedding are one matrix.
         has_attention_bias: Queries, keys, values and attention output have biases.
         has_feed_forward_bias: The feed-forward layers have biases.
-        file_dtype: Of the weights on disk; None where the config does not say.
+        file_dtype: How the weights are stored on disk; None where the config does not say.
     """
 
     name: str

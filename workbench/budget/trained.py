@@ -33,7 +33,7 @@ class AdaptOptions:
 
     Attributes:
         num_virtual_tokens: Learned vectors (P) of prompt tuning, P-tuning and prefix tuning.
-        rank: Of LoRA and its kin.
+        rank: Rank of LoRA and its kin.
         init_rank: Where AdaLoRA starts.
         targets: Layers LoRA and its kin change.
         bottleneck: Inner width of a bottleneck adapter.
@@ -63,7 +63,7 @@ class Recipe:
         kind: What it changes.
         trained: Returns the number of trained parameters.
         formula: The same in words.
-        source: Of the method.
+        source: Where the method comes from.
         stored: Returns the parameters in its file; None: those trained.
         tensors: Returns the number of tensors in its file.
         value_bytes: Size of a value in its file.

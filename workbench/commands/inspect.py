@@ -78,7 +78,7 @@ def inspect(
         desk.close()
     if html is not None:
         facts = [subject.session.engine.info.name, f"read on {subject.session.task.name}"]
-        facts += [f"beside {one.title}" for one in beside]
+        facts += [f"against {one.title}" for one in beside]
         _write_page(console, html, chosen.title, facts, found)
     if json is not None:
         write_json(json, {"readings": [reading.model_dump(mode="json") for reading in found]})

@@ -173,7 +173,7 @@ class Offer:
     """A way to answer that a page offers without any training.
 
     Attributes:
-        name: Of the way, and of its row in a comparison.
+        name: Names the way, and its row in a comparison.
         pace: How fast it answers a whole test split; the list of ways begins with the fastest.
         options: Those in which it differs from the method's defaults.
         is_first: Whether it is chosen before anybody chooses.

@@ -23,7 +23,7 @@ class Metric:
 
     Attributes:
         name: As shown, without its unit.
-        unit: Of a plain number; empty for shares and counts.
+        unit: What a plain number counts in; empty for shares and counts.
         is_higher_better: Which way is better; None is not known.
         form: How its values are written.
     """
@@ -46,7 +46,7 @@ class Cost:
     Attributes:
         title: As shown.
         written: Returns a value as the tables show it, without its unit; sizes bring theirs.
-        unit: Of the stored figure; empty for counts.
+        unit: What the stored figure counts in; empty for counts.
     """
 
     title: str

@@ -112,6 +112,11 @@ class Inspector:
         self._desk, self._num_items = desk, num_items
         self._vocabularies: dict[tuple[str, str], Vocabulary] = {}
         self._scorers: dict[RunSetting, Scorer] = {}
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Stop every reading that is being made: a process waits for their threads at its end."""
+        self._closing.set()
 
     def subject(
         self, experiment: Experiment, chosen: Learned, against: Sequence[Learned] = ()
@@ -179,7 +184,11 @@ class Inspector:
         """
         steps: queue.Queue[ProgressEvent | None] = queue.Queue()
         left = threading.Event()
-        watched = replace(subject, progress=steps.put, should_stop=left.is_set)
+
+        def should_stop() -> bool:
+            return left.is_set() or self._closing.is_set()
+
+        watched = replace(subject, progress=steps.put, should_stop=should_stop)
 
         def work() -> Reading:
             try:

@@ -33,7 +33,7 @@ class TaskChoice(_Checked):
     """Which labelled data: a task of the catalog by `name`, or the user's own files.
 
     Attributes:
-        name: Of a catalog task; with `train`, the name the files' task gets.
+        name: A task of the catalog; with `train`, the name the files' task gets.
         train: File with labelled rows (CSV, TSV, JSONL, JSON, Parquet).
         dev: File for choices; cut off train when absent.
         test: File to report on; cut off train when absent.
@@ -101,7 +101,7 @@ class RateSearch:
     Attributes:
         rates: How many around the method's own, or which ones, lowest first.
         extend: How often the grid may grow by one rate.
-        seed: Of the trainings; the row's other seeds use the rate found.
+        seed: What the trainings draw from; the row's other seeds use the rate found.
         is_asked: Whether the row itself asks for it; else only rows that train take part.
     """
 

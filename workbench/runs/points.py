@@ -84,7 +84,7 @@ def wording_points(
     Args:
         session: Base and task.
         experiment: Its rows and seeds.
-        names: Of wordings of the task, or paths of YAML files.
+        names: Wordings of the task, or paths of YAML files.
 
     Raises:
         ConfigError: fewer than two different wordings, an unknown one, or the experiment is wrong.

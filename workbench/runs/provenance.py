@@ -19,8 +19,8 @@ class Provenance(BaseModel):
     """The code that made a record.
 
     Attributes:
-        version: Of the project.
-        commit: Of the git checkout that the package is part of; None where there is none.
+        version: The project's version.
+        commit: Commit of the git checkout that the package is part of; None where there is none.
         has_changes: Whether tracked files differ from the commit, or the package has files that
             git does not know; None where git does not say.
     """

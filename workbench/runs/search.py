@@ -24,11 +24,12 @@ class Trial:
     Attributes:
         learning_rate: At the peak.
         is_default: Whether it is the one the method takes when told none.
-        run_id: Of the run that trained with it.
+        run_id: The run that trained with it.
         accuracy: On dev, of the step that was kept; None for tasks without one, and if training
             failed.
-        loss: Likewise, in nats; None if training failed, as it does when the rate is far too high.
-        num_items: Of dev.
+        loss: Loss on dev of that step, in nats; None if training failed, as it does when the rate
+            is far too high.
+        num_items: How many items dev has.
         dev_evaluations: How often dev was scored.
         train_seconds: With those evaluations.
     """
@@ -54,7 +55,7 @@ class SearchOutcome:
 
     Attributes:
         trials: From the lowest rate to the highest.
-        seed: Of all trials.
+        seed: What all trials draw from.
         num_extended: How often the grid grew because its best rate lay at the edge.
     """
 
@@ -155,8 +156,8 @@ def next_rate(trials: Sequence[Trial], *, least: float, most: float) -> float | 
 
     Args:
         trials: At least two.
-        least: No lower rate is allowed; likewise `most`. None is returned beyond them.
-        most: Likewise.
+        least: No lower rate is allowed; None is returned below it.
+        most: No higher rate is allowed; None is returned above it.
     """
     edge = edge_of(trials)
     if edge is None:

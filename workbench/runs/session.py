@@ -111,7 +111,7 @@ def open_template(name: str, task: Task) -> PromptTemplate:
     """Return a task's wording; a task without templates gets one made from its label names.
 
     Args:
-        name: Of a file in `prompts/<task>/`, or the path of a YAML file.
+        name: A file in `prompts/<task>/` by its name, or the path of a YAML file.
         task: Its fields and labels have to fit.
 
     Raises:

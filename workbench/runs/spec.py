@@ -26,8 +26,8 @@ class BaseIdentity(_Identity):
     Attributes:
         name: In the catalog, on the Hub, or of a folder.
         identity: Hash of the weights, or their revision.
-        precision: Of the linear layers.
-        compute_dtype: Of the products.
+        precision: How the linear layers are stored.
+        compute_dtype: What products are taken in.
         device: "cpu" or "cuda".
     """
 
@@ -46,13 +46,12 @@ class TaskIdentity(_Identity):
     """Which data a run is made on.
 
     Attributes:
-        name: Of the task.
-        digest: Of all samples of the three splits.
+        name: The task's name.
+        digest: Hash of all samples of the three splits.
         kind: What its answers are.
-        num_train: Samples to learn from; likewise `num_dev` to choose on and `num_test` to report
-            on.
-        num_dev: Likewise.
-        num_test: Likewise.
+        num_train: How many samples there are to learn from.
+        num_dev: How many there are to choose on.
+        num_test: How many there are to report on.
     """
 
     name: str
@@ -67,9 +66,9 @@ class TemplateIdentity(_Identity):
     """Which wording a run is made with.
 
     Attributes:
-        name: Of the wording.
+        name: The wording's name.
         version: Raised by its author when results become incomparable.
-        digest: Of its content.
+        digest: Hash of its content.
         chat: Whether the base's chat template is put around it.
     """
 
@@ -91,7 +90,7 @@ class RunSpec(BaseModel):
     """Everything that decides a run's numbers, with defaults filled in.
 
     Attributes:
-        schema_version: Of this format, and of the rules by which numbers follow from it.
+        schema_version: Version of this format, and of the rules by which numbers follow from it.
         base: Which base.
         task: Which data.
         template: Which wording.

@@ -56,13 +56,13 @@ class RunCost(BaseModel):
         best_step: The step that was kept.
         learning_rate: At its peak.
         dev_evaluations: How often dev was scored.
-        dev_accuracy: On dev, of the step that was kept; likewise `dev_loss`, in nats.
-        dev_loss: Likewise.
-        peak_memory_bytes: Of the process on a processor, of what torch allocated on a GPU.
+        dev_accuracy: Accuracy on dev of the step that was kept.
+        dev_loss: Its mean loss on dev, in nats.
+        peak_memory_bytes: The process on a processor, what torch allocated on a GPU.
         labelled_examples: How many of the training split were used.
-        prompt_tokens_mean: Over the test items; likewise the two below.
-        generated_tokens_mean: Likewise.
-        milliseconds_per_item: Likewise.
+        prompt_tokens_mean: Tokens of a prompt, mean over the test items.
+        generated_tokens_mean: Tokens written for an item, mean over the test items.
+        milliseconds_per_item: Time of an answer, mean over the test items.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -96,7 +96,7 @@ class RunRecord(BaseModel):
     """What happened in a run.
 
     Attributes:
-        schema_version: Of this format.
+        schema_version: Version of this format.
         run_id: Folder name.
         row: Name of the row in the experiment that asked for it first.
         status: "running" until it ended; a dead process leaves it so, and the run goes on.
@@ -104,7 +104,7 @@ class RunRecord(BaseModel):
             runs a search tried stay so, and the one that won goes on from there.
         source: Where the base's weights came from.
         started: ISO 8601, UTC.
-        finished: Likewise; None while unfinished.
+        finished: ISO 8601, UTC; None while unfinished.
         metrics: Name to estimate, as fractions.
         cost: What it took.
         dropped: Rows left out of the splits, by reason.

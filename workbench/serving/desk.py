@@ -24,6 +24,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
+from workbench.progress import Interrupted
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.session import Session, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
@@ -105,6 +106,9 @@ class ModelDesk:
 
         Args:
             work: Is given `should_stop`, which returns True once the reader has left.
+
+        Raises:
+            Interrupted: the desk was closed before the work began.
         """
         if self._direct is not None:
             with self._direct:
@@ -113,9 +117,13 @@ class ModelDesk:
         items: queue.Queue[Item | None] = queue.Queue(_WAITING_ITEMS)
         left = threading.Event()
         produced = self._thread.submit(_produce, work, items, left.is_set)
+        # Work that is taken from the line never says that it ended.
+        produced.add_done_callback(lambda one: items.put(None) if one.cancelled() else None)
         try:
             while (item := items.get()) is not None:
                 yield item
+            if produced.cancelled():
+                raise Interrupted("closed before this began")
             produced.result()  # raises what the work raised
         finally:
             left.set()

@@ -63,7 +63,7 @@ class Endpoints:
             wording: Name of a wording.
             max_new_tokens: Upper bound of each answer.
             temperature: 0 is greedy.
-            seed: Of sampling.
+            seed: What sampling draws from.
             visitor: Secret of the caller on a public page.
 
         Returns:
@@ -130,7 +130,7 @@ class Endpoints:
         """Keep labelled rows as a task and return its key.
 
         Args:
-            name: Of the task.
+            name: The task's name.
             content: The file as text; a call takes at most 2 MB.
             file_type: ".csv", ".tsv", ".jsonl" or ".json".
             text_column: Column of the text.
@@ -164,10 +164,10 @@ class Endpoints:
 
         Args:
             method: A trained method, such as "prompt_tuning" or "lora".
-            options: Of the method; null takes its defaults.
+            options: The method's options; null takes its defaults.
             task: Name of a task, or key of an upload.
             wording: Name of a wording.
-            seed: Of the run.
+            seed: The run's seed.
             visitor: Secret of the caller on a public page.
         """
         context = self._context
@@ -195,7 +195,7 @@ class Endpoints:
         """Return how far a job is: state, run, step, figures, finished rows.
 
         Args:
-            job_id: Of `start_training` or `start_evaluation`.
+            job_id: What `start_training` or `start_evaluation` returned.
             visitor: Secret of the caller on a public page.
         """
         workspace = self._context.workspace(visitor)
@@ -210,7 +210,7 @@ class Endpoints:
         """Ask a job to stop with a checkpoint and return its state.
 
         Args:
-            job_id: Of `start_training` or `start_evaluation`.
+            job_id: What `start_training` or `start_evaluation` returned.
             visitor: Secret of the caller on a public page.
         """
         return jobs.stop(self._context.workspace(visitor), job_id).status.state
@@ -219,7 +219,7 @@ class Endpoints:
         """Return a finished comparison's report: `json`, and as text `csv`, `markdown`, `html`.
 
         Args:
-            job_id: Of a finished job.
+            job_id: A finished job.
             visitor: Secret of the caller on a public page.
         """
         comparison, _, _ = open_comparison(self._context.workspace(visitor), job_id)

@@ -87,7 +87,10 @@ def launch(root: Path, *, host: str | None = None, port: int | None = None) -> N
     context.desk.warm(Experiment(model=context.profile.models[0]))
     history_plot([("warm", [{"step": 1.0, "loss": 1.0}])])  # loads fonts, which takes a while
     host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    app.launch(server_name=host, server_port=port, **launch_options(context, host))
+    try:
+        app.launch(server_name=host, server_port=port, **launch_options(context, host))
+    finally:
+        context.inspector.close()
 
 
 def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, Any]:

@@ -57,7 +57,7 @@ def parse_seeds(text: object) -> list[int]:
         raise ConfigError(f"seeds: {str(text)[:40]!r}; whole numbers like 0, 1, 2 are needed.")
     seeds = [int(part) for part in parts]
     if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"seeds: {text}; one of them stands there twice.")
+        raise ConfigError(f"seeds: {text}; one of them is given twice.")
     return seeds
 
 

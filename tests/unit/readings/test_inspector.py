@@ -170,6 +170,18 @@ def test_leaving_a_reading_ends_it_and_frees_the_model(workspace, experiment, in
     assert list(tmp_path.glob("*.json")) == []
 
 
+def test_closing_ends_a_reading_that_nobody_left(workspace, experiment, inspector, tmp_path):
+    (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
+    steps = inspector.stream(inspector.subject(experiment, one), "ablation", {}, folder=tmp_path)
+    next(steps)
+
+    inspector.close()
+
+    with pytest.raises(Interrupted):
+        list(steps)
+    assert list(tmp_path.glob("*.json")) == []
+
+
 def test_an_error_of_a_reading_reaches_who_asked(workspace, experiment, inspector, tmp_path):
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
     subject = inspector.subject(experiment, one)

@@ -16,6 +16,7 @@ from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.errors import ConfigError, ModelError, TaskError
 from workbench.fitting.base import FittedMethod
 from workbench.models.base import Prefix
+from workbench.progress import Interrupted
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.serving.desk import ModelDesk
 
@@ -301,6 +302,24 @@ def test_a_left_stream_ends_after_the_current_item(either):
     either.call(lambda: None)
 
     assert len(made) < 100
+
+
+def test_a_stream_that_has_not_begun_when_the_desk_closes_ends(desk):
+    ended, busy = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with pytest.raises(Interrupted, match="closed before this began"):
+            list(desk.stream(lambda should_stop: iter([1])))
+        ended.set()
+
+    threading.Thread(target=lambda: desk.call(lambda: busy.wait(SECONDS)), daemon=True).start()
+    threading.Thread(target=read, daemon=True).start()
+    time.sleep(0.2)  # until both wait in line
+
+    desk.close()
+    busy.set()
+
+    assert ended.wait(5)
 
 
 def test_a_left_stream_is_closed_where_it_ran(desk):

@@ -80,7 +80,7 @@ BAD = {
     "seeds as words": ({"seeds": "a,b"}, "seeds: 'a,b'; whole numbers like 0, 1, 2 are needed."),
     "a negative seed": ({"seeds": "-1"}, "seeds: '-1'; whole numbers"),
     "half a seed": ({"seeds": "1.5"}, "seeds: '1.5'; whole numbers"),
-    "a seed twice": ({"seeds": "1, 1"}, "seeds: 1, 1; one of them stands there twice."),
+    "a seed twice": ({"seeds": "1, 1"}, "seeds: 1, 1; one of them is given twice."),
     "an empty seed": ({"seeds": "1,,2"}, "seeds: '1,,2'; whole numbers"),
     "a huge seed": ({"seeds": "9" * 5000}, "whole numbers like 0, 1, 2 are needed."),
     "seeds of another script": ({"seeds": "٣"}, "whole numbers like 0, 1, 2 are needed."),

@@ -100,8 +100,8 @@ def _server(address: str) -> Iterator[Client]:
         raise ConfigError(f"server {address}: {error.message}") from error
     except (HTTPError, OSError, ValueError) as error:
         raise ConfigError(
-            f"server {address}: no workbench answers there ({type(error).__name__}). Start one "
-            "with: workbench app"
+            f"server {address}: no workbench of this version answers there "
+            f"({type(error).__name__}). Start one with: workbench app"
         ) from error
 
 

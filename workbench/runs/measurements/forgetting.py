@@ -113,7 +113,7 @@ def measure_forgetting(
     """Yield what each run changes elsewhere; every part is kept and found again.
 
     Args:
-        runs: Of one base; see `check_runs`.
+        runs: Trained runs on one base; see `check_runs`.
         elsewhere: Texts and tasks.
         store: Finished parts are found there and kept there.
         progress: Told about each step.

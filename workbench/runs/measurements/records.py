@@ -169,7 +169,7 @@ class ForgettingRecord(_Record):
     """What a run's adapter changes elsewhere.
 
     Attributes:
-        run_id: Of the run; `method` and `row` are what it is.
+        run_id: Names the run; `method` and `row` are what it is.
         method: Name of the method.
         row: Name of the row that asked for it.
         task: Name of the task it was trained on.
