@@ -44,7 +44,16 @@ SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # They begin first, so that no core waits for one of them at the end.
 LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
 
-SLOW_FIXTURES = {"real_base", "real_engine", "built"}  # the default base, a whole page
+# What the inner loop leaves out: the default base and a whole page; whole jobs and readings, and
+# what starts processes or compiles UMAP.
+SLOW_FIXTURES = {"real_base", "real_engine", "built"}
+SLOW_PLACES = (
+    "unit/service/test_command_line.py",
+    "unit/service/test_job_processes.py",
+    "unit/service/test_worker.py",
+    "unit/readings/test_",
+    "unit/readings/vectors/test_projection.py",
+)
 
 
 class OneProcessEach(LoadFileScheduling):
@@ -65,7 +74,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneProces
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests need long preparations, and put the longest first."""
     for item in items:
-        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        is_prepared = not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        if is_prepared or item.path.relative_to(TESTS).as_posix().startswith(SLOW_PLACES):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _rank(item.path.relative_to(TESTS).as_posix()))
 

@@ -21,12 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE_LEVEL = 0.95  # of every interval in this module
 NUM_RESAMPLES = 1_000  # a 95 % end point then moves by about 0.1 standard errors with the seed
-_ROUNDING = 1e-12  # sums of the same scores in another order differ by less
 PROBABILITY_TOLERANCE = 1e-4  # a sum of float32 softmax entries passes 1 by less than this
 
 _NUMBER = re.compile(
@@ -55,35 +53,13 @@ class Estimate:
 NOTHING_SCORED = Estimate(None, None, None, num_scored=0, num_unscored=0)
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """Accuracy, or mean score, of ours minus the reference's on the same items, with its interval.
-
-    Attributes:
-        value: From -1 to 1; `None` without items.
-        low: Lower end; `None` with fewer than two items; so is `high`.
-        p_value: Two-sided, not adjusted; `None` without items. Exact McNemar for answers that are
-            right or wrong, a sign-flipping test for scores.
-        wins: Items only ours has right, or where ours scores higher.
-        losses: Items only the reference has right, or where it scores higher.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    num_items: int
-    wins: int
-    losses: int
-
-
 def accuracy(answers: Sequence[str | None], targets: Sequence[str]) -> Estimate:
     """Return correct / all with the Wilson interval over all items.
 
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953; recommended by Brown et
     al. 2001, https://doi.org/10.1214/ss/1009213286.
     """
-    _require_equal_lengths(len(answers), len(targets))
+    require_equal_lengths(len(answers), len(targets))
     num_correct = sum(a == t for a, t in zip(answers, targets, strict=True))
     return _proportion(num_correct, len(targets), num_unscored=list(answers).count(None))
 
@@ -127,7 +103,7 @@ def confusion_matrix(
     Raises:
         ValueError: a label is repeated, or an answer (other than `None`) or target is no label.
     """
-    _require_equal_lengths(len(answers), len(targets))
+    require_equal_lengths(len(answers), len(targets))
     columns: dict[str | None, int] = {label: column for column, label in enumerate(labels)}
     if len(columns) != len(labels):
         raise ValueError(f"labels must be distinct, got {list(labels)}")
@@ -186,7 +162,7 @@ def expected_calibration_error(
     """
     probabilities = _probabilities(confidences)
     hits = np.asarray(correct, dtype=bool).astype(np.float64)
-    _require_equal_lengths(len(probabilities), len(hits))
+    require_equal_lengths(len(probabilities), len(hits))
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
     order = np.lexsort((hits, probabilities))
@@ -229,7 +205,7 @@ def ratio(totals: ArrayLike, counts: ArrayLike) -> Estimate:
     Source: Cochran 1977, Sampling Techniques, third edition, section 6.4.
     """
     sums, sizes = (np.asarray(values, dtype=np.float64) for values in (totals, counts))
-    _require_equal_lengths(len(sums), len(sizes))
+    require_equal_lengths(len(sums), len(sizes))
     if not np.isfinite(sums).all() or not (sizes > 0).all():
         raise ValueError("totals must be finite and counts above 0")
     num_items = len(sums)
@@ -245,84 +221,7 @@ def ratio(totals: ArrayLike, counts: ArrayLike) -> Estimate:
     return Estimate(value, value - margin, value + margin, num_items, num_unscored=0)
 
 
-def paired_difference(
-    ours: Sequence[bool], reference: Sequence[bool], *, seed: int = 0, num_resamples: int = 10_000
-) -> PairedDifference:
-    """Return the difference in accuracy on the same items, its interval and McNemar's exact p.
-
-    Resampling items only changes how many are won, lost and tied, so a resample is one
-    multinomial draw of these three counts: the paired bootstrap exactly, at no cost in N.
-
-    Source: McNemar 1947, https://doi.org/10.1007/BF02295996 (here exact: two-sided binomial on the
-    discordant pairs, 1 when there are none); Dror et al. 2018, https://aclanthology.org/P18-1128.
-    """
-    _require_equal_lengths(len(ours), len(reference))
-    num_items = len(ours)
-    if num_items == 0:
-        return PairedDifference(None, None, None, None, num_items=0, wins=0, losses=0)
-    pairs = [(bool(a), bool(b)) for a, b in zip(ours, reference, strict=True)]
-    wins, losses = pairs.count((True, False)), pairs.count((False, True))
-    value = (wins - losses) / num_items
-    shares = np.array([wins, losses, num_items - wins - losses]) / num_items
-    draws = np.random.default_rng(seed).multinomial(num_items, shares, size=num_resamples)
-    figures = (draws[:, 0] - draws[:, 1]) / num_items
-    low, high = percentile_interval(figures, value, num_items=num_items)
-    p_value = float(mcnemar([[0, wins], [losses, 0]], exact=True).pvalue)  # ties have no part
-    return PairedDifference(value, low, high, p_value, num_items, wins, losses)
-
-
-def paired_score_difference(
-    ours: Sequence[float], reference: Sequence[float], *, seed: int = 0, num_flips: int = 10_000
-) -> PairedDifference:
-    """Return the difference in mean score (from 0 to 1) on the same items.
-
-    The interval is the percentile bootstrap over items; the p-value is the share of random flips
-    of the differences' signs that give a mean at least as far from 0, the one seen included. (Not
-    scipy's `permutation_test`, which takes a second for 1000 items and refuses one.)
-
-    Source: approximate randomisation, Riezler and Maxwell 2005, https://aclanthology.org/W05-0908,
-    section 4; Dror et al. 2018, https://aclanthology.org/P18-1128.
-    """
-    _require_equal_lengths(len(ours), len(reference))
-    gaps = np.sort(np.asarray(ours, dtype=np.float64) - np.asarray(reference, dtype=np.float64))
-    num_items = len(gaps)
-    if num_items == 0:
-        return PairedDifference(None, None, None, None, num_items=0, wins=0, losses=0)
-    value = float(gaps.mean())
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(num_items, size=(NUM_RESAMPLES, num_items))
-    low, high = percentile_interval(gaps[drawn].mean(axis=1), value, num_items=num_items)
-    num_as_far = 1
-    for _ in range(num_flips // NUM_RESAMPLES):  # a part at a time: 1000 * N floats
-        flips = generator.integers(2, size=(NUM_RESAMPLES, num_items), dtype=np.int8)
-        means = (2.0 * flips - 1.0) @ gaps / num_items
-        num_as_far += int((np.abs(means) >= abs(value) - _ROUNDING).sum())
-    p_value = num_as_far / (1 + NUM_RESAMPLES * (num_flips // NUM_RESAMPLES))
-    wins, losses = int((gaps > 0).sum()), int((gaps < 0).sum())
-    return PairedDifference(value, low, high, p_value, num_items, wins, losses)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return the Holm-adjusted p-values in the given order; `None` stays and is no hypothesis.
-
-    Raises:
-        ValueError: a p-value is outside [0, 1].
-
-    Source: Holm 1979, https://www.jstor.org/stable/4615733. Not statsmodels' `multipletests`, which
-    collects garbage on the way: 0.1 s in a process that holds a model.
-    """
-    known = np.array([p for p in p_values if p is not None], dtype=np.float64)
-    if not ((known >= 0) & (known <= 1)).all():
-        raise ValueError(f"p-values must be within [0, 1], got {known.tolist()}")
-    order = np.argsort(known)
-    steps = np.minimum(known[order] * np.arange(len(known), 0, -1), 1.0)
-    ranked = np.empty_like(known)
-    ranked[order] = np.maximum.accumulate(steps)
-    adjusted = iter(ranked.tolist())
-    return [None if p is None else next(adjusted) for p in p_values]
-
-
-def _require_equal_lengths(first: int, second: int) -> None:
+def require_equal_lengths(first: int, second: int) -> None:
     """Raise `ValueError` unless both sequences have one entry per item."""
     if first != second:
         raise ValueError(f"one entry per item on both sides is needed, got {first} and {second}")

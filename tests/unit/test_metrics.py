@@ -16,7 +16,8 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
 from workbench import metrics
-from workbench.metrics import Estimate, PairedDifference
+from workbench.differences import PairedDifference, holm, paired_difference
+from workbench.metrics import Estimate
 
 LABELS = ["cold", "mild", "warm"]
 
@@ -400,7 +401,7 @@ def test_mcnemar_p_value_is_the_binomial_tail_by_hand(
     ours = [True] * wins + [False] * losses + [True] * 4 + [False] * 3
     reference = [False] * wins + [True] * losses + [True] * 4 + [False] * 3
 
-    difference = metrics.paired_difference(ours, reference)
+    difference = paired_difference(ours, reference)
 
     assert (difference.wins, difference.losses) == (wins, losses)
     assert difference.num_items == wins + losses + 7
@@ -414,7 +415,7 @@ def test_mcnemar_p_value_equals_the_binomial_test_of_scipy(pairs: list[tuple[boo
     wins, losses = pairs.count((True, False)), pairs.count((False, True))
     expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
 
-    difference = metrics.paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+    difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
 
     assert difference.p_value == pytest.approx(expected)
 
@@ -424,7 +425,7 @@ def test_difference_interval_is_nearly_the_normal_one_for_many_items() -> None:
     reference = generator.random(5_000) < 0.70
     ours = np.where(generator.random(5_000) < 0.2, generator.random(5_000) < 0.85, reference)
 
-    difference = metrics.paired_difference(ours.tolist(), reference.tolist())
+    difference = paired_difference(ours.tolist(), reference.tolist())
 
     gains = ours.astype(float) - reference.astype(float)
     margin = 1.96 * gains.std() / math.sqrt(5_000)
@@ -438,7 +439,7 @@ def test_difference_interval_equals_a_bootstrap_that_draws_items() -> None:
     chosen = np.random.default_rng(8).integers(0, 60, size=(20_000, 60))
     low, high = np.quantile(gains[chosen].mean(axis=1), [0.025, 0.975])
 
-    difference = metrics.paired_difference((gains >= 0).tolist(), (gains <= 0).tolist())
+    difference = paired_difference((gains >= 0).tolist(), (gains <= 0).tolist())
 
     assert difference.low == pytest.approx(low, abs=1.01 / 60)  # one item of the discrete grid
     assert difference.high == pytest.approx(high, abs=1.01 / 60)
@@ -447,8 +448,8 @@ def test_difference_interval_equals_a_bootstrap_that_draws_items() -> None:
 def test_swapping_the_sides_turns_the_difference_around() -> None:
     ours, reference = [True, True, True, False], [False, False, True, True]
 
-    there = metrics.paired_difference(ours, reference)
-    back = metrics.paired_difference(reference, ours)
+    there = paired_difference(ours, reference)
+    back = paired_difference(reference, ours)
 
     assert (there.value, there.wins, there.losses) == (0.25, 2, 1)
     assert (back.value, back.wins, back.losses) == (-0.25, 1, 2)
@@ -457,27 +458,27 @@ def test_swapping_the_sides_turns_the_difference_around() -> None:
 
 def test_holm_by_hand() -> None:
     # 4 * 0.005, 3 * 0.01, 2 * 0.03, then never below the one before
-    adjusted = metrics.holm([0.01, 0.04, 0.03, 0.005])
+    adjusted = holm([0.01, 0.04, 0.03, 0.005])
 
     assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_holm_keeps_none_and_does_not_count_it() -> None:
-    assert metrics.holm([0.01, None, 0.04]) == [pytest.approx(0.02), None, pytest.approx(0.04)]
-    assert metrics.holm([None, None]) == [None, None]
-    assert metrics.holm([]) == []
+    assert holm([0.01, None, 0.04]) == [pytest.approx(0.02), None, pytest.approx(0.04)]
+    assert holm([None, None]) == [None, None]
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize("p_value", [-0.01, 1.01, math.nan])
 def test_holm_refuses_what_is_no_probability(p_value: float) -> None:
     with pytest.raises(ValueError, match=r"p-values must be within \[0, 1\]"):
-        metrics.holm([0.5, p_value])
+        holm([0.5, p_value])
 
 
 def test_holm_equals_statsmodels() -> None:
     p_values = np.random.default_rng(0).uniform(size=20).tolist()
 
-    assert metrics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 @settings(max_examples=20, deadline=None)
@@ -487,7 +488,7 @@ def test_holm_is_the_largest_step_so_far_in_rising_order(p_values: list[float]) 
     steps = [min(1.0, (len(rising) - rank) * p) for rank, p in enumerate(rising)]
     expected = [max(steps[: rising.index(p) + p_values.count(p)]) for p in p_values]
 
-    assert metrics.holm(p_values) == pytest.approx(expected)
+    assert holm(p_values) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -507,7 +508,7 @@ def test_nothing_to_score_gives_none_and_never_zero(estimate: Callable[[], Estim
 
 
 def test_a_comparison_without_items_gives_none() -> None:
-    difference = metrics.paired_difference([], [])
+    difference = paired_difference([], [])
 
     assert difference.value is None
     assert difference.p_value is None
@@ -521,7 +522,7 @@ def test_a_comparison_without_items_gives_none() -> None:
         lambda: metrics.expected_calibration_error([1.0], [False]),
         lambda: metrics.legal_label_mass([1.0]),
         lambda: metrics.mean_with_interval([1.0]),
-        lambda: metrics.paired_difference([True], [False]),
+        lambda: paired_difference([True], [False]),
     ],
 )
 def test_one_item_has_a_value_but_no_resampled_interval(figure: Callable[[], Estimate]) -> None:
@@ -538,7 +539,7 @@ def test_one_item_has_a_value_but_no_resampled_interval(figure: Callable[[], Est
         lambda: metrics.macro_f1(["a"], [], labels=["a"]),
         lambda: metrics.confusion_matrix(["a"], [], labels=["a"]),
         lambda: metrics.expected_calibration_error([0.5], []),
-        lambda: metrics.paired_difference([True], []),
+        lambda: paired_difference([True], []),
     ],
 )
 def test_sequences_of_different_length_are_refused(call: Callable[[], object]) -> None:
@@ -591,10 +592,10 @@ def test_paired_difference_holds_its_value_and_ignores_the_order(
     shuffled = pairs.copy()
     random.shuffle(shuffled)
 
-    difference = metrics.paired_difference(*map(list, zip(*pairs, strict=True)))
+    difference = paired_difference(*map(list, zip(*pairs, strict=True)))
 
     assert is_covered(difference.value, difference)
-    assert metrics.paired_difference(*map(list, zip(*shuffled, strict=True))) == difference
+    assert paired_difference(*map(list, zip(*shuffled, strict=True))) == difference
 
 
 def test_one_seed_gives_one_interval_and_another_seed_another() -> None:

@@ -8,6 +8,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from workbench import metrics, text_metrics
+from workbench.differences import paired_score_difference
 
 TEXTS = [
     "The Mill is a pub near the river .",
@@ -141,12 +142,12 @@ def test_a_difference_of_scores_is_paired_and_its_p_value_that_of_all_flips():
     flips = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1).T  # (64, 6): all of them
     exact = np.mean(np.abs(flips @ gaps) >= abs(gaps.sum()) - 1e-9)
 
-    found = metrics.paired_score_difference(ours, theirs)
+    found = paired_score_difference(ours, theirs)
 
     assert found.value == pytest.approx(gaps.mean())
     assert found.p_value == pytest.approx(exact, abs=0.015)
     assert (found.wins, found.losses, found.num_items) == (4, 1, 6)
-    back = metrics.paired_score_difference(theirs, ours)
+    back = paired_score_difference(theirs, ours)
     assert back.value == pytest.approx(-found.value)
     assert back.p_value == pytest.approx(found.p_value, abs=0.015)
 
@@ -157,17 +158,17 @@ def test_a_difference_of_scores_covers_the_true_one():
     for seed in range(200):
         ours = generator.beta(3, 2, size=50)
         theirs = np.clip(ours - 0.05 + 0.2 * generator.standard_normal(50), -9, 9)
-        found = metrics.paired_score_difference(ours, theirs, seed=seed, num_flips=1000)
+        found = paired_score_difference(ours, theirs, seed=seed, num_flips=1000)
         covered += found.low <= 0.05 <= found.high
-        equal = metrics.paired_score_difference(theirs + 0.05, ours, seed=seed, num_flips=1000)
+        equal = paired_score_difference(theirs + 0.05, ours, seed=seed, num_flips=1000)
         small += equal.p_value < 0.05
     assert covered >= 178
     assert small <= 21  # 5 % of 200 is 10
 
 
 def test_equal_scores_differ_by_nothing_and_one_item_has_no_interval():
-    same = metrics.paired_score_difference([0.3, 0.7], [0.3, 0.7])
+    same = paired_score_difference([0.3, 0.7], [0.3, 0.7])
     assert (same.value, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
-    one = metrics.paired_score_difference([0.3], [0.1])
+    one = paired_score_difference([0.3], [0.1])
     assert (one.low, one.high, one.p_value) == (None, None, 1.0)
-    assert metrics.paired_score_difference([], []).value is None
+    assert paired_score_difference([], []).value is None

@@ -35,6 +35,7 @@ from workbench.analysis.results import (
     RunDetail,
     SeedSpread,
 )
+from workbench.differences import holm, paired_difference, paired_score_difference
 from workbench.errors import ConfigError, unknown_name
 from workbench.presentation.display import one_line
 
@@ -110,11 +111,11 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
 def difference_of(ours: RunDetail, other: RunDetail, *, against: str) -> RowDifference:
     """Return the paired difference of two runs, not adjusted for other comparisons."""
     if any(answer.score is not None for answer in ours.answers):
-        paired = metrics.paired_score_difference(
+        paired = paired_score_difference(
             [answer.credit for answer in ours.answers], [answer.credit for answer in other.answers]
         )
     else:
-        paired = metrics.paired_difference(
+        paired = paired_difference(
             [answer.is_correct for answer in ours.answers],
             [answer.is_correct for answer in other.answers],
         )
@@ -187,7 +188,7 @@ def _with_differences(
             if position is None
             else difference_of(detail, details[position], against=reference)
         )
-    adjusted = metrics.holm([None if d is None else d.p_value for d in differences])
+    adjusted = holm([None if d is None else d.p_value for d in differences])
     return tuple(
         row if found is None else replace(row, difference=replace(found, p_value_holm=p_value))
         for row, found, p_value in zip(rows, differences, adjusted, strict=True)

@@ -10,6 +10,7 @@ from workbench import metrics
 from workbench.analysis.comparison import counterpart, difference_of
 from workbench.analysis.headline import SIGNIFICANCE, RankedRow, ranking
 from workbench.analysis.results import Comparison, ComparisonRow, RunDetail
+from workbench.differences import holm, paired_difference, paired_score_difference
 from workbench.metrics import NOTHING_SCORED, Estimate
 
 
@@ -71,9 +72,7 @@ def leaderboard(comparison: Comparison) -> list[LeaderboardRow]:
         for name, runs in runs_of.items()
         if name != comparison.reference
     }
-    adjusted = dict(
-        zip(differences, metrics.holm([d.p_value for d in differences.values()]), strict=True)
-    )
+    adjusted = dict(zip(differences, holm([d.p_value for d in differences.values()]), strict=True))
     rank_of = {row.name: 1 + sum(o.quality > row.quality for o in ranked) for row in ranked}
     nothing = _Difference(NOTHING_SCORED, None)
     return [
@@ -143,9 +142,9 @@ def _difference(runs: Sequence[ComparisonRow], other: str, comparison: Compariso
         [[a.credit - b.credit for a, b in zip(x.answers, y.answers, strict=True)] for x, y in pairs]
     ).mean(axis=0)  # (N,)
     if comparison.writes_texts:
-        p_value = metrics.paired_score_difference(gaps.tolist(), [0.0] * len(gaps)).p_value
+        p_value = paired_score_difference(gaps.tolist(), [0.0] * len(gaps)).p_value
     else:
-        p_value = metrics.paired_difference((gaps > 0).tolist(), (gaps < 0).tolist()).p_value
+        p_value = paired_difference((gaps > 0).tolist(), (gaps < 0).tolist()).p_value
     return _Difference(metrics.mean_with_interval(gaps.tolist()), p_value)
 
 

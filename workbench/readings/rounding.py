@@ -10,15 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from workbench.differences import PairedDifference, paired_difference
 from workbench.fitting.learning import Outcome
-from workbench.metrics import (
-    Estimate,
-    PairedDifference,
-    mean_with_interval,
-    paired_difference,
-    rate,
-    token_f1,
-)
+from workbench.metrics import Estimate, mean_with_interval, rate, token_f1
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
 from workbench.presentation.reading import Reading, Standing

@@ -16,6 +16,7 @@ from workbench.analysis.curves.report import (
     sentences_of,
     write_curves,
 )
+from workbench.differences import paired_difference
 from workbench.runs.search import SearchOutcome, Trial
 
 NUM = 40
@@ -87,7 +88,7 @@ def test_a_difference_is_that_of_the_paired_items(placed):
     (found,) = overtakings(curve(few_shot(placed) + tuned(placed, (10, 38, 40))))
 
     ours, theirs = ([a == t for a, t in zip(right(n), TARGETS, strict=True)] for n in (38, 20))
-    oracle = metrics.paired_difference(ours, theirs)
+    oracle = paired_difference(ours, theirs)
     estimate = dict(found.differences)[32]
     assert (estimate.value, estimate.low, estimate.high) == (oracle.value, oracle.low, oracle.high)
 

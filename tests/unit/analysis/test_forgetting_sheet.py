@@ -4,6 +4,7 @@ import pytest
 
 from workbench import metrics
 from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
+from workbench.differences import paired_difference
 from workbench.presentation.sheet import sheet_html
 from workbench.runs.measurements.records import Answers, ForgettingRecord, TextLoss
 
@@ -72,7 +73,7 @@ def test_the_same_figures_stand_in_all_forms():
     text, task = (dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows)
     assert text["change"] == pytest.approx(text["after"] - text["before"]) == pytest.approx(0.2)
     assert (task["before"], task["after"], task["change"]) == (0.6, 0.3, -0.3)
-    assert task["p_value_holm"] == metrics.paired_difference([False] * 30, [True] * 30).p_value
+    assert task["p_value_holm"] == paired_difference([False] * 30, [True] * 30).p_value
     assert text["p_value_holm"] is None
     assert sheet.data["changes"][1]["difference"]["losses"] == 30
     assert "worse" in sheet_html(sheet)

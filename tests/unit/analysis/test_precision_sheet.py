@@ -11,6 +11,7 @@ from workbench.analysis.measurements.precision_comparison import (
     relative_error,
 )
 from workbench.analysis.measurements.precision_sheet import precision_sheet
+from workbench.differences import paired_difference
 from workbench.models.weight_error import OUTSIDE, WeightError
 from workbench.presentation.sheet import sheet_html, sheet_markdown
 from workbench.runs.measurements.records import Answers, PrecisionRecord, TextLoss
@@ -91,7 +92,7 @@ def test_differences_are_paired_with_the_reference_alone():
     held = {(h.precision, h.way): h for h in found.held()}
 
     assert held["bf16", "zero_shot"].difference is None
-    assert held["nf4", "zero_shot"].difference == metrics.paired_difference(
+    assert held["nf4", "zero_shot"].difference == paired_difference(
         [False] * 60 + [True] * 140, [False] * 20 + [True] * 180
     )
     assert held["nf4", "zero_shot"].agreement.value == 160 / 200

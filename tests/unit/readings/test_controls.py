@@ -103,11 +103,7 @@ def test_every_reading_says_what_it_is_and_explains_its_options(name):
     assert all(field.metadata["help"] for field in dataclasses.fields(found))
 
 
-# A map is made by UMAP, which compiles for ten seconds.
-EACH = [pytest.param(n, marks=pytest.mark.slow) if n == "map" else n for n in readers_of("vectors")]
-
-
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", readers_of("vectors"))
 def test_every_reading_is_plain_data_that_comes_back_from_json(name, tiny_subject):
     reader = make_reader(name)
     found = reader.read(tiny_subject)

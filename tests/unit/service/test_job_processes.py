@@ -24,8 +24,6 @@ from workbench.service.worker import work
 from workbench.service.workspace import Workspace
 from workbench.serving.desk import ModelDesk
 
-pytestmark = pytest.mark.slow
-
 STEPS = 120  # a second, long enough to be caught in the middle
 METHODS = {
     "prompt_tuning": {"steps": STEPS, "eval_every": 10},

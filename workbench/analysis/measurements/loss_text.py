@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 
-from workbench.metrics import Estimate, PairedDifference
+from workbench.differences import PairedDifference
+from workbench.metrics import Estimate
 from workbench.presentation.display import NOTHING, interval_text, points
 
 

@@ -9,7 +9,8 @@ from workbench.analysis.measurements.precision_comparison import (
     PrecisionComparison,
     relative_error,
 )
-from workbench.metrics import Estimate, PairedDifference
+from workbench.differences import PairedDifference
+from workbench.metrics import Estimate
 from workbench.presentation.blocks import Cell
 from workbench.runs.measurements.records import PrecisionRecord
 

@@ -12,9 +12,6 @@ from workbench.readings.vectors import projection_process
 from workbench.readings.vectors.projection import METHODS, directions, project
 from workbench.readings.vectors.projection_process import project_apart
 
-# UMAP compiles for ten seconds.
-EACH = [pytest.param(m, marks=pytest.mark.slow) if m == "umap" else m for m in METHODS]
-
 
 def blobs(num=100, width=16, *, seed=0):
     """Return tokens (num, width) in two groups far apart, and the group of each."""
@@ -79,7 +76,7 @@ def test_fidelity_is_trustworthiness_by_its_definition(method):
     assert found.fidelity == pytest.approx(trustworthiness_by_definition(rows, placed, 15))
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", METHODS)
 def test_vectors_land_in_the_group_they_lie_in(method):
     tokens, groups = blobs()
     vectors = np.stack([tokens[groups == group].mean(axis=0) for group in (0, 1)])
@@ -92,7 +89,7 @@ def test_vectors_land_in_the_group_they_lie_in(method):
     assert 0.6 < found.fidelity <= 1
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_picture(method):
     tokens, _ = blobs()
 
@@ -102,7 +99,7 @@ def test_the_same_seed_gives_the_same_picture(method):
     assert np.array_equal(first.vectors, second.vectors)
 
 
-@pytest.mark.parametrize("method", EACH)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", ["one vector", "duplicates", "at the mean", "few tokens", "none"])
 def test_unusual_rows_are_placed(method, case):
     tokens, _ = blobs()
