@@ -8,6 +8,7 @@ with vectors equal to the embeddings of the instruction's tokens they score exac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -43,6 +44,19 @@ class PromptStart:
     def prefix(self) -> Prefix:
         """The shared tokens as a prefix."""
         return Prefix((self.head_ids + self.shared_ids,))
+
+
+@dataclass(frozen=True)
+class LabelChoices:
+    """The continuations that stand for the labels, and the text that ends each of them.
+
+    Attributes:
+        token_ids: Per label its tokens; none begin with another's.
+        end: Ends every word; empty where the words alone are told apart.
+    """
+
+    token_ids: tuple[tuple[int, ...], ...]
+    end: str
 
 
 @dataclass(frozen=True)
@@ -137,12 +151,55 @@ class PromptEncoder:
         boundary = self._tokens(probe)[1][len(shared) - 1] if shared else 0
         return self.encode(text[boundary:])
 
-    def choice_ids(self) -> tuple[tuple[int, ...], ...]:
-        """Return the tokens of each label's word as the continuation of a prompt."""
-        tail = self.render(dict.fromkeys(self.task.field_names, _PROBE)).tail
-        return tuple(
-            self.continuation_ids(tail, self.template.word(label)) for label in self.task.labels
+    def choice_ids(self, cue: str | None = None) -> tuple[tuple[int, ...], ...]:
+        """Return the tokens of each label as the continuation of a prompt; see `label_choices`."""
+        return self.label_choices(cue).token_ids
+
+    def label_choices(self, cue: str | None = None) -> LabelChoices:
+        """Return what is scored and learned of each label: its word's tokens, where that is enough.
+
+        Where the tokens of one word begin those of another ("positive", "positive price"), the
+        longer one could never win. Then an end belongs to every word: what follows an answer in the
+        wording, or the tokenizer's own end where that would not part them either. So no label's
+        tokens begin another's, and their probabilities add up to at most 1.
+
+        Args:
+            cue: The phrase after which the answer to a reasoning stands; None: a plain prompt.
+
+        Raises:
+            PromptError: the tokenizer cannot tell two words apart.
+        """
+        context = cue
+        if context is None:
+            context = self.render(dict.fromkeys(self.task.field_names, _PROBE)).tail
+        words = [self.template.word(label) for label in self.task.labels]
+        bare = [self.continuation_ids(context, word) for word in words]
+        if _nested_pair(bare) is None:
+            return LabelChoices(tuple(bare), "")
+        for text, token in (self._end_of_answer(cue is not None), ("", self.tokenizer.eos_token)):
+            last = () if token is None else (self.tokenizer.convert_tokens_to_ids(token),)
+            ended = [self.continuation_ids(context, word + text) + last for word in words]
+            pair = _nested_pair(ended)
+            if pair is None:
+                return LabelChoices(tuple(ended), text + (token or ""))
+            nested = [self.task.labels[place] for place in pair]
+        raise PromptError(
+            f"labels {' and '.join(map(repr, nested))}: in the tokens of the base model one word "
+            "is or begins the other, and no end after them tells them apart. Give one of them "
+            "another word under label_words."
         )
+
+    def _end_of_answer(self, reasoning: bool) -> tuple[str, str | None]:
+        """Return what follows an answer in this wording: text, and a control token after it."""
+        end = self.template.end_of_answer(reasoning=reasoning)
+        if not self.chat:
+            return end + self.template.separator, None
+        turns = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
+        after = str(self.tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(_PROBE)[2]
+        control = [str(t) for t in self.tokenizer.added_tokens_decoder.values() if t.special]
+        places = [(after.find(token), token) for token in control if token in after]
+        place, token = min(places, default=(len(after), None))
+        return end + after[:place], token
 
     def continuation_ids(self, context: str, word: str) -> tuple[int, ...]:
         """Return the tokens that `word` adds to `context`.
@@ -181,3 +238,12 @@ def _zeros(ends: Sequence[int]) -> int:
             break
         count += 1
     return count
+
+
+def _nested_pair(sequences: Sequence[tuple[int, ...]]) -> tuple[int, int] | None:
+    """Return the places of two sequences of which the first begins the second; None without."""
+    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+    for one, other in pairwise(order):
+        if sequences[other][: len(sequences[one])] == sequences[one]:
+            return one, other
+    return None

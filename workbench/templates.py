@@ -121,6 +121,10 @@ class PromptTemplate(_Checked):
         """Return the word that stands for a label; a short answer stands for itself."""
         return self.label_words.get(label, label)
 
+    def end_of_answer(self, *, reasoning: bool) -> str:
+        """Return what a solved example writes directly after its answer."""
+        return "." if reasoning else ""
+
     def check(
         self, field_names: Sequence[str], labels: Sequence[str], *, where: str
     ) -> "PromptTemplate":
@@ -195,7 +199,8 @@ class PromptTemplate(_Checked):
                 f"template '{self.name}': the demonstration that answers "
                 f"'{demonstration.answer}' has no rationale. Leave it out, or write one."
             )
-        return f"{demonstration.rationale} {self.chain_of_thought.answer_phrase} {answer}."
+        end = self.end_of_answer(reasoning=True)
+        return f"{demonstration.rationale} {self.chain_of_thought.answer_phrase} {answer}{end}"
 
     def _field_problems(self, field_names: Sequence[str]) -> list[str]:
         known = ", ".join(field_names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.errors import ConfigError
+from workbench.fitting.label_scores import label_scores
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.models.sentence_encoder import SentenceEncoder, find_sentence_encoder
@@ -287,8 +288,8 @@ class CalibrationOptions:
             rows = [fitted.condition(others[i]) for i in order[:_CALIBRATION_TEXTS]]
         if not rows:
             rows = [fitted.condition(dict.fromkeys(names, text)) for text in CONTENT_FREE]
-        scores = context.engine.score(rows, [context.encoder.choice_ids()] * len(rows))
-        mean = np.mean([score.probabilities for score in scores], axis=0)
+        scores = label_scores(context.engine, context.encoder, rows)
+        mean = np.mean(scores.probabilities, axis=0)
         return replace(fitted, log_prior=np.log(mean / mean.sum()))
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from workbench.batches import Example
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
+from workbench.fitting.label_scores import label_scores
 from workbench.memory import PeakMemory
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.adapters.tensors import learned_range
@@ -136,13 +137,10 @@ def score_answers(
     """
     labels = encoder.task.labels
     if labels:
-        scores = engine.score(rows, [encoder.choice_ids()] * len(rows))
+        given = label_scores(engine, encoder, rows, log_prior=log_prior)
         golds = np.array([labels.index(sample.target) for sample in samples])
-        given = [score.probabilities_given(log_prior) for score in scores]
-        probabilities = np.stack(given)  # (N, C)
-        answers = probabilities.argmax(axis=1)
-        losses = -np.log(probabilities[np.arange(len(golds)), golds] + _TINY)
-        return Outcome(answers == golds, losses, answers)
+        losses = -np.log(given.probabilities[np.arange(len(golds)), golds] + _TINY)
+        return Outcome(given.answers == golds, losses, given.answers)
     wanted = [(short_answer_ids(encoder, s.fields, s.target),) for s in samples]
     scores = engine.score(rows, wanted)
     right = np.array([bool(score.is_greedy[0]) for score in scores])

@@ -8,6 +8,7 @@ import numpy as np
 
 from workbench.extraction import extract_answer
 from workbench.fitting.base import FittedMethod, ReasoningPlan
+from workbench.fitting.label_scores import label_scores
 from workbench.fitting.reasoning import majority
 from workbench.metrics import normalise_answer
 from workbench.models.base import Conditioning, Generation, GenerationOptions
@@ -185,23 +186,43 @@ def score_labels(
     rows: Sequence[Conditioning],
 ) -> list[Prediction]:
     """Return the most probable label of each row."""
+    return [
+        replace(prediction, prompt_tokens=row.num_tokens)
+        for row, prediction in zip(rows, _most_probable(engine, fitted, samples, rows), strict=True)
+    ]
+
+
+def _most_probable(
+    engine: Engine,
+    fitted: FittedMethod,
+    samples: Sequence[Sample],
+    rows: Sequence[Conditioning],
+    *,
+    cue: str | None = None,
+) -> list[Prediction]:
+    """Return the most probable label of each row, with the probabilities of all.
+
+    What follows a reasoning is not calibrated.
+    """
     labels = fitted.encoder.task.labels
-    choices = fitted.encoder.choice_ids()
-    scores = engine.score(rows, [choices] * len(rows))
-    predictions = []
-    for sample, row, score in zip(samples, rows, scores, strict=True):
-        probabilities = score.probabilities_given(fitted.log_prior)
-        predictions.append(
-            Prediction(
-                sample_id=sample.id,
-                target=sample.target,
-                answer=labels[int(probabilities.argmax())],
-                probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
-                label_mass=score.label_mass,
-                prompt_tokens=row.num_tokens,
-            )
+    log_prior = fitted.log_prior if cue is None else None
+    scores = label_scores(engine, fitted.encoder, rows, log_prior=log_prior, cue=cue)
+    return [
+        Prediction(
+            sample_id=sample.id,
+            target=sample.target,
+            answer=labels[answer],
+            probabilities=dict(zip(labels, probabilities, strict=True)),
+            label_mass=mass,
         )
-    return predictions
+        for sample, answer, probabilities, mass in zip(
+            samples,
+            scores.answers.tolist(),
+            scores.probabilities.tolist(),
+            scores.masses.tolist(),
+            strict=True,
+        )
+    ]
 
 
 def conclude(
@@ -257,19 +278,13 @@ def _score_conclusions(
     """Return the most probable label after each reasoning, and what its text says by itself."""
     encoder = fitted.encoder
     words = {label: encoder.template.word(label) for label in encoder.task.labels}
-    choices = [encoder.continuation_ids(phrase, word) for word in words.values()]
-    scores = engine.score(asking, [choices] * len(asking))
     predictions = []
-    for sample, generation, score in zip(samples, generations, scores, strict=True):
-        probabilities = score.probabilities
+    scored = _most_probable(engine, fitted, samples, asking, cue=phrase)
+    for prediction, generation in zip(scored, generations, strict=True):
         found = extract_answer(generation.text, phrase, words)
         predictions.append(
-            Prediction(
-                sample_id=sample.id,
-                target=sample.target,
-                answer=encoder.task.labels[int(probabilities.argmax())],
-                probabilities=dict(zip(encoder.task.labels, probabilities.tolist(), strict=True)),
-                label_mass=score.label_mass,
+            replace(
+                prediction,
                 text=generation.text,
                 strict_answer=found.strict,
                 lenient_answer=found.lenient,

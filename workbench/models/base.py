@@ -173,7 +173,8 @@ class GenerationOptions:
         temperature: 0 is greedy; otherwise logits are divided by it before sampling.
         top_k: Keep the k most probable tokens; 0 keeps all.
         top_p: Keep the smallest set of tokens with at least this probability.
-        seed: Each row draws from a generator of its own made from this seed.
+        seed: Each row draws from a generator of its own, made from this seed, the row's content,
+            and its number among equal rows of the call.
     """
 
     max_new_tokens: int = 64

@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache
 from workbench.models.base import FinishReason, Generation, GenerationOptions, TextDelta
 
 StepForward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
+RowSeed = tuple[int, ...]  # what the generator of a row is made from
 _REPLACEMENT = "\ufffd"  # an incomplete UTF-8 sequence: wait for the next token
 
 
@@ -51,7 +52,7 @@ class RowText:
 class TokenSampler:
     """Chooses the next token of each row; each row has a random generator of its own."""
 
-    def __init__(self, options: GenerationOptions, seeds: Sequence[int]) -> None:
+    def __init__(self, options: GenerationOptions, seeds: Sequence[RowSeed]) -> None:
         self._options = options
         self._generators = [np.random.default_rng(seed) for seed in seeds]
 
@@ -93,7 +94,7 @@ class DecodedRows:
         end_tokens: frozenset[int],
         options: GenerationOptions,
         prompt_tokens: Sequence[int],
-        seeds: Sequence[int],
+        seeds: Sequence[RowSeed],
     ) -> None:
         self.going = list(range(len(prompt_tokens)))
         self.prompt_tokens = prompt_tokens

@@ -5,6 +5,7 @@ any mixture of methods in one batch, computes the keys and values of each shared
 routes each row through its weight adapter.
 """
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from workbench.models.base import (
     PrefixStates,
     TextDelta,
 )
-from workbench.models.decoding import DecodedRows, decode
+from workbench.models.decoding import DecodedRows, RowSeed, decode
 from workbench.models.forward import BaseForward
 from workbench.models.loading import LoadedBase
 from workbench.models.prefix_cache import PrefixCache, PrefixKey
@@ -138,7 +139,7 @@ class Engine:
         """Yield text as it grows, rows of one batch side by side, token by token.
 
         Closing the iterator, or `should_stop` returning True, ends the work between two tokens.
-        Identical rows sampled in one call get different random generators.
+        Each row draws from a generator of its own, see `GenerationOptions.seed`.
 
         Raises:
             PromptError: a row plus `max_new_tokens` exceeds the context window.
@@ -146,13 +147,7 @@ class Engine:
         """
         for row in rows:
             self._check_length(row, options.max_new_tokens)
-        seen: Counter[tuple[object, ...]] = Counter()
-        seeds = []
-        for row in rows:
-            # Equal rows in one call are several draws, so each takes the next seed.
-            key = (row.prefix.digest, row.token_ids, row.adapter)
-            seeds.append(options.seed + seen[key])
-            seen[key] += 1
+        seeds = _row_seeds(rows, options.seed)
         sizes = [row.num_tokens + options.max_new_tokens for row in rows]
         max_tokens = max(1, _MAX_CACHE_BYTES // self.forward.cache_bytes_per_token)
         for batch in _batches(sizes, _MAX_ROWS, max_tokens):
@@ -165,7 +160,7 @@ class Engine:
     def _stream_batch(
         self,
         rows: Sequence[Conditioning],
-        seeds: Sequence[int],
+        seeds: Sequence[RowSeed],
         options: GenerationOptions,
         should_stop: Callable[[], bool],
     ) -> Iterator[TextDelta]:
@@ -340,6 +335,22 @@ def _states_of(cache: Cache) -> PrefixStates:
         keys=tuple(layer.keys[0] for layer in cache.layers),
         values=tuple(layer.values[0] for layer in cache.layers),
     )
+
+
+def _row_seeds(rows: Sequence[Conditioning], seed: int) -> list[RowSeed]:
+    """Return what each row draws from: the seed, its content, and its number among equal rows.
+
+    With the seed alone all rows would draw the same stream; by content a row draws the same in
+    any batch and order.
+    """
+    seen: Counter[bytes] = Counter()
+    seeds: list[RowSeed] = []
+    for row in rows:
+        content = repr((row.prefix.digest, row.token_ids, row.adapter)).encode()
+        digest = hashlib.sha256(content).digest()
+        seeds.append((seed, int.from_bytes(digest[:16]), seen[digest]))
+        seen[digest] += 1
+    return seeds
 
 
 def _batches(sizes: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[list[int]]:

@@ -51,7 +51,8 @@ def write_model_card(
     takes_start = kind in _TAKE_THE_START
     prompt = rendered.tail if takes_start else rendered.text
     space = "" if prompt[-1:].isspace() else " "
-    words = [space + encoder.template.word(label) for label in encoder.task.labels]
+    end = encoder.label_choices().end if encoder.task.labels else ""
+    words = [space + encoder.template.word(label) + end for label in encoder.task.labels]
     lines = [
         "---",
         f"base_model: {json.dumps(hub_id_of(spec.base.name))}",
