@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])-)?"  # a sign; after a digit or a bracket it is a subtraction
-    r"\$?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\w)\.[0-9]+)"
-)
+from workbench.answer_forms import bare, numbers_in
+from workbench.scripts import UNSPACED, is_unspaced
+
 _FILLER = re.compile(r"[\s:=\"'$€£*(]*")  # what may stand between the phrase and the answer
 
 
@@ -63,10 +62,14 @@ def _line_after(text: str, phrase: str) -> ExtractedAnswer:
     """Return the line after the phrase; without the phrase the text's last line is lenient."""
     after = _after(text, phrase)
     if after is not None:
-        line = after.strip().split("\n")[0].strip(" :\"'.")
+        line = _bare_line(after.strip().split("\n")[0])
         return ExtractedAnswer(line or None, line or None)
     lines = text.strip().split("\n")
-    return ExtractedAnswer(None, lines[-1].strip(" :\"'.") or None)
+    return ExtractedAnswer(None, _bare_line(lines[-1]) or None)
+
+
+def _bare_line(text: str) -> str:
+    return bare(text.strip(" :\"'."))
 
 
 def _candidates(text: str, label_words: Mapping[str, str]) -> list[tuple[int, str]]:
@@ -75,10 +78,10 @@ def _candidates(text: str, label_words: Mapping[str, str]) -> list[tuple[int, st
     A word within a longer one ("entailment" in "not entailment") is no answer of its own.
     """
     if not label_words:
-        return [(m.start(), _plain_number(m.group())) for m in _NUMBER.finditer(text)]
+        return numbers_in(text)
     found = []
     for label, word in label_words.items():
-        pattern = rf"(?<!\w){re.escape(word.strip())}(?!\w)"
+        pattern = _word_pattern(word.strip())
         found += [(*m.span(), label) for m in re.finditer(pattern, text, re.IGNORECASE)]
     outer: list[tuple[int, str]] = []
     covered = 0
@@ -89,7 +92,12 @@ def _candidates(text: str, label_words: Mapping[str, str]) -> list[tuple[int, st
     return outer
 
 
-def _plain_number(text: str) -> str:
-    number = text.replace(",", "").replace("$", "")
-    number = re.sub(r"^(-?)\.", r"\g<1>0.", number)
-    return number.rstrip("0").rstrip(".") if "." in number else number
+def _word_pattern(word: str) -> str:
+    """Return the expression that finds a label's word, in any spacing, as a word of its own.
+
+    Where words are written without spaces between them, what stands beside it says nothing.
+    """
+    inner = r"\s+".join(map(re.escape, word.split()))
+    before = "" if is_unspaced(word[0]) else rf"(?<![^\W{UNSPACED}])"
+    after = "" if is_unspaced(word[-1]) else rf"(?![^\W{UNSPACED}])"
+    return before + inner + after

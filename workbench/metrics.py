@@ -12,7 +12,6 @@ Introduction to the Bootstrap, chapter 13; Davison and Hinkley 1997, Bootstrap M
 """
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,13 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from workbench.answer_forms import is_match
+
 CONFIDENCE_LEVEL = 0.95  # of every interval in this module
 NUM_RESAMPLES = 1_000  # a 95 % end point then moves by about 0.1 standard errors with the seed
 PROBABILITY_TOLERANCE = 1e-4  # a sum of float32 softmax entries passes 1 by less than this
-
-_NUMBER = re.compile(
-    r"(?P<sign>[-+]?)[$€£¥]?(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.(?P<fraction>[0-9]*))?"
-)
 
 
 @dataclass(frozen=True)
@@ -69,30 +66,23 @@ def rate(flags: Sequence[bool]) -> Estimate:
     return _proportion(sum(map(bool, flags)), len(flags), num_unscored=0)
 
 
-def exact_match(answers: Sequence[str | None], targets: Sequence[str]) -> Estimate:
-    """Return `accuracy` after `normalise_answer` on both sides."""
-    normalised = [None if answer is None else normalise_answer(answer) for answer in answers]
-    return accuracy(normalised, [normalise_answer(target) for target in targets])
+def exact_match(
+    answers: Sequence[str | None],
+    targets: Sequence[str],
+    *,
+    references: Sequence[tuple[str, ...]] | None = None,
+) -> Estimate:
+    """Return `accuracy` with both sides normalised; an answer is right if it is any right one.
 
-
-def normalise_answer(text: str) -> str:
-    """Return the text in the form in which two equal answers are equal strings.
-
-    Lower case, single spaces, no full stop at the end. A text that is one number also loses its
-    currency sign, thousands commas, plus sign and needless zeros: "$1,234.50." -> "1234.5",
-    "18.0" -> "18". "1,5", "50%" and "3 apples" are no numbers and stay text.
-
-    Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
-    Differs from the source: articles and inner punctuation stay; numbers are compared by value.
+    Args:
+        answers: One per item.
+        targets: The right answer of each.
+        references: All right answers of each, where items have several.
     """
-    plain = " ".join(text.lower().split()).rstrip(". ")
-    number = _NUMBER.fullmatch(plain)
-    if number is None or not (number["whole"] or number["fraction"]):
-        return plain
-    whole = number["whole"].replace(",", "").lstrip("0") or "0"
-    fraction = (number["fraction"] or "").rstrip("0")
-    magnitude = f"{whole}.{fraction}" if fraction else whole
-    return f"-{magnitude}" if number["sign"] == "-" and magnitude != "0" else magnitude
+    require_equal_lengths(len(answers), len(targets))
+    right = [(target,) for target in targets] if references is None else references
+    num_correct = sum(is_match(a, known) for a, known in zip(answers, right, strict=True))
+    return _proportion(num_correct, len(targets), num_unscored=list(answers).count(None))
 
 
 def confusion_matrix(

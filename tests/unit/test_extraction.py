@@ -9,6 +9,9 @@ SENTIMENT = {"negative": "negative", "positive": "positive"}
 ENTAILMENT = {"entailment": "entailment", "not entailment": "not entailment"}
 REVIEW = {"bad": "terrible", "good": "great"}
 
+PRICES = {"s": "positive", "p": "positive price"}
+MOODS = {"good": "\u79ef\u6781", "bad": "\u6d88\u6781"}  # Chinese: positive, negative
+
 NUMBERS = [  # text, strict, lenient
     ("The answer is 18.", "18", "18"),
     ("the ANSWER is 18", "18", "18"),
@@ -46,6 +49,21 @@ NUMBERS = [  # text, strict, lenient
     ("The answer is ²", None, None),
     ("", None, None),
     ("\u0130\u0130\u0130 The answer is 123", "123", "123"),  # longer in lower case
+    ("The answer is 2,4.", "2.4", "2.4"),
+    ("The answer is 0,234", "0.234", "0.234"),
+    ("The answer is 1.234,56 €", "1234.56", "1234.56"),
+    ("The answer is 1.234.567", "1234567", "1234567"),
+    ("The answer is 1.234", "1.234", "1.234"),
+    ("The answer is 12,5 or 13", "12.5", "12.5"),
+    ("The answer is 1.2E+06", "1200000", "1200000"),
+    ("The answer is 3e-2.", "0.03", "0.03"),
+    ("The answer is \u22127", "-7", "-7"),
+    ("It fell by 4,5 to \u22124 degrees.", None, "-4"),
+    ("The answer is 4 + 8 = 12.", "12", "12"),
+    ("The answer is 4 apples + 8 apples = 12 apples.", "12", "12"),
+    ("The answer is $4 x (3 - 1) = $8, so 9 is wrong.", "8", "8"),
+    ("The answer is clear: 4 + 8 = 12, not 13.", None, "12"),
+    ("The answer is 4 + 8 =", "4", "4"),
 ]
 
 
@@ -59,6 +77,9 @@ WITHOUT_PHRASE = [
     (" $1,200 in all", "1200", "1200"),
     (" It is 12, and 12 - 2 = 10", None, "10"),
     (" 12 and then 13", "12", "12"),
+    (" 4 + 8 = 12", "12", "12"),
+    (" 2,4", "2.4", "2.4"),
+    (" 1.2E+06 grains", "1200000", "1200000"),
     ("", None, None),
 ]
 
@@ -87,6 +108,19 @@ LABELS = [  # text, words, strict, lenient
     ("The answer is top up limits", {"a": "top up", "b": "top up limits"}, "b", "b"),
     ("The answer is C++.", {"a": "C", "b": "C++"}, "b", "b"),
     ("new york city", {"a": "new york", "b": "york city"}, None, "b"),
+    ("The answer is positive  price.", PRICES, "p", "p"),
+    ("The answer is Positive\nprice.", PRICES, "p", "p"),
+    ("The answer is positive, price aside.", PRICES, "s", "s"),
+    ("The answer is 10.", {"1": "1", "10": "10"}, "10", "10"),
+    ("\u7b54\u6848\u662f\u79ef\u6781\u7684\u3002", MOODS, None, "good"),
+    ("\u5f88\u6d88\u6781\uff0c\u4e0d\u662f\u79ef\u6781", MOODS, None, "good"),
+    ("\u7b54\u6848\u662fpositive\u7684", SENTIMENT, None, "positive"),
+    (
+        "\u0e04\u0e37\u0e2d\u0e14\u0e35\u0e21\u0e32\u0e01",
+        {"good": "\u0e14\u0e35"},
+        None,
+        "good",
+    ),  # Thai
 ]
 
 
@@ -111,6 +145,9 @@ FREE_TEXT = [
     ("First thoughts.\nParis.", PHRASE, None, "Paris"),
     ("\u0130\u0130\u0130 The answer is Rome", PHRASE, "Rome", "Rome"),
     (" Paris\nmore", "", "Paris", "Paris"),
+    (" **Paris**", "", "Paris", "Paris"),
+    ("The answer is: _Paris_!", PHRASE, "Paris", "Paris"),
+    (" `C++`", "", "C++", "C++"),
     ("", PHRASE, None, None),
     ("", "", None, None),
 ]
@@ -119,3 +156,9 @@ FREE_TEXT = [
 @pytest.mark.parametrize(("text", "phrase", "strict", "lenient"), FREE_TEXT)
 def test_free_text_is_the_rest_of_the_line(text, phrase, strict, lenient) -> None:
     assert extract_answer(text, phrase, {}, numeric=False) == ExtractedAnswer(strict, lenient)
+
+
+def test_a_long_calculation_is_read_in_no_time() -> None:
+    text = "1 apple + " * 2000
+
+    assert extract_answer(text, "", {}).strict == "1"

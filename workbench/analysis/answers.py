@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.answer_forms import normalise_answer
 from workbench.errors import StoreError
-from workbench.metrics import normalise_answer
 from workbench.runs.store import StoredRun
 from workbench.tasks.base import HEADLINE_METRICS
 

@@ -6,11 +6,11 @@ from math import fsum
 
 import numpy as np
 
+from workbench.answer_forms import normalise_answer
 from workbench.extraction import extract_answer
 from workbench.fitting.base import FittedMethod, ReasoningPlan
 from workbench.fitting.label_scores import label_scores
 from workbench.fitting.reasoning import majority
-from workbench.metrics import normalise_answer
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress

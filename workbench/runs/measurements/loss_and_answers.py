@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from time import perf_counter
 
+from workbench.answer_forms import normalise_answer
 from workbench.errors import ConfigError, TaskError
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.prediction import predict
-from workbench.metrics import normalise_answer
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.perplexity import block_losses, text_blocks

@@ -1,0 +1,107 @@
+"""The forms short answers come in: how numbers are written, and when two answers are one.
+
+A comma before anything but three digits is a decimal comma ("2,4", "0,234"), before three digits it
+parts thousands ("1,234" is 1234); a point is a decimal point ("1.234") unless it parts thousands
+beside a comma or twice ("1.234,5", "1.234.567"). "1,2,3" is a list. Exponents are read ("1.2E+06"),
+and the minus sign U+2212 is a minus.
+"""
+
+import re
+
+_THOUSANDS_BY_COMMA = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
+_THOUSANDS_BY_POINT = (
+    r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}(?!\.?[0-9])"
+)
+_DECIMAL_COMMA = r"(?<![0-9],)[0-9]+,[0-9]+(?![0-9]|,[0-9])"
+_PLAIN = r"[0-9]+(?:\.[0-9]+)?|(?<!\w)\.[0-9]+"
+_MAGNITUDE = f"(?:{_THOUSANDS_BY_COMMA}|{_THOUSANDS_BY_POINT}|{_DECIMAL_COMMA}|{_PLAIN})"
+_EXPONENT = r"[eE][-+\u2212]?[0-9]{1,3}(?!\w)"  # larger ones are no numbers anybody counts to
+_CURRENCY = "[$€£¥]"
+# A sign; after a digit or a bracket it is a subtraction.
+_SIGNED = rf"(?:(?<![\w)])[-\u2212])?{_CURRENCY}?{_MAGNITUDE}(?:{_EXPONENT})?"
+_NUMBER = re.compile(_SIGNED)
+_ALONE = re.compile(
+    rf"[-+\u2212]?{_CURRENCY}?[-+\u2212]?(?:{_MAGNITUDE}|[0-9]+\.)(?:{_EXPONENT})? ?{_CURRENCY}?"
+)
+_TERM = rf"[\s(]*{_SIGNED}[\s)%]*(?:[^\W\d_]++[\s)]*){{0,2}}"  # a number and what is counted
+_SIGNS = r"[-+*/\u00d7\u00f7x\u00b7\u2212]"
+# Bounded, so that a long text is read in a time that grows with its length alone.
+_SUM = re.compile(rf"{_TERM}(?:{_SIGNS}{_TERM}){{1,20}}=(?:{_TERM}=){{0,3}}[\s*]*(?={_SIGNED})")
+
+_PAIRS = {'"': '"', "'": "'", "*": "*", "_": "_", "`": "`"} | dict(
+    zip("\u201c\u2018\u201e«「『《", "\u201d\u2019\u201c»」』》", strict=True)
+)
+_END_MARKS = re.compile(r"(?<=[^\W\d])[!?\u2026。\uff01\uff1f]+$")
+
+
+def numbers_in(text: str) -> list[tuple[int, str]]:
+    """Return (place, number) of each number in a text, in plain digits; a sum is its result.
+
+    "4 + 8 = 12" is one number, 12, at the place of the 4.
+    """
+    found = []
+    place = 0
+    while match := _NUMBER.search(text, place):
+        begin = match.start()
+        if calculation := _SUM.match(text, begin):
+            match = _NUMBER.match(text, calculation.end()) or match
+        found.append((begin, _plain_number(match.group())))
+        place = match.end()
+    return found
+
+
+def as_number(text: str) -> str | None:
+    """Return a text that is one number in plain digits: "$1,234.50" is "1234.5"; else None."""
+    return _plain_number(text) if _ALONE.fullmatch(text) else None
+
+
+def normalise_answer(text: str) -> str:
+    """Return the text in the form in which two equal answers are equal strings.
+
+    Lower case, single spaces, without quotes or emphasis around it and without full stop, question
+    or exclamation mark at the end. A number is written in plain digits: "$1,234.50." -> "1234.5",
+    "18.0" -> "18", "2,4" -> "2.4", "1.2E+06" -> "1200000". "50%" and "3 apples" are no numbers and
+    stay text.
+
+    Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
+    Differs from the source: articles and inner punctuation stay; numbers are compared by value.
+    """
+    plain = bare(" ".join(text.lower().split()))
+    number = as_number(plain)
+    return plain if number is None else number
+
+
+def bare(text: str) -> str:
+    """Return a text without what only surrounds it: quotes, emphasis, marks at its end."""
+    while True:
+        plain = _END_MARKS.sub("", text.strip().rstrip(". "))
+        if len(plain) > 2 and _PAIRS.get(plain[0]) == plain[-1]:
+            inner = plain.strip(plain[0] + plain[-1])
+            plain = plain if plain[0] in inner or plain[-1] in inner else inner
+        if plain == text:
+            return text
+        text = plain
+
+
+def is_match(answer: str | None, right: tuple[str, ...]) -> bool:
+    """Return whether an answer is one of the right ones, both in their normal form."""
+    return answer is not None and normalise_answer(answer) in set(map(normalise_answer, right))
+
+
+def _plain_number(text: str) -> str:
+    """Return what a number is worth, in digits without needless zeros."""
+    unsigned = re.sub(rf"[-+\u2212 ]|{_CURRENCY}", "", re.split("[eE]", text)[0])
+    exponent = re.search(r"[eE](.+?)[ $€£¥]*$", text)
+    if re.fullmatch(_THOUSANDS_BY_COMMA, unsigned):
+        unsigned = unsigned.replace(",", "")
+    elif re.fullmatch(_THOUSANDS_BY_POINT, unsigned):
+        unsigned = unsigned.replace(".", "")
+    whole, _, fraction = unsigned.replace(",", ".").partition(".")
+    shift = int(exponent[1].replace("\u2212", "-")) if exponent else 0
+    digits = "0" * max(0, -shift - len(whole)) + whole + fraction
+    point = max(len(whole) + shift, 0)
+    whole, fraction = digits[:point].ljust(point, "0"), digits[point:]
+    whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
+    magnitude = f"{whole}.{fraction}" if fraction else whole
+    is_negative = re.match(rf"{_CURRENCY}?[-\u2212]", text) and magnitude != "0"
+    return f"-{magnitude}" if is_negative else magnitude
