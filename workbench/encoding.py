@@ -100,6 +100,26 @@ class PromptEncoder:
         )
         return (self.template.separator,) if lines else (self.template.separator, "\n")
 
+    def check_answers(self) -> None:
+        """Refuse labels that cannot be told apart, and short answers that nobody could write.
+
+        Raises:
+            PromptError: which, and what to do.
+        """
+        self.choice_ids()
+        if self.task.kind != "short_answer":
+            return
+        samples = (*self.task.train, *self.task.dev, *self.task.test)
+        for end in filter(None, self.answer_ends):
+            cut = [s.id for s in samples if any(end in answer for answer in s.all_references)]
+            if cut:
+                raise PromptError(
+                    f"task '{self.task.name}': {len(cut)} answers hold {end!r}, which ends an "
+                    f"answer in this wording, so nobody could write them (ids "
+                    f"{', '.join(cut[:3])}{', …' if len(cut) > 3 else ''}). Use another separator, "
+                    "or the kind 'generation'."
+                )
+
     def render(
         self,
         fields: Mapping[str, str],

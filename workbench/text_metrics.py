@@ -6,7 +6,9 @@ counted in `num_unscored`, so writing nothing never raises a figure. All figures
 0 to 1 (the libraries give BLEU and chrF from 0 to 100). N items; `seed` is that of the resampling.
 
 Intervals are percentile bootstraps over items: Koehn 2004, https://aclanthology.org/W04-3250,
-section 3. The tokenisers are made for text in Latin script: ROUGE's sees only a-z and digits.
+section 3. Words of any script are compared: of scripts that write none apart (Chinese, Japanese,
+Thai and their like) each letter is one, and words of the Latin alphabet without accents are what
+ROUGE's and BLEU's own tokenisers make of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,14 +16,33 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from workbench.metrics import NOTHING_SCORED, NUM_RESAMPLES, Estimate, percentile_interval
+from workbench.scripts import spaced, words_of
 
 ROUGE_TYPES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 """Our names of the three variants to those of the library."""
+
+
+class _AnyScript(Tokenizer):  # type: ignore[misc]  # rouge_score is not typed
+    """ROUGE's own words of ASCII text, and the words of any other script."""
+
+    def __init__(self) -> None:
+        self._own = DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text, those of plain Latin letters stemmed."""
+        if text.isascii():
+            return list(self._own.tokenize(text))
+        return [
+            stem
+            for word in words_of(text)
+            for stem in (self._own.tokenize(word) if word.isascii() else [word])
+        ]
 
 
 def rouge_scores(
@@ -29,13 +50,14 @@ def rouge_scores(
 ) -> dict[str, NDArray[np.float64]]:
     """Return F1 per item (N,) by name of the variant; of several references the best counts.
 
-    With Porter stemming, as summarisation papers report it.
+    With Porter stemming, as summarisation papers report it. ASCII text scores as the library
+    scores it; its own tokenizer drops every other letter.
 
     Source: Lin 2004, https://aclanthology.org/W04-1013, sections 2 and 3; the library is Google's
     `rouge_score`.
     """
     _require_references(texts, references)
-    scorer = RougeScorer(list(ROUGE_TYPES.values()), use_stemmer=True)
+    scorer = RougeScorer(list(ROUGE_TYPES.values()), tokenizer=_AnyScript())
     found = [
         scorer.score_multi(list(known), text) for text, known in zip(texts, references, strict=True)
     ]
@@ -62,12 +84,15 @@ def mean_score(scores: Sequence[float], *, num_unscored: int = 0, seed: int = 0)
 def bleu(texts: Sequence[str], references: Sequence[Sequence[str]], *, seed: int = 0) -> Estimate:
     """Return corpus BLEU with sacrebleu's default settings (13a tokens, exponential smoothing).
 
+    Letters of scripts without spaces between words are tokens of their own, as in sacrebleu's
+    settings for Chinese; its default takes a whole sentence for one.
+
     A resample adds up the items' counts of n-grams, so it is the corpus BLEU of the drawn items.
 
     Source: Papineni et al. 2002, https://aclanthology.org/P02-1040; settings: Post 2018,
     https://aclanthology.org/W18-6319.
     """
-    return _corpus_score(BLEU(), texts, references, seed=seed)
+    return _corpus_score(BLEU(), *_spaced(texts, references), seed=seed)
 
 
 def chrf(texts: Sequence[str], references: Sequence[Sequence[str]], *, seed: int = 0) -> Estimate:
@@ -86,7 +111,7 @@ def length_ratio(
     Among several references the one closest in length counts, as in BLEU's brevity penalty. Not a
     fraction: it may pass 1.
     """
-    rows = _statistics(BLEU(), texts, references)
+    rows = _statistics(BLEU(), *_spaced(texts, references))
 
     def ratio(sums: NDArray[np.float64]) -> float:
         return float(sums[0] / max(sums[1], 1.0))
@@ -147,6 +172,13 @@ def _resampled(
     figures = np.array([figure(sums) for sums in drawn @ rows])
     low, high = percentile_interval(figures, value, num_items=num_items)
     return Estimate(value, low, high, num_items - num_unscored, num_unscored)
+
+
+def _spaced(
+    texts: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Return texts and references with what is written without spaces set apart."""
+    return list(map(spaced, texts)), [list(map(spaced, known)) for known in references]
 
 
 def _num_empty(texts: Sequence[str]) -> int:

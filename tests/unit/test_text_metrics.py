@@ -172,3 +172,91 @@ def test_equal_scores_differ_by_nothing_and_one_item_has_no_interval():
     one = paired_score_difference([0.3], [0.1])
     assert (one.low, one.high, one.p_value) == (None, None, 1.0)
     assert paired_score_difference([], []).value is None
+
+
+SCRIPTS = {
+    "Russian": "\u0434\u043e\u043c, \u043c\u0438\u0440 \u0438 \u0434\u0440\u0443\u0433",
+    "Greek": "\u03a4\u03bf \u03c3\u03c0\u03af\u03c4\u03b9 \u03bc\u03b1\u03c2",
+    "Arabic": "\u0627\u0644\u0628\u064a\u062a \u0643\u0628\u064a\u0631 \u062c\u062f\u0627",
+    "Hindi": "\u0918\u0930 \u092c\u0939\u0941\u0924 \u092c\u0921\u093c\u093e \u0939\u0948",
+    "Chinese": "\u8fd9\u4e2a\u623f\u5b50\u5f88\u5927\u3002",
+    "Japanese": "\u3053\u306e\u5bb6\u306f\u5927\u304d\u3044\u3067\u3059\u3002",
+    "Thai": "\u0e1a\u0e49\u0e32\u0e19\u0e2b\u0e25\u0e31\u0e07\u0e43\u0e2b\u0e0d\u0e48",
+    "Korean": "\uadf8 \uc9d1\uc740 \uc815\ub9d0 \ud06c\ub2e4",
+    "French": "\u00c9t\u00e9 na\u00eff \u00e0 No\u00ebl d\u00e9j\u00e0",
+    "emoji": "\U0001f44d\U0001f44e\U0001f680\U0001f308",
+}
+CYRILLIC = {letter: chr(0x430 + place) for place, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+
+
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS)
+def test_an_equal_text_scores_1_in_any_script(text):
+    found = text_metrics.rouge_scores([text], [(text,)])
+
+    assert [values.tolist() for values in found.values()] == [[1.0]] * 3
+
+
+@pytest.mark.parametrize("name", ["Russian", "Chinese", "Thai", "Japanese"])
+def test_bleu_and_length_of_an_equal_text_are_1(name):
+    items = [SCRIPTS[name]], [(SCRIPTS[name],)]
+
+    assert text_metrics.bleu(*items).value == pytest.approx(1.0)
+    assert text_metrics.length_ratio(*items).value == pytest.approx(1.0)
+
+
+def test_another_alphabet_scores_as_its_transliteration():
+    texts, references = random_items(20, seed=5)
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+
+    def cyrillic(text: str) -> str:
+        return "".join(CYRILLIC.get(letter, letter) for letter in text)
+
+    found = text_metrics.rouge_scores(
+        [cyrillic(text) for text in texts], [tuple(map(cyrillic, known)) for known in references]
+    )
+
+    expected = [
+        max(scorer.score(one, text)["rougeL"].fmeasure for one in known)
+        for text, known in zip(texts, references, strict=True)
+    ]
+    np.testing.assert_allclose(found["rouge_l"], expected)
+
+
+def longest_common(first: str, second: str) -> int:
+    """Return the length of the longest common subsequence."""
+    row = [0] * (len(second) + 1)
+    for one in first:
+        last = 0
+        for place, other in enumerate(second, start=1):
+            last, row[place] = (
+                row[place],
+                last + 1 if one == other else max(row[place], row[place - 1]),
+            )
+    return row[-1]
+
+
+def test_a_script_without_spaces_is_compared_letter_by_letter():
+    draw = random.Random(1)
+    letters = "\u8fd9\u4e2a\u623f\u5b50\u5f88\u5927\u4e5f\u65b0"
+    texts, references = (["".join(draw.choices(letters, k=9)) for _ in range(30)] for _ in range(2))
+
+    found = text_metrics.rouge_scores(texts, [(reference,) for reference in references])
+
+    expected = [longest_common(*pair) / 9 for pair in zip(texts, references, strict=True)]
+    np.testing.assert_allclose(found["rouge_l"], expected)
+
+
+def test_ascii_text_scores_as_the_library_scores_it():
+    draw = random.Random(2)
+    marks = "abcdeisng  _-.,'!09AZ"
+    texts, references = (["".join(draw.choices(marks, k=60)) for _ in range(60)] for _ in range(2))
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+    found = text_metrics.rouge_scores(texts, [(reference,) for reference in references])
+
+    for ours, theirs in text_metrics.ROUGE_TYPES.items():
+        expected = [
+            scorer.score(reference, text)[theirs].fmeasure
+            for reference, text in zip(references, texts, strict=True)
+        ]
+        np.testing.assert_array_equal(found[ours], expected)

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from peft import PromptTuningConfig, TaskType
 from safetensors.torch import save_file
+from scipy.special import logsumexp
 
 from workbench.batches import Example
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
 from workbench.fitting.label_scores import label_scores
+from workbench.fitting.short_answers import is_right, read_answer, writing_options
 from workbench.memory import PeakMemory
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.adapters.tensors import learned_range
@@ -101,10 +103,10 @@ class Outcome:
     """What conditioned rows answer to N items.
 
     Attributes:
-        right: (N,) bool. For short answers: whether greedy decoding would write exactly the
-            correct one; no text is generated.
+        right: (N,) bool. For short answers: whether what greedy decoding writes is read as a right
+            one, as in a report; for texts, whether it would write exactly the target.
         losses: (N,) negative log-probability in nats of the right label among the labels, or of
-            the right short answer; of a text's target, per token.
+            the right short answer with any of the ends it may have; of a text's target, per token.
         answers: (N,) index of the label chosen; -1 for tasks without labels.
     """
 
@@ -131,7 +133,7 @@ def score_answers(
     *,
     log_prior: np.ndarray | None = None,
 ) -> Outcome:
-    """Return what rows answer to their samples; labels are scored as in the final evaluation.
+    """Return what rows answer to their samples, judged as in the final evaluation.
 
     `log_prior` (C,) is that of the fitted method, see `FittedMethod`.
     """
@@ -141,13 +143,36 @@ def score_answers(
         golds = np.array([labels.index(sample.target) for sample in samples])
         losses = -np.log(given.probabilities[np.arange(len(golds)), golds] + _TINY)
         return Outcome(given.answers == golds, losses, given.answers)
-    wanted = [(short_answer_ids(encoder, s.fields, s.target),) for s in samples]
-    scores = engine.score(rows, wanted)
-    right = np.array([bool(score.is_greedy[0]) for score in scores])
-    losses = np.array([-float(score.logprobs[0]) for score in scores])
-    if encoder.task.kind == "generation":  # long targets would decide alone
-        losses = losses / np.array([len(tokens) for (tokens,) in wanted])
-    return Outcome(right, losses, np.full(len(rows), -1))
+    no_label = np.full(len(rows), -1)
+    if encoder.task.kind == "short_answer":
+        written = engine.generate(rows, writing_options(encoder))
+        right = [
+            is_right(encoder.task, read_answer(encoder.task, one.text).lenient, sample)
+            for one, sample in zip(written, samples, strict=True)
+        ]
+        wanted = [_ended_answers(encoder, sample) for sample in samples]
+        losses = [-logsumexp(score.logprobs) for score in engine.score(rows, wanted)]
+        return Outcome(np.array(right, dtype=bool), np.array(losses), no_label)
+    targets = [short_answer_ids(encoder, s.fields, s.target) for s in samples]
+    scores = engine.score(rows, [(tokens,) for tokens in targets])
+    exact = np.array([bool(score.is_greedy[0]) for score in scores])
+    # Per token, or long targets would decide alone.
+    nats = np.array([-float(score.logprobs[0]) for score in scores])
+    return Outcome(exact, nats / np.array([len(tokens) for tokens in targets]), no_label)
+
+
+def _ended_answers(encoder: PromptEncoder, sample: Sample) -> list[tuple[int, ...]]:
+    """Return the tokens of a short answer with each end that a report accepts, none in another."""
+    tail = encoder.render(sample.fields).tail
+    ended = {
+        short_answer_ids(encoder, sample.fields, sample.target),
+        *(encoder.continuation_ids(tail, sample.target + end) for end in encoder.answer_ends),
+    }
+    return [
+        one
+        for one in sorted(ended)
+        if not any(one != other and one[: len(other)] == other for other in ended)
+    ]
 
 
 def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:

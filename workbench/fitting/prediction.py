@@ -11,6 +11,7 @@ from workbench.extraction import extract_answer
 from workbench.fitting.base import FittedMethod, ReasoningPlan
 from workbench.fitting.label_scores import label_scores
 from workbench.fitting.reasoning import majority
+from workbench.fitting.short_answers import read_answer, writing_options
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
@@ -41,7 +42,8 @@ class Prediction:
         vote_share: Share of the drawn chains, or of the voters of an ensemble, that give `answer`;
             None where there was one.
         sampled_answers: What each of them answers; None is one that gives no answer.
-        references: All correct texts of a generation task; None for other tasks.
+        references: All correct texts of a generation task, or short answers where there are
+            several; None for other tasks.
         score: What the text scores against them in the task's headline metric, from 0 to 1.
     """
 
@@ -133,9 +135,7 @@ def _predict_chunk(
         return [agree(fitted, voices) for voices in zip(*chains, strict=True)]
     if fitted.encoder.task.labels:
         return score_labels(engine, fitted, samples, rows)
-    options = GenerationOptions(
-        max_new_tokens=fitted.encoder.answer_tokens, stop=fitted.encoder.answer_ends
-    )
+    options = writing_options(fitted.encoder)
     generations = engine.generate(rows, options, should_stop=should_stop)
     return [
         read_written(fitted, sample, generation)
@@ -347,11 +347,11 @@ def read_short_answer(
     """
     plan = fitted.reasoning
     phrase = plan.answer_phrase if plan else ""
-    numeric = fitted.encoder.task.answers_are_numbers
-    found = extract_answer(text, phrase, {}, numeric=numeric)
+    task = fitted.encoder.task
+    found = read_answer(task, text, phrase)
     strict = found.strict
     if plan is not None:  # the phrase in `text` may be ours, so only the model's own text counts
-        strict = extract_answer(generation.text, phrase, {}, numeric=numeric).strict
+        strict = read_answer(task, generation.text, phrase).strict
     return Prediction(
         sample_id=sample.id,
         target=sample.target,
@@ -363,4 +363,5 @@ def read_short_answer(
         is_truncated=generation.finish_reason == "length",
         prompt_tokens=generation.prompt_tokens,
         generated_tokens=len(generation.token_ids),
+        references=sample.references or None,
     )

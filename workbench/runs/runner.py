@@ -289,11 +289,11 @@ def check_lengths(session: Session) -> None:
     """Refuse samples that do not fit the context even without demonstrations.
 
     Raises:
-        PromptError: how many, and the ids of the first few; or labels that the base's tokenizer
-            cannot tell apart.
+        PromptError: how many, and the ids of the first few; or answers that cannot be told apart
+            or written.
     """
     encoder, task = session.encoder, session.task
-    encoder.choice_ids()
+    encoder.check_answers()
     context = session.engine.info.context_length
     start = encoder.start()
     answer = encoder.answer_tokens if task.kind == "generation" else _ANSWER_ROOM

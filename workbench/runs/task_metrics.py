@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from workbench import metrics, text_metrics
+from workbench.answer_forms import is_match
 from workbench.fitting.prediction import Prediction
 from workbench.metrics import Estimate
 from workbench.presentation.quantities import check_declared
@@ -49,7 +51,7 @@ def _answer_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, 
         }
         found |= _probability_metrics(predictions)
     else:
-        exact = metrics.exact_match(answers, targets)
+        exact = metrics.exact_match(answers, targets, references=_references(predictions))
         found = {"accuracy": exact, "exact_match": exact}
     return found | _extraction_metrics(task, predictions) | _oracle_metric(task, predictions)
 
@@ -77,8 +79,13 @@ def _texts_and_references(
     """Return what was written, empty where nothing was, and what it is held against."""
     return (
         [p.answer or "" for p in predictions],
-        [p.references or (p.target,) for p in predictions],
+        _references(predictions),
     )
+
+
+def _references(predictions: Sequence[Prediction]) -> list[tuple[str, ...]]:
+    """Return everything that counts as correct, item by item."""
+    return [p.references or (p.target,) for p in predictions]
 
 
 def _probability_metrics(predictions: Sequence[Prediction]) -> dict[str, Estimate]:
@@ -100,7 +107,9 @@ def _extraction_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[s
     if not generated:
         return {}
     targets = [p.target for p in generated]
-    score = metrics.accuracy if task.labels else metrics.exact_match
+    score = metrics.accuracy
+    if not task.labels:
+        score = partial(metrics.exact_match, references=_references(generated))
     rules: Mapping[str, list[str | None]] = {
         "strict": [p.strict_answer for p in generated],
         "lenient": [p.lenient_answer for p in generated],
@@ -120,12 +129,14 @@ def _confidence(prediction: Prediction) -> float:
 
 def _oracle_metric(task: Task, predictions: Sequence[Prediction]) -> dict[str, Estimate]:
     """Return how often any of the drawn chains is right: what no vote over them can exceed."""
-    drawn = [(p.sampled_answers, p.target) for p in predictions if p.sampled_answers is not None]
+    drawn = [p for p in predictions if p.sampled_answers is not None]
     if not drawn:
         return {}
-    form = str if task.labels else metrics.normalise_answer
     found = [
-        form(target) in {form(answer) for answer in answers if answer is not None}
-        for answers, target in drawn
+        any(
+            answer == p.target if task.labels else is_match(answer, right)
+            for answer in p.sampled_answers or ()
+        )
+        for p, right in zip(drawn, _references(drawn), strict=True)
     ]
     return {"oracle_accuracy": metrics.rate(found)}

@@ -5,7 +5,10 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
+
+from workbench.answer_forms import as_number, normalise_answer
 
 TaskKind = Literal["classification", "short_answer", "generation"]
 
@@ -27,8 +30,8 @@ class Sample:
             `hypothesis`).
         target: The correct answer: a label name, the short answer, or the text to be written.
         rationale: A worked solution, where the data brings one.
-        references: All correct texts of a generation task, the target first; empty where the
-            target is the only one. Training learns from the target alone.
+        references: All correct texts or short answers, the target first; empty where the target is
+            the only one, and for labels. Training learns from the target alone.
     """
 
     id: str
@@ -115,17 +118,23 @@ class Task:
         order = self.labels or tuple(sorted(counts))
         return max(order, key=lambda label: counts[label])
 
-    @property
+    @cached_property
     def answers_are_numbers(self) -> bool:
-        """Whether every training target of a short-answer task reads as a number."""
+        """Whether every answer to a short-answer task's train and dev rows reads as a number."""
         return self.kind == "short_answer" and all(
-            _is_number(sample.target) for sample in self.train
+            as_number(answer) is not None
+            for sample in (*self.train, *self.dev)
+            for answer in sample.all_references
         )
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "").replace("$", ""))
-    except ValueError:
-        return False
-    return True
+    @cached_property
+    def shared_answers(self) -> frozenset[str]:
+        """The short answers that several rows of train and dev have, in their normal form."""
+        if self.kind != "short_answer":
+            return frozenset()
+        counts = Counter(
+            normalise_answer(answer)
+            for sample in (*self.train, *self.dev)
+            for answer in sample.all_references
+        )
+        return frozenset(answer for answer, count in counts.items() if count > 1)

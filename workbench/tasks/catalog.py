@@ -189,15 +189,15 @@ def _mappings_by_split(
     """Return the columns to take of each file: one may have references and another none.
 
     Raises:
-        ConfigError: references of a task that is no generation.
+        ConfigError: references of a task with labels.
         TaskError: no file has the column of references.
     """
     if mapping.references is None:
         return dict.fromkeys(tables, mapping)
-    if kind != "generation":
+    if kind == "classification":
         raise ConfigError(
             f"references_column: a task of kind '{kind}' has one correct answer. Use the kind "
-            "'generation', or leave the column out."
+            "'short_answer' or 'generation', or leave the column out."
         )
     having = [
         split

@@ -45,7 +45,8 @@ class Columns:
         target: Column of the label, the short answer or the text to be written.
         id: Column of the ids; None numbers the rows.
         rationale: Column of a worked solution.
-        references: Column of all correct texts, each cell a list; of a generation task.
+        references: Column of all correct texts or short answers, each cell a list; may be the
+            target's own, whose first text is then the target.
     """
 
     fields: Mapping[str, str]
@@ -104,14 +105,17 @@ def samples_from_rows(
     _check_columns(rows, columns, where=where, noun=noun)
     cells = _Cells(rows, where, table)
     texts = {field: cells.required(column, "text") for field, column in columns.fields.items()}
-    targets = cells.required(columns.target, noun)
+    references = [()] * len(rows) if columns.references is None else cells.lists(columns.references)
+    if columns.references == columns.target:
+        targets = cells.firsts(columns.target, references, noun)
+    else:
+        targets = cells.required(columns.target, noun)
     if columns.id is not None:
         ids = cells.unique(columns.id)
     else:
         prefix = Path(where).stem if id_prefix is None else id_prefix
         ids = [f"{prefix}-{number:05d}" for number in range(1, len(rows) + 1)]
     rationales = [None] * len(rows) if columns.rationale is None else cells.text(columns.rationale)
-    references = [()] * len(rows) if columns.references is None else cells.lists(columns.references)
     cells.raise_problems()
     return [
         Sample(
@@ -216,7 +220,13 @@ class _Cells:
 
     def required(self, column: str, noun: str) -> list[str]:
         """Return the texts of a column that has to have one in every row."""
-        found = self.text(column)
+        return self._filled(column, self.text(column), noun)
+
+    def firsts(self, column: str, lists: Sequence[tuple[str, ...]], noun: str) -> list[str]:
+        """Return the first text of each list, which has to have one."""
+        return self._filled(column, [texts[0] if texts else None for texts in lists], noun)
+
+    def _filled(self, column: str, found: Sequence[str | None], noun: str) -> list[str]:
         empty = [index for index, text in enumerate(found) if text is None]
         if empty:
             self._report(

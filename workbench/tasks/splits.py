@@ -122,6 +122,8 @@ def check_task(
             f"{where}: train has {_rows(len(train))}; at least {MIN_TRAIN_ROWS} are needed.{lost} "
             "Add rows."
         )
+    if kind == "short_answer":
+        problems += _line_problems((*train, *dev, *test), where=where)
     if kind == "classification":
         problems += _label_problems(train, {"dev": dev, "test": test}, where=where)
     if problems:
@@ -148,6 +150,17 @@ def _label_problems(
                 f"of train: {_shortened(sorted(labels))}. Correct the spelling, or add train rows."
             )
     return problems
+
+
+def _line_problems(samples: Sequence[Sample], *, where: str) -> list[str]:
+    several = [s.id for s in samples if any("\n" in answer for answer in s.all_references)]
+    if not several:
+        return []
+    have = "1 row has" if len(several) == 1 else f"{len(several)} rows have"
+    return [
+        f"{where}: {have} an answer of several lines ({listed(several, 'id')}), and a short answer "
+        "ends with its line. Use the kind 'generation', or keep one line of each."
+    ]
 
 
 def _dropped_sentence(dropped: DroppedRows) -> str:

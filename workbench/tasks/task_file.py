@@ -119,7 +119,7 @@ class TaskFile(BaseModel):
         fields: Template field to column; several columns are joined by a space.
         target: Column of the label, answer or text to be written. Rows of a generation task with
             equal fields become one sample with several references.
-        references: Column of lists with all correct texts of a generation task.
+        references: Column of lists with all correct texts, or short answers.
         labels: Label name as templates show it, to its value (or values) in the data; in the
             order in which the task lists them. A list when both are the same.
         target_pattern: Expression with one group, which is the answer within the column.
@@ -191,7 +191,7 @@ class TaskFile(BaseModel):
         else:
             missing = of_rows - given
             unused = set() if "rationale" in given else given & of_rationale
-            if self.kind != "generation":
+            if self.kind == "classification":
                 unused = unused | (given & {"references"})
         problems = [f"key '{name}' is missing. Add it." for name in sorted(missing)]
         return problems + [f"key '{name}' is of no use here. Delete it." for name in sorted(unused)]

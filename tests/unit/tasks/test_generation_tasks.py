@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.errors import ConfigError, TaskError
+from workbench.errors import TaskError
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.tasks.catalog import load_task, task_from_files
 from workbench.tasks.formal_replies import MATTERS, generate_replies
@@ -71,13 +71,6 @@ def test_a_cell_that_is_no_list_of_texts_is_named(tmp_path, cell):
 def test_a_column_of_references_that_no_file_has_is_refused(tmp_path):
     with pytest.raises(TaskError, match="unknown column 'references'"):
         load(write(tmp_path / "rows.jsonl", rows_of(10)))
-
-
-def test_references_are_for_texts_only(tmp_path):
-    path = write(tmp_path / "rows.jsonl", rows_of(10, references=["a"]))
-
-    with pytest.raises(ConfigError, match=r"references_column: .* kind 'short_answer'"):
-        task_from_files(path, mapping=MAPPING, kind="short_answer")
 
 
 def test_rows_with_one_text_become_one_sample_with_several_references():

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from time import perf_counter
 
-from workbench.answer_forms import normalise_answer
 from workbench.errors import ConfigError, TaskError
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.prediction import predict
+from workbench.fitting.short_answers import is_right
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.perplexity import block_losses, text_blocks
@@ -69,7 +69,10 @@ def answers_to_test(
     return Answers(
         targets=[p.target for p in predictions],
         answers=[p.answer for p in predictions],
-        is_right=[_is_right(task, p.answer, p.target) for p in predictions],
+        is_right=[
+            is_right(task, p.answer, sample)
+            for p, sample in zip(predictions, task.test, strict=True)
+        ],
         metrics=measure(task, predictions),
         milliseconds_per_item=1000.0 * seconds / len(predictions),
     )
@@ -86,9 +89,3 @@ def check_answerable(task: Task) -> None:
             f"task '{task.name}': its kind is {task.kind}, whose answers are neither right nor "
             "wrong. Use a task of kind classification or short_answer."
         )
-
-
-def _is_right(task: Task, answer: str | None, target: str) -> bool:
-    if answer is None or task.labels:
-        return answer == target
-    return normalise_answer(answer) == normalise_answer(target)
