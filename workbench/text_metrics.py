@@ -38,11 +38,10 @@ class _AnyScript(Tokenizer):  # type: ignore[misc]  # rouge_score is not typed
         """Return the words of a text, those of plain Latin letters stemmed."""
         if text.isascii():
             return list(self._own.tokenize(text))
-        return [
-            stem
-            for word in words_of(text)
-            for stem in (self._own.tokenize(word) if word.isascii() else [word])
-        ]
+        found: list[str] = []
+        for word in words_of(text):
+            found += self._own.tokenize(word) if word.isascii() else [word]
+        return found
 
 
 def rouge_scores(

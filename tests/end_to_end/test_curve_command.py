@@ -95,7 +95,7 @@ def test_no_examples_are_zero_shot_and_all_of_them_are_a_comparison(
     # The whole split is the comparison's own task, so only few_shot without examples is new.
     assert shown.count("(found, nothing to do)") == 4
     rows = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))
-    (without,) = (r for r in rows if (r["line"], r["labelled examples"]) == ("few_shot", "0"))
+    (without,) = (r for r in rows if (r["line"], r["training examples"]) == ("few_shot", "0"))
     (zero,) = (r for r in rows if r["line"] == "zero_shot")
     answers = [
         [json.loads(line)["probabilities"]

@@ -1,6 +1,6 @@
-"""`workbench curve`: every row over the number of labelled examples, smaller sets in larger ones.
+"""`workbench curve`: every row over the number of training examples, smaller sets in larger ones.
 
-When does training overtake demonstrations? All rows share one labelled budget N at a time.
+When does training overtake demonstrations? All rows share one training set at a time.
 """
 
 from typing import Annotated
@@ -28,7 +28,7 @@ _NOTES = (
 def curve(
     experiment: options.ExperimentFile = None,
     sizes: Annotated[
-        str, typer.Option(help="Numbers of labelled examples, comma-separated; 0 is allowed.")
+        str, typer.Option(help="Numbers of training examples, comma-separated; 0 is allowed.")
     ] = "0,8,32,128",
     settings: options.Settings = None,
     task: options.Task = None,
@@ -64,7 +64,7 @@ def curve(
     folder = experiment_folder(experiment, out)
     runs = run_along(console, asked, folder, lambda session: curve_points(session, asked, wanted))
     curves = draw_lines(
-        runs, axis="labelled examples", places=sorted(wanted), title="Learning curve"
+        runs, axis="training examples", places=sorted(wanted), title="Learning curve"
     )
     show(console, curves, folder, "curve", notes=_NOTES)
 

@@ -209,7 +209,7 @@ class Method(Protocol):
         """Return what `fit` returned in an earlier session, from the adapter stored in `folder`."""
 
     def labelled_examples(self, task: Task) -> int:
-        """Return how many labelled examples the method uses."""
+        """Return how many rows it has looked at with their labels, to learn, show or choose."""
 
 
 @runtime_checkable

@@ -27,7 +27,6 @@ from workbench.metrics import token_f1
 from workbench.models.vocabulary import embedding_table, nearest_tokens
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
-from workbench.tasks.base import Task
 from workbench.training.options import TrainingOptions
 
 _WHERE = "methods.prompt_tuning"
@@ -111,10 +110,6 @@ class SoftPromptTraining(TrainingOptions):
         if self.reparametrisation == "residual":
             return residual_size(num, width, self.bottleneck)
         return num * width
-
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
 
     def initial_vectors(self, context: FitContext) -> torch.Tensor:
         """Return (P, D) starting vectors in the space of the embedding module's output.

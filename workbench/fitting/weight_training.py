@@ -22,7 +22,6 @@ from workbench.models.catalog import hub_id_of
 from workbench.models.layers import features_of, linear_layers
 from workbench.options import option
 from workbench.shared_options import RANK, TARGETS
-from workbench.tasks.base import Task
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -69,10 +68,6 @@ class WeightTraining(TrainingOptions):
     def num_trainable(self, context: FitContext) -> int:
         """Return the number of trained parameters."""
         raise NotImplementedError
-
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,8 +78,8 @@ class DemonstrationSearch(SearchOptions):
         return self._prompt(context, [known[name] for name in chosen])
 
     def labelled_examples(self, task: Task) -> int:
-        """Return k and the dev split, whose labels made the choice."""
-        return self.k + len(task.dev)
+        """Return what the draws show at most, and the dev split, whose labels made the choice."""
+        return min(self.budget * self.k, len(task.train)) + len(task.dev)
 
     def _prompt(self, context: FitContext, samples: Sequence[Sample]) -> FittedMethod:
         start = context.encoder.start([Demonstration(s.fields, s.target) for s in samples])

@@ -27,7 +27,6 @@ from workbench.fitting.soft_prompts import frequent_ids
 from workbench.models.base import Prefix
 from workbench.models.vocabulary import embedding_table, nearest_tokens, ordinary_tokens
 from workbench.options import option
-from workbench.tasks.base import Task
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -99,10 +98,6 @@ class HardPrompt(TrainingOptions):
     def num_trainable(self, context: FitContext) -> int:
         """Return P x D."""
         return len(self._initial_ids(context)) * context.engine.forward.embedding_width
-
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
 
     def _initial_ids(self, context: FitContext) -> tuple[int, ...]:
         ids = context.encoder.start().shared_ids

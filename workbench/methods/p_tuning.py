@@ -23,7 +23,6 @@ from workbench.fitting.soft_prompts import (
 )
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
-from workbench.tasks.base import Task
 from workbench.training.options import TrainingOptions
 
 _LEARNING_RATE = 1e-3
@@ -73,10 +72,6 @@ class PTuning(TrainingOptions):
         """
         width = context.engine.forward.embedding_width
         return encoded_size(self.num_virtual_tokens, width, self.encoder, self.hidden_size or width)
-
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
 
     def initial_vectors(self, context: FitContext) -> torch.Tensor:
         """Return the vectors (P, D) that the untrained encoder makes."""

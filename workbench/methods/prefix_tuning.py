@@ -41,7 +41,6 @@ from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
-from workbench.tasks.base import Task
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -138,10 +137,6 @@ class PrefixTuning(TrainingOptions):
         if self.reparametrisation == "mlp":
             return projected_size(num, layers, heads * width, self.hidden_size)
         return num * 2 * layers * heads * width
-
-    def labelled_examples(self, task: Task) -> int:
-        """Return the size of the training split."""
-        return len(task.train)
 
     def initial_states(self, context: FitContext) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values to start from, and the unit of their shifts.

@@ -41,11 +41,13 @@ class TaskChoice(_Checked):
         text_column: Column of the text; for files, like the four below.
         text_b_column: Column of a second text.
         label_column: Column of the label, the answer or the text to be written.
-        references_column: Column of lists with all correct texts of a generation task; a file
-            without it has the text of `label_column` alone.
+        references_column: Column of lists with all correct texts or short answers; a file without
+            it has that of `label_column` alone. Both may name one column of lists, of which the
+            first is learned.
         id_column: Column of ids.
         limit_train: The most training rows to use.
-        limit_dev: The most dev rows to use.
+        limit_dev: The most dev rows to use; absent, a dev split that was cut off train shrinks in
+            proportion to `limit_train`.
         limit_test: The most test rows to use.
         split_seed: Decides splits and limits; not the runs' seed, so that all seeds share items.
     """

@@ -62,7 +62,8 @@ def write_model_card(
         f"# {spec.method} for {spec.task.name}",
         "",
         f"Trained on {spec.base.name} ({record.source}) in {spec.base.precision}, seed "
-        f"{spec.seed}, {spec.task.num_train} labelled examples.",
+        f"{spec.seed}, {spec.task.num_train} training rows; {spec.task.num_dev} more chose the "
+        "step.",
         "",
         "| metric | value | 95 % interval | items |",
         "|---|---|---|---|",

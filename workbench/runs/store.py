@@ -59,7 +59,8 @@ class RunCost(BaseModel):
         dev_accuracy: Accuracy on dev of the step that was kept.
         dev_loss: Its mean loss on dev, in nats.
         peak_memory_bytes: The process on a processor, what torch allocated on a GPU.
-        labelled_examples: How many of the training split were used.
+        labelled_examples: Rows whose labels were used: those that were learned from or shown, and
+            the dev rows where dev chose anything.
         prompt_tokens_mean: Tokens of a prompt, mean over the test items.
         generated_tokens_mean: Tokens written for an item, mean over the test items.
         milliseconds_per_item: Time of an answer, mean over the test items.

@@ -148,7 +148,7 @@ def keep_upload(
 ) -> tuple[str, Task]:
     """Check a file as a task and keep it; return its key and the task.
 
-    For a task that asks for a text, a column "references" is taken for lists of correct texts.
+    Where the answer is no label, a column "references" is taken for lists of all correct ones.
     The copy on disk is named by us; what the visitor called the file only shapes the task's name.
 
     Raises:
@@ -156,7 +156,7 @@ def keep_upload(
         TaskError: the rows cannot be used as mapped.
     """
     view = look_at(path, caps)
-    has_references = columns.kind == "generation" and _REFERENCES in view.columns
+    has_references = columns.kind != "classification" and _REFERENCES in view.columns
     workspace.check_space(caps.stored_bytes)
     content = path.read_bytes()
     stem = _slug(name or path.stem)

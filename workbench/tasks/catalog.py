@@ -1,5 +1,6 @@
 """The tasks by name: one folder with a `task.yaml` under `prompts/` each, and tasks from files."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,11 @@ _GENERATORS: Mapping[str, Callable[..., list[Sample]]] = {
 
 
 class SplitLimits(TypedDict, total=False):
-    """The most samples to keep of each split; None or absent keeps all."""
+    """The most samples to keep of each split; None or absent keeps all.
+
+    A dev split that was cut off the training rows is shortened with them where only these have a
+    limit: whoever asks for few labelled rows would not want to choose by many more.
+    """
 
     limit_train: int | None
     limit_dev: int | None
@@ -233,13 +238,16 @@ def _assemble(
         joins_texts=kind == "generation",
     )
     check_task(train, dev, test=test, kind=kind, where=where, dropped=dropped)
+    num_train, num_dev = limits.get("limit_train"), limits.get("limit_dev")
+    if num_train is not None and num_dev is None and given.dev is None:
+        num_dev = math.ceil(num_train * len(dev) / len(train))
     return Task(
         name=name,
         kind=kind,
         labels=labels,
         field_names=tuple(train[0].fields),
-        train=tuple(limit(train, limits.get("limit_train"), seed=seed, stratify=stratify)),
-        dev=tuple(limit(dev, limits.get("limit_dev"), seed=seed, stratify=stratify)),
+        train=tuple(limit(train, num_train, seed=seed, stratify=stratify)),
+        dev=tuple(limit(dev, num_dev, seed=seed, stratify=stratify)),
         test=tuple(limit(test, limits.get("limit_test"), seed=seed, stratify=stratify)),
         source=source,
         dropped=dropped,

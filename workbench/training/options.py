@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from workbench.options import option
 from workbench.shared_options import BATCH_SIZE, STEPS
+from workbench.tasks.base import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,10 @@ class TrainingOptions:
     patience: int = option(
         0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
     )
+
+    def labelled_examples(self, task: Task) -> int:
+        """Return the sizes of the splits that training learns from and that choose its step."""
+        return len(task.train) + len(task.dev)
 
     @property
     def num_trainings(self) -> int:

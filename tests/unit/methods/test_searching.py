@@ -13,7 +13,9 @@ from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.base import Generation
 from workbench.progress import Interrupted
 from workbench.runs.search import best_on_dev as offline_best
+from workbench.training.options import TrainingOptions
 
+TRAINED = [name for name in METHODS if issubclass(method_class(name), TrainingOptions)]
 SEARCHES = ["demonstration_search", "instruction_search"]
 GIVEN = {"demonstration_search": {}, "instruction_search": {"paraphrases": "Sun?\nRain?\nWhich?"}}
 PARAPHRASES = "Is it {labels}?\nSun or rain?\n\n  Yes is good.  "
@@ -113,12 +115,22 @@ def test_a_search_stops_between_candidates_and_keeps_nothing(name, toy_context):
     assert not (toy_context.folder / "search.json").exists()
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-def test_dev_labels_count_as_labelled_examples(name, toy_context):
-    method = make_method(name, {"budget": 1})
+@pytest.mark.parametrize("name", [*SEARCHES, *TRAINED])
+def test_whatever_dev_chose_counts_dev_among_the_labelled_examples(name, toy_context):
+    task = toy_context.task
+    method = make_method(name, {"budget": 1} if name in SEARCHES else {})
 
-    used = {"demonstration_search": 6, "instruction_search": 0}[name]
-    assert method.labelled_examples(toy_context.task) == len(toy_context.task.dev) + used
+    used = {"demonstration_search": 6, "instruction_search": 0}.get(name, len(task.train))
+    assert method.labelled_examples(task) == len(task.dev) + used
+
+
+def test_every_example_that_a_candidate_shows_counts_once(toy_context):
+    task = toy_context.task
+    method = make_method("demonstration_search", {"budget": 3, "k": 4})
+
+    assert method.labelled_examples(task) == len(task.dev) + 12
+    many = make_method("demonstration_search", {"budget": 30, "k": 4})
+    assert many.labelled_examples(task) == len(task.dev) + len(task.train)
 
 
 def test_which_methods_need_a_run_before_they_answer():

@@ -402,9 +402,12 @@ def _write_csv(name: str, num_rows: int, *, first: int = 0) -> Path:
     return path
 
 
-def _task_from(train: Path, *, dev: Path | None = None, test: Path | None = None) -> Task:
-    mapping = ColumnMapping()
-    return task_from_files(train, dev=dev, test=test, mapping=mapping, kind="classification")
+def _task_from(
+    train: Path, *, dev: Path | None = None, test: Path | None = None, **limits: int
+) -> Task:
+    return task_from_files(
+        train, dev=dev, test=test, mapping=ColumnMapping(), kind="classification", **limits
+    )
 
 
 def test_one_file_is_cut_into_three_splits() -> None:
@@ -463,6 +466,17 @@ def test_short_answers_from_a_file_have_no_labels() -> None:
     task = task_from_files(path, mapping=ColumnMapping(), kind="short_answer", limit_train=2)
 
     assert (task.labels, len(task.train), len(task.dev), len(task.test)) == ((), 2, 1, 1)
+
+
+def test_a_limit_of_train_holds_for_what_was_cut_off_it_for_choices() -> None:
+    path, own = _write_csv("rows.csv", 100), _write_csv("own.csv", 20, first=100)
+
+    task = _task_from(path, limit_train=12)
+
+    assert (len(task.train), len(task.dev), len(task.test)) == (12, 4, 20)
+    assert len(_task_from(path, limit_train=12, limit_dev=9).dev) == 9
+    assert len(_task_from(path, limit_train=1000).dev) == 20
+    assert len(_task_from(path, dev=own, limit_train=12).dev) == 20
 
 
 @pytest.mark.parametrize(

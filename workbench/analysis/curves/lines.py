@@ -1,4 +1,4 @@
-"""Quality along an axis (labelled examples, an option, wordings): lines of points with seeds."""
+"""Quality along an axis (training examples, an option, wordings): lines of points with seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -103,7 +103,7 @@ class Curves:
     """Lines over one axis, all answered on the same test items.
 
     Attributes:
-        axis: Title of the axis: "labelled examples", an option, or "wording".
+        axis: Title of the axis: "training examples", an option, or "wording".
         metric: Name of the headline metric of the task.
         places: All places of the axis, in its order.
         lines: The lines, in the order given.
