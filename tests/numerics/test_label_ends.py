@@ -1,5 +1,6 @@
 """Label words that begin one another: each can win, and together they are one probability."""
 
+from contextlib import chdir
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,9 @@ from workbench.fitting.base import FitContext
 from workbench.fitting.learning import dev_score, training_examples
 from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method, method_class
+from workbench.runs.execute import RunRequest, execute, restore
+from workbench.runs.session import Session
+from workbench.runs.store import RunStore
 from workbench.runs.task_metrics import measure
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 
@@ -183,3 +187,25 @@ def test_what_a_card_scores_is_what_is_scored_here(context):
     chat = replace(encoder, chat=True)
     texts = [f" {word}{chat.label_choices().end}" for word in NESTED]
     assert tuple(map(encoder.encode, texts)) == chat.choice_ids()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_script_of_a_card_scores_every_word_with_its_end(context, tmp_path, chat):
+    encoder = replace(context.encoder, chat=chat)
+    session, store = Session(context.engine, encoder), RunStore(tmp_path / "runs")
+    method = make_method("lora", {"steps": 20, "eval_every": 20, "learning_rate": 0.01})
+    run = execute(session, store, RunRequest("lora", method, 0))
+    script = (run.adapter_folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    prompt = encoder.render(encoder.task.test[0].fields).text
+    # The same script, asked about a text and not for the best word alone.
+    asked = f"prompt = {prompt!r}\nfound = [float(logprob(word)) for word in words]"
+    script = script.split("print(")[0] + asked
+    known: dict[str, object] = {}
+
+    with chdir(run.adapter_folder):
+        exec(script, known)
+
+    restored = restore(session, run)
+    row = restored.condition(encoder.task.test[0].fields)
+    (score,) = context.engine.score([row], [encoder.choice_ids()])
+    np.testing.assert_allclose(known["found"], score.logprobs, atol=1e-3)

@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = "{hub_id}"  # or the folder of the same weights
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "{adapter}")
-prompt, words = {prompt}, {words}
+prompt, words, end = {prompt}, {words}, {end}
 
 def logprob(word):
-    texts = (prompt, prompt + word)
+    texts = (prompt, prompt + word + end)
     start, ids = (tokenizer(t, add_special_tokens={special}).input_ids for t in texts)
     logits = model(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[0]
     logprobs = logits.log_softmax(-1)  # counted from the right: learned vectors stand before
@@ -52,7 +52,7 @@ def write_model_card(
     prompt = rendered.tail if takes_start else rendered.text
     space = "" if prompt[-1:].isspace() else " "
     end = encoder.label_choices().end if encoder.task.labels else ""
-    words = [space + encoder.template.word(label) + end for label in encoder.task.labels]
+    words = [space + encoder.template.word(label) for label in encoder.task.labels]
     lines = [
         "---",
         f"base_model: {json.dumps(hub_id_of(spec.base.name))}",
@@ -80,6 +80,7 @@ def write_model_card(
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,
         words=json.dumps(words, ensure_ascii=False),
+        end=json.dumps(end, ensure_ascii=False),
     )
     options = f"Options: `{json.dumps(spec.options)}`"
     lines += ["", options, "", *([_VOTES, ""] if members else [])]
