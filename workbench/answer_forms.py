@@ -3,22 +3,26 @@
 A comma before anything but three digits is a decimal comma ("2,4", "0,234"), before three digits it
 parts thousands ("1,234" is 1234); a point is a decimal point ("1.234") unless it parts thousands
 beside a comma or twice ("1.234,5", "1.234.567"). "1,2,3" is a list. Exponents are read ("1.2E+06"),
-and the minus sign U+2212 is a minus.
+the minus sign U+2212 is a minus, and digits of any script are digits.
 """
 
 import re
+import unicodedata
+
+from workbench.scripts import UNSPACED
 
 _THOUSANDS_BY_COMMA = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
 _THOUSANDS_BY_POINT = (
     r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}(?!\.?[0-9])"
 )
+_LETTER = rf"[^\W{UNSPACED}]"  # one that would go on without a space
 _DECIMAL_COMMA = r"(?<![0-9],)[0-9]+,[0-9]+(?![0-9]|,[0-9])"
-_PLAIN = r"[0-9]+(?:\.[0-9]+)?|(?<!\w)\.[0-9]+"
+_PLAIN = rf"[0-9]+(?:\.[0-9]+)?|(?<!{_LETTER})\.[0-9]+"
 _MAGNITUDE = f"(?:{_THOUSANDS_BY_COMMA}|{_THOUSANDS_BY_POINT}|{_DECIMAL_COMMA}|{_PLAIN})"
-_EXPONENT = r"[eE][-+\u2212]?[0-9]{1,3}(?!\w)"  # larger ones are no numbers anybody counts to
+_EXPONENT = rf"[eE][-+\u2212]?[0-9]{{1,3}}(?!{_LETTER})"  # none counts further
 _CURRENCY = "[$€£¥]"
 # A sign; after a digit or a bracket it is a subtraction.
-_SIGNED = rf"(?:(?<![\w)])[-\u2212])?{_CURRENCY}?{_MAGNITUDE}(?:{_EXPONENT})?"
+_SIGNED = rf"(?:(?<!{_LETTER})(?<!\))[-\u2212])?{_CURRENCY}?{_MAGNITUDE}(?:{_EXPONENT})?"
 _NUMBER = re.compile(_SIGNED)
 _ALONE = re.compile(
     rf"[-+\u2212]?{_CURRENCY}?[-+\u2212]?(?:{_MAGNITUDE}|[0-9]+\.)(?:{_EXPONENT})? ?{_CURRENCY}?"
@@ -31,6 +35,8 @@ _SUM = re.compile(rf"{_TERM}(?:{_SIGNS}{_TERM}){{1,20}}=(?:{_TERM}=){{0,3}}[\s*]
 _PAIRS = {'"': '"', "'": "'", "*": "*", "_": "_", "`": "`"} | dict(
     zip("\u201c\u2018\u201e«「『《", "\u201d\u2019\u201c»」』》", strict=True)
 )
+# Arabic decimal and thousands marks; full-width point, signs.
+_MARKS = str.maketrans("\u066b\u066c\uff0e\uff0d\uff0b", ".,.-+")
 _END_MARKS = re.compile(r"(?<=[^\W\d])[!?\u2026。\uff01\uff1f]+$")
 
 
@@ -40,7 +46,7 @@ def numbers_in(text: str) -> list[tuple[int, str]]:
     "4 + 8 = 12" is one number, 12, at the place of the 4.
     """
     found = []
-    place = 0
+    text, place = _in_ascii_digits(text), 0
     while match := _NUMBER.search(text, place):
         begin = match.start()
         if calculation := _SUM.match(text, begin):
@@ -52,6 +58,7 @@ def numbers_in(text: str) -> list[tuple[int, str]]:
 
 def as_number(text: str) -> str | None:
     """Return a text that is one number in plain digits: "$1,234.50" is "1234.5"; else None."""
+    text = _in_ascii_digits(text)
     return _plain_number(text) if _ALONE.fullmatch(text) else None
 
 
@@ -66,7 +73,7 @@ def normalise_answer(text: str) -> str:
     Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
     Differs from the source: articles and inner punctuation stay; numbers are compared by value.
     """
-    plain = bare(" ".join(text.lower().split()))
+    plain = bare(unicodedata.normalize("NFC", " ".join(text.lower().split())))
     number = as_number(plain)
     return plain if number is None else number
 
@@ -86,6 +93,16 @@ def bare(text: str) -> str:
 def is_match(answer: str | None, right: tuple[str, ...]) -> bool:
     """Return whether an answer is one of the right ones, both in their normal form."""
     return answer is not None and normalise_answer(answer) in set(map(normalise_answer, right))
+
+
+def _in_ascii_digits(text: str) -> str:
+    """Return a text of the same length with the digits and decimal marks of ASCII."""
+    if text.isascii():
+        return text
+    return "".join(
+        str(unicodedata.digit(character)) if character.isdecimal() else character
+        for character in text.translate(_MARKS)
+    )
 
 
 def _plain_number(text: str) -> str:

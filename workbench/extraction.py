@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from workbench.answer_forms import bare, numbers_in
 from workbench.scripts import UNSPACED, is_unspaced
 
-_FILLER = re.compile(r"[\s:=\"'$€£*(]*")  # what may stand between the phrase and the answer
+_FILLER = re.compile(r"[\s:\uff1a=\"'$€£*(]*")  # what may stand between the phrase and the answer
 
 
 @dataclass(frozen=True)

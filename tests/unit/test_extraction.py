@@ -64,6 +64,10 @@ NUMBERS = [  # text, strict, lenient
     ("The answer is $4 x (3 - 1) = $8, so 9 is wrong.", "8", "8"),
     ("The answer is clear: 4 + 8 = 12, not 13.", None, "12"),
     ("The answer is 4 + 8 =", "4", "4"),
+    ("\u7b54\u6848\u662f-7\u5ea6", None, "-7"),  # Chinese around a sign
+    ("\u7b54\u6848\u662f1.2E+06\u7c92", None, "1200000"),
+    ("The answer is \uff11\uff12\u3002", "12", "12"),  # full-width digits
+    ("The answer is \u0662\u066b\u0664", "2.4", "2.4"),  # Arabic digits and decimal mark
 ]
 
 

@@ -130,6 +130,8 @@ def test_wilson_interval_covers_the_true_rate_about_95_times_in_100(share: float
         ("\u201cYes.\u201d", "yes"),
         ("5!", "5!"),
         ("A*", "a*"),
+        ("Cafe\u0301", "caf\u00e9"),
+        ("\u0662\u0664", "24"),
         ("$", "$"),
         ("-", "-"),
         (" . ", ""),

@@ -320,13 +320,20 @@ def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
         shown,
         probabilities={label: fsum(w[label] for w in weights) / num for label in labels} or None,
         label_mass=fsum(chain.label_mass or 0.0 for chain in chains) / num if labels else None,
-        strict_answer=majority([chain.strict_answer for chain in chains], order=labels).answer,
-        lenient_answer=majority([chain.lenient_answer for chain in chains], order=labels).answer,
+        strict_answer=_most_frequent([chain.strict_answer for chain in chains], labels),
+        lenient_answer=_most_frequent([chain.lenient_answer for chain in chains], labels),
         is_truncated=2 * sum(bool(chain.is_truncated) for chain in chains) > num,
         generated_tokens=sum(chain.generated_tokens for chain in chains),
         vote_share=vote.share,
         sampled_answers=tuple(answers),
     )
+
+
+def _most_frequent(answers: Sequence[str | None], labels: Sequence[str]) -> str | None:
+    """Return the answer that most give, as the first of them in the alphabet writes it."""
+    winner = majority([_as_one(answer, labels) for answer in answers], order=labels).answer
+    given = [answer for answer in answers if _as_one(answer, labels) == winner]
+    return min((answer for answer in given if answer is not None), default=None)
 
 
 def _as_one(answer: str | None, labels: Sequence[str]) -> str | None:

@@ -171,6 +171,15 @@ def test_answers_that_mean_the_same_number_are_one_answer(numbers):
     assert found.sampled_answers == ("$18.00", "17", "18")
 
 
+def test_answers_that_mean_the_same_are_one_by_either_rule_of_reading(numbers):
+    found = agree(numbers, [chain("yes!"), chain("no"), chain("Yes"), chain("maybe"), chain("no.")])
+    assert found.lenient_answer == "no"
+    found = agree(
+        numbers, [chain("yes!"), chain("Yes"), chain("No"), chain("no"), chain("**yes**")]
+    )
+    assert found.lenient_answer == "**yes**"
+
+
 @given(st.permutations(range(5)))
 def test_what_chains_agree_on_does_not_depend_on_their_order(numbers_order):
     fitted = _Bare()
