@@ -278,7 +278,7 @@ def test_a_file_of_texts_keeps_its_references_and_says_so(tmp_path, workspace):
     shown = task_view(task)
     assert (shown.writes_texts, shown.most_references, shown.labels) == (True, 2, {})
     short, _ = keep(workspace, path, columns=replace(columns, kind="short_answer"))
-    assert task_choice(workspace, short).references_column is None
+    assert task_choice(workspace, short).references_column == "references"
 
 
 def test_a_kept_file_is_chosen_again_by_its_key(tmp_path, workspace):
