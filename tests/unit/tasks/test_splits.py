@@ -287,7 +287,7 @@ UNUSABLE: dict[str, tuple[list[Sample], list[Sample], list[Sample], str]] = {
         _labelled(a=1),
         _labelled(b=1),
         "mine: every train row has the label 'a'; a classification needs at least two. "
-        "Check the label column.",
+        "Dropped: 4 dev: same text as a test row. Check the label column.",
     ),
     "labels that train never shows": (
         _labelled(a=5, b=5),
@@ -324,3 +324,50 @@ def test_many_labels_are_listed_in_part() -> None:
 
     with pytest.raises(TaskError, match=r"c18, c19 and 5 more\. Correct the spelling"):
         check_task(train, _labelled(x=1), test=train, kind="classification", where="mine")
+
+
+LEAKS = {
+    "another Unicode form": ("cafe\u0301 at noon", "café at noon"),
+    "a zero-width space": ("late\u200b again", "late again"),
+    "a byte order mark": ("\ufefflate", "late"),
+    "a no-break space": ("late\u00a0again", "late again"),
+    "other spaces": ("late \t again", "late\u3000again"),
+}
+
+
+@pytest.mark.parametrize("pair", LEAKS.values(), ids=LEAKS)
+def test_a_text_in_another_form_is_a_leak_and_stays_as_it_is(pair: tuple[str, str]) -> None:
+    train = [_sample(pair[0]), _sample("x"), _sample("y")]
+    test = [_sample(pair[1], sample_id="last")]
+
+    splits = make_splits(train, dev=[], test=test, seed=0, stratify=False)
+
+    assert splits.dropped == DroppedRows({"train: same text as a test row": 1})
+    assert splits.test == test
+    assert splits.train == train[1:]
+
+
+def test_copies_that_leave_too_few_rows_are_counted() -> None:
+    copies = [_sample("same words", sample_id=str(n)) for n in range(12)]
+
+    with pytest.raises(TaskError) as error:
+        make_splits(copies, seed=0, stratify=True, where="mine.csv")
+
+    assert str(error.value) == (
+        "mine.csv: too few rows to cut off dev and test: 1; at least 3 are needed. "
+        "Dropped: 11 train: duplicate text. Add rows, or give a file for dev and test."
+    )
+
+
+def test_copies_that_leave_too_few_rows_of_a_label_are_counted() -> None:
+    copies = [_sample(label, label, f"{label}{n}") for label in "ab" for n in range(5)]
+    copies += [_sample("other", "a"), _sample("another", "b")]
+
+    with pytest.raises(TaskError) as error:
+        make_splits(copies, seed=0, stratify=True, where="mine.csv")
+
+    assert str(error.value) == (
+        "mine.csv: too few rows to cut off dev and test: labels 'a' (2 rows), 'b' (2 rows). Each "
+        "label needs at least 3. Dropped: 8 train: duplicate text. "
+        "Add rows, or give a file for dev and test."
+    )
