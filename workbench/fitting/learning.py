@@ -170,9 +170,8 @@ def short_answer_ids(
     encoder: PromptEncoder, fields: Mapping[str, str], answer: str
 ) -> tuple[int, ...]:
     """Return the tokens of a short answer or text, and of the end of the text after it."""
-    tail = encoder.render(fields).tail
     end = encoder.tokenizer.eos_token_id
-    return (*encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
+    return (*encoder.answer_ids(fields, answer), *([] if end is None else [end]))
 
 
 def embedding_rms(context: FitContext) -> float:
