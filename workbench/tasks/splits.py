@@ -6,7 +6,7 @@ a class out.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -148,12 +148,20 @@ def _label_problems(
     for name, samples in others.items():
         unseen = Counter(sample.target for sample in samples if sample.target not in labels)
         if unseen and labels:
-            shown = [f"'{label}' ({_rows(count)})" for label, count in unseen.most_common()]
+            shown = [_beside(label, count, labels) for label, count in unseen.most_common()]
             problems.append(
                 f"{where}: {name} has {listed(shown, 'label')}, which train never shows. Labels "
                 f"of train: {_shortened(sorted(labels))}. Correct the spelling, or add train rows."
             )
     return problems
+
+
+def _beside(label: str, count: int, labels: Set[str]) -> str:
+    """Return a label with its number of rows, and which of the labels it looks like, if any."""
+    alike = sorted(known for known in labels if folded(known) == folded(label))
+    if not alike:
+        return f"'{label}' ({_rows(count)})"
+    return f"{label!a} ({_rows(count)}, looks like {alike[0]!a})"
 
 
 def _dropped_sentence(dropped: DroppedRows) -> str:

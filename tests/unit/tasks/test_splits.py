@@ -293,8 +293,8 @@ UNUSABLE: dict[str, tuple[list[Sample], list[Sample], list[Sample], str]] = {
         _labelled(a=5, b=5),
         _labelled(a=1, A=1),
         _labelled(c=2, d=3),
-        "mine: dev has label 'A' (1 row), which train never shows. Labels of train: a, b. "
-        "Correct the spelling, or add train rows.\n"
+        "mine: dev has label 'A' (1 row, looks like 'a'), which train never shows. "
+        "Labels of train: a, b. Correct the spelling, or add train rows.\n"
         "mine: test has labels 'd' (3 rows), 'c' (2 rows), which train never shows. "
         "Labels of train: a, b. Correct the spelling, or add train rows.",
     ),
@@ -370,4 +370,18 @@ def test_copies_that_leave_too_few_rows_of_a_label_are_counted() -> None:
         "mine.csv: too few rows to cut off dev and test: labels 'a' (2 rows), 'b' (2 rows). Each "
         "label needs at least 3. Dropped: 8 train: duplicate text. "
         "Add rows, or give a file for dev and test."
+    )
+
+
+def test_a_label_that_only_looks_like_one_of_train_is_shown_with_what_tells_them_apart() -> None:
+    train = _labelled(pos=3, neg=3)
+    test = [_sample("x", "pos\u200b"), _sample("y", "Neg")]
+
+    with pytest.raises(TaskError) as error:
+        check_task(train, train, test=test, kind="classification", where="mine")
+
+    assert str(error.value) == (
+        "mine: test has labels 'pos\\u200b' (1 row, looks like 'pos'), 'Neg' (1 row, looks like "
+        "'neg'), which train never shows. Labels of train: neg, pos. Correct the spelling, or add "
+        "train rows."
     )
