@@ -3,10 +3,13 @@
 The whole prompt is tokenised as one text and split afterwards, so that sharing a prefix never
 changes a token. Soft prompts take the place of the shared part and keep the rows' own tokens:
 with vectors equal to the embeddings of the instruction's tokens they score exactly like it.
+
+What a wording and a chat template write themselves may be control tokens. What is filled in
+(fields, answers, rationales, label words) and what stands alone is text, whatever it spells.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -15,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workbench.errors import PromptError
 from workbench.models.base import Prefix
+from workbench.models.control_tokens import ControlTokens, control_tokens
 from workbench.tasks.base import Task
 from workbench.templates import Demonstration, PromptTemplate, RenderedPrompt, continue_text
 
@@ -22,6 +26,7 @@ _SHORT_ANSWER_TOKENS = 24  # enough for a number or a few words
 _LENGTH_SHARE = 0.95  # of the training targets that have to fit the bound of a generated text
 _LENGTH_MARGIN = 1.25  # the same thing can be said in more words
 _PROBE = "Example"  # any word: only the place where the sample's own text starts is looked for
+_NEUTRAL = "\ufffc"  # a text that no control token has a part of
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ class PromptEncoder:
     template: PromptTemplate
     task: Task
     chat: bool = False
+    _written: dict[tuple[int, bool], int] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.chat and not self.tokenizer.chat_template:
@@ -128,19 +136,15 @@ class PromptEncoder:
         reasoning: bool = False,
     ) -> RenderedPrompt:
         """Return the prompt as text; see `PromptTemplate.render`."""
-        return self.template.render(
-            fields,
-            labels=self.task.labels,
-            demonstrations=demonstrations,
-            reasoning=reasoning,
-            chat=self._chat_text if self.chat else None,
-        )
+        marked = self._rendered(fields, demonstrations, reasoning=reasoning)
+        shown = self._controls.shown
+        return RenderedPrompt(shown(marked.head), shown(marked.start), shown(marked.tail))
 
     def start(
         self, demonstrations: Sequence[Demonstration] = (), *, reasoning: bool = False
     ) -> PromptStart:
         """Return the tokens that every sample's prompt starts with."""
-        probe = self.render(
+        probe = self._rendered(
             dict.fromkeys(self.task.field_names, _PROBE), demonstrations, reasoning=reasoning
         )
         ids, ends = self._tokens(probe.text)
@@ -157,19 +161,19 @@ class PromptEncoder:
         Where the sample's text would merge with the last shared token, the text after the shared
         part is tokenised on its own, so that the shared part is the same for every sample.
         """
-        text = self.render(fields, start.demonstrations, reasoning=start.reasoning).text
+        text = self._rendered(fields, start.demonstrations, reasoning=start.reasoning).text
         shared = start.head_ids + start.shared_ids
         ids, _ = self._tokens(text)
         if ids[: len(shared)] == shared and len(ids) > len(shared):
             return ids[len(shared) :]
-        probe = self.render(
+        probe = self._rendered(
             dict.fromkeys(self.task.field_names, _PROBE),
             start.demonstrations,
             reasoning=start.reasoning,
         ).text
         # Up to the last shared token every prompt has the same text, so the probe tells the place.
         boundary = self._tokens(probe)[1][len(shared) - 1] if shared else 0
-        return self.encode(text[boundary:])
+        return self._encode(text[boundary:])
 
     def choice_ids(self, cue: str | None = None) -> tuple[tuple[int, ...], ...]:
         """Return the tokens of each label as the continuation of a prompt; see `label_choices`."""
@@ -189,16 +193,17 @@ class PromptEncoder:
         Raises:
             PromptError: the tokenizer cannot tell two words apart.
         """
-        context = cue
-        if context is None:
-            context = self.render(dict.fromkeys(self.task.field_names, _PROBE)).tail
-        words = [self.template.word(label) for label in self.task.labels]
-        bare = [self.continuation_ids(context, word) for word in words]
+        if cue is None:
+            context = self._rendered(dict.fromkeys(self.task.field_names, _PROBE)).tail
+        else:
+            context = self._controls.as_text(cue)
+        words = [self._controls.as_text(self.template.word(one)) for one in self.task.labels]
+        bare = [self._continuation(context, word) for word in words]
         if _nested_pair(bare) is None:
             return LabelChoices(tuple(bare), "")
         for text, token in (self._end_of_answer(cue is not None), ("", self.tokenizer.eos_token)):
             last = () if token is None else (self.tokenizer.convert_tokens_to_ids(token),)
-            ended = [self.continuation_ids(context, word + text) + last for word in words]
+            ended = [self._continuation(context, word + text) + last for word in words]
             pair = _nested_pair(ended)
             if pair is None:
                 return LabelChoices(tuple(ended), text + (token or ""))
@@ -221,27 +226,102 @@ class PromptEncoder:
         place, token = min(places, default=(len(after), None))
         return end + after[:place], token
 
+    def answer_ids(self, fields: Mapping[str, str], answer: str) -> tuple[int, ...]:
+        """Return the tokens of an answer as the continuation of a sample's prompt."""
+        return self._continuation(self._rendered(fields).tail, self._controls.as_text(answer))
+
     def continuation_ids(self, context: str, word: str) -> tuple[int, ...]:
-        """Return the tokens that `word` adds to `context`.
+        """Return the tokens that `word` adds to the text `context`."""
+        return self._continuation(self._controls.as_text(context), self._controls.as_text(word))
+
+    def _continuation(self, context: str, word: str) -> tuple[int, ...]:
+        """Return the tokens that a marked word adds to a marked context.
 
         Both are encoded together and split, as in lm-evaluation-harness
         (`TemplateLM._encode_pair`); the space between them belongs to the word.
         """
-        alone = self.encode(context)
-        together = self.encode(continue_text(context, word))
+        alone = self._encode(context)
+        together = self._encode(continue_text(context, word))
         if together[: len(alone)] == alone and len(together) > len(alone):
             return together[len(alone) :]
-        return self.encode(continue_text(context, word)[len(context) :])
+        return self._encode(continue_text(context, word)[len(context) :])
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text, special tokens not added."""
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return self._encode(self._controls.as_text(text))
 
-    def _tokens(self, text: str) -> tuple[tuple[int, ...], list[int]]:
+    @cached_property
+    def _controls(self) -> ControlTokens:
+        return control_tokens(self.tokenizer)
+
+    @cached_property
+    def _marked_template(self) -> PromptTemplate:
+        """The template, whose label words are text."""
+        words = {label: self.template.word(label) for label in self.task.labels}
+        marked = {label: self._controls.as_text(word) for label, word in words.items()}
+        if marked == words:
+            return self.template
+        return self.template.model_copy(update={"label_words": marked})
+
+    def _rendered(
+        self,
+        fields: Mapping[str, str],
+        demonstrations: Sequence[Demonstration] = (),
+        *,
+        reasoning: bool = False,
+    ) -> RenderedPrompt:
+        """Return the prompt with everything that is filled in marked as text."""
+        rendered = self._marked_template.render(
+            self._as_texts(fields),
+            labels=self.task.labels,
+            demonstrations=[self._as_text(shown) for shown in demonstrations],
+            reasoning=reasoning,
+            chat=self._chat_text if self.chat else None,
+        )
+        number = self._controls.count(rendered.text)
+        if number and number != self._number_written(len(demonstrations), reasoning=reasoning):
+            raise PromptError(
+                f"template '{self.template.name}': wording and text together write a control "
+                "token of the tokenizer, where neither does alone. Put a space between them."
+            )
+        return rendered
+
+    def _number_written(self, num_demonstrations: int, *, reasoning: bool) -> int:
+        """Return how many control tokens wording and chat template write themselves."""
+        key = num_demonstrations, reasoning
+        if key not in self._written:
+            fields = dict.fromkeys(self.task.field_names, _NEUTRAL)
+            answer = self.task.labels[0] if self.task.labels else _NEUTRAL
+            shown = [Demonstration(fields, answer, _NEUTRAL)] * num_demonstrations
+            rendered = self._marked_template.render(
+                fields,
+                labels=self.task.labels,
+                demonstrations=shown,
+                reasoning=reasoning,
+                chat=self._chat_text if self.chat else None,
+            )
+            self._written[key] = self._controls.count(rendered.text)
+        return self._written[key]
+
+    def _as_texts(self, fields: Mapping[str, str]) -> dict[str, str]:
+        return {name: self._controls.as_text(text) for name, text in fields.items()}
+
+    def _as_text(self, shown: Demonstration) -> Demonstration:
+        is_label = shown.answer in self.task.labels  # by its word, which is marked in the template
+        return Demonstration(
+            self._as_texts(shown.fields),
+            shown.answer if is_label else self._controls.as_text(shown.answer),
+            None if shown.rationale is None else self._controls.as_text(shown.rationale),
+        )
+
+    def _encode(self, marked: str) -> tuple[int, ...]:
+        return self._controls.encode(self.tokenizer, marked, add_special_tokens=False).ids
+
+    def _tokens(self, marked: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return ids and the end of each token in the text; added special tokens end at 0."""
         special = not self.chat  # a chat template writes the special tokens itself
-        encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        return tuple(encoded.input_ids), [end for _, end in encoded.offset_mapping]
+        encoded = self._controls.encode(self.tokenizer, marked, add_special_tokens=special)
+        return encoded.ids, encoded.ends
 
     def _chat_text(self, messages: list[dict[str, str]]) -> str:
         text = self.tokenizer.apply_chat_template(

@@ -1,6 +1,7 @@
 """Prompt templates: checked YAML in `prompts/<task>/`, rendered to plain text.
 
-A template is data: `{field}` is replaced by the sample's field and nothing else is interpreted.
+A template is data: `{field}` is replaced by the sample's field, `{{word}}` is the word in braces,
+and nothing else is interpreted.
 Rendering is pure and knows neither samples nor tokenizers.
 """
 
@@ -16,7 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from workbench.errors import PromptError
 from workbench.yaml_files import read_yaml_model
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+_PLACEHOLDER = re.compile(rf"\{{\{{(?P<literal>{_NAME})\}}\}}|\{{(?P<name>{_NAME})\}}")
 _LABELS = "labels"  # filled in by the template itself: the label words, joined by commas
 _INSTRUCTION_MARK, _INPUT_MARK = "\ue000", "\ue001"  # private-use characters, never in a prompt
 
@@ -56,6 +58,8 @@ class RenderedPrompt:
 def _no_marks(text: str) -> str:
     if _INSTRUCTION_MARK in text or _INPUT_MARK in text:
         raise ValueError("characters U+E000 and U+E001 are reserved")
+    if any("\ufdd0" <= character <= "\ufdef" for character in text):
+        raise ValueError("characters U+FDD0 to U+FDEF are no text. Delete them")
     return text
 
 
@@ -209,19 +213,21 @@ class PromptTemplate(_Checked):
             parts["chain_of_thought.input"] = (self.chain_of_thought.input, field_names)
         problems = []
         for part, (text, allowed) in parts.items():
-            for name in sorted(set(_PLACEHOLDER.findall(text)) - set(allowed)):
+            for name in sorted(_names(text, "name") - set(allowed)):
                 problems.append(
                     f"{part} uses {{{name}}}, which is not available there. Available: "
-                    f"{', '.join(sorted(allowed))}. Rename the placeholder."
+                    f"{', '.join(sorted(allowed))}. Rename the placeholder, or write "
+                    f"{{{{{name}}}}} for the word in braces."
+                )
+            for name in sorted(_names(text, "literal") & set(allowed)):
+                problems.append(
+                    f"{part} writes {{{{{name}}}}}, but a placeholder has single braces. Write "
+                    f"{{{name}}}; for braces around it write {{ {{{name}}} }}."
                 )
         for part in parts.keys() - {"instruction"}:
-            if parts[part][0].endswith((" ", "\t")):
-                problems.append(
-                    f"{part} ends in a space; most tokenizers put it into the answer's first "
-                    "token. Remove it."
-                )
+            problems += _end_problems(part, parts[part][0])
             for name in field_names:
-                if f"{{{name}}}" not in parts[part][0]:
+                if name not in _names(parts[part][0], "name"):
                     problems.append(
                         f"{part} does not use {{{name}}}, so the model would not see it. "
                         f"Fields of the task: {known}. Add the placeholder."
@@ -324,11 +330,32 @@ def default_template(
     )
 
 
+def _names(text: str, group: str) -> set[str]:
+    """Return the names of a text's placeholders, or ("literal") of its words in braces."""
+    return {match[group] for match in _PLACEHOLDER.finditer(text) if match[group]}
+
+
+def _end_problems(part: str, text: str) -> list[str]:
+    if text.endswith((" ", "\t")):
+        return [
+            f"{part} ends in a space; most tokenizers put it into the answer's first token. "
+            "Remove it."
+        ]
+    if text.endswith("\n"):
+        return [
+            f"{part} ends in a line break, which would stand between prompt and answer. Remove it; "
+            "in YAML a block keeps it after '|' and not after '|-'."
+        ]
+    return []
+
+
 def _fill(text: str, fields: Mapping[str, str]) -> str:
     """Replace each {name} once; braces inside a field's value stay as they are."""
 
     def value(match: re.Match[str]) -> str:
-        name = match.group(1)
+        if match["literal"]:
+            return match[0][1:-1]
+        name = match["name"]
         if name not in fields:
             raise PromptError(
                 f"the prompt needs {{{name}}}, which the sample does not have. "

@@ -8,6 +8,7 @@ import re
 import reprlib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -188,10 +189,26 @@ def _reason(details: ErrorDetails, model: type[BaseModel], location: tuple[str |
     message = details["msg"]
     if details["type"] == "value_error":
         return _sentence(message.removeprefix("Value error, "))
+    if details["type"] == "string_type" and (way := _unquoted(details["input"])):
+        return (
+            f"got {details['input']!r}; YAML reads {way} without quotes so. Text is wanted: put it "
+            "in quotes."
+        )
     expected = re.sub(r"^\w+ should", "should", message)
     for python_word, yaml_word in (("valid tuple", "list"), ("valid dictionary", "mapping")):
         expected = expected.replace(python_word, yaml_word)
     return f"got {reprlib.repr(details['input'])}; {_sentence(expected)}"
+
+
+def _unquoted(value: object) -> str | None:
+    """Return what YAML takes for such a value although it may have been meant as a word."""
+    if isinstance(value, bool):
+        return "yes, on and true" if value else "no, off and false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, date):
+        return "a date"
+    return "null, ~ and nothing" if value is None else None
 
 
 def _known_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

@@ -11,7 +11,7 @@ from security.raw import Visitor, file_data
 from workbench.errors import TaskError
 from workbench.service import uploads
 from workbench.service.profile import CPU_SPACE
-from workbench.tasks.files import MAX_COLUMNS
+from workbench.tasks.delimited import MAX_COLUMNS
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -69,7 +69,12 @@ FILES = {
     "a header in quotes": (
         "rows.csv",
         lambda: b'"a\n' + b"x" * 200_000 + b'",' + wide_header(","),
-        "the header cannot be read: field larger than field limit",
+        "200001 columns; at most 1000 are read.",
+    ),
+    "short rows below a wide header": (
+        "rows.csv",
+        lambda: ",".join(f"c{n}" for n in range(1000)).encode() + b"\na" * 60_000,
+        "60000 rows of 1000 columns; at most 50000000 cells are read.",
     ),
     "new columns in every line": (
         "rows.jsonl",

@@ -103,12 +103,14 @@ UNREADABLE = {  # text of VALID, what it becomes, message
     "word that YAML reads as a bool": (
         "negative: bad",
         "negative: no",
-        "x.yaml, label_words.negative: got False; should be a valid string.",
+        "x.yaml, label_words.negative: got False; YAML reads no, off and false without "
+        "quotes so. Text is wanted: put it in quotes.",
     ),
     "number as an answer": (
         "answer: negative",
         "answer: 3",
-        "x.yaml, chain_of_thought.demonstrations[0].answer: got 3; should be a valid string.",
+        "x.yaml, chain_of_thought.demonstrations[0].answer: got 3; YAML reads a number "
+        "without quotes so. Text is wanted: put it in quotes.",
     ),
     "reserved character": (
         "Choose:",
@@ -139,19 +141,19 @@ UNFIT = {  # text of VALID, what it becomes, message
         "Review: {text}\\nSentiment:",
         "Review: {text} {title}\\nSentiment:",
         "x.yaml: input uses {title}, which is not available there. Available: text. "
-        "Rename the placeholder.",
+        "Rename the placeholder, or write {{title}} for the word in braces.",
     ),
     "labels in the input": (
         "Review: {text}\\nSentiment:",
         "Review: {text}\\nOne of {labels}:",
         "x.yaml: input uses {labels}, which is not available there. Available: text. "
-        "Rename the placeholder.",
+        "Rename the placeholder, or write {{labels}} for the word in braces.",
     ),
     "field in the instruction": (
         "Choose:",
         "Choose for {text}:",
         "x.yaml: instruction uses {text}, which is not available there. Available: labels. "
-        "Rename the placeholder.",
+        "Rename the placeholder, or write {{text}} for the word in braces.",
     ),
     "unused field": (
         "Review: {text}\\nReasoning:",
@@ -224,11 +226,11 @@ UNFIT = {  # text of VALID, what it becomes, message
         "x.yaml: chain_of_thought.input does not use {text}, so the model would not see it. "
         "Fields of the task: text. Add the placeholder.\n"
         "x.yaml: chain_of_thought.input uses {txt}, which is not available there. "
-        "Available: text. Rename the placeholder.\n"
+        "Available: text. Rename the placeholder, or write {{txt}} for the word in braces.\n"
         "x.yaml: input does not use {text}, so the model would not see it. "
         "Fields of the task: text. Add the placeholder.\n"
         "x.yaml: input uses {txt}, which is not available there. Available: text. "
-        "Rename the placeholder.",
+        "Rename the placeholder, or write {{txt}} for the word in braces.",
     ),
 }
 
@@ -389,11 +391,11 @@ def test_a_fields_value_is_never_interpreted(template: PromptTemplate, value, ch
 
 
 def test_braces_that_are_no_placeholder_stay_as_they_are() -> None:
-    template = PromptTemplate(version=1, instruction='{} {0} {"a": 1}', input="{{text}}")
+    template = PromptTemplate(version=1, instruction='{} {0} {"a": 1}', input="{ {text} }{a b}")
 
     prompt = template.render({"text": "Fine."}, labels=LABELS)
 
-    assert prompt.text == '{} {0} {"a": 1}\n\n{Fine.}'
+    assert prompt.text == '{} {0} {"a": 1}\n\n{ Fine. }{a b}'
 
 
 def test_one_field_does_not_fill_another() -> None:
@@ -564,3 +566,96 @@ def test_worked_demonstrations_of_support_intents_are_no_rows_of_the_task() -> N
 
     assert section is not None
     assert [d.fields["text"] for d in section.demonstrations if d.fields["text"] in data] == []
+
+
+def test_doubled_braces_are_braces_around_a_word() -> None:
+    template = PromptTemplate(
+        version=1, instruction="Reply like {{label}}, of {labels}.", input="{text}\nLabel:"
+    ).check(FIELDS, LABELS, where="x.yaml")
+
+    rendered = template.render({"text": "a {{label}} {label}"}, labels=LABELS)
+
+    assert rendered.text == (
+        "Reply like {label}, of negative, positive.\n\na {{label}} {label}\nLabel:"
+    )
+
+
+def test_json_in_a_wording_stays_as_it_is() -> None:
+    text = 'Reply as {"label": "…", "why": {"short": []}}.'
+    template = PromptTemplate(version=1, instruction=text, input='{"text": {text}}\n{}:')
+
+    rendered = template.check(FIELDS, LABELS, where="x").render({"text": "ok"}, labels=LABELS)
+
+    assert rendered.text == f'{text}\n\n{{"text": ok}}\n{{}}:'
+
+
+MISWRITTEN = {
+    "doubled braces around a field": (
+        {"input": "Text: {{text}}\nLabel:"},
+        "x.yaml: input does not use {text}, so the model would not see it. Fields of the task: "
+        "text. Add the placeholder.\n"
+        "x.yaml: input writes {{text}}, but a placeholder has single braces. Write {text}; for "
+        "braces around it write { {text} }.",
+    ),
+    "doubled braces around the labels": (
+        {"instruction": "Labels: {{labels}}"},
+        "x.yaml: instruction writes {{labels}}, but a placeholder has single braces. Write "
+        "{labels}; for braces around it write { {labels} }.",
+    ),
+    "a word in braces that is no placeholder": (
+        {"instruction": "Reply like {label}"},
+        "x.yaml: instruction uses {label}, which is not available there. Available: labels. "
+        "Rename the placeholder, or write {{label}} for the word in braces.",
+    ),
+    "a line break at the end": (
+        {"input": "Text: {text}\nLabel:\n"},
+        "x.yaml: input ends in a line break, which would stand between prompt and answer. Remove "
+        "it; in YAML a block keeps it after '|' and not after '|-'.",
+    ),
+    "a line break at the end of the reasoning's input": (
+        {"chain_of_thought": ChainOfThought(input="Text: {text}\nWhy:\n")},
+        "x.yaml: chain_of_thought.input ends in a line break, which would stand between prompt "
+        "and answer. Remove it; in YAML a block keeps it after '|' and not after '|-'.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISWRITTEN)
+def test_a_wording_that_would_give_another_prompt_is_refused_with_the_way_out(case: str) -> None:
+    parts, message = MISWRITTEN[case]
+    template = PromptTemplate(**{"version": 1, "input": "Text: {text}\nLabel:"} | parts)
+
+    with pytest.raises(PromptError) as error:
+        template.check(FIELDS, LABELS, where="x.yaml")
+
+    assert str(error.value) == message
+
+
+HINT = "Text is wanted: put it in quotes."
+UNQUOTED = {
+    "no": ("no", f"got False; YAML reads no, off and false without quotes so. {HINT}"),
+    "Yes": ("Yes", f"got True; YAML reads yes, on and true without quotes so. {HINT}"),
+    "on": ("on", f"got True; YAML reads yes, on and true without quotes so. {HINT}"),
+    "1.0": ("1.0", f"got 1.0; YAML reads a number without quotes so. {HINT}"),
+    "an octal number": ("010", f"got 8; YAML reads a number without quotes so. {HINT}"),
+    "minutes": ("1:30", f"got 90; YAML reads a number without quotes so. {HINT}"),
+    "a date": (
+        "2026-01-02",
+        f"got datetime.date(2026, 1, 2); YAML reads a date without quotes so. {HINT}",
+    ),
+    "null": ("null", f"got None; YAML reads null, ~ and nothing without quotes so. {HINT}"),
+    "a tilde": ("~", f"got None; YAML reads null, ~ and nothing without quotes so. {HINT}"),
+}
+
+
+@pytest.mark.parametrize("case", UNQUOTED)
+def test_a_label_word_that_yaml_reads_as_something_else_says_to_quote_it(
+    case: str, path: Path
+) -> None:
+    word, message = UNQUOTED[case]
+    path.write_text(f'version: 1\ninput: "{{text}} Label:"\nlabel_words: {{positive: {word}}}\n')
+
+    with pytest.raises(ConfigError) as error:
+        read_template(path)
+
+    assert str(error.value) == f"x.yaml, label_words.positive: {message}"

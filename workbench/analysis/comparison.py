@@ -38,6 +38,7 @@ from workbench.analysis.results import (
 from workbench.differences import holm, paired_difference, paired_score_difference
 from workbench.errors import ConfigError, unknown_name
 from workbench.presentation.display import one_line
+from workbench.runs.store import StoredRun
 
 __all__ = [
     "ComparedRun",
@@ -104,7 +105,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
     return replace(
         comparison,
         disagreements=tuple(_disagreements(comparison)),
-        warnings=tuple(_warnings(comparison)),
+        warnings=(*_data_warnings(stored), *_warnings(comparison)),
     )
 
 
@@ -233,6 +234,12 @@ def _disagreements(comparison: Comparison) -> list[Disagreement]:
         gap = max(scores) - min(scores)
         ranked.append((gap, Disagreement(item.sample_id, item.target, answers)))
     return [found for _, found in sorted(ranked, key=lambda pair: -pair[0])]
+
+
+def _data_warnings(stored: Sequence[StoredRun]) -> list[str]:
+    """Return what may not be as meant in the data that the runs had, each sentence once."""
+    found = dict.fromkeys(warning for run in stored for warning in run.record.warnings)
+    return [one_line(warning) for warning in found]
 
 
 def _warnings(comparison: Comparison) -> list[str]:

@@ -1,6 +1,12 @@
 """`workbench evaluate`: every row of an experiment on one base and one task, and the report."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from workbench.commands.shared import options
+
+if TYPE_CHECKING:
+    from workbench.runs.experiment import Experiment
 
 
 def evaluate(
@@ -14,6 +20,7 @@ def evaluate(
     text_b_column: options.TextBColumn = None,
     label_column: options.LabelColumn = None,
     id_column: options.IdColumn = None,
+    separator: options.Separator = None,
     limit_train: options.Limit = None,
     limit_dev: options.Limit = None,
     limit_test: options.Limit = None,
@@ -44,6 +51,7 @@ def evaluate(
         text_b_column=text_b_column,
         label_column=label_column,
         id_column=id_column,
+        separator=separator,
         limit_train=limit_train,
         limit_dev=limit_dev,
         limit_test=limit_test,
@@ -54,7 +62,11 @@ def evaluate(
         chat=chat,
         seeds=seeds,
     )
-    folder = experiment_folder(experiment, out)
+    _run(asked, experiment_folder(experiment, out), server, visitor)
+
+
+def _run(asked: "Experiment", folder: Path, server: str | None, visitor: str) -> None:
+    """Run an experiment here or on a server."""
     if server is not None:
         from workbench.commands.shared.server import evaluate_there
 

@@ -163,10 +163,9 @@ def score_answers(
 
 def _ended_answers(encoder: PromptEncoder, sample: Sample) -> list[tuple[int, ...]]:
     """Return the tokens of a short answer with each end that a report accepts, none in another."""
-    tail = encoder.render(sample.fields).tail
     ended = {
         short_answer_ids(encoder, sample.fields, sample.target),
-        *(encoder.continuation_ids(tail, sample.target + end) for end in encoder.answer_ends),
+        *(encoder.answer_ids(sample.fields, sample.target + end) for end in encoder.answer_ends),
     }
     return [
         one
@@ -193,9 +192,8 @@ def short_answer_ids(
     encoder: PromptEncoder, fields: Mapping[str, str], answer: str
 ) -> tuple[int, ...]:
     """Return the tokens of a short answer or text, and of the end of the text after it."""
-    tail = encoder.render(fields).tail
     end = encoder.tokenizer.eos_token_id
-    return (*encoder.continuation_ids(tail, answer), *([] if end is None else [end]))
+    return (*encoder.answer_ids(fields, answer), *([] if end is None else [end]))
 
 
 def embedding_rms(context: FitContext) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from workbench.models.base import Conditioning, Prefix
+from workbench.models.control_tokens import control_tokens
 from workbench.models.engine import Engine
 
 BLOCK = 128  # tokens scored together; also the unit that intervals resample
@@ -48,13 +49,13 @@ def text_blocks(
 
     Args:
         tokenizer: The base's; it has to tell offsets.
-        text: Tokenised as a whole.
+        text: Tokenised as a whole, all of it as text.
         block: Tokens scored together.
         context: Tokens before them, at most; at least 1.
     """
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids = tuple(encoded.input_ids)
-    ends = [end for _, end in encoded.offset_mapping]
+    controls = control_tokens(tokenizer)
+    encoded = controls.encode(tokenizer, controls.as_text(text), add_special_tokens=False)
+    ids, ends = encoded.ids, encoded.ends
     blocks = []
     for first in range(1, len(ids), block):
         last = min(first + block, len(ids)) - 1

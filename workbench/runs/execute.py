@@ -213,6 +213,7 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         source=session.engine.info.source,
         started=_now(),
         dropped=dict(session.task.dropped.counts),
+        warnings=session.task.warnings,
         environment=environment(),
         provenance=provenance(),
     )

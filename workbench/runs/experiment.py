@@ -38,13 +38,15 @@ class TaskChoice(_Checked):
         dev: File for choices; cut off train when absent.
         test: File to report on; cut off train when absent.
         kind: "classification", "short_answer" or "generation"; for files.
-        text_column: Column of the text; for files, like the four below.
+        text_column: Column of the text; for files, like the five below.
         text_b_column: Column of a second text.
         label_column: Column of the label, the answer or the text to be written.
         references_column: Column of lists with all correct texts or short answers; a file without
             it has that of `label_column` alone. Both may name one column of lists, of which the
             first is learned.
         id_column: Column of ids.
+        separator: What stands between the cells of CSV and TSV files: the character or its name;
+            found out unless given.
         limit_train: The most training rows to use.
         limit_dev: The most dev rows to use; absent, a dev split that was cut off train shrinks in
             proportion to `limit_train`.
@@ -62,6 +64,7 @@ class TaskChoice(_Checked):
     label_column: str = "label"
     references_column: str | None = None
     id_column: str | None = None
+    separator: Literal[",", ";", "\t", "|", "comma", "semicolon", "tab", "bar"] | None = None
     limit_train: int | None = Field(None, ge=1)
     limit_dev: int | None = Field(None, ge=1)
     limit_test: int | None = Field(None, ge=1)

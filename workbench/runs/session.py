@@ -102,6 +102,7 @@ def open_task(choice: TaskChoice) -> Task:
         mapping=mapping,
         kind=choice.kind,
         name=choice.name,
+        separator=choice.separator,
         seed=choice.split_seed,
         **limits,
     )

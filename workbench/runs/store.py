@@ -109,6 +109,7 @@ class RunRecord(BaseModel):
         metrics: Name to estimate, as fractions.
         cost: What it took.
         dropped: Rows left out of the splits, by reason.
+        warnings: What may not be as meant in the data, as sentences.
         environment: Versions, processor, threads.
         provenance: The code that made it; None in records from before it was kept.
         error: What went wrong in a failed run.
@@ -126,6 +127,7 @@ class RunRecord(BaseModel):
     metrics: dict[str, Estimate] = {}
     cost: RunCost = RunCost()
     dropped: dict[str, int] = {}
+    warnings: tuple[str, ...] = ()
     environment: dict[str, str | int] = {}
     provenance: Provenance | None = None
     error: str | None = None

@@ -20,6 +20,7 @@ _TASK_FLAGS = {
     "text_b_column": "--text-b-column",
     "label_column": "--label-column",
     "id_column": "--id-column",
+    "separator": "--separator",
     "limit_train": "--limit-train",
     "limit_dev": "--limit-dev",
     "limit_test": "--limit-test",

@@ -53,6 +53,7 @@ class TableView:
         num_rows: All of them.
         text_column: The column that looks like the text.
         label_column: The column that looks like the label.
+        notes: What was guessed to read the file.
     """
 
     columns: tuple[str, ...]
@@ -60,6 +61,7 @@ class TableView:
     num_rows: int
     text_column: str
     label_column: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class TaskView:
         example: Fields and target of one training row.
         writes_texts: Whether answers are texts that are held against references.
         most_references: How many references a test row has at most.
+        warnings: What may not be as meant in the data.
     """
 
     name: str
@@ -83,6 +86,7 @@ class TaskView:
     example: tuple[Mapping[str, str], str]
     writes_texts: bool = False
     most_references: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def look_at(path: Path, caps: Caps) -> TableView:
             f"{caps.upload_bytes / 1e6:g} MB here. Take a sample of it."
         )
     _check_rows(path, _named(path, lambda: declared_rows(path)) or 0, caps)
-    rows = _named(path, lambda: read_table(path).rows)
+    table = _named(path, lambda: read_table(path))
+    rows = table.rows
     _check_rows(path, len(rows), caps)
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     if not columns:
@@ -125,7 +130,7 @@ def look_at(path: Path, caps: Caps) -> TableView:
         tuple(texts[name][number][:_SHOWN_CHARS] for name in columns)
         for number in range(min(_SHOWN_ROWS, len(rows)))
     )
-    return TableView(columns, shown, len(rows), text, label)
+    return TableView(columns, shown, len(rows), text, label, tuple(table.notes))
 
 
 def task_view(task: Task) -> TaskView:
@@ -140,6 +145,7 @@ def task_view(task: Task) -> TaskView:
         example=(dict(first.fields), first.target),
         writes_texts=task.kind == "generation",
         most_references=max(len(sample.all_references) for sample in task.test),
+        warnings=task.warnings,
     )
 
 

@@ -87,6 +87,7 @@ class Task:
         test: Reported; nothing is ever chosen on it.
         source: Where the rows came from.
         dropped: What was left out, counted.
+        warnings: What may not be as meant: labels that look like one, a file read by a guess.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Task:
     test: tuple[Sample, ...]
     source: TaskSource
     dropped: DroppedRows
+    warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

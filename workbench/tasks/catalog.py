@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from workbench.tasks.arithmetic import generate_problems
 from workbench.tasks.base import Sample, Task, TaskKind, TaskSource
 from workbench.tasks.files import read_table
 from workbench.tasks.formal_replies import generate_replies
+from workbench.tasks.forms import label_warnings
 from workbench.tasks.rows import (
     ColumnMapping,
     Row,
@@ -57,11 +59,21 @@ class SplitLimits(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Given:
-    """Samples as the source splits them; None where a split has to be cut off train."""
+    """Samples as the source splits them; None where a split has to be cut off train.
+
+    `notes` says what was guessed to read them.
+    """
 
     train: Sequence[Sample]
     dev: Sequence[Sample] | None
     test: Sequence[Sample] | None
+    notes: Sequence[str] = ()
+
+    @property
+    def target_counts(self) -> Counter[str]:
+        """How many rows have each target, over all splits."""
+        splits = (self.train, self.dev or (), self.test or ())
+        return Counter(sample.target for split in splits for sample in split)
 
 
 def prompts_folder() -> Path:
@@ -142,6 +154,7 @@ def task_from_files(
     mapping: ColumnMapping,
     kind: TaskKind,
     name: str | None = None,
+    separator: str | None = None,
     seed: int = 0,
     **limits: Unpack[SplitLimits],
 ) -> Task:
@@ -154,6 +167,7 @@ def task_from_files(
         mapping: Columns to take.
         kind: "classification", "short_answer" or "generation".
         name: What to call the task; made from the name of the train file unless given.
+        separator: What stands between the cells of CSV and TSV files; None finds it out.
         seed: Decides which rows are cut off train and which a limit keeps.
         **limits: `limit_train`, `limit_dev`, `limit_test`: the most samples to keep.
 
@@ -163,7 +177,7 @@ def task_from_files(
     """
     paths = {"train": train, "dev": dev, "test": test}
     given = {split: path for split, path in paths.items() if path is not None}
-    tables = {split: read_table(path) for split, path in given.items()}
+    tables = {split: read_table(path, separator=separator) for split, path in given.items()}
     mappings = _mappings_by_split(mapping, tables, kind=kind, where=str(train))
     samples: dict[str, list[Sample]] = {}
     for split, path in given.items():
@@ -173,8 +187,9 @@ def task_from_files(
             table.rows, mappings[split], where=str(path), kind=kind, table=table, id_prefix=prefix
         )
     found = {sample.target for sample in samples["train"]} if kind == "classification" else ()
+    notes = [note for table in tables.values() for note in table.notes]
     return _assemble(
-        _Given(samples["train"], samples.get("dev"), samples.get("test")),
+        _Given(samples["train"], samples.get("dev"), samples.get("test"), notes),
         name=_task_name(name, train),
         kind=kind,
         labels=tuple(sorted(found)),
@@ -241,6 +256,7 @@ def _assemble(
     num_train, num_dev = limits.get("limit_train"), limits.get("limit_dev")
     if num_train is not None and num_dev is None and given.dev is None:
         num_dev = math.ceil(num_train * len(dev) / len(train))
+    alike = label_warnings(given.target_counts) if kind == "classification" else []
     return Task(
         name=name,
         kind=kind,
@@ -251,6 +267,7 @@ def _assemble(
         test=tuple(limit(test, limits.get("limit_test"), seed=seed, stratify=stratify)),
         source=source,
         dropped=dropped,
+        warnings=(*given.notes, *alike),
     )
 
 

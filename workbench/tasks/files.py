@@ -3,12 +3,9 @@
 A file is read whole or refused; only lines without any content are passed over.
 """
 
-import csv
-import io
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.errors import TaskError
+from workbench.tasks.delimited import check_columns, read_delimited
 from workbench.tasks.rows import NUM_NAMED, ColumnMapping, Row, Table, listed, samples_from_rows
 
 __all__ = ["ColumnMapping", "read_rows", "read_table", "samples_from_rows"]
 
 MAX_FILE_BYTES = 200_000_000  # bytes; a table of this size already takes some GB as Python rows
-MAX_COLUMNS = 1000  # a table of labelled texts has a few
+_USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET_BATCH = 64  # rows unpacked before their size is looked at again
 
 
@@ -31,20 +29,28 @@ def read_rows(path: Path) -> list[Row]:
     return read_table(path).rows
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, separator: str | None = None) -> Table:
     """Return the rows of a .csv, .tsv, .jsonl, .json or .parquet file, with their places.
 
     CSV and TSV cells are text as written ("NA" and "007" stay); text files are UTF-8, with or
     without a byte order mark.
+
+    Args:
+        path: The file.
+        separator: What stands between the cells of a CSV or TSV file; None finds it out.
 
     Raises:
         TaskError: the file is missing, unreadable, too large, of another kind, malformed or empty.
     """
     _check_file(path)
     suffix = path.suffix.lower()
-    table = _READERS[suffix](path)
+    if suffix in _USUAL_SEPARATORS:
+        usual = _USUAL_SEPARATORS[suffix]
+        table = read_delimited(path, _read_text(path), usual=usual, separator=separator)
+    else:
+        table = _READERS[suffix](path)
     if not table.rows:
-        found = "only a header" if suffix in (".csv", ".tsv") else "no rows"
+        found = "only a header" if suffix in _USUAL_SEPARATORS else "no rows"
         raise TaskError(f"{path}: the file has {found}. Add labelled rows.")
     return table
 
@@ -64,15 +70,8 @@ def declared_rows(path: Path) -> int | None:
         return int(file.metadata.num_rows)
 
 
-def _check_columns(path: Path, number: int) -> None:
-    if number > MAX_COLUMNS:
-        raise TaskError(
-            f"{path}: {number} columns; at most {MAX_COLUMNS} are read. Keep those that matter."
-        )
-
-
 def _check_file(path: Path) -> None:
-    known = ", ".join(sorted(_READERS))
+    known = ", ".join(sorted([*_READERS, *_USUAL_SEPARATORS]))
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -83,7 +82,7 @@ def _check_file(path: Path) -> None:
         raise TaskError(f"{path}: a folder, not a file. Give one file: {known}.")
     if not path.is_file():
         raise TaskError(f"{path}: not a regular file. Copy its content into one: {known}.")
-    if path.suffix.lower() not in _READERS:
+    if path.suffix.lower() not in (*_READERS, *_USUAL_SEPARATORS):
         raise TaskError(
             f"{path}: unknown file type '{path.suffix}'. Known: {known}. Convert the file."
         )
@@ -111,86 +110,22 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _read_delimited(path: Path, separator: str) -> Table:
-    text = _read_text(path)
-    _check_columns(path, _num_cells(path, text, separator))
-    try:
-        # Without a header of its own pandas neither renames repeated columns nor takes the first
-        # one for an index, and refuses rows that are longer than the first.
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-        )
-    except pd.errors.EmptyDataError as error:
-        raise TaskError(f"{path}: the file is empty. Add labelled rows.") from error
-    except pd.errors.ParserError as error:
-        raise TaskError(f"{path}: {_delimiter_problem(str(error))}") from error
-    header, *records = frame.to_numpy().tolist()
-    names = [str(name).strip() for name in header]
-    _check_header(path, names, separator)
-    place = 1 + _num_lines(header)
-    table = Table([], [], "line")
-    for record in records:
-        if any(cell.strip() for cell in record):
-            table.rows.append(dict(zip(names, record, strict=True)))
-            table.places.append(place)
-        place += _num_lines(record)
-    return table
-
-
-def _num_cells(path: Path, text: str, separator: str) -> int:
-    """Return the number of columns before pandas makes an object for each of them."""
-    try:
-        return len(next(csv.reader(io.StringIO(text), delimiter=separator), ()))
-    except csv.Error as error:
-        raise TaskError(f"{path}: the header cannot be read: {error}. Correct it.") from error
-
-
-def _num_lines(record: Iterable[str]) -> int:
-    return 1 + sum(cell.count("\n") for cell in record)
-
-
-def _delimiter_problem(message: str) -> str:
-    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", message)
-    if found:
-        expected, line, seen = found.groups()
-        return (
-            f"line {line} has {seen} cells, the header {expected}. "
-            "Put cells that hold the separator in double quotes."
-        )
-    return (
-        f"cannot be split into cells: {message.rpartition('error: ')[2].strip()}. "
-        "Look for a cell that opens with a double quote and never closes it."
-    )
-
-
-def _check_header(path: Path, names: Sequence[str], separator: str) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise TaskError(
-            f"{path}: the header repeats {listed(repeated, 'column')}. Give each a name of its own."
-        )
-    other = next((mark for mark in (";", "\t", ",") if mark in names[0]), None)
-    if len(names) == 1 and other is not None:
-        raise TaskError(
-            f"{path}: the only column is {names[0]!r}, so cells seem to be separated by {other!r}, "
-            f"not by {separator!r}. Save with commas as .csv or with tabs as .tsv."
-        )
-
-
 def _read_jsonl(path: Path) -> Table:
+    text = _read_text(path)
+    if text.lstrip().startswith("["):  # an object per line starts with a brace
+        rows = _json_list(text)
+        if rows is not None:
+            table = _json_table(path, rows)
+            table.notes.append(f"{path.name}: a JSON list, although named .jsonl; read as one.")
+            return table
     table = Table([], [], "line")
     problems = []
     # Not splitlines: it also breaks at U+2028, which JSON allows inside a string.
-    for place, line in enumerate(_read_text(path).split("\n"), start=1):
+    for place, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = _parsed(line)
         except (ValueError, RecursionError) as error:
             problems.append(f"{path}, line {place}: not valid JSON: {error}.")
             continue
@@ -200,13 +135,22 @@ def _read_jsonl(path: Path) -> Table:
         else:
             problems.append(f"{path}, line {place}: {_shown(row)} is no JSON object.")
     _raise_first(problems, advice='Write one object per line: {"text": "…", "label": "…"}.')
-    _check_columns(path, len({name for row in table.rows for name in row}))
+    check_columns(path, len({name for row in table.rows for name in row}))
     return table
+
+
+def _json_list(text: str) -> list[object] | None:
+    """Return the list that a text is; None if it is none, or one of lists and plain values."""
+    try:
+        rows = _parsed(text)
+    except (ValueError, RecursionError):
+        return None
+    return rows if isinstance(rows, list) and any(isinstance(row, dict) for row in rows) else None
 
 
 def _read_json(path: Path) -> Table:
     try:
-        rows = json.loads(_read_text(path))
+        rows = _parsed(_read_text(path))
     except (ValueError, RecursionError) as error:
         raise TaskError(
             f"{path}: not valid JSON: {error}. One object per line is .jsonl."
@@ -216,19 +160,44 @@ def _read_json(path: Path) -> Table:
             f"{path}: {_shown(rows)} is no list. Write a list of objects: "
             '[{"text": "…", "label": "…"}, …].'
         )
+    return _json_table(path, rows)
+
+
+def _json_table(path: Path, rows: Sequence[object]) -> Table:
     problems = [
         f"{path}, row {place}: {_shown(row)} is no JSON object."
         for place, row in enumerate(rows, start=1)
         if not isinstance(row, dict)
     ]
     _raise_first(problems, advice='Write objects: {"text": "…", "label": "…"}.')
-    _check_columns(path, len({name for row in rows for name in row}))
-    return Table(rows, list(range(1, len(rows) + 1)), "row")
+    objects = [row for row in rows if isinstance(row, dict)]
+    check_columns(path, len({name for row in objects for name in row}))
+    return Table(objects, list(range(1, len(objects) + 1)), "row")
+
+
+def _parsed(text: str) -> object:
+    """Return what a JSON text says; an object with one key twice says nothing certain."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise ValueError(f"an object has {listed(repeated, 'key')} twice")
+    return found
 
 
 def _read_parquet(path: Path) -> Table:
     with _explained_parquet(path), pq.ParquetFile(path) as file:
-        _check_columns(path, len(file.schema_arrow.names))
+        names = file.schema_arrow.names
+        check_columns(path, len(names))
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise TaskError(
+                f"{path}: repeats {listed(repeated, 'column')}. Give each a name of its own."
+            )
+        class_names = _class_names(file.schema_arrow)
         batches, size = [file.schema_arrow.empty_table()], 0
         for batch in file.iter_batches(_PARQUET_BATCH):
             batches.append(_without_dictionaries(pa.Table.from_batches([batch])))
@@ -242,7 +211,40 @@ def _read_parquet(path: Path) -> Table:
         # Arrow types keep whole numbers whole in a column that has gaps.
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+    for column, labels in class_names.items():
+        for row in rows:
+            row[column] = _class_name(path, column, row[column], labels)
     return Table(rows, list(range(1, len(rows) + 1)), "row")
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the label names of numbered columns that `datasets` keeps in a file's metadata."""
+    try:
+        known = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: [str(label) for label in feature["names"]]
+            for name, feature in known.items()
+            if name in schema.names
+            and isinstance(feature, dict)
+            and feature.get("_type") == "ClassLabel"
+            and isinstance(feature.get("names"), list)
+        }
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return {}  # not written by `datasets`: the numbers are all there is
+
+
+def _class_name(path: Path, column: str, cell: object, labels: Sequence[str]) -> object:
+    """Return the name of a class number; -1 stands for a hidden label, which is no label."""
+    if not isinstance(cell, int) or isinstance(cell, bool):
+        return cell
+    if cell < 0:
+        return None
+    if cell >= len(labels):
+        raise TaskError(
+            f"{path}: column '{column}' has the class {cell}; the file's metadata names "
+            f"{len(labels)} classes, from 0. Write the file again."
+        )
+    return labels[cell]
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:
@@ -278,18 +280,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _read_csv(path: Path) -> Table:
-    return _read_delimited(path, ",")
-
-
-def _read_tsv(path: Path) -> Table:
-    return _read_delimited(path, "\t")
-
-
 _READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": _read_csv,
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
-    ".tsv": _read_tsv,
 }

@@ -6,7 +6,7 @@ What cannot be used is counted and named by line or row, never skipped.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from workbench.errors import TaskError, unknown_name
 from workbench.tasks.base import Sample, TaskKind
+from workbench.tasks.forms import visible
 
 NUM_NAMED = 5  # lines or names in a message before it says "and n more"
 
@@ -29,11 +30,13 @@ class Table:
         rows: One mapping per row, column to cell.
         places: One number per row, counted from 1.
         unit: What `places` counts: lines of a text file, or rows.
+        notes: What had to be guessed to read the file, as sentences that name it without folder.
     """
 
     rows: list[Row]
     places: list[int]
     unit: Literal["line", "row"]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def require_columns(
 
 
 def cell_text(value: object) -> str | None:
-    """Return a cell as stripped text, None if it is empty.
+    """Return a cell as stripped text, None if it is empty or shows nothing.
 
     Whole floats lose their ".0" (a column of whole numbers with a gap is stored as floats) and
     booleans are written as in JSON, so that one label reads the same from every file format.
@@ -157,7 +160,7 @@ def cell_text(value: object) -> str | None:
     """
     if isinstance(value, str):
         value.encode()  # a lone surrogate from a JSON escape could never be hashed or stored
-        return value.strip() or None
+        return value.strip() if visible(value).strip() else None
     if value is None or isinstance(value, bool):
         return None if value is None else str(value).lower()
     if isinstance(value, list | tuple | dict | set | bytes) or not pd.api.types.is_scalar(value):
@@ -281,10 +284,10 @@ def _check_columns(
     named = (columns.id, columns.rationale, columns.references)
     optional = [name for name in named if name is not None]
     require_columns(rows, [*columns.fields.values(), columns.target, *optional], where=where)
-    for field, column in columns.fields.items():
+    for name, column in columns.fields.items():
         if column == columns.target:
             raise TaskError(
-                f"{where}: column '{column}' is both the {noun} and the field '{field}', which "
+                f"{where}: column '{column}' is both the {noun} and the field '{name}', which "
                 f"would show the {noun} in the prompt. Choose two columns."
             )
 

@@ -6,7 +6,7 @@ a class out.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import ConfigError, TaskError
 from workbench.tasks.base import DroppedRows, Sample, TaskKind
+from workbench.tasks.forms import folded
 from workbench.tasks.rows import NUM_NAMED, joined_references, listed
 
 _CUT_SHARE = 0.2  # of the training rows, for each split that is not given
@@ -42,7 +43,8 @@ def make_splits(
 ) -> Splits:
     """Return disjoint splits; a fifth of train is cut off for dev and test where not given.
 
-    Texts are compared without regard to case and spacing, all fields of a sample together. Within
+    Texts are compared without regard to case, spacing, Unicode form and invisible characters, all
+    fields of a sample together; they stay as they are. Within
     a split the first of equal rows stays; rows with one text and several targets all go. Across
     splits test keeps its rows, dev loses to test, train loses to both.
 
@@ -72,8 +74,12 @@ def make_splits(
                 reason = f"{loser}: same text as a {winner} row"
                 kept[loser] = _drop_across(kept[loser], kept[winner], reason=reason, counts=counts)
     sizes = {name: _CUT_SHARE for name in ("test", "dev") if name not in kept}
-    kept |= _cut(kept["train"], sizes, seed=seed, stratify=stratify, where=where)
-    return Splits(kept["train"], kept["dev"], kept["test"], DroppedRows(dict(counts)))
+    dropped = DroppedRows(dict(counts))
+    if sizes and kept["train"]:
+        lost = _dropped_sentence(dropped)
+        _check_room(kept["train"], sorted(sizes), stratify=stratify, where=where, lost=lost)
+    kept |= _cut(kept["train"], sizes, seed=seed, stratify=stratify)
+    return Splits(kept["train"], kept["dev"], kept["test"], dropped)
 
 
 def limit(
@@ -113,7 +119,7 @@ def check_task(
     train never shows.
     """
     problems = []
-    lost = "" if dropped is None or not dropped.total else f" {_dropped_sentence(dropped)}"
+    lost = "" if dropped is None else _dropped_sentence(dropped)
     for name, samples in (("train", train), ("dev", dev), ("test", test)):
         if not samples:
             problems.append(f"{where}: {name} has no rows.{lost} Add rows to {name}.")
@@ -125,26 +131,26 @@ def check_task(
     if kind == "short_answer":
         problems += _line_problems((*train, *dev, *test), where=where)
     if kind == "classification":
-        problems += _label_problems(train, {"dev": dev, "test": test}, where=where)
+        problems += _label_problems(train, {"dev": dev, "test": test}, where=where, lost=lost)
     if problems:
         raise TaskError("\n".join(problems))
 
 
 def _label_problems(
-    train: Sequence[Sample], others: dict[str, Sequence[Sample]], *, where: str
+    train: Sequence[Sample], others: dict[str, Sequence[Sample]], *, where: str, lost: str
 ) -> list[str]:
     problems = []
     labels = {sample.target for sample in train}
     if len(labels) == 1 and len(train) >= MIN_TRAIN_ROWS:
         problems.append(
             f"{where}: every train row has the label '{labels.pop()}'; a classification needs at "
-            "least two. Check the label column."
+            f"least two.{lost} Check the label column."
         )
         return problems
     for name, samples in others.items():
         unseen = Counter(sample.target for sample in samples if sample.target not in labels)
         if unseen and labels:
-            shown = [f"'{label}' ({_rows(count)})" for label, count in unseen.most_common()]
+            shown = [_beside(label, count, labels) for label, count in unseen.most_common()]
             problems.append(
                 f"{where}: {name} has {listed(shown, 'label')}, which train never shows. Labels "
                 f"of train: {_shortened(sorted(labels))}. Correct the spelling, or add train rows."
@@ -163,8 +169,18 @@ def _line_problems(samples: Sequence[Sample], *, where: str) -> list[str]:
     ]
 
 
+def _beside(label: str, count: int, labels: Set[str]) -> str:
+    """Return a label with its number of rows, and which of the labels it looks like, if any."""
+    alike = sorted(known for known in labels if folded(known) == folded(label))
+    if not alike:
+        return f"'{label}' ({_rows(count)})"
+    return f"{label!a} ({_rows(count)}, looks like {alike[0]!a})"
+
+
 def _dropped_sentence(dropped: DroppedRows) -> str:
-    return "Dropped: " + ", ".join(f"{n} {reason}" for reason, n in dropped.counts.items()) + "."
+    """Return " Dropped: 3 train: duplicate text.", or nothing."""
+    counts = ", ".join(f"{n} {reason}" for reason, n in dropped.counts.items())
+    return f" Dropped: {counts}." if counts else ""
 
 
 def _shortened(names: Sequence[str]) -> str:
@@ -187,7 +203,7 @@ def _check_ids(splits: dict[str, Sequence[Sample]]) -> None:
 
 def normalised_text(fields: Mapping[str, str]) -> tuple[str, ...]:
     """Return the fields of a sample in the form in which two equal texts are equal."""
-    return tuple(" ".join(fields[name].casefold().split()) for name in sorted(fields))
+    return tuple(folded(fields[name]) for name in sorted(fields))
 
 
 def _normalised(sample: Sample) -> tuple[str, ...]:
@@ -240,12 +256,11 @@ def _drop_across(
 
 
 def _cut(
-    train: list[Sample], fractions: dict[str, float], *, seed: int, stratify: bool, where: str
+    train: list[Sample], fractions: dict[str, float], *, seed: int, stratify: bool
 ) -> dict[str, list[Sample]]:
     """Return train without the rows cut off, and what was cut off for each name."""
     if not fractions or not train:
         return {name: [] for name in fractions}
-    _check_room(train, sorted(fractions), stratify=stratify, where=where)
     num_classes = len({sample.target for sample in train}) if stratify else 1
     rng = np.random.default_rng(seed)
     rest, cut = list(train), {}
@@ -260,22 +275,22 @@ def _cut(
 
 
 def _check_room(
-    train: Sequence[Sample], names: Sequence[str], *, stratify: bool, where: str
+    train: Sequence[Sample], names: Sequence[str], *, stratify: bool, where: str, lost: str
 ) -> None:
     needed = 1 + len(names)  # one row for train and one for each split
     cut = " and ".join(names)
     advice = f"Add rows, or give a file for {cut}."
     if len(train) < needed:
         raise TaskError(
-            f"{where}: too few rows to cut off {cut}: {len(train)}; at least {needed} are needed. "
-            f"{advice}"
+            f"{where}: too few rows to cut off {cut}: {len(train)}; at least {needed} are "
+            f"needed.{lost} {advice}"
         )
     counts = Counter(sample.target for sample in train) if stratify else Counter[str]()
     rare = [f"'{label}' ({_rows(n)})" for label, n in counts.items() if n < needed]
     if rare:
         raise TaskError(
             f"{where}: too few rows to cut off {cut}: {listed(rare, 'label')}. Each label needs at "
-            f"least {needed}. {advice}"
+            f"least {needed}.{lost} {advice}"
         )
 
 

@@ -25,8 +25,8 @@ def _as_tuple(value: object) -> object:
 
 def _as_labels(value: object) -> object:
     """Let a file list the labels when the data has the same words."""
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return {name: name for name in value}
+    if isinstance(value, list) and not any(isinstance(name, list | dict) for name in value):
+        return {name: name for name in value}  # what is no text is said of each
     return value
 
 

@@ -174,6 +174,16 @@ def test_base_task_and_template_are_described(make_row):
     assert comparison.template.model_dump() == TEMPLATE
 
 
+def test_what_may_not_be_as_meant_in_the_data_is_said_once_and_first(make_row):
+    warning = "Labels that look like one\ncount as classes of their own."
+    runs = [make_row(name, [True, False], warnings=(warning,)) for name in ("zero_shot", "lora")]
+
+    warnings = compare_runs(runs, reference="zero_shot").warnings
+
+    said = "Labels that look like one count as classes of their own."
+    assert [text for text in warnings if "Labels" in text] == [said] == [warnings[0]]
+
+
 def test_unknown_reference_names_the_rows(make_row):
     runs = [make_row("zero_shot", [True]), make_row("lora", [True])]
     with pytest.raises(ConfigError) as caught:

@@ -283,7 +283,7 @@ def test_a_paraphrase_with_an_unknown_placeholder_is_refused(toy_context):
 
     assert str(caught.value) == (
         "instruction_search.paraphrases: instruction uses {text}, which is not available there. "
-        "Available: labels. Rename the placeholder."
+        "Available: labels. Rename the placeholder, or write {{text}} for the word in braces."
     )
 
 

@@ -61,6 +61,7 @@ uploads = st.builds(
     kind=st.sampled_from(["classification", "short_answer"]),
     text_column=words, label_column=words, text_b_column=st.none() | words,
     references_column=st.none() | words,
+    separator=st.none() | st.sampled_from([";", "\t", "tab"]),
     limit_test=limits, split_seed=st.integers(0, 9),
 )  # fmt: skip
 

@@ -509,3 +509,16 @@ def test_what_is_kept_can_be_read_as_json(tmp_path, workspace):
     folder = workspace.uploads / key.removeprefix("upload:")
 
     assert json.loads((folder / "upload.json").read_text())["text_column"] == "message"
+
+
+def test_what_was_guessed_and_what_looks_alike_reaches_the_page(tmp_path, workspace):
+    labels = ["Praise", "praise", "complaint"]
+    lines = [f"text, number {n};{labels[n % 3]}" for n in range(24)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["message;intent", *lines]))
+
+    assert look_at(path, CAPS).notes == ("rows.csv: read with ';' between the cells.",)
+    _, task = keep(workspace, path)
+    guess, alike = task_view(task).warnings
+    assert guess == "rows.csv: read with ';' between the cells."
+    assert "'Praise' (8 rows) / 'praise' (8 rows) differ in case" in alike

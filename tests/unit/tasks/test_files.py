@@ -4,7 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import datasets
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workbench.errors import TaskError
@@ -138,25 +141,12 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "open quote": (
         "a.csv",
         b'text,label\n"a,b\nc,d\n',
-        "a.csv: cannot be split into cells: EOF inside string starting at row 1. "
-        "Look for a cell that opens with a double quote and never closes it.",
+        "a.csv, line 2: a cell opens with a double quote and never closes it. Close it.",
     ),
     "repeated column": (
         "a.csv",
         b"text,label,text\na,b,c\n",
         "a.csv: the header repeats column text. Give each a name of its own.",
-    ),
-    "semicolons": (
-        "a.csv",
-        b"text;label\na;b\n",
-        "a.csv: the only column is 'text;label', so cells seem to be separated by ';', not by "
-        "','. Save with commas as .csv or with tabs as .tsv.",
-    ),
-    "commas in a .tsv": (
-        "a.tsv",
-        b"text,label\na,b\n",
-        "a.tsv: the only column is 'text,label', so cells seem to be separated by ',', not by "
-        "'\\t'. Save with commas as .csv or with tabs as .tsv.",
     ),
     "malformed JSONL": (
         "a.jsonl",
@@ -275,3 +265,74 @@ def test_a_file_above_the_limit_is_refused_unread() -> None:
     assert str(error.value) == (
         "a.csv: the file has 201 MB; at most 200 MB are read. Take a sample of it."
     )
+
+
+def test_a_json_list_named_jsonl_is_read_and_says_so() -> None:
+    Path("a.jsonl").write_text(json.dumps(TWO_ROWS, indent=2))
+
+    table = read_table(Path("a.jsonl"))
+
+    assert table.rows == TWO_ROWS
+    assert table.notes == ["a.jsonl: a JSON list, although named .jsonl; read as one."]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_given_twice_is_no_certain_row(name: str) -> None:
+    row = '{"text": "a", "label": "x", "text": "b"}'
+    Path(name).write_text(row if name == "a.jsonl" else f"[{row}]")
+
+    with pytest.raises(TaskError, match="not valid JSON: an object has key text twice"):
+        read_rows(Path(name))
+
+
+def test_a_parquet_column_given_twice_is_no_certain_row() -> None:
+    column = pa.array(["a"])
+    table = pa.Table.from_arrays([column, column, column], names=["text", "label", "text"])
+    pq.write_table(table, "a.parquet")
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("a.parquet"))
+
+    assert str(error.value) == ("a.parquet: repeats column text. Give each a name of its own.")
+
+
+def class_labels(names: list[str], numbers: list[int | None]) -> datasets.Dataset:
+    """Return rows whose labels are numbers with names, as `datasets` keeps them."""
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=names)
+    )
+    texts = [f"text {number}" for number in range(len(numbers))]
+    return datasets.Dataset.from_dict({"text": texts, "label": numbers}, features=features)
+
+
+def test_class_labels_of_datasets_have_their_names() -> None:
+    class_labels(["cold", "warm"], [1, 0, None, -1, 1]).to_parquet("a.parquet")
+    back = datasets.Dataset.from_parquet("a.parquet", cache_dir="cache")
+    to_name = back.features["label"].int2str
+    expected = [None if n is None or n < 0 else to_name(n) for n in back["label"]]
+
+    assert [row["label"] for row in read_rows(Path("a.parquet"))] == expected
+    assert expected == ["warm", "cold", None, None, "warm"]
+
+
+def test_a_class_without_a_name_is_refused() -> None:
+    class_labels(["cold", "warm", "hot"], [0, 2]).to_parquet("b.parquet")
+    table = pq.read_table("b.parquet")
+    known = table.schema.metadata[b"huggingface"].replace(b', "hot"', b"")
+    pq.write_table(table.replace_schema_metadata({b"huggingface": known}), "a.parquet")
+
+    with pytest.raises(TaskError) as error:
+        read_rows(Path("a.parquet"))
+
+    assert str(error.value) == (
+        "a.parquet: column 'label' has the class 2; the file's metadata names 2 classes, from 0. "
+        "Write the file again."
+    )
+
+
+@pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": {"features": {"label": 1}}}'])
+def test_metadata_that_names_no_classes_changes_nothing(metadata: bytes) -> None:
+    table = pa.table({"text": ["a"], "label": [1]})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), "a.parquet")
+
+    assert read_rows(Path("a.parquet")) == [{"text": "a", "label": 1}]

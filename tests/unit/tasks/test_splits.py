@@ -287,14 +287,14 @@ UNUSABLE: dict[str, tuple[list[Sample], list[Sample], list[Sample], str]] = {
         _labelled(a=1),
         _labelled(b=1),
         "mine: every train row has the label 'a'; a classification needs at least two. "
-        "Check the label column.",
+        "Dropped: 4 dev: same text as a test row. Check the label column.",
     ),
     "labels that train never shows": (
         _labelled(a=5, b=5),
         _labelled(a=1, A=1),
         _labelled(c=2, d=3),
-        "mine: dev has label 'A' (1 row), which train never shows. Labels of train: a, b. "
-        "Correct the spelling, or add train rows.\n"
+        "mine: dev has label 'A' (1 row, looks like 'a'), which train never shows. "
+        "Labels of train: a, b. Correct the spelling, or add train rows.\n"
         "mine: test has labels 'd' (3 rows), 'c' (2 rows), which train never shows. "
         "Labels of train: a, b. Correct the spelling, or add train rows.",
     ),
@@ -324,3 +324,64 @@ def test_many_labels_are_listed_in_part() -> None:
 
     with pytest.raises(TaskError, match=r"c18, c19 and 5 more\. Correct the spelling"):
         check_task(train, _labelled(x=1), test=train, kind="classification", where="mine")
+
+
+LEAKS = {
+    "another Unicode form": ("cafe\u0301 at noon", "café at noon"),
+    "a zero-width space": ("late\u200b again", "late again"),
+    "a byte order mark": ("\ufefflate", "late"),
+    "a no-break space": ("late\u00a0again", "late again"),
+    "other spaces": ("late \t again", "late\u3000again"),
+}
+
+
+@pytest.mark.parametrize("pair", LEAKS.values(), ids=LEAKS)
+def test_a_text_in_another_form_is_a_leak_and_stays_as_it_is(pair: tuple[str, str]) -> None:
+    train = [_sample(pair[0]), _sample("x"), _sample("y")]
+    test = [_sample(pair[1], sample_id="last")]
+
+    splits = make_splits(train, dev=[], test=test, seed=0, stratify=False)
+
+    assert splits.dropped == DroppedRows({"train: same text as a test row": 1})
+    assert splits.test == test
+    assert splits.train == train[1:]
+
+
+def test_copies_that_leave_too_few_rows_are_counted() -> None:
+    copies = [_sample("same words", sample_id=str(n)) for n in range(12)]
+
+    with pytest.raises(TaskError) as error:
+        make_splits(copies, seed=0, stratify=True, where="mine.csv")
+
+    assert str(error.value) == (
+        "mine.csv: too few rows to cut off dev and test: 1; at least 3 are needed. "
+        "Dropped: 11 train: duplicate text. Add rows, or give a file for dev and test."
+    )
+
+
+def test_copies_that_leave_too_few_rows_of_a_label_are_counted() -> None:
+    copies = [_sample(label, label, f"{label}{n}") for label in "ab" for n in range(5)]
+    copies += [_sample("other", "a"), _sample("another", "b")]
+
+    with pytest.raises(TaskError) as error:
+        make_splits(copies, seed=0, stratify=True, where="mine.csv")
+
+    assert str(error.value) == (
+        "mine.csv: too few rows to cut off dev and test: labels 'a' (2 rows), 'b' (2 rows). Each "
+        "label needs at least 3. Dropped: 8 train: duplicate text. "
+        "Add rows, or give a file for dev and test."
+    )
+
+
+def test_a_label_that_only_looks_like_one_of_train_is_shown_with_what_tells_them_apart() -> None:
+    train = _labelled(pos=3, neg=3)
+    test = [_sample("x", "pos\u200b"), _sample("y", "Neg")]
+
+    with pytest.raises(TaskError) as error:
+        check_task(train, train, test=test, kind="classification", where="mine")
+
+    assert str(error.value) == (
+        "mine: test has labels 'pos\\u200b' (1 row, looks like 'pos'), 'Neg' (1 row, looks like "
+        "'neg'), which train never shows. Labels of train: neg, pos. Correct the spelling, or add "
+        "train rows."
+    )

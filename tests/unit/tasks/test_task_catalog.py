@@ -523,3 +523,50 @@ def test_the_catalog_needs_neither_datasets_nor_torch() -> None:
     )
 
     assert result.stdout.strip() == "[]"
+
+
+def test_labels_that_look_like_one_are_a_warning_of_the_task() -> None:
+    labels = ["Pos", "pos", "neg"]
+    lines = [f"message {n},{labels[n % 3]}" for n in range(18)]
+    Path("rows.csv").write_text("\n".join(["text,label", *lines]))
+
+    task = _task_from(Path("rows.csv"))
+
+    assert task.labels == ("Pos", "neg", "pos")
+    assert task.warnings == (
+        "Labels that look like one count as classes of their own: 'Pos' (6 rows) / 'pos' (6 rows) "
+        "differ in case. If they are meant to be one, write them alike in the file.",
+    )
+
+
+def test_what_was_guessed_of_a_file_is_a_warning_of_the_task() -> None:
+    rows = [f"warm, but dear {n};{'ab'[n % 2]}" for n in range(12)]
+    Path("rows.csv").write_text("\n".join(["text;label", *rows]))
+
+    assert _task_from(Path("rows.csv")).warnings == ("rows.csv: read with ';' between the cells.",)
+
+
+def test_an_ordinary_task_has_no_warning() -> None:
+    assert _task_from(_write_csv("rows.csv", 12)).warnings == ()
+    assert load_task("support_intents").warnings == ()
+
+
+def test_warnings_are_no_part_of_the_data() -> None:
+    """A file read with or without a guess gives the same runs."""
+    text = _write_csv("rows.csv", 12).read_text()
+    plain = _task_from(Path("rows.csv"))
+    Path("rows.csv").write_text(text.replace(",", ";"))
+
+    assert _task_from(Path("rows.csv")).digest == plain.digest
+
+
+def test_a_given_separator_reads_a_file_that_fits_two() -> None:
+    lines = [f"message {n};{'ab'[n % 2]},1" for n in range(12)]
+    Path("rows.csv").write_text("\n".join(["text;label,score", *lines]))
+    mapping = ColumnMapping(label="label,score")
+
+    task = task_from_files(
+        Path("rows.csv"), mapping=mapping, kind="classification", separator="semicolon"
+    )
+
+    assert task.labels == ("a,1", "b,1")

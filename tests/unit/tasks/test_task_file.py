@@ -195,8 +195,17 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "label value that is no text": (
         "labels: [a, b]",
         "labels: {a: 1, b: [x, 2]}",
-        "task.yaml, labels.a: got 1; should be a valid string.\n"
-        "task.yaml, labels.b[1]: got 2; should be a valid string.",
+        "task.yaml, labels.a: got 1; YAML reads a number without quotes so. Text is wanted: put it "
+        "in quotes.\n"
+        "task.yaml, labels.b[1]: got 2; YAML reads a number without quotes so. Text is wanted: put "
+        "it in quotes.",
+    ),
+    "unquoted labels in a list": (
+        "labels: [a, b]",
+        "labels: [no, b]",
+        "task.yaml, labels: key False is no text. Put it in quotes.\n"
+        "task.yaml, labels[0]: got False; YAML reads no, off and false without quotes so. Text "
+        "is wanted: put it in quotes.",
     ),
     "labels that share a value": (
         "labels: [a, b]",

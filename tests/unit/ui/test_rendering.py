@@ -159,10 +159,10 @@ TEMPLATES: dict[str, Any] = {
     },
     "row_detail": lambda text: {"drawing": drawing(text), "confusion": confusion(text)},
     "run": lambda text: {**run(text), "drawing": drawing(text)},
-    "table_view": lambda text: {"view": TableView((text,), ((text,),), 1, text, text)},
+    "table_view": lambda text: {"view": TableView((text,), ((text,),), 1, text, text, (text,))},
     "task": lambda text: {
         "view": TaskView(text, {text: 3}, {"train": 1, "dev": 1, "test": 1}, {text: 2},
-                         ({text: text}, text)),
+                         ({text: text}, text), warnings=(text,)),
         "licence": text,
     },
     "vector_card": lambda text: {"slot": 3, "parts": [(text, [(text, text)])]},

@@ -21,6 +21,10 @@ Test = Annotated[Path | None, typer.Option(help="Rows to report on; cut off --tr
 TextColumn = Annotated[str | None, typer.Option(help="Column of the text.")]
 TextBColumn = Annotated[str | None, typer.Option(help="Column of a second text, if any.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of the label or answer.")]
+Separator = Annotated[
+    str | None,
+    typer.Option(help="Between the cells of a CSV: ',', ';', '|', tab. Found out unless given."),
+]
 IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
 Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
 Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]

@@ -14,6 +14,7 @@ from rich.text import Text
 from workbench.analysis.answers import headline_metric_of
 from workbench.analysis.report import terminal_table
 from workbench.comparing import run_comparison
+from workbench.presentation.display import one_line
 from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
 from workbench.runs.execute import RunRequest
@@ -148,7 +149,7 @@ def stopping() -> Iterator[_StopRequest]:
 
 
 def print_setting(console: Console, session: Session, experiment: Experiment) -> None:
-    """Print base, task, sizes and seeds, where the weights came from, and the rows dropped."""
+    """Print base, task, sizes and seeds, where the weights came from, rows dropped and warnings."""
     info, task = session.engine.info, session.task
     console.print(
         f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {info.device} · "
@@ -160,6 +161,8 @@ def print_setting(console: Console, session: Session, experiment: Experiment) ->
     console.print(f"base from {info.source}", highlight=False, style="dim")
     for reason, count in task.dropped.counts.items():
         console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
+    for warning in task.warnings:
+        console.print(one_line(warning), highlight=False, markup=False, style="yellow")
 
 
 def print_cells(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

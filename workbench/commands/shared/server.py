@@ -21,11 +21,13 @@ from rich.text import Text
 from workbench.atomic import write_text
 from workbench.errors import ConfigError, StoreError
 from workbench.presentation.quantities import metric_of
-from workbench.runs.experiment import Experiment
+from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.runner import requests_of
+from workbench.tasks.delimited import SEPARATORS
 
 _POLL_SECONDS = 1.5
-_TEXT_FILES = (".csv", ".tsv", ".jsonl", ".json")
+_DELIMITED = (".csv", ".tsv")
+_TEXT_FILES = (*_DELIMITED, ".jsonl", ".json")
 _WORDS = "words:"
 _PANEL_WIDTH = 36
 
@@ -124,7 +126,7 @@ def _portable(experiment: Experiment, client: Client, visitor: str) -> dict[str,
         )
     key = client.predict(
         name=task.name or task.train.stem,
-        content=task.train.read_text(encoding="utf-8-sig"),
+        content=_first_line(task) + task.train.read_text(encoding="utf-8-sig"),
         file_type=task.train.suffix.lower(),
         text_column=task.text_column,
         label_column=task.label_column,
@@ -136,6 +138,13 @@ def _portable(experiment: Experiment, client: Client, visitor: str) -> dict[str,
     limits = ("limit_train", "limit_dev", "limit_test", "split_seed")
     content["task"] = {"name": key, **{name: content["task"][name] for name in limits}}
     return content
+
+
+def _first_line(task: TaskChoice) -> str:
+    """Return the line that tells a reader of CSV the separator, where one is given."""
+    if task.separator is None or task.train is None or task.train.suffix.lower() not in _DELIMITED:
+        return ""
+    return f"sep={SEPARATORS.get(task.separator, task.separator)}\n"
 
 
 def _follow(client: Client, job_id: str, visitor: str, console: Console) -> dict[str, Any]:

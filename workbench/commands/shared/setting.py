@@ -17,6 +17,7 @@ _KEYS = {  # of an experiment, by the name of the option that changes it
     "text_b_column": "task.text_b_column",
     "label_column": "task.label_column",
     "id_column": "task.id_column",
+    "separator": "task.separator",
     "limit_train": "task.limit_train",
     "limit_dev": "task.limit_dev",
     "limit_test": "task.limit_test",
