@@ -111,6 +111,11 @@ class Combined:
         prompts = [read_learned_vectors(context, folder) for folder in folders]
         factors = check_weights(self.weights, len(folders), where="methods.combined.weights")
         vectors = torch.cat(prompts)
+        if self.way == "concatenation" and any(factor != 1 for factor in factors):
+            raise ConfigError(
+                f"methods.combined.weights: {self.weights!r} would have no effect: a concatenation "
+                "takes every prompt as it is. Leave the weights out, or use way 'average'."
+            )
         if self.way == "average":
             lengths = {len(prompt) for prompt in prompts}
             if len(lengths) > 1 or sum(factors) == 0:

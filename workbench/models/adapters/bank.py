@@ -22,11 +22,16 @@ from workbench.errors import ModelError, unknown_name
 class LayerChange(torch.nn.Module):
     """What an adapter does at one layer; its parameters are what is trained.
 
-    A new change leaves the layer as it is, so that training starts at the base.
+    A new change leaves the layer as it is, so that training starts at the base. Only `active` turns
+    on what belongs to training alone, such as dropout.
     """
 
     changes_input = False  # whether `input` does anything
     is_weight_change = False  # whether another weight of the layer would do the same
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eval()
 
     def input(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what goes into the layer (B, T, in) instead of `inputs`."""
