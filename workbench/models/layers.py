@@ -1,9 +1,12 @@
 """The linear layers of a base, by name and by role; adapters are put on these."""
 
+from collections.abc import Iterable
+
 import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from workbench.errors import ModelError
 from workbench.models.roles import layers_of_role
 
 
@@ -34,6 +37,36 @@ def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
     if isinstance(layer, torch.nn.Linear):
         return int(layer.in_features), int(layer.out_features)
     return None
+
+
+def check_is_run(model: PreTrainedModel, names: Iterable[str], *, where: str) -> None:
+    """Check that modules belong to the decoder, whose layers are run one by one.
+
+    Logits are computed from the output head's weight, so a change hooked on the head would be
+    passed over without a word.
+
+    Args:
+        model: The base.
+        names: Dotted names of modules it has.
+        where: Begins the message: what changes them.
+
+    Raises:
+        ModelError: names those outside the decoder.
+    """
+    inside = set(model.get_decoder().modules())
+    outside = [name for name in names if model.get_submodule(name) not in inside]
+    if not outside:
+        return
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    advice = (
+        "Merge it with PEFT (merge_and_unload, save_pretrained) and use that folder as the base."
+    )
+    if head is not None and head.weight is embedding.weight:  # merging would change both
+        advice = "Train it without these modules among target_modules."
+    raise ModelError(
+        f"{where}: changes module {', '.join(map(repr, outside))} outside the decoder, and logits "
+        f"are computed from the output head's own weight. {advice}"
+    )
 
 
 def is_turned(layer: torch.nn.Module) -> bool:

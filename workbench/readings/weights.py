@@ -209,14 +209,11 @@ def _changes(adapter: CheckedAdapter) -> dict[str, LowRank]:
             f"{adapter.where}: holds a {adapter.config['peft_type']} adapter, not a LoRA, DoRA or "
             "AdaLoRA. Soft prompts have readings of their own; factors have none."
         )
-    rank = adapter.summary.rank or 1
-    divisor = np.sqrt(rank) if adapter.config.get("use_rslora") else rank
-    scaling = float(adapter.config["lora_alpha"] / divisor)
     found = {}
     for module in sorted(adapter.parts, key=_order):
         parts = {name: t.double().numpy() for name, t in adapter.parts[module].items()}
         a = parts["lora_A"] * parts.get("lora_E", 1.0)
-        found[module] = decompose(parts["lora_B"], a, scaling)
+        found[module] = decompose(parts["lora_B"], a, adapter.scaling_of(module))
     return found
 
 

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError, unknown_name
+from workbench.models.layers import check_is_run
 
 
 class LayerChange(torch.nn.Module):
@@ -66,6 +67,7 @@ class AdapterBank:
     """All weight adapters of one base model, by name."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
         self._layers = dict(model.named_modules())
         self._device = model.get_input_embeddings().weight.device
         self._adapters: dict[str, WeightAdapter] = {}
@@ -89,7 +91,7 @@ class AdapterBank:
         """Put an adapter on the base; one of the same name makes room.
 
         Raises:
-            ModelError: it changes a layer that the base does not have.
+            ModelError: it changes a layer that the base does not have, or does not run.
         """
         for layer in adapter.changes:
             if layer not in self._layers:
@@ -97,6 +99,7 @@ class AdapterBank:
                     f"adapter '{name}': changes module '{layer}', which is not in this base model. "
                     "Use the base it was trained on."
                 )
+        check_is_run(self._model, adapter.changes, where=f"adapter '{name}'")
         for change in adapter.changes.values():
             change.to(self._device).eval()
         self._adapters[name] = adapter

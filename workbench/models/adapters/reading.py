@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +23,13 @@ from workbench.atomic import explained, write_json
 from workbench.errors import ModelError
 from workbench.models.adapters.config import checked_config, strict_json
 from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME, read_adapter_files
+from workbench.models.adapters.settling import settle
 from workbench.models.adapters.tensors import (
     PEFT_TENSOR,
     checked_tensors,
     learned_positions,
     learned_range,
-    target_names,
+    pattern_value,
 )
 from workbench.models.base import PrefixStates
 from workbench.models.roles import is_targeted
@@ -52,7 +54,7 @@ class AdapterSummary:
         kind: The method it was trained with; DoRA is a LoRA with lengths of its own.
         num_parameters: How many numbers it stores.
         rank: Rank of a low-rank change; that of an AdaLoRA is the one it started with.
-        targets: Names of the modules whose weights are changed.
+        targets: Last parts of the names of modules whose weights are changed.
         num_virtual_tokens: Vectors of a soft prompt, or positions of learned keys and values (P).
         width: Numbers in each vector (D), or in a layer's keys.
         digest: Content hash of config and weights.
@@ -101,6 +103,15 @@ class CheckedAdapter:
             if match:
                 found.setdefault(match[1], {})[match[2].removesuffix(".weight")] = tensor
         return found
+
+    def scaling_of(self, module: str) -> float:
+        """Return what B A of a module is multiplied by: alpha by its rank, or by the root of it."""
+        alphas = self.config.get("alpha_pattern", {})
+        alpha = float(pattern_value(alphas, module, self.config["lora_alpha"]))
+        if self.summary.kind == "adalora":
+            return alpha / int(self.config["init_r"])
+        rank = len(self.parts[module]["lora_A"])
+        return alpha / (sqrt(rank) if self.config["use_rslora"] else rank)
 
     @property
     def features(self) -> dict[str, tuple[int | None, int | None]]:
@@ -229,12 +240,12 @@ def read_adapter(source: Path) -> CheckedAdapter:
     config = checked_config(f"{files.where}, {CONFIG_NAME}", raw)
     tensors = checked_tensors(f"{files.where}, {WEIGHTS_NAME}", config, files.weights)
     if "target_modules" in config:
-        config["target_modules"] = target_names(files.where, config["target_modules"], tensors)
+        settle(files.where, config, tensors)
     summary = AdapterSummary(
         kind=_KINDS[config["peft_type"]],
         num_parameters=sum(tensor.numel() for tensor in tensors.values()),
         rank=config.get("r", config.get("init_r")),
-        targets=tuple(config.get("target_modules", ())),
+        targets=tuple(sorted({t.rpartition(".")[2] for t in config.get("target_modules", ())})),
         num_virtual_tokens=config.get("num_virtual_tokens"),
         width=config.get("token_dim"),
         digest=_digest(config, tensors),
