@@ -141,6 +141,17 @@ def test_an_export_answers_the_same_in_plain_peft_and_back(
     torch.testing.assert_close(logits_of(other.engine, "again"), ours, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("init", ["zero", "pissa"])
+def test_an_export_of_rslora_is_right_for_readers_that_know_only_alpha(init, context, tmp_path):
+    options = {"rank_stabilised": True, "rank": 4, "alpha": 6.0, "init": init}
+    method = make_method("lora", QUICK | options)
+    method.save(context, method.fit(context), tmp_path / "export")
+
+    config = json.loads((tmp_path / "export" / "adapter_config.json").read_text())
+    assert config["use_rslora"] is False
+    assert config["lora_alpha"] / config["r"] == pytest.approx(6.0 / 4**0.5)
+
+
 PEFT_CONFIGS = {
     "lora": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_rslora=True),
     "dora": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], use_dora=True),

@@ -18,7 +18,7 @@ from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.layers import features_of, is_turned, linear_layers
 from workbench.models.roles import shortest_targets
 from workbench.options import option
@@ -131,7 +131,7 @@ class OwnWeightTraining(WeightTraining):
             {
                 "format": "prompt-workbench",
                 "method": type(self).__name__,
-                "base_model_name_or_path": hub_id_of(context.engine.info.name),
+                "base_model_name_or_path": published_name(context.engine.info.name),
             },
         )
 

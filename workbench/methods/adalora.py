@@ -23,7 +23,7 @@ from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import SingularChange
 from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
 from workbench.options import option
 from workbench.shared_options import INIT_RANK, TARGETS
@@ -127,7 +127,7 @@ class AdaLora(PeftWeightTraining):
             )
         return AdaLoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             init_r=self.init_rank,
             target_r=self.target_rank,
             tinit=first,

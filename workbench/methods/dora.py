@@ -17,7 +17,7 @@ from workbench.fitting.weight_training import LowRankTraining, peft_targets, siz
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import DirectionChange, new_low_rank
 from workbench.models.adapters.peft_changes import save_adapter
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Dora(LowRankTraining):
         """Write matrices and lengths in PEFT's format."""
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,

@@ -15,7 +15,7 @@ from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, 
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import ScalingChange
 from workbench.models.adapters.peft_changes import save_adapter
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
 
 
@@ -39,7 +39,7 @@ class Ia3(PeftWeightTraining):
         outputs, inputs = self._layers(context)
         config = IA3Config(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             feedforward_modules=peft_targets(context, inputs)["target_modules"],
             **peft_targets(context, outputs | inputs),
         )
