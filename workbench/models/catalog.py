@@ -116,8 +116,12 @@ def published_name(name: str) -> str | None:
     A path in the place of an id is refused by the Hub, or stands for another's model there.
     """
     hub_id = hub_id_of(name)
-    is_id = _HUB_ID.fullmatch(hub_id) and not _REFUSED_IN_IDS.search(hub_id)
-    return hub_id if is_id and not Path(name).expanduser().is_dir() else None
+    return hub_id if is_hub_id(hub_id) and not Path(name).expanduser().is_dir() else None
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name could be that of a model on the Hub, owner and all."""
+    return _HUB_ID.fullmatch(name) is not None and not _REFUSED_IN_IDS.search(name)
 
 
 def find_base_model(name: str) -> BaseModelEntry | None:

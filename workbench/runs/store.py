@@ -110,6 +110,7 @@ class RunRecord(BaseModel):
         dropped: Rows left out of the splits, by reason.
         environment: Versions, processor, threads.
         provenance: The code that made it; None in records from before it was kept.
+        cautions: What fitting found to be careful about, as sentences to follow the row's name.
         error: What went wrong in a failed run.
     """
 
@@ -127,6 +128,7 @@ class RunRecord(BaseModel):
     dropped: dict[str, int] = {}
     environment: dict[str, str | int] = {}
     provenance: Provenance | None = None
+    cautions: list[str] = []
     error: str | None = None
 
 

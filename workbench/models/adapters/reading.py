@@ -32,6 +32,7 @@ from workbench.models.adapters.tensors import (
     pattern_value,
 )
 from workbench.models.base import PrefixStates
+from workbench.models.catalog import is_hub_id
 from workbench.models.roles import is_targeted
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
@@ -57,8 +58,8 @@ class AdapterSummary:
         targets: Last parts of the names of modules whose weights are changed.
         num_virtual_tokens: Vectors of a soft prompt, or positions of learned keys and values (P).
         width: Numbers in each vector (D), or in a layer's keys.
-        digest: Content hash of config and weights.
-        base_name: The base it was trained on, by its own account; for display only.
+        digest: Content hash of config and weights; the name of the base is no part of it.
+        base_name: The base it was trained on, by its own account; for display and cautions only.
     """
 
     kind: AdapterKind
@@ -251,6 +252,8 @@ def read_adapter(source: Path) -> CheckedAdapter:
         digest=_digest(config, tensors),
         base_name=_one_line(raw.get("base_model_name_or_path")),
     )
+    if is_hub_id(summary.base_name):  # a path would tell others about somebody's machine
+        config["base_model_name_or_path"] = summary.base_name
     learned = learned_positions(
         f"{files.where}, {WEIGHTS_NAME}", files.weights, summary.num_virtual_tokens or 0
     )
