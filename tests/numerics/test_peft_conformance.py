@@ -22,17 +22,16 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
-from toys import open_tiny
+from toys import open_tiny, write_base
 from workbench.errors import ModelError
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 
-SIZES = {"vocab_size": 257, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
-WIDE = SIZES | {
+WIDE = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -43,7 +42,7 @@ WIDE = SIZES | {
 BASES = {
     "llama": ("llama", WIDE),
     "tied": ("llama", WIDE | {"tie_word_embeddings": True, "attention_bias": True}),
-    "gpt2": ("gpt2", SIZES | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
+    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
     "phi3": ("phi3", WIDE),
 }
 CONTEXTS = ((5, 60, 7, 33, 9, 101), (8, 3, 250, 11))
@@ -181,18 +180,9 @@ def base_folder(tiny_folder, tmp_path_factory):
 
     def make(name: str) -> Path:
         if name not in found:
-            found[name] = tmp_path_factory.mktemp(name)
             family, options = BASES[name]
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1)
-                config = AutoConfig.for_model(family, **options, initializer_range=0.15)
-                model = AutoModelForCausalLM.from_config(config)
-                for key, parameter in model.named_parameters():
-                    if key.endswith("bias"):
-                        torch.nn.init.normal_(parameter, std=0.3)
-            model.save_pretrained(found[name])
-            for file in ("tokenizer.json", "tokenizer_config.json"):
-                (found[name] / file).write_bytes((tiny_folder / file).read_bytes())
+            folder = tmp_path_factory.mktemp(name)
+            found[name] = write_base(family, folder, tiny_folder, **options)
         return found[name]
 
     return make
