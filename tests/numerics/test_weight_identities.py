@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, ModelError
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import training_examples
 from workbench.fitting.weight_training import WeightTraining
@@ -342,6 +342,28 @@ def test_dropout_acts_while_training_and_never_in_inference(context):
 
     assert losses[0] != losses[1]
     assert torch.equal(logits_of(context.engine, "adapter"), logits_of(context.engine, "adapter"))
+
+
+def test_a_layer_whose_weight_is_used_without_running_it_is_refused(context):
+    mlp = context.engine.forward.model.get_submodule("model.layers.1.mlp")
+
+    def fused(states):
+        inner = mlp.act_fn(mlp.gate_proj(states)) * mlp.up_proj(states)
+        return torch.nn.functional.linear(inner, mlp.down_proj.weight)
+
+    mlp.forward = fused
+    start_of(make_method("lora", {"targets": "mlp"}), context)
+
+    with pytest.raises(ModelError) as caught:
+        logits_of(context.engine, "adapter")
+
+    assert str(caught.value) == (
+        "adapter 'adapter': changes module 'model.layers.1.mlp.down_proj', whose weight this base "
+        "uses without running the module, so the change would be ignored. Use other targets, or "
+        "merge the adapter into its base with PEFT and use the merged folder as the base."
+    )
+    assert context.engine.adapters.names == ("adapter",)
+    logits_of(context.engine, None)
 
 
 def test_full_fine_tuning_that_does_not_fit_is_refused_with_the_numbers(context, monkeypatch):

@@ -20,11 +20,11 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
     Raises:
         ConfigError: the base has no layer of that role by a name that is known.
     """
-    head = model.get_output_embeddings()
+    inside = set(model.get_decoder().modules())  # without the head, and the eyes of some bases
     layers = {
         name: layer
         for name, layer in model.named_modules()
-        if layer is not head and features_of(layer) is not None
+        if layer in inside and features_of(layer) is not None
     }
     where = f"base model '{model.config._name_or_path}'"
     return {name: layers[name] for name in layers_of_role(layers, role, where=where)}

@@ -215,6 +215,8 @@ def _changes(adapter: CheckedAdapter) -> dict[str, LowRank]:
     found = {}
     for module in sorted(adapter.parts, key=_order):
         parts = {name: t.double().numpy() for name, t in adapter.parts[module].items()}
+        if not parts["lora_A"].size:  # an AdaLoRA may prune all that a module had
+            continue
         a = parts["lora_A"] * parts.get("lora_E", 1.0)
         found[module] = decompose(parts["lora_B"], a, adapter.scaling_of(module))
     return found

@@ -6,7 +6,7 @@ loaded, adapters of any kind share a batch, and a row without one takes the base
 docs/decisions/0006-adapters-are-hooks.md says why PEFT's own injection is not used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -123,7 +123,7 @@ class AdapterBank:
         same adapter, which change nothing.
 
         Raises:
-            ModelError: a name that is not present.
+            ModelError: a name that is not present, or a layer that was not run though others were.
         """
         wanted = set(rows)
         for name in wanted - {None}:
@@ -140,12 +140,15 @@ class AdapterBank:
             str(name): None if alone else self._places(rows, name) for name in wanted - {None}
         }
         hooks: list[RemovableHandle] = []
+        ran = set[LayerChange]()
         try:
             for name, rows_of_name in places.items():
-                hooks += self._hooked(self._adapters[name], rows_of_name, training=training)
+                hooks += self._hooked(self._adapters[name], rows_of_name, ran, training=training)
             # Only what holds for all rows can hold for a block inside, whose rows may be others.
             self._current = alone
             yield
+            for name in places if ran else ():
+                _check_all_ran(name, self._adapters[name], ran)
         finally:
             self._current = None
             for hook in hooks:
@@ -155,7 +158,12 @@ class AdapterBank:
                     change.eval()
 
     def _hooked(
-        self, adapter: WeightAdapter, rows: torch.Tensor | None, *, training: bool
+        self,
+        adapter: WeightAdapter,
+        rows: torch.Tensor | None,
+        ran: set[LayerChange],
+        *,
+        training: bool,
     ) -> list[RemovableHandle]:
         hooks = []
         for name, change in adapter.changes.items():
@@ -163,7 +171,7 @@ class AdapterBank:
             layer = self._layers[name]
             if change.changes_input:
                 hooks.append(layer.register_forward_pre_hook(partial(_before, change, rows)))
-            hooks.append(layer.register_forward_hook(partial(_after, change, rows)))
+            hooks.append(layer.register_forward_hook(partial(_after, change, rows=rows, ran=ran)))
         return hooks
 
     def _places(self, rows: Sequence[str | None], name: str | None) -> torch.Tensor:
@@ -181,6 +189,24 @@ class AdapterBank:
         return self._adapters[name]
 
 
+def _check_all_ran(name: str, adapter: WeightAdapter, ran: Set[LayerChange]) -> None:
+    """Refuse what acted on some layers and was passed over at others, without a word.
+
+    Experts of a mixture are run only where a token is sent to them.
+    """
+    missed = [
+        layer
+        for layer, change in adapter.changes.items()
+        if change not in ran and "expert" not in layer
+    ]
+    if missed:
+        raise ModelError(
+            f"adapter '{name}': changes module '{missed[0]}', whose weight this base uses without "
+            "running the module, so the change would be ignored. Use other targets, or merge the "
+            "adapter into its base with PEFT and use the merged folder as the base."
+        )
+
+
 def _before(
     change: LayerChange, rows: torch.Tensor | None, _layer: torch.nn.Module, args: tuple[Any, ...]
 ) -> tuple[Any, ...]:
@@ -192,11 +218,14 @@ def _before(
 
 def _after(
     change: LayerChange,
-    rows: torch.Tensor | None,
     layer: torch.nn.Module,
     args: tuple[Any, ...],
     outputs: torch.Tensor,
+    *,
+    rows: torch.Tensor | None,
+    ran: set[LayerChange],
 ) -> torch.Tensor:
+    ran.add(change)
     inputs = args[0]
     if rows is None:
         return change.output(layer, inputs, outputs)
