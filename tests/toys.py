@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import LowRankChange, new_low_rank
@@ -57,6 +57,22 @@ def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
     return load_weights(
         source, name=str(folder), precision=precision, compute_dtype="float32", device=TEST_DEVICE
     )
+
+
+def write_base(family: str, folder: Path, tokenizer_of: Path, **options: object) -> Path:
+    """Write a small random base of a family, its biases far from zero, with a tokenizer beside."""
+    sizes = {"vocab_size": 257, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        config = AutoConfig.for_model(family, **sizes | {"initializer_range": 0.15} | options)
+        model = AutoModelForCausalLM.from_config(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).write_bytes((tokenizer_of / file).read_bytes())
+    return folder
 
 
 def add_lora(

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from toys import TEST_DEVICE, TOY_TEMPLATE, open_tiny
 from workbench.encoding import PromptEncoder
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, ModelError
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import training_examples
 from workbench.fitting.weight_training import WeightTraining
@@ -139,6 +139,17 @@ def test_an_export_answers_the_same_in_plain_peft_and_back(
     other = context_of(tiny_folder, tmp_path, toy_task, name="again")
     make_method("imported", {"adapter": str(tmp_path / "export")}).fit(other)
     torch.testing.assert_close(logits_of(other.engine, "again"), ours, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("init", ["zero", "pissa"])
+def test_an_export_of_rslora_is_right_for_readers_that_know_only_alpha(init, context, tmp_path):
+    options = {"rank_stabilised": True, "rank": 4, "alpha": 6.0, "init": init}
+    method = make_method("lora", QUICK | options)
+    method.save(context, method.fit(context), tmp_path / "export")
+
+    config = json.loads((tmp_path / "export" / "adapter_config.json").read_text())
+    assert config["use_rslora"] is False
+    assert config["lora_alpha"] / config["r"] == pytest.approx(6.0 / 4**0.5)
 
 
 PEFT_CONFIGS = {
@@ -331,6 +342,28 @@ def test_dropout_acts_while_training_and_never_in_inference(context):
 
     assert losses[0] != losses[1]
     assert torch.equal(logits_of(context.engine, "adapter"), logits_of(context.engine, "adapter"))
+
+
+def test_a_layer_whose_weight_is_used_without_running_it_is_refused(context):
+    mlp = context.engine.forward.model.get_submodule("model.layers.1.mlp")
+
+    def fused(states):
+        inner = mlp.act_fn(mlp.gate_proj(states)) * mlp.up_proj(states)
+        return torch.nn.functional.linear(inner, mlp.down_proj.weight)
+
+    mlp.forward = fused
+    start_of(make_method("lora", {"targets": "mlp"}), context)
+
+    with pytest.raises(ModelError) as caught:
+        logits_of(context.engine, "adapter")
+
+    assert str(caught.value) == (
+        "adapter 'adapter': changes module 'model.layers.1.mlp.down_proj', whose weight this base "
+        "uses without running the module, so the change would be ignored. Use other targets, or "
+        "merge the adapter into its base with PEFT and use the merged folder as the base."
+    )
+    assert context.engine.adapters.names == ("adapter",)
+    logits_of(context.engine, None)
 
 
 def test_full_fine_tuning_that_does_not_fit_is_refused_with_the_numbers(context, monkeypatch):

@@ -83,6 +83,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
             history=read_history(run),
             environment=run.record.environment,
             provenance=run.record.provenance,
+            cautions=run.record.cautions,
         )
         for run, given in zip(stored, answers, strict=True)
     )
@@ -250,7 +251,7 @@ def _warnings(comparison: Comparison) -> list[str]:
     majority = None if blind is None else comparison.quality(blind)
     seeds_of: dict[tuple[str, str], list[int]] = {}
     for row, detail in zip(comparison.rows, comparison.details, strict=True):
-        sentences = []
+        sentences = [one_line(caution) for caution in detail.cautions]
         if row.difference is None and row.row != comparison.reference:
             sentences.append(
                 f"the reference {one_line(comparison.reference)} has no run with this seed, so "

@@ -1,6 +1,6 @@
 """What a comparison holds: its rows, differences, spreads and disagreements; plain frozen data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,12 +137,14 @@ class RunDetail:
         history: Training steps and dev evaluations; empty if nothing was trained.
         environment: Versions, processor, threads.
         provenance: The code that made it.
+        cautions: What its fitting found to be careful about.
     """
 
     answers: tuple[Answer, ...]
     history: tuple[Mapping[str, float], ...]
     environment: Mapping[str, str | int]
     provenance: Provenance | None
+    cautions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,8 @@ def _panel(column: "Column") -> Panel:
             f"{1000 * column.first_token_seconds:.0f} ms, all {1000 * column.seconds:.0f} ms",
             style="dim",
         )
+    for caution in column.cautions:
+        body.append(f"\ncaution: {caution}", style="yellow")
     answered = column.prediction.answer if column.prediction else None
     title = f"{column.label}: {answered}" if answered else column.label
     return Panel(body, title=Text(title), width=_PANEL_WIDTH)

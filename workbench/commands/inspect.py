@@ -67,7 +67,7 @@ def inspect(
         inspector = Inspector(desk, items)
         with console.status("loading base model and task …"):
             subject = inspector.subject(experiment, chosen, beside)
-        console.print(_subject_line(subject, chosen), highlight=False, style="bold", markup=False)
+        _print_subject(console, subject, chosen)
         folder = (chosen.run.folder.parent if chosen.run is not None else runs) / "readings"
         found = []
         for name in names:
@@ -117,9 +117,18 @@ def _last(console: Console, name: str, steps: "Iterator[ProgressEvent | Reading]
     raise AssertionError(f"reading '{name}' ended without a result")
 
 
-def _subject_line(subject: "Subject", chosen: "Learned") -> str:
+def _print_subject(console: Console, subject: "Subject", chosen: "Learned") -> None:
+    """Print what is read on what, and a caution if its file names another base."""
+    from workbench.models.adapters.named_base import caution_of_base
+    from workbench.models.adapters.reading import read_adapter
+
     info = subject.session.engine.info
-    return f"{info.name} · {info.precision} · read on {subject.session.task.name} · {chosen.title}"
+    parts = (info.name, info.precision, f"read on {subject.session.task.name}", chosen.title)
+    console.print(" · ".join(parts), highlight=False, style="bold", markup=False)
+    if chosen.folder is not None:
+        named = read_adapter(chosen.folder).summary.base_name
+        for caution in caution_of_base(named, info.name):
+            console.print(f"caution: {caution}", highlight=False, style="yellow", markup=False)
 
 
 def _print_reading(console: Console, reading: "Reading") -> None:

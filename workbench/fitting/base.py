@@ -136,6 +136,7 @@ class FittedMethod:
             near to it); `start` is then what they have in common. None: all have `start`.
         voters: Fitted methods whose votes make the answer; what conditions a single row is then the
             first one's. Empty for methods that answer alone.
+        cautions: What to be careful about in its answers, as sentences to follow its name.
     """
 
     encoder: PromptEncoder
@@ -147,6 +148,7 @@ class FittedMethod:
     cost: TrainedCost | None = None
     start_for: Callable[[Mapping[str, str]], PromptStart] | None = None
     voters: "tuple[FittedMethod, ...]" = ()
+    cautions: Sequence[str] = ()
 
     def start_of(self, fields: Mapping[str, str]) -> PromptStart:
         """Return the start of a sample's prompt."""

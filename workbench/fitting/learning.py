@@ -19,7 +19,7 @@ from workbench.memory import PeakMemory
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Conditioning
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.engine import Engine
 from workbench.tasks.base import Sample
 from workbench.training.loop import Trainable, TrainingRequest, train
@@ -221,7 +221,7 @@ def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None
         task_type=TaskType.CAUSAL_LM,
         num_virtual_tokens=len(vectors),
         token_dim=vectors.shape[1],
-        base_model_name_or_path=hub_id_of(context.engine.info.name),
+        base_model_name_or_path=published_name(context.engine.info.name),
         num_transformer_submodules=1,
         inference_mode=True,
     )

@@ -18,12 +18,12 @@ from peft.tuners.adalora.layer import RankAllocator
 from workbench.atomic import write_text
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import SingularChange
 from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
 from workbench.options import option
 from workbench.shared_options import INIT_RANK, TARGETS
@@ -127,7 +127,7 @@ class AdaLora(PeftWeightTraining):
             )
         return AdaLoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             init_r=self.init_rank,
             target_r=self.target_rank,
             tinit=first,
@@ -137,7 +137,7 @@ class AdaLora(PeftWeightTraining):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             orth_reg_weight=self.orthogonality,
-            target_modules=target_names(self.layers(context)),
+            **peft_targets(context, self.layers(context)),
         )
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:

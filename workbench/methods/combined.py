@@ -7,7 +7,8 @@ something.
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from workbench.errors import ConfigError
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.fitting.learning import read_learned_vectors
 from workbench.models.adapters.merging import WAYS, check_weights, combine
+from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
@@ -64,19 +66,20 @@ class Combined:
                 f"methods.combined.adapters: {len(folders)} given, two or more are needed, "
                 "comma-separated. Example: runs/a/adapter,runs/b/adapter"
             )
-        kinds = {read_adapter(folder).summary.kind for folder in folders}
+        adapters = [read_adapter(folder) for folder in folders]
+        kinds = {adapter.summary.kind for adapter in adapters}
+        base = context.engine.info.name
+        found = [caution_of_base(adapter.summary.base_name, base) for adapter in adapters]
+        cautions = tuple(dict.fromkeys(chain.from_iterable(found)))
         if self.way in _VECTOR_WAYS:
-            return self._vectors(context, folders, kinds)
+            return replace(self._vectors(context, folders, kinds), cautions=cautions)
         if kinds & {"prompt_tuning", "prefix_tuning"}:
             raise ConfigError(
                 f"methods.combined.way: '{self.way}' is for changes of weights, and among the "
                 f"adapters are {', '.join(sorted(kinds))}. Use one of: {', '.join(_VECTOR_WAYS)}."
             )
         engine = context.engine
-        changes = [
-            adapter_of(read_adapter(f), engine.forward.model, base_name=engine.info.name)
-            for f in folders
-        ]
+        changes = [adapter_of(a, engine.forward.model, base_name=base) for a in adapters]
         adapter = combine(
             changes,
             check_weights(self.weights, len(folders), where="methods.combined.weights"),
@@ -91,7 +94,12 @@ class Combined:
         size = sum(parameter.numel() for parameter in adapter.parameters().values())
         cost = TrainedCost(0, size * _BYTES)
         return FittedMethod(
-            context.encoder, start, start.prefix, adapter=context.adapter_name, cost=cost
+            context.encoder,
+            start,
+            start.prefix,
+            adapter=context.adapter_name,
+            cost=cost,
+            cautions=cautions,
         )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
@@ -111,6 +119,11 @@ class Combined:
         prompts = [read_learned_vectors(context, folder) for folder in folders]
         factors = check_weights(self.weights, len(folders), where="methods.combined.weights")
         vectors = torch.cat(prompts)
+        if self.way == "concatenation" and any(factor != 1 for factor in factors):
+            raise ConfigError(
+                f"methods.combined.weights: {self.weights!r} would have no effect: a concatenation "
+                "takes every prompt as it is. Leave the weights out, or use way 'average'."
+            )
         if self.way == "average":
             lengths = {len(prompt) for prompt in prompts}
             if len(lengths) > 1 or sum(factors) == 0:

@@ -13,11 +13,11 @@ import torch
 from peft import LoraConfig, TaskType
 
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.fitting.weight_training import LowRankTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import DirectionChange, new_low_rank
 from workbench.models.adapters.peft_changes import save_adapter
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,11 @@ class Dora(LowRankTraining):
         """Write matrices and lengths in PEFT's format."""
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=target_names(self.layers(context)),
+            **peft_targets(context, self.layers(context)),
             use_dora=True,
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)

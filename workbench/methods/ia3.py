@@ -11,11 +11,11 @@ import torch
 from peft import IA3Config, TaskType
 
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import ScalingChange
 from workbench.models.adapters.peft_changes import save_adapter
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
 
 
@@ -39,9 +39,9 @@ class Ia3(PeftWeightTraining):
         outputs, inputs = self._layers(context)
         config = IA3Config(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
-            target_modules=target_names(outputs | inputs),
-            feedforward_modules=target_names(inputs),
+            base_model_name_or_path=published_name(context.engine.info.name),
+            feedforward_modules=peft_targets(context, inputs)["target_modules"],
+            **peft_targets(context, outputs | inputs),
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from workbench.errors import ConfigError
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
+from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
@@ -49,17 +50,25 @@ class Imported:
         start = context.encoder.start()
         size = sum(t.numel() * t.element_size() for t in adapter.tensors.values())
         cost = TrainedCost(adapter.summary.num_parameters, size)
+        cautions = caution_of_base(adapter.summary.base_name, context.engine.info.name)
         if adapter.summary.kind == "prompt_tuning":
             vectors = adapter.prompt_vectors(context.engine.forward.embedding_width)
-            return FittedMethod(context.encoder, start, Prefix((vectors,)), cost=cost)
+            prefix = Prefix((vectors,))
+            return FittedMethod(context.encoder, start, prefix, cost=cost, cautions=cautions)
         engine = context.engine
         if adapter.summary.kind == "prefix_tuning":
             states = adapter.prefix_states(engine.forward.state_shape)
-            return FittedMethod(context.encoder, start, Prefix(states=states), cost=cost)
+            prefix = Prefix(states=states)
+            return FittedMethod(context.encoder, start, prefix, cost=cost, cautions=cautions)
         changes = adapter_of(adapter, engine.forward.model, base_name=engine.info.name)
         engine.adapters.add(context.adapter_name, changes)
         return FittedMethod(
-            context.encoder, start, start.prefix, adapter=context.adapter_name, cost=cost
+            context.encoder,
+            start,
+            start.prefix,
+            adapter=context.adapter_name,
+            cost=cost,
+            cautions=cautions,
         )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:

@@ -20,13 +20,13 @@ from peft import LoraConfig, TaskType
 
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.fitting.weight_training import LowRankTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import LowRankChange, new_low_rank, weight_of
 from workbench.models.adapters.original_weights import original_weights
 from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.options import option
 from workbench.training.loop import Trainable
 
@@ -98,12 +98,12 @@ class Lora(LowRankTraining):
         rank = self.rank * (2 if self.init == "pissa" else 1)
         config = LoraConfig(
             task_type=TaskType.CAUSAL_LM,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             r=rank,
-            lora_alpha=self.scaling * (sqrt(rank) if self.rank_stabilised else rank),
+            # rsLoRA's scaling is folded into alpha: not every reader knows `use_rslora`.
+            lora_alpha=self.scaling * rank,
             lora_dropout=self.dropout,
-            target_modules=target_names(self.layers(context)),
-            use_rslora=self.rank_stabilised,
+            **peft_targets(context, self.layers(context)),
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)
 

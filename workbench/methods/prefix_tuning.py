@@ -38,7 +38,7 @@ from workbench.models.adapters.reading import (
 )
 from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Prefix
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.training.loop import Trainable
@@ -122,7 +122,7 @@ class PrefixTuning(TrainingOptions):
             num_attention_heads=heads,
             num_transformer_submodules=1,
             encoder_hidden_size=heads * width,
-            base_model_name_or_path=hub_id_of(context.engine.info.name),
+            base_model_name_or_path=published_name(context.engine.info.name),
             inference_mode=True,
         )
         folder.mkdir(parents=True, exist_ok=True)

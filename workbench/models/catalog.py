@@ -3,9 +3,15 @@
 Any other causal language model works by its Hub id or by a local folder.
 """
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from workbench.errors import ConfigError, unknown_name
+
+# As huggingface_hub checks ids, which is not imported for the sake of a name.
+_HUB_ID = re.compile(r"\b[\w.-]{1,96}\b/\b[\w.-]{1,96}\b", flags=re.ASCII)
+_REFUSED_IN_IDS = re.compile(r"--|\.\.|\.git$")
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,20 @@ DEFAULT_BASE_MODEL = "smollm2-135m-instruct"
 def hub_id_of(name: str) -> str:
     """Return the Hub id of a short name; any other name stands for itself."""
     return BASE_MODELS[name].hub_id if name in BASE_MODELS else name
+
+
+def published_name(name: str) -> str | None:
+    """Return the Hub id of a base; None for a folder of this machine, whose path says nothing.
+
+    A path in the place of an id is refused by the Hub, or stands for another's model there.
+    """
+    hub_id = hub_id_of(name)
+    return hub_id if is_hub_id(hub_id) and not Path(name).expanduser().is_dir() else None
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name could be that of a model on the Hub, owner and all."""
+    return _HUB_ID.fullmatch(name) is not None and not _REFUSED_IN_IDS.search(name)
 
 
 def find_base_model(name: str) -> BaseModelEntry | None:

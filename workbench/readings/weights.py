@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from workbench.errors import ModelError
 from workbench.models.adapters.layer_changes import weight_of
+from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.options import option
 from workbench.presentation.blocks import Chart, Heatmap
@@ -81,6 +82,8 @@ class WeightChanges:
             name: _changes(read_adapter(other.folder))
             for name, other in _named(subject.other_weights)
         }
+        base = subject.session.engine.info.name
+        cautions = [f"Caution: {c}" for c in caution_of_base(adapter.summary.base_name, base)]
         shares, rows = _beside_the_base(subject, changes, _magnitudes(adapter))
         rank = self._rank(subject, changes)
         overlaps = [
@@ -97,7 +100,7 @@ class WeightChanges:
             standings=[rank, *(overlap.standing for overlap in overlaps)],
             charts=charts + [overlap.chart for overlap in overlaps],
             tables=[change_table(changes, shares, rows)],
-            notes=[*_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
+            notes=[*cautions, *_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
             data={
                 "relative_norm": shares,
                 "effective_rank": {name: c.effective_rank for name, c in changes.items()},
@@ -209,14 +212,13 @@ def _changes(adapter: CheckedAdapter) -> dict[str, LowRank]:
             f"{adapter.where}: holds a {adapter.config['peft_type']} adapter, not a LoRA, DoRA or "
             "AdaLoRA. Soft prompts have readings of their own; factors have none."
         )
-    rank = adapter.summary.rank or 1
-    divisor = np.sqrt(rank) if adapter.config.get("use_rslora") else rank
-    scaling = float(adapter.config["lora_alpha"] / divisor)
     found = {}
     for module in sorted(adapter.parts, key=_order):
         parts = {name: t.double().numpy() for name, t in adapter.parts[module].items()}
+        if not parts["lora_A"].size:  # an AdaLoRA may prune all that a module had
+            continue
         a = parts["lora_A"] * parts.get("lora_E", 1.0)
-        found[module] = decompose(parts["lora_B"], a, scaling)
+        found[module] = decompose(parts["lora_B"], a, adapter.scaling_of(module))
     return found
 
 

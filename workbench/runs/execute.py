@@ -173,7 +173,7 @@ def _trained(
         peak_memory_bytes=memory.num_bytes or None,
         labelled_examples=method.labelled_examples(context.task),
     )
-    return record.model_copy(update={"cost": cost}), fitted
+    return record.model_copy(update={"cost": cost, "cautions": list(fitted.cautions)}), fitted
 
 
 def _predicted(

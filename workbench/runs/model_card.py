@@ -6,7 +6,7 @@ from pathlib import Path
 from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
 from workbench.models.adapters.files import CONFIG_NAME
-from workbench.models.catalog import hub_id_of
+from workbench.models.catalog import published_name
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord
 
@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = "{hub_id}"  # or the folder of the same weights
+base = "{base}"  # {or_else}
 tokenizer = AutoTokenizer.from_pretrained(base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "{adapter}")
 prompt, words, end = {prompt}, {words}, {end}
@@ -53,15 +53,14 @@ def write_model_card(
     space = "" if prompt[-1:].isspace() else " "
     end = encoder.label_choices().end if encoder.task.labels else ""
     words = [space + encoder.template.word(label) for label in encoder.task.labels]
+    hub_id = published_name(spec.base.name)
+    folder_name = Path(spec.base.name).expanduser().resolve().name
     lines = [
-        "---",
-        f"base_model: {json.dumps(hub_id_of(spec.base.name))}",
-        f"library_name: {'peft' if kind else 'prompt-workbench'}",
-        "---",
+        *_metadata(hub_id, kind),
         "",
         f"# {spec.method} for {spec.task.name}",
         "",
-        f"Trained on {spec.base.name} ({record.source}) in {spec.base.precision}, seed "
+        f"Trained on {hub_id or folder_name} ({record.source}) in {spec.base.precision}, seed "
         f"{spec.seed}, {spec.task.num_train} training rows; {spec.task.num_dev} more chose the "
         "step.",
         "",
@@ -75,7 +74,8 @@ def write_model_card(
                 f"| {estimate.num_scored} |"
             )
     script = _SCRIPT.format(
-        hub_id=hub_id_of(spec.base.name),
+        base=hub_id or f"path/to/{folder_name}",
+        or_else=f"{'or ' if hub_id else ''}the folder of the same weights",
         adapter=members[0].name if members else ".",
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,
@@ -86,6 +86,14 @@ def write_model_card(
     lines += ["", options, "", *([_VOTES, ""] if members else [])]
     lines += [script if kind else _ELSEWHERE, ""]
     write_text(folder / "README.md", "\n".join(lines))
+
+
+def _metadata(hub_id: str | None, kind: str | None) -> list[str]:
+    """Return the lines that the Hub reads; it refuses a base that is no id of its own."""
+    base = [] if hub_id is None else [f"base_model: {json.dumps(hub_id)}"]
+    relation = ["base_model_relation: adapter"] if hub_id and kind else []
+    library = f"library_name: {'peft' if kind else 'prompt-workbench'}"
+    return ["---", *base, *relation, library, "pipeline_tag: text-generation", "---"]
 
 
 def _peft_type(folder: Path) -> str | None:

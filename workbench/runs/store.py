@@ -112,6 +112,7 @@ class RunRecord(BaseModel):
         warnings: What may not be as meant in the data, as sentences.
         environment: Versions, processor, threads.
         provenance: The code that made it; None in records from before it was kept.
+        cautions: What fitting found to be careful about, as sentences to follow the row's name.
         error: What went wrong in a failed run.
     """
 
@@ -130,6 +131,7 @@ class RunRecord(BaseModel):
     warnings: tuple[str, ...] = ()
     environment: dict[str, str | int] = {}
     provenance: Provenance | None = None
+    cautions: list[str] = []
     error: str | None = None
 
 

@@ -59,6 +59,7 @@ class Column:
         generation: Once it ended.
         prediction: Label probabilities, once scored.
         pieces: The prompt as it was sent, once everything is done.
+        cautions: What to be careful about in this way's answers.
     """
 
     label: str
@@ -70,6 +71,7 @@ class Column:
     generation: Generation | None = None
     prediction: Prediction | None = None
     pieces: "tuple[PromptPiece, ...]" = ()
+    cautions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def answer(
     Raises:
         PromptError: a prompt with its answer exceeds the context.
     """
-    columns = [Column(label, one, one.condition(sample.fields)) for label, one in fitted]
+    columns = [
+        Column(label, one, one.condition(sample.fields), cautions=one.cautions)
+        for label, one in fitted
+    ]
     encoder = session.encoder
     ends = (encoder.template.separator,) if session.task.labels else encoder.answer_ends
     stop = tuple(dict.fromkeys((*options.stop, *ends)))

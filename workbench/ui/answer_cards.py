@@ -21,6 +21,7 @@ class Card:
     confidence: float | None
     bars: Sequence[Mapping[str, object]]
     cost: str
+    cautions: Sequence[str]
     pieces: Sequence[PromptPiece]
     num_tokens: int
     num_learned: int
@@ -49,6 +50,7 @@ def _card(column: Column, *, is_done: bool) -> Card:
         confidence=ranked[0][1] if ranked else None,
         bars=bars[:_MOST_BARS],
         cost=_cost(column),
+        cautions=column.cautions,
         pieces=column.pieces,
         num_tokens=column.conditioning.num_tokens,
         num_learned=learned,

@@ -225,13 +225,15 @@ def test_a_pickled_adapter_is_refused(tmp_path):
     (source / WEIGHTS).rename(source / "adapter_model.bin")
 
     assert refusal(source, tmp_path) == (
-        ": holds 'adapter_model.bin'. Only safetensors are read: weights in pickle formats can run "
-        "code. Save the adapter with PEFT's save_pretrained, and leave this file out."
+        ": holds no adapter_model.safetensors. Exactly one adapter_config.json and one "
+        "adapter_model.safetensors are needed, as PEFT's save_pretrained writes them. Weights in "
+        "pickle formats can run code and parts are not put together here: load the adapter with "
+        "PEFT and save it again with save_pretrained, which writes one file."
     )
 
 
 CODE_NAMES = (
-    *("training_args.bin", "a.PT", "a.pth", "a.pkl", "a.ckpt", "a.npz", "a.npy", "a.msgpack"),
+    *("adapter_model.bin", "a.PT", "a.pth", "a.pkl", "a.ckpt", "a.npz", "a.npy", "a.msgpack"),
     *("a.h5", "modeling.py", "a.so", "a.joblib"),
 )
 
@@ -241,15 +243,60 @@ def test_files_that_can_run_code_are_refused_beside_good_ones_too(name, tmp_path
     source = write_folder(tmp_path / "source", **{name: b"x"})
     packed = write_zip(tmp_path / "a.zip", genuine() | {f"deep/{name}": b"x"})
 
-    assert refusal(source, tmp_path).startswith(f": holds '{name}'. Only safetensors are read")
-    assert refusal(packed, tmp_path).startswith(f": holds '{name}'. Only safetensors are read")
+    problem = f": holds '{name}', which no adapter needs. Only safetensors are read: "
+    assert refusal(source, tmp_path).startswith(problem)
+    assert refusal(packed, tmp_path).startswith(problem)
 
 
-def test_unknown_files_are_refused_with_the_known_ones(tmp_path):
-    assert refusal(write_folder(tmp_path / "source", **{"merges.txt": b""}), tmp_path) == (
-        ": holds 'merges.txt', which no adapter needs. Allowed: adapter_config.json, "
-        "adapter_model.safetensors, .DS_Store, .gitattributes, README.md, workbench.json. Leave it "
-        "out."
+def test_unknown_files_are_refused_all_at_once(tmp_path):
+    extra = {"new_embeddings.safetensors": b"", "notes.docx": b"", "README.md": b""}
+
+    assert refusal(write_folder(tmp_path / "source", **extra), tmp_path) == (
+        ": holds 'new_embeddings.safetensors', 'notes.docx', which no adapter needs. Keep "
+        "adapter_config.json and adapter_model.safetensors (cards, tokenizers and Trainer's state "
+        "may stay) and leave the rest out."
+    )
+
+
+LEFT_BESIDE = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE"),
+    *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "rng_state_3.pth"),
+    *("training_args.bin", "trainer_state.json", "all_results.json", "._README.md"),
+)
+WOULD_RUN = b"cos\nabort\n(tR."  # a pickle that would end the process
+
+
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_what_trainers_leave_beside_an_adapter_is_passed_over_unopened(is_zip, tmp_path):
+    plain = check_adapter(write_folder(tmp_path / "plain"))
+    extra = dict.fromkeys(LEFT_BESIDE, WOULD_RUN)
+    older = dict.fromkeys((CONFIG, WEIGHTS, "optimizer.pt"), b"{}")
+    if is_zip:
+        older = {f"out/checkpoint-5/{name}": content for name, content in older.items()}
+        left = {f"out/{name}": content for name, content in extra.items()}
+        source = write_zip(tmp_path / "a.zip", genuine("out/") | left | older)
+    else:
+        source = write_folder(tmp_path / "source", **extra)
+        (source / "checkpoint-5").mkdir()
+        for name, content in older.items():
+            (source / "checkpoint-5" / name).write_bytes(content)
+        for name in LEFT_BESIDE:
+            (source / name).chmod(0)
+
+    folder, summary = import_adapter(source, tmp_path / "store")
+
+    assert summary == plain
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
+
+
+def test_where_the_adapter_lies_in_a_folder_below_the_folders_are_named(tmp_path):
+    (tmp_path / "out").mkdir()
+    write_folder(tmp_path / "out" / "checkpoint-20")
+    write_folder(tmp_path / "out" / "checkpoint-40")
+
+    assert refusal(tmp_path / "out", tmp_path).endswith(
+        "In it are the folders 'checkpoint-20', 'checkpoint-40': give the one you mean."
     )
 
 
@@ -271,25 +318,75 @@ def test_a_link_in_a_folder_is_refused(name, tmp_path):
     (source / name).symlink_to(tmp_path / "elsewhere")
 
     assert refusal(source, tmp_path) == (
-        f": {name!r} is a link. Only plain files are read; copy what it points to into the folder."
+        f": {name!r} is a link. Only plain files are read, and links of the Hub's cache; copy what "
+        "it points to into the folder."
     )
 
 
-def test_folders_and_pipes_in_a_folder_are_refused(tmp_path):
-    nested, piped = write_folder(tmp_path / "nested"), write_folder(tmp_path / "piped")
-    (nested / "checkpoint-10").mkdir()
+def in_the_hubs_cache(root: Path, target: str | None = None) -> Path:
+    """Return a snapshot as the Hub's client keeps it; `target` is where the config's link leads."""
+    repository = root / "models--someone--adapter"
+    snapshot, blobs = repository / "snapshots" / ("a" * 40), repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for digit, (name, content) in enumerate(genuine().items()):
+        (blobs / (str(digit) * 40)).write_bytes(content)
+        (snapshot / name).symlink_to(f"../../blobs/{str(digit) * 40}")
+    if target is not None:
+        for place in (root / "secret", blobs / "plainly", root / ("0" * 40)):
+            place.write_bytes(json.dumps(LORA).encode())
+        (snapshot / CONFIG).unlink()
+        (snapshot / CONFIG).symlink_to(target)
+    return snapshot
+
+
+def test_links_of_the_hubs_cache_are_followed(tmp_path):
+    plain = check_adapter(write_folder(tmp_path / "plain"))
+
+    assert check_adapter(in_the_hubs_cache(tmp_path)) == plain
+
+
+LEADING_OUT = {
+    "of the machine's root": "/etc/passwd",
+    "of the cache": "../../../secret",
+    "of the repository's folder": f"../../../{'0' * 40}",
+    "by a detour": "../../blobs/../../secret",
+    "to no content": "../../blobs/plainly",
+    "to nothing": f"../../blobs/{'9' * 40}",
+    "through another link": f"../../blobs/{'7' * 40}",
+}
+
+
+@pytest.mark.parametrize("target", LEADING_OUT.values(), ids=LEADING_OUT)
+def test_links_that_lead_out_of_the_hubs_cache_are_refused(target, tmp_path):
+    snapshot = in_the_hubs_cache(tmp_path, target)
+    (snapshot.parents[1] / "blobs" / ("7" * 40)).symlink_to(tmp_path / "secret")
+
+    assert refusal(snapshot, tmp_path).startswith(f": {CONFIG!r} is a link. ")
+
+
+def test_a_cache_whose_contents_lie_elsewhere_is_no_cache(tmp_path):
+    snapshot = in_the_hubs_cache(tmp_path)
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.rename(tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+
+    assert refusal(snapshot, tmp_path).startswith(f": {CONFIG!r}, {WEIGHTS!r} is a link. ")
+
+
+def test_pipes_in_a_folder_are_refused(tmp_path):
+    piped = write_folder(tmp_path / "piped")
     (piped / WEIGHTS).unlink()
     os.mkfifo(piped / WEIGHTS)
 
-    assert refusal(nested, tmp_path).startswith(": 'checkpoint-10' is no plain file.")
     assert refusal(piped, tmp_path).startswith(f": {WEIGHTS!r} is no plain file.")
 
 
 def test_a_folder_of_many_files_is_not_looked_through(tmp_path):
-    source = write_folder(tmp_path / "source", **{f"{i}.txt": b"" for i in range(60)})
+    source = write_folder(tmp_path / "source", **{f"{i}.txt": b"" for i in range(210)})
 
     assert refusal(source, tmp_path) == (
-        ": holds more than 50 files; at most 50 are looked at. Keep adapter_config.json and "
+        ": holds more than 200 files; at most 200 are looked at. Keep adapter_config.json and "
         "adapter_model.safetensors only."
     )
 
@@ -418,12 +515,12 @@ def test_the_unpacked_size_is_bounded_in_all(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("number", "problem"), [(49, "more than 50"), (2000, "thousands of")])
+@pytest.mark.parametrize(("number", "problem"), [(199, "more than 200"), (2000, "thousands of")])
 def test_too_many_entries_are_refused(number, problem, tmp_path):
     extra = {f"{i:030}/README.md": b"" for i in range(number)}
 
     assert refusal(write_zip(tmp_path / "a.zip", genuine() | extra), tmp_path) == (
-        f": holds {problem} files; at most 50 are looked at. Keep adapter_config.json and "
+        f": holds {problem} files; at most 200 are looked at. Keep adapter_config.json and "
         "adapter_model.safetensors only."
     )
 
@@ -487,23 +584,45 @@ def test_a_zip_with_wrong_bytes_inside_is_refused(tmp_path):
 # The config
 
 
-def test_a_text_for_target_modules_is_refused_as_a_regular_expression(tmp_path):
-    source = write_folder(tmp_path / "source", {**LORA, "target_modules": "(.*)*q_proj"})
+NEVER_RUN = {
+    "target_modules": "(a|a?)+$|(.*)*q_proj",
+    "exclude_modules": "(a+)+$",
+    "layers_pattern": "(a+)+$",
+    "layers_to_transform": [0],
+}
 
-    assert refusal(source, tmp_path) == (
-        ", adapter_config.json: target_modules is '(.*)*q_proj'. Allowed: a list of 1 to 64 module "
-        'names such as "q_proj", or "all-linear"; any other text would be run as a regular '
-        "expression. Train the adapter within that."
+
+@pytest.mark.parametrize(("key", "value"), NEVER_RUN.items(), ids=NEVER_RUN)
+def test_expressions_are_never_run_and_the_tensors_say_what_is_meant(key, value, tmp_path):
+    folder, summary = import_adapter(
+        write_folder(tmp_path / "source", {**LORA, key: value}), tmp_path / "store"
     )
+
+    stored = json.loads((folder / CONFIG).read_text())
+    assert stored["target_modules"] == ["model.layers.0.self_attn.q_proj"]
+    assert str(value) not in (folder / CONFIG).read_text()
+    assert key == "target_modules" or key not in stored
+    assert summary.targets == ("q_proj",)
+    assert check_adapter(folder) == summary
 
 
 OUT_OF_BOUNDS = {
     "peft_type": ["LOHA", "lora", None, ["LORA"], 1],
     "task_type": ["SEQ_CLS", 1],
-    "r": [0, 257, 2.0, True, "2", None, 10**400],
-    "lora_alpha": [0, -1, 10_001, True, "16", None],
+    "r": [0, 4097, 2.0, True, "2", None, 10**400],
+    "lora_alpha": [0, -1, 1_000_001, True, "16", None],
     "lora_dropout": [-0.1, 0.91, True, "0"],
-    "target_modules": [[], None, {}, ["q_proj"] * 65, ["q.*"], [".q_proj"], [""], [1], ["a" * 101]],
+    "target_modules": [
+        [],
+        None,
+        {},
+        ["q_proj"] * 2001,
+        ["q.*"],
+        [".q_proj"],
+        [""],
+        [1],
+        ["a" * 101],
+    ],
     "use_rslora": [1, "yes", None],
     "fan_in_fan_out": [1, "yes"],
     "bias": ["all", "lora_only", None, True],
@@ -540,8 +659,8 @@ def test_values_of_a_soft_prompt_out_of_bounds_are_refused(key, value, tmp_path)
 
 def test_a_rank_beyond_all_bounds_is_named_with_the_bounds(tmp_path):
     assert refusal(write_folder(tmp_path / "source", {**LORA, "r": 1_000_000}), tmp_path) == (
-        ", adapter_config.json: r is 1000000. Allowed: a whole number, 1 to 256. Train the adapter "
-        "within that."
+        ", adapter_config.json: r is 1000000. Allowed: a whole number, 1 to 4096. Train the "
+        "adapter within that."
     )
 
 
@@ -556,18 +675,13 @@ def test_missing_fields_are_named(key, tmp_path):
 
 HOSTILE = {
     "alora_invocation_tokens": [1, 2],
-    "alpha_pattern": {".*": 8},
     "arrow_config": {"top_k": 1},
     "auto_mapping": {"base_model_class": "system", "parent_library": "os"},
     "corda_config": {"cache_file": "/tmp/x"},
     "ensure_weight_tying": True,
-    "eva_config": {"rho": 2.0},
-    "exclude_modules": "(a+)+$",
     "init_lora_weights": "pissa",
     "kasa_config": {"x": 1},
     "layer_replication": [[0, 1000]],
-    "layers_pattern": "(a+)+$",
-    "layers_to_transform": [0],
     "loftq_config": {"loftq_bits": 4},
     "lora_bias": True,
     "lora_ga_config": {"scale": "unit"},
@@ -576,7 +690,6 @@ HOSTILE = {
     "modules_to_save": ["lm_head"],
     "monteclora_config": {"num_samples": 1},
     "prompt_tuning_init_state_dict_path": "/etc/passwd",
-    "rank_pattern": {".*": 100_000},
     "runtime_config": {"ephemeral_gpu_offload": True},
     "target_parameters": ["q_proj.weight"],
     "tokenizer_kwargs": {"trust_remote_code": True},
@@ -593,9 +706,7 @@ def test_fields_with_an_effect_are_refused(key, value, tmp_path):
     message = refusal(write_folder(tmp_path / "source", {**LORA, key: value}), tmp_path)
 
     assert message.startswith(f", adapter_config.json: {key} is ")
-    assert message.endswith(
-        ". Allowed: null, false, empty or no such key. Train the adapter without it."
-    )
+    assert ". Allowed: null, false, empty or no such key. " in message
 
 
 @pytest.mark.parametrize("key", ["tokenizer_kwargs", "modules_to_save", "auto_mapping", "r"])
@@ -611,9 +722,45 @@ def test_the_effect_of_a_field_is_named(tmp_path):
 
     assert refusal(write_folder(tmp_path / "source", config), tmp_path) == (
         ", adapter_config.json: auto_mapping is {'base_model_class': 'system', 'parent_library': "
-        "'os'}, which names code to import. Allowed: null, false, empty or no such key. Train the "
-        "adapter without it."
+        "'os'}, which names code to import. Allowed: null, false, empty or no such key. A key that "
+        "only says how the adapter was trained or loaded can be deleted from adapter_config.json."
     )
+
+
+def test_everything_that_stands_in_the_way_is_said_at_once(tmp_path):
+    config = {**LORA, "r": 0, "bias": "all", "modules_to_save": ["lm_head"], "made_up": 1}
+
+    assert refusal(write_folder(tmp_path / "source", config), tmp_path) == (
+        ", adapter_config.json: modules_to_save is ['lm_head'], which replaces whole modules of "
+        "the base. Allowed: null, false, empty or no such key. made_up is 1, which is not "
+        "supported here. Allowed: null, false, empty or no such key. r is 0. Allowed: a whole "
+        "number, 1 to 4096. bias is 'all'. Allowed: \"none\". Merge the adapter into its base with "
+        "PEFT (merge_and_unload, then save_pretrained) and use the merged folder as the base "
+        "model; not where the base's output head is its embedding. A key that only says how the "
+        "adapter was trained or loaded can be deleted from adapter_config.json. Train the adapter "
+        "within that."
+    )
+
+
+@pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("pattern", [{".*": 8}, {"^q_proj": 8}, {"q_proj": -1}, [8], "q_proj"])
+def test_patterns_of_anything_but_plain_names_are_refused(key, pattern, tmp_path):
+    source = write_folder(tmp_path / "source", {**LORA, key: pattern})
+
+    assert refusal(source, tmp_path).startswith(f", adapter_config.json: {key} is ")
+
+
+def test_patterns_of_plain_names_are_kept_module_by_module(tmp_path):
+    patterns = {"rank_pattern": {"q_proj": 2, "v_proj": 9}, "alpha_pattern": {"attn.q_proj": 5}}
+    source = write_folder(tmp_path / "source", {**LORA, "r": 4} | patterns)
+    other = write_folder(tmp_path / "other", {**LORA, "r": 4, "rank_pattern": {"q_proj": 3}})
+
+    folder, _ = import_adapter(source, tmp_path / "store")
+
+    stored = json.loads((folder / CONFIG).read_text())
+    assert stored["rank_pattern"] == {"model.layers.0.self_attn.q_proj": 2}
+    assert "alpha_pattern" not in stored  # "attn.q_proj" is not the end of "self_attn.q_proj"
+    assert "by the config, (3, in) is needed" in refusal(other, tmp_path)
 
 
 @pytest.mark.parametrize(

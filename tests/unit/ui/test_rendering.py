@@ -37,6 +37,7 @@ def card(text: str) -> Card:
               PromptPiece(text, 3, False, True)]  # fmt: skip
     return Card(
         label=text, text=text, answer=text, confidence=0.75, bars=bars, cost=text, pieces=pieces,
+        cautions=[text],
         num_tokens=11, num_learned=5, adapter=True, is_written=True, is_done=True,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ loaded, adapters of any kind share a batch, and a row without one takes the base
 docs/decisions/0006-adapters-are-hooks.md says why PEFT's own injection is not used.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +17,22 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError, unknown_name
+from workbench.models.layers import check_is_run
 
 
 class LayerChange(torch.nn.Module):
     """What an adapter does at one layer; its parameters are what is trained.
 
-    A new change leaves the layer as it is, so that training starts at the base.
+    A new change leaves the layer as it is, so that training starts at the base. Only `active` turns
+    on what belongs to training alone, such as dropout.
     """
 
     changes_input = False  # whether `input` does anything
     is_weight_change = False  # whether another weight of the layer would do the same
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eval()
 
     def input(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return what goes into the layer (B, T, in) instead of `inputs`."""
@@ -61,6 +67,7 @@ class AdapterBank:
     """All weight adapters of one base model, by name."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
         self._layers = dict(model.named_modules())
         self._device = model.get_input_embeddings().weight.device
         self._adapters: dict[str, WeightAdapter] = {}
@@ -84,7 +91,7 @@ class AdapterBank:
         """Put an adapter on the base; one of the same name makes room.
 
         Raises:
-            ModelError: it changes a layer that the base does not have.
+            ModelError: it changes a layer that the base does not have, or does not run.
         """
         for layer in adapter.changes:
             if layer not in self._layers:
@@ -92,6 +99,7 @@ class AdapterBank:
                     f"adapter '{name}': changes module '{layer}', which is not in this base model. "
                     "Use the base it was trained on."
                 )
+        check_is_run(self._model, adapter.changes, where=f"adapter '{name}'")
         for change in adapter.changes.values():
             change.to(self._device).eval()
         self._adapters[name] = adapter
@@ -115,7 +123,7 @@ class AdapterBank:
         same adapter, which change nothing.
 
         Raises:
-            ModelError: a name that is not present.
+            ModelError: a name that is not present, or a layer that was not run though others were.
         """
         wanted = set(rows)
         for name in wanted - {None}:
@@ -132,12 +140,15 @@ class AdapterBank:
             str(name): None if alone else self._places(rows, name) for name in wanted - {None}
         }
         hooks: list[RemovableHandle] = []
+        ran = set[LayerChange]()
         try:
             for name, rows_of_name in places.items():
-                hooks += self._hooked(self._adapters[name], rows_of_name, training=training)
+                hooks += self._hooked(self._adapters[name], rows_of_name, ran, training=training)
             # Only what holds for all rows can hold for a block inside, whose rows may be others.
             self._current = alone
             yield
+            for name in places if ran else ():
+                _check_all_ran(name, self._adapters[name], ran)
         finally:
             self._current = None
             for hook in hooks:
@@ -147,7 +158,12 @@ class AdapterBank:
                     change.eval()
 
     def _hooked(
-        self, adapter: WeightAdapter, rows: torch.Tensor | None, *, training: bool
+        self,
+        adapter: WeightAdapter,
+        rows: torch.Tensor | None,
+        ran: set[LayerChange],
+        *,
+        training: bool,
     ) -> list[RemovableHandle]:
         hooks = []
         for name, change in adapter.changes.items():
@@ -155,7 +171,7 @@ class AdapterBank:
             layer = self._layers[name]
             if change.changes_input:
                 hooks.append(layer.register_forward_pre_hook(partial(_before, change, rows)))
-            hooks.append(layer.register_forward_hook(partial(_after, change, rows)))
+            hooks.append(layer.register_forward_hook(partial(_after, change, rows=rows, ran=ran)))
         return hooks
 
     def _places(self, rows: Sequence[str | None], name: str | None) -> torch.Tensor:
@@ -173,6 +189,24 @@ class AdapterBank:
         return self._adapters[name]
 
 
+def _check_all_ran(name: str, adapter: WeightAdapter, ran: Set[LayerChange]) -> None:
+    """Refuse what acted on some layers and was passed over at others, without a word.
+
+    Experts of a mixture are run only where a token is sent to them.
+    """
+    missed = [
+        layer
+        for layer, change in adapter.changes.items()
+        if change not in ran and "expert" not in layer
+    ]
+    if missed:
+        raise ModelError(
+            f"adapter '{name}': changes module '{missed[0]}', whose weight this base uses without "
+            "running the module, so the change would be ignored. Use other targets, or merge the "
+            "adapter into its base with PEFT and use the merged folder as the base."
+        )
+
+
 def _before(
     change: LayerChange, rows: torch.Tensor | None, _layer: torch.nn.Module, args: tuple[Any, ...]
 ) -> tuple[Any, ...]:
@@ -184,11 +218,14 @@ def _before(
 
 def _after(
     change: LayerChange,
-    rows: torch.Tensor | None,
     layer: torch.nn.Module,
     args: tuple[Any, ...],
     outputs: torch.Tensor,
+    *,
+    rows: torch.Tensor | None,
+    ran: set[LayerChange],
 ) -> torch.Tensor:
+    ran.add(change)
     inputs = args[0]
     if rows is None:
         return change.output(layer, inputs, outputs)

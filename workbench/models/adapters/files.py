@@ -1,7 +1,8 @@
 """The two files of an adapter made elsewhere, read from a zip or a folder; nothing is unpacked.
 
 Nothing in here trusts what it reads. Names in a zip are compared and shown, never used as a path,
-and no more is read than was allowed before.
+and no more is read than was allowed before. What training leaves beside an adapter is passed over:
+it is never opened.
 """
 
 import itertools
@@ -23,13 +24,28 @@ from workbench.errors import ModelError
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
-_IGNORED_NAMES = (".DS_Store", ".gitattributes", "README.md", "workbench.json")
 _FINDER_PREFIX = "._"  # of what macOS adds beside every file it zips
+_PASSED_OVER = re.compile(
+    r"""
+    \.DS_Store | \.git(attributes|ignore) | README\.md | LICEN[CS]E(\.\w+)? | NOTICE(\.\w+)?
+    | workbench\.json                                                   # our own exports
+    | (tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template
+       |generation_config|processor_config|preprocessor_config)\.json
+    | tokenizer\.model | \w*\.bpe\.model | spiece\.model | (merges|vocab)\.txt | \w+\.jinja
+    | (optimizer|scheduler|scaler)\.(pt|bin) | rng_state(_\d+)?\.pth    # Trainer's state
+    | training_args\.bin | trainer_(state|log)\.jsonl? | (all|train|eval)_results\.json
+    | completed | latest | events\.out\.tfevents\.[\w.-]+
+    """,
+    flags=re.ASCII | re.VERBOSE,
+)
+"""Names of files that cards, tokenizers and trainers leave beside an adapter."""
+_CHECKPOINT = re.compile(r"checkpoint-\d+")  # a folder of Trainer's, with an older state
+_BLOB = re.compile(r"[0-9a-f]{40,64}")  # a file of the Hub's cache, named by its content
 _CODE_SUFFIXES = (
     *(".bin", ".ckpt", ".dill", ".h5", ".hdf5", ".joblib", ".keras", ".msgpack", ".npy", ".npz"),
     *(".pickle", ".pkl", ".pt", ".pth", ".py", ".pyc", ".pyd", ".sh", ".so"),
 )
-_MAX_FILES = 50  # an adapter has two; some exports add a card and settings
+_MAX_FILES = 200  # an adapter has two; trainers add a tokenizer, their state and checkpoints
 _MAX_CONFIG_BYTES = 64_000  # genuine ones have 1 to 5 kB
 _MAX_WEIGHTS_BYTES = 2_000_000_000
 _MAX_ZIP_BYTES = 512_000_000  # packed, and unpacked in all
@@ -84,23 +100,43 @@ def _read_folder(folder: Path) -> AdapterFiles:
     with _explained(where), os.scandir(folder) as found:
         entries = sorted(itertools.islice(found, _MAX_FILES + 1), key=lambda entry: entry.name)
     _check_number(where, len(entries))
-    for entry in entries:
-        if entry.is_symlink():
-            raise ModelError(
-                f"{where}: {entry.name!r} is a link. Only plain files are read; copy what it "
-                "points to into the folder."
-            )
-        if not entry.is_file():
-            raise ModelError(
-                f"{where}: {entry.name!r} is no plain file. Give the folder in which "
-                f"{CONFIG_NAME} and {WEIGHTS_NAME} lie, without folders below it."
-            )
-    _check_names(where, [entry.name for entry in entries])
+    links = [entry.name for entry in entries if entry.is_symlink()]
+    blobs = {name: blob for name in links if (blob := _blob_of(folder, name))}
+    if others := [name for name in links if name not in blobs]:
+        raise ModelError(
+            f"{where}: {', '.join(map(repr, others))} is a link. Only plain files are read, and "
+            "links of the Hub's cache; copy what it points to into the folder."
+        )
+    files = [e.name for e in entries if e.name in blobs or e.is_file(follow_symlinks=False)]
+    folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    if pipes := {entry.name for entry in entries} - {*files, *folders}:
+        raise ModelError(f"{where}: {sorted(pipes)[0]!r} is no plain file. Take it away.")
+    _check_names(where, files, folders=folders)
     return AdapterFiles(
         where,
-        _read_plain_file(where, folder / CONFIG_NAME, _MAX_CONFIG_BYTES),
-        _read_plain_file(where, folder / WEIGHTS_NAME, _MAX_WEIGHTS_BYTES),
+        _read_plain_file(where, blobs.get(CONFIG_NAME, folder / CONFIG_NAME), _MAX_CONFIG_BYTES),
+        _read_plain_file(where, blobs.get(WEIGHTS_NAME, folder / WEIGHTS_NAME), _MAX_WEIGHTS_BYTES),
     )
+
+
+def _blob_of(folder: Path, name: str) -> Path | None:
+    """Return the file of the Hub's cache that a link stands for; None for any other link.
+
+    Only `models--x/snapshots/<revision>/…`, and only links into `models--x/blobs` right beside it:
+    whoever wrote such a folder wrote those files too.
+    """
+    try:
+        snapshot = folder.resolve(strict=True)
+        target = (snapshot / name).readlink()
+    except OSError:
+        return None
+    for root in snapshot.parents:
+        if root.name == "snapshots" and root.parent.name.startswith("models--"):
+            blob = Path(os.path.normpath(snapshot / target))
+            is_in_cache = blob.parent == root.parent / "blobs" and _BLOB.fullmatch(blob.name)
+            is_plain = not (blob.parent.is_symlink() or blob.is_symlink()) and blob.is_file()
+            return blob if is_in_cache and is_plain else None
+    return None
 
 
 def _read_plain_file(where: str, path: Path, limit: int) -> bytes:
@@ -159,6 +195,9 @@ def _chosen_entries(
         seen.add(name.casefold())
     _check_size(where, "unpacked, it", sum(entry.file_size for entry in entries), _MAX_ZIP_BYTES)
     files = [entry for entry in entries if not entry.is_dir()]
+    older = [e for e in files if any(map(_CHECKPOINT.fullmatch, e.orig_filename.split("/")[:-1]))]
+    if len(older) < len(files):  # an older state lies below the adapter itself
+        files = [entry for entry in files if entry not in older]
     parents, names = zip(*(_split(entry) for entry in files), strict=True) if files else ((), ())
     _check_names(where, names)
     config, weights = names.index(CONFIG_NAME), names.index(WEIGHTS_NAME)
@@ -205,29 +244,45 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _check_names(where: str, names: Sequence[str]) -> None:
+def _check_names(where: str, names: Sequence[str], *, folders: Sequence[str] = ()) -> None:
     """Refuse what can run code, what is not known, and one of the two files missing or twice."""
-    for name in names:
-        if Path(name).suffix.lower() in _CODE_SUFFIXES:
-            raise ModelError(
-                f"{where}: holds {shown(name)}. Only safetensors are read: weights in "
-                "pickle formats can run code. Save the adapter with PEFT's save_pretrained, and "
-                "leave this file out."
-            )
-    known = (CONFIG_NAME, WEIGHTS_NAME, *_IGNORED_NAMES)
-    for name in names:
-        if name not in known and not name.startswith(_FINDER_PREFIX):
-            raise ModelError(
-                f"{where}: holds {shown(name)}, which no adapter needs. Allowed: "
-                f"{', '.join(known)}. Leave it out."
-            )
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if names.count(name) != 1:
             number = "no" if name not in names else "more than one"
             raise ModelError(
                 f"{where}: holds {number} {name}. Exactly one {CONFIG_NAME} and one "
                 f"{WEIGHTS_NAME} are needed, as PEFT's save_pretrained writes them."
+                f"{_instead(names, folders)}"
             )
+    unknown = [
+        name
+        for name in dict.fromkeys(names)
+        if name not in (CONFIG_NAME, WEIGHTS_NAME)
+        and not name.startswith(_FINDER_PREFIX)
+        and not _PASSED_OVER.fullmatch(name)
+    ]
+    if unknown:
+        can_run = any(Path(name).suffix.lower() in _CODE_SUFFIXES for name in unknown)
+        reason = (
+            "Only safetensors are read: weights in pickle formats can run code. " if can_run else ""
+        )
+        raise ModelError(
+            f"{where}: holds {', '.join(map(shown, unknown))}, which no adapter needs. {reason}"
+            f"Keep {CONFIG_NAME} and {WEIGHTS_NAME} (cards, tokenizers and Trainer's state may "
+            "stay) and leave the rest out."
+        )
+
+
+def _instead(names: Sequence[str], folders: Sequence[str]) -> str:
+    """Return what to do where one of the two files is not there, as far as that can be seen."""
+    if folders:
+        return f" In it are the folders {', '.join(map(shown, folders))}: give the one you mean."
+    if "adapter_model.bin" in names or any(n.startswith("adapter_model-") for n in names):
+        return (
+            " Weights in pickle formats can run code and parts are not put together here: load the "
+            "adapter with PEFT and save it again with save_pretrained, which writes one file."
+        )
+    return ""
 
 
 def _check_number(where: str, number: int) -> None:

@@ -138,6 +138,7 @@ class SingularChange(LayerChange):
         e: (r, 1) singular values; what is zero has been pruned.
         b: (out, r) left singular vectors.
         alpha: Numerator of the scaling.
+        rank: Its denominator, the rank at the start; None: that of A.
         dropout: Before A while training.
     """
 
@@ -150,13 +151,14 @@ class SingularChange(LayerChange):
         b: torch.Tensor,
         alpha: float,
         *,
+        rank: int | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.lora_A = torch.nn.Parameter(a)
         self.lora_E = torch.nn.Parameter(e)
         self.lora_B = torch.nn.Parameter(b)
-        self.scaling, self.dropout = alpha / (len(a) + _ALMOST_NOTHING), dropout
+        self.scaling, self.dropout = alpha / ((rank or len(a)) + _ALMOST_NOTHING), dropout
 
     def output(
         self, layer: torch.nn.Module, inputs: torch.Tensor, outputs: torch.Tensor

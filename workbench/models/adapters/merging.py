@@ -43,6 +43,7 @@ def changed_weight(
             "into them. Merge LoRA, DoRA, AdaLoRA or IA3."
         )
     offset = torch.zeros(len(weight)).to(weight) if bias is None else bias.float()
+    change.eval()  # dropout is no part of the weights
     with torch.no_grad():
         # A changed layer is affine: whatever the change is, its answer to nothing is its bias, and
         # those to the unit vectors, less the bias, are the columns of its weight.
@@ -69,8 +70,9 @@ def combine(
         adapters: Each a change of weights; a layer that only some change counts as unchanged there.
         weights: One factor per adapter.
         layers: Modules of the base by name.
-        way: One of `WAYS`. "linear" adds the weighted changes and keeps all their directions; the
-            others leave the `rank` leading directions of what they make.
+        way: One of `WAYS`. "linear" adds the weighted changes and keeps all their directions, as
+            many as a layer has where one of them is more than A and B; the others leave the `rank`
+            leading directions of what they make.
         rank: How many directions those leave; at most what a layer has.
         density: Share of each change's entries that TIES and DARE keep.
         seed: Decides what DARE drops.
@@ -84,18 +86,16 @@ def combine(
         torch.manual_seed(seed)
         for name in names:
             parts = [adapter.changes.get(name) for adapter in adapters]
-            if way == "linear" and all(isinstance(p, LowRankChange | None) for p in parts):
-                found = [p for p in parts if isinstance(p, LowRankChange)]
-                factors = [w for p, w in zip(parts, weights, strict=True) if p is not None]
-                if all(type(p) is LowRankChange for p in found):
-                    changes[name] = _stacked(found, factors)
-                    continue
+            pairs = zip(parts, weights, strict=True)
+            low_rank = [(part, factor) for part, factor in pairs if type(part) is LowRankChange]
+            if way == "linear" and len(low_rank) == sum(part is not None for part in parts):
+                changes[name] = _stacked(low_rank)
+                continue
             layer = layers[name]
             base = weight_of(layer)
             deltas = [_changed_alone(name, layer, part) - base for part in parts]
-            changes[name] = _leading(
-                _COMBINED[way](deltas, torch.tensor(weights).to(base), density), rank
-            )
+            delta = _COMBINED[way](deltas, torch.tensor(weights).to(base), density)
+            changes[name] = _whole(delta) if way == "linear" else _leading(delta, rank)
     return WeightAdapter(changes)
 
 
@@ -158,16 +158,18 @@ def check_weights(text: str, count: int, *, where: str) -> list[float]:
     return found
 
 
-def _stacked(changes: Sequence[LowRankChange], factors: Sequence[float]) -> LowRankChange:
+def _stacked(pairs: Sequence[tuple[LowRankChange, float]]) -> LowRankChange:
     """Return the weighted sum of low-rank changes exactly: their A and B side by side."""
-    pairs = [change.matrices for change in changes]
-    a = torch.cat([a for a, _ in pairs])
-    b = torch.cat(
-        [b * change.scaling * factor
-         for (_, b), change, factor in zip(pairs, changes, factors, strict=True)],
-        dim=1,
-    )  # fmt: skip
+    a = torch.cat([change.matrices[0] for change, _ in pairs])
+    b = torch.cat([c.matrices[1] * c.scaling * factor for c, factor in pairs], dim=1)
     return LowRankChange(a.clone(), b.clone(), 1.0)
+
+
+def _whole(delta: torch.Tensor) -> LowRankChange:
+    """Return a change (out, in) exactly, with as many directions as it can have."""
+    high, wide = delta.shape
+    one = torch.eye(min(high, wide)).to(delta)
+    return LowRankChange(*((one, delta) if wide < high else (delta, one)), 1.0)
 
 
 def _leading(delta: torch.Tensor, rank: int) -> LowRankChange:

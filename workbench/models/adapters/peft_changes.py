@@ -1,12 +1,12 @@
 """Between PEFT's files of a weight adapter and the changes of layers that the engine applies."""
 
 from collections.abc import Mapping
-from math import sqrt
 from pathlib import Path
 
 import torch
 from peft import PeftConfig
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
@@ -18,12 +18,13 @@ from workbench.models.adapters.layer_changes import (
     SingularChange,
 )
 from workbench.models.adapters.reading import CheckedAdapter
-from workbench.models.layers import features_of, is_targeted
+from workbench.models.layers import check_is_run, features_of
+from workbench.models.roles import is_targeted
 
 _AS_MODULES = ("lora_A", "lora_B")  # PEFT's LoRA keeps these as layers, AdaLoRA as bare tensors
 
 
-def adapter_of(adapter: CheckedAdapter, model: torch.nn.Module, *, base_name: str) -> WeightAdapter:
+def adapter_of(adapter: CheckedAdapter, model: PreTrainedModel, *, base_name: str) -> WeightAdapter:
     """Return a checked adapter as changes of the base's layers.
 
     Args:
@@ -43,7 +44,7 @@ def adapter_of(adapter: CheckedAdapter, model: torch.nn.Module, *, base_name: st
     layers = dict(model.named_modules())
     return WeightAdapter(
         {
-            name: _change(adapter, layers[name], {key: t.float() for key, t in parts.items()})
+            name: _change(adapter, name, layers[name], {key: t.float() for key, t in parts.items()})
             for name, parts in adapter.parts.items()
         }
     )
@@ -68,11 +69,12 @@ def save_adapter(adapter: WeightAdapter, config: PeftConfig, folder: Path) -> No
     save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
-def check_fits(adapter: CheckedAdapter, model: torch.nn.Module, base_name: str) -> None:
+def check_fits(adapter: CheckedAdapter, model: PreTrainedModel, base_name: str) -> None:
     """Compare an adapter with the base; PEFT would pass over missing weights.
 
     Raises:
-        ModelError: names the first module that is missing on either side, or of other features.
+        ModelError: names the first module that is missing on either side, or of other features; or
+            those that are not run one by one.
     """
     modules, changed = dict(model.named_modules()), adapter.features
     where, advice = adapter.where, f"base model '{base_name}'. Use the base it was trained on."
@@ -90,8 +92,9 @@ def check_fits(adapter: CheckedAdapter, model: torch.nn.Module, base_name: str) 
                 f"{where}: has (in, out) features {known} for module '{name}', which has "
                 f"{found} in {advice}"
             )
+    check_is_run(model, changed, where=where)
     for name in modules:
-        if name not in changed and is_targeted(name, adapter.summary.targets):
+        if name not in changed and is_targeted(name, adapter.config["target_modules"]):
             raise ModelError(
                 f"{where}: has no weights for module '{name}', which target_modules names in "
                 f"{advice}"
@@ -99,16 +102,19 @@ def check_fits(adapter: CheckedAdapter, model: torch.nn.Module, base_name: str) 
 
 
 def _change(
-    adapter: CheckedAdapter, layer: torch.nn.Module, parts: Mapping[str, torch.Tensor]
+    adapter: CheckedAdapter,
+    name: str,
+    layer: torch.nn.Module,
+    parts: Mapping[str, torch.Tensor],
 ) -> LayerChange:
     config = adapter.config
     if adapter.summary.kind == "ia3":
         return ScalingChange(parts["ia3_l"])
-    a, b, alpha = parts["lora_A"], parts["lora_B"], float(config["lora_alpha"])
+    a, b, scaling = parts["lora_A"], parts["lora_B"], adapter.scaling_of(name)
     dropout = float(config["lora_dropout"])
     if adapter.summary.kind == "adalora":
-        return SingularChange(a, parts["lora_E"], b, alpha, dropout=dropout)
-    scaling = alpha / (sqrt(len(a)) if config["use_rslora"] else len(a))
+        alpha, rank = float(config["lora_alpha"]), config["init_r"]
+        return SingularChange(a, parts["lora_E"], b, alpha, rank=rank, dropout=dropout)
     if config.get("use_dora"):
         change = DirectionChange(layer, a, b, scaling, dropout=dropout)
         with torch.no_grad():

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +23,17 @@ from workbench.atomic import explained, write_json
 from workbench.errors import ModelError
 from workbench.models.adapters.config import checked_config, strict_json
 from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME, read_adapter_files
+from workbench.models.adapters.settling import settle
 from workbench.models.adapters.tensors import (
     PEFT_TENSOR,
     checked_tensors,
     learned_positions,
     learned_range,
-    target_names,
+    pattern_value,
 )
 from workbench.models.base import PrefixStates
-from workbench.models.layers import is_targeted
+from workbench.models.catalog import is_hub_id
+from workbench.models.roles import is_targeted
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
 
@@ -52,11 +55,11 @@ class AdapterSummary:
         kind: The method it was trained with; DoRA is a LoRA with lengths of its own.
         num_parameters: How many numbers it stores.
         rank: Rank of a low-rank change; that of an AdaLoRA is the one it started with.
-        targets: Names of the modules whose weights are changed.
+        targets: Last parts of the names of modules whose weights are changed.
         num_virtual_tokens: Vectors of a soft prompt, or positions of learned keys and values (P).
         width: Numbers in each vector (D), or in a layer's keys.
-        digest: Content hash of config and weights.
-        base_name: The base it was trained on, by its own account; for display only.
+        digest: Content hash of config and weights; the name of the base is no part of it.
+        base_name: The base it was trained on, by its own account; for display and cautions only.
     """
 
     kind: AdapterKind
@@ -101,6 +104,15 @@ class CheckedAdapter:
             if match:
                 found.setdefault(match[1], {})[match[2].removesuffix(".weight")] = tensor
         return found
+
+    def scaling_of(self, module: str) -> float:
+        """Return what B A of a module is multiplied by: alpha by its rank, or by the root of it."""
+        alphas = self.config.get("alpha_pattern", {})
+        alpha = float(pattern_value(alphas, module, self.config["lora_alpha"]))
+        if self.summary.kind == "adalora":
+            return alpha / int(self.config["init_r"])
+        rank = len(self.parts[module]["lora_A"])
+        return alpha / (sqrt(rank) if self.config["use_rslora"] else rank)
 
     @property
     def features(self) -> dict[str, tuple[int | None, int | None]]:
@@ -229,17 +241,19 @@ def read_adapter(source: Path) -> CheckedAdapter:
     config = checked_config(f"{files.where}, {CONFIG_NAME}", raw)
     tensors = checked_tensors(f"{files.where}, {WEIGHTS_NAME}", config, files.weights)
     if "target_modules" in config:
-        config["target_modules"] = target_names(files.where, config["target_modules"], tensors)
+        settle(files.where, config, tensors)
     summary = AdapterSummary(
         kind=_KINDS[config["peft_type"]],
         num_parameters=sum(tensor.numel() for tensor in tensors.values()),
         rank=config.get("r", config.get("init_r")),
-        targets=tuple(config.get("target_modules", ())),
+        targets=tuple(sorted({t.rpartition(".")[2] for t in config.get("target_modules", ())})),
         num_virtual_tokens=config.get("num_virtual_tokens"),
         width=config.get("token_dim"),
         digest=_digest(config, tensors),
         base_name=_one_line(raw.get("base_model_name_or_path")),
     )
+    if is_hub_id(summary.base_name):  # a path would tell others about somebody's machine
+        config["base_model_name_or_path"] = summary.base_name
     learned = learned_positions(
         f"{files.where}, {WEIGHTS_NAME}", files.weights, summary.num_virtual_tokens or 0
     )

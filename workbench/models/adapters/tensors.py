@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 
 from workbench.errors import ModelError
-from workbench.models.adapters.config import are_targets, strict_json
-from workbench.models.adapters.files import CONFIG_NAME, shown
-from workbench.models.layers import is_targeted
+from workbench.models.adapters.config import BY_THE_WEIGHTS, strict_json
+from workbench.models.adapters.files import shown
+from workbench.models.roles import is_targeted
 
 _DTYPES = ("F32", "F16", "BF16")
 _MAX_HEADER_BYTES = 4_000_000  # of the weights; 1000 adapted modules need about 300 kB
@@ -46,7 +46,8 @@ def checked_tensors(
     Raises:
         ModelError: the file is damaged, or anything in it is not as it should be.
     """
-    shapes = _shapes(where, content)
+    # All triplets of an AdaLoRA's module may have been pruned.
+    shapes = _shapes(where, content, least=0 if config["peft_type"] == "ADALORA" else 1)
     if "target_modules" in config:
         _check_parts(where, config, shapes)
     else:
@@ -69,7 +70,7 @@ def checked_tensors(
     return tensors
 
 
-def _shapes(where: str, content: bytes) -> dict[str, tuple[int, ...]]:
+def _shapes(where: str, content: bytes, *, least: int) -> dict[str, tuple[int, ...]]:
     """Return the tensors' shapes by name, from the header, before any tensor is made."""
     header = _header(where, content)
     header.pop("__metadata__", None)
@@ -82,7 +83,7 @@ def _shapes(where: str, content: bytes) -> dict[str, tuple[int, ...]]:
                 f"{where}: {shown(name)} is of type {shown(dtype)}. Allowed: {', '.join(_DTYPES)}. "
                 "Save the adapter in one of them."
             )
-        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        if not isinstance(shape, list) or not all(type(n) is int and n >= least for n in shape):
             raise _damaged(where, f"{shown(name)} has the shape {shown(shape)}")
         shapes[name] = tuple(shape)
     return shapes
@@ -133,9 +134,9 @@ def _check_parts(
         raise _damaged(where, "no tensors")
     for name, shape in shapes.items():
         match = PEFT_TENSOR.fullmatch(name)
-        wanted = {} if match is None else _wanted_parts(config, match[1])
+        wanted = {} if match is None else _wanted_parts(config, match[1], shapes)
         if match is None or match[2] not in wanted:
-            allowed = ", ".join(wanted or _wanted_parts(config, "module"))
+            allowed = ", ".join(wanted or _wanted_parts(config, "module", shapes))
             raise ModelError(
                 f"{where}: holds {shown(name)}, which is no part of a plain {config['peft_type']} "
                 f"adapter. Allowed: base_model.model.<module>. with {allowed}. Export the adapter "
@@ -162,41 +163,36 @@ def _check_parts(
             )
 
 
-def _wanted_parts(config: Mapping[str, Any], module: str) -> dict[str, _Shape]:
+def _wanted_parts(
+    config: Mapping[str, Any], module: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, _Shape]:
     """Return the parts a module needs and their shapes; the base decides what is named."""
     if config["peft_type"] == "IA3":
-        is_input = is_targeted(module, config["feedforward_modules"])
+        feedforward = config["feedforward_modules"]
+        is_input = feedforward != BY_THE_WEIGHTS and is_targeted(module, feedforward)
+        if feedforward == BY_THE_WEIGHTS:
+            is_input = shapes.get(f"base_model.model.{module}.ia3_l", ())[:1] == (1,)
         return {"ia3_l": (1, "in") if is_input else ("out", 1)}
     if config["peft_type"] == "ADALORA":
-        rank = config["init_r"]
+        # Triplets that were pruned are left out of the file.
+        found = shapes.get(f"base_model.model.{module}.lora_E", (config["init_r"],))
+        rank = min([config["init_r"], *found[:1]])
         return {"lora_A": (rank, "in"), "lora_B": ("out", rank), "lora_E": (rank, 1)}
-    rank = config["r"]
+    rank = pattern_value(config.get("rank_pattern", {}), module, config["r"])
     parts: dict[str, _Shape] = {"lora_A.weight": (rank, "in"), "lora_B.weight": ("out", rank)}
     return parts | ({"lora_magnitude_vector": ("out",)} if config.get("use_dora") else {})
 
 
 def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
     return len(shape) == len(wanted) and all(
-        isinstance(size, str) or size == found for found, size in zip(shape, wanted, strict=True)
+        found > 0 if isinstance(size, str) else size == found
+        for found, size in zip(shape, wanted, strict=True)
     )
 
 
-def target_names(where: str, targets: list[str] | str, tensors: Mapping[str, Any]) -> list[str]:
-    """Return the modules' names as a sorted list; "all-linear" becomes the names in the weights.
-
-    Raises:
-        ModelError: the weights' modules have names that no config could list.
-    """
-    if isinstance(targets, list):
-        return sorted(set(targets))
-    modules = (match[1] for name in tensors if (match := PEFT_TENSOR.fullmatch(name)))
-    names = sorted({module.rpartition(".")[2] for module in modules})
-    if not are_targets(names):
-        raise ModelError(
-            f"{where}, {CONFIG_NAME}: target_modules is 'all-linear', and the weights' modules are "
-            f"called {shown(names)}. List target_modules by name."
-        )
-    return names
+def pattern_value(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
+    """Return what PEFT's `rank_pattern` or `alpha_pattern` says of a module: its first match."""
+    return next((v for name, v in pattern.items() if is_targeted(module, [name])), default)
 
 
 def _damaged(where: str, what: str) -> ModelError:
