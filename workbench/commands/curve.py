@@ -10,6 +10,7 @@ from rich.console import Console
 
 from workbench.commands.shared import options
 from workbench.errors import ConfigError
+from workbench.options import whole_number
 
 _NOTES = (
     "Each size is the first so many examples of one seeded order in which the labels take turns, "
@@ -76,9 +77,10 @@ def _sizes(text: str) -> list[int]:
         ConfigError: not different whole numbers from 0 up.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+    sizes = [size for part in parts if isinstance(size := whole_number(part), int)]
+    if len(set(sizes)) < len(parts) or min(sizes) < 0:
         raise ConfigError(
             f"--sizes {text}: different whole numbers from 0 up, separated by commas, are needed. "
             "Example: --sizes 0,8,32,128"
         )
-    return [int(part) for part in parts]
+    return sizes

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
 from workbench.commands.shared import options
 from workbench.errors import ConfigError
+from workbench.yaml_files import parse_value
 
 if TYPE_CHECKING:
     from workbench.runs.points import Place
@@ -87,10 +87,7 @@ def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Pla
         )
     found: dict[str, list[Place | None]] = {}
     for option, text in zip(varied, values, strict=True):
-        try:
-            given = yaml.safe_load(f"[{text}]")
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--values {text}: not a list of values. Example: 2,4,8") from error
+        given = parse_value(f"[{text}]", where=f"--values {text}")
         if not given or not all(isinstance(v, bool | int | float | str | None) for v in given):
             raise ConfigError(
                 f"--values {text}: single values separated by commas are needed. Example: 2,4,8"

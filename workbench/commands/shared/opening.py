@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from workbench.commands.shared.stored_runs import experiment_of, find_stored_run
 from workbench.errors import ConfigError, StoreError
 from workbench.methods.catalog import METHODS, method_class
@@ -15,6 +13,7 @@ from workbench.readings.catalog import make_reader, reader_class, readers_of
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
 from workbench.runs.store import StoredRun
+from workbench.yaml_files import parse_value
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
 
@@ -128,7 +127,7 @@ def reading_options(settings: Sequence[str], names: Sequence[str]) -> dict[str, 
                 f"--set {setting}: not of the form reading.option=value for a reading that is "
                 f"made ({', '.join(names)}). Example: --set nearest.k=10"
             )
-        options[name][option] = yaml.safe_load(text)
+        options[name][option] = parse_value(text, where=f"--set {setting}")
     for name in names:
         make_reader(name, options[name])
     return options

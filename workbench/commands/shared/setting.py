@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.errors import ConfigError
 from workbench.methods.catalog import METHODS
+from workbench.options import whole_number
 from workbench.runs.experiment import Experiment, read_experiment
 
 DEFAULT_FOLDER = Path("runs")
@@ -75,12 +76,12 @@ def _only_rows(experiment: Experiment, rows: str) -> Experiment:
 
 
 def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError as error:
+    parts = text.split(",")
+    seeds = [seed for part in parts if isinstance(seed := whole_number(part), int)]
+    if len(seeds) < len(parts):
         raise ConfigError(
             f"--seeds {text}: whole numbers separated by commas are needed. Example: --seeds 0,1,2"
-        ) from error
+        )
     if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds {text}: seeds are different numbers from 0 up.")
     return seeds
