@@ -53,6 +53,19 @@ _Loader.add_implicit_resolver(
 _Loader.add_constructor(_NUMBER_TAG, _construct_number)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` would read as a number."""
+
+
+_Dumper.add_implicit_resolver(_NUMBER_TAG, NUMBER, list("-+.0123456789"))
+
+
+def yaml_text(content: object, **style: Any) -> str:
+    """Return content as YAML that reads back as the same; `style` as for `yaml.dump`."""
+    text: str = yaml.dump(content, Dumper=_Dumper, allow_unicode=True, **style)
+    return text
+
+
 def read_yaml_model(path: Path, model: type[Model]) -> Model:
     """Return the content of a YAML file as an instance of `model`.
 

@@ -17,7 +17,7 @@ from workbench.errors import ConfigError
 from workbench.runs.experiment import Experiment, read_experiment
 from workbench.runs.runner import requests_of
 from workbench.tasks.catalog import list_tasks
-from workbench.yaml_files import parse_mapping, parse_value
+from workbench.yaml_files import parse_mapping, parse_value, yaml_text
 
 
 def asked(monkeypatch, *words: str) -> Experiment:
@@ -161,6 +161,13 @@ def test_a_number_is_a_number_in_every_spelling(text, number):
 @pytest.mark.parametrize("text", ["12:30", "1:30:00", "12e", "e3", "_1", "1-2", "10:15.5"])
 def test_what_is_no_number_stays_text(text):
     assert parse_mapping(f"a: {text}", where="here") == {"a": text}
+
+
+@pytest.mark.parametrize("text", ["1e3", "1_000", "010", "12:30", "yes", ".5", "0o17", "plain"])
+def test_what_is_written_reads_back_as_it_was(text):
+    content = {"words": {text: text}, "numbers": [1e-05, 3, 1e30], "on": True}
+
+    assert parse_mapping(yaml_text(content), where="here") == content
 
 
 def test_the_files_that_come_along_have_the_values_they_have_by_the_plain_rules():
