@@ -77,7 +77,7 @@ def inspect(
     finally:
         desk.close()
     if html is not None:
-        facts = [subject.session.engine.info.name, f"read on {subject.session.task.name}"]
+        facts = [f"read on {subject.setting_text}"]
         facts += [f"against {one.title}" for one in beside]
         _write_page(console, html, chosen.title, facts, found)
     if json is not None:
@@ -118,8 +118,7 @@ def _last(console: Console, name: str, steps: "Iterator[ProgressEvent | Reading]
 
 
 def _subject_line(subject: "Subject", chosen: "Learned") -> str:
-    info = subject.session.engine.info
-    return f"{info.name} · {info.precision} · read on {subject.session.task.name} · {chosen.title}"
+    return f"{chosen.title} · read on {subject.setting_text}"
 
 
 def _print_reading(console: Console, reading: "Reading") -> None:

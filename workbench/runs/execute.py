@@ -20,6 +20,7 @@ from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
+from workbench.runs.origin import keep_origin
 from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
@@ -74,6 +75,8 @@ def execute(
     if found is not None and found.record.status in _DONE[request.is_trial]:
         return found
     with store.working_on(spec) as folder:
+        if session.experiment is not None:
+            keep_origin(store, spec.run_id, session.experiment)
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)
         try:

@@ -99,7 +99,8 @@ def wording_points(
     sessions = {}
     for name in names:
         encoder = replace(session.encoder, template=open_template(name, session.task))
-        sessions[name] = Session(session.engine, encoder)
+        worded = experiment.model_copy(update={"template": name})
+        sessions[name] = Session(session.engine, encoder, worded)
         check_lengths(sessions[name])
         check_methods(sessions[name], requests)
     return [

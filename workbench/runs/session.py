@@ -34,10 +34,17 @@ _RECORDED_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "prompt-w
 
 @dataclass(frozen=True)
 class Session:
-    """What all runs of an experiment share."""
+    """What all runs of an experiment share.
+
+    Attributes:
+        engine: Owner of the base.
+        encoder: Task and wording.
+        experiment: Where base, data and wording lie; None where nobody asks for it later.
+    """
 
     engine: Engine
     encoder: PromptEncoder
+    experiment: Experiment | None = None
 
     @property
     def task(self) -> Task:
@@ -151,7 +158,7 @@ def open_session(experiment: Experiment) -> Session:
     )
     return_freed_memory()
     encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
-    return Session(Engine(base), encoder)
+    return Session(Engine(base), encoder, experiment)
 
 
 def run_setting(info: BaseInfo, task: Task, template: PromptTemplate, chat: bool) -> RunSetting:
