@@ -5,7 +5,8 @@
     ├── PromptError   a template or a rendered prompt (unknown field, longer than the context)
     ├── TaskError     labelled data (unreadable file, missing column, leak, one class only)
     ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
-    └── StoreError    the run store (no space, unreadable record, locked run)
+    ├── StoreError    the run store (no space, unreadable record, locked run)
+    └── RunError      runs of a comparison that failed while the others went on
 
 The command line prints the message of a `WorkbenchError` alone and exits with 2; any other
 exception keeps its traceback and exits with 1.
@@ -40,6 +41,10 @@ class ModelError(WorkbenchError):
 
 class StoreError(WorkbenchError):
     """The run store cannot be read or written."""
+
+
+class RunError(WorkbenchError):
+    """A run failed; whatever it was, a file beside the run has the traceback."""
 
 
 def without_folders(text: str) -> str:

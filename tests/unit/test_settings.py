@@ -96,7 +96,9 @@ def test_a_shown_command_comes_as_far_as_the_loading_of_the_base(words, monkeypa
         reached.append(experiment)
 
     monkeypatch.setattr(running, "run_and_report", stop_here)
-    monkeypatch.setattr(along, "run_along", lambda _, experiment, *more: stop_here(experiment))
+    monkeypatch.setattr(
+        along, "run_along", lambda _, experiment, *more: (stop_here(experiment), [])
+    )
     monkeypatch.setattr(along, "show", lambda *_, **__: None)
     monkeypatch.setattr("workbench.analysis.curves.lines.draw_lines", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
@@ -243,9 +245,12 @@ def test_what_is_no_whole_number_is_one_message(text):
 
 def test_a_sweep_and_a_reading_take_such_numbers(tmp_path, monkeypatch):
     found: list[object] = []
-    monkeypatch.setattr(
-        along, "run_along", lambda _c, _e, _f, points_of: found.extend(points_of(None))
-    )
+
+    def points(_console, _experiment, _folder, points_of):
+        found.extend(points_of(None))
+        return [], []
+
+    monkeypatch.setattr(along, "run_along", points)
     monkeypatch.setattr(along, "show", lambda *_, **__: None)
     monkeypatch.setattr("workbench.analysis.curves.lines.draw_lines", lambda *_, **__: None)
     words = "sweep --row lora --option learning_rate --values 1e-3,1e-2 --seeds 1e0,2"

@@ -63,11 +63,13 @@ def curve(
     )
     requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
-    runs = run_along(console, asked, folder, lambda session: curve_points(session, asked, wanted))
+    runs, failed = run_along(
+        console, asked, folder, lambda session: curve_points(session, asked, wanted)
+    )
     curves = draw_lines(
         runs, axis="labelled examples", places=sorted(wanted), title="Learning curve"
     )
-    show(console, curves, folder, "curve", notes=_NOTES)
+    show(console, curves, folder, "curve", notes=_NOTES, failed=failed)
 
 
 def _sizes(text: str) -> list[int]:

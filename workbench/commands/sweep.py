@@ -55,7 +55,7 @@ def sweep(
     )
     requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
     console, folder = Console(), experiment_folder(experiment, out)
-    runs = run_along(
+    runs, failed = run_along(
         console,
         asked,
         folder,
@@ -71,7 +71,7 @@ def sweep(
         marks_best=True,
     )
     name = "-".join(re.sub(r"[^\w]+", "_", part) for part in ("sweep", row, *varied))
-    show(console, curves, folder, name, notes=_NOTES, band="seeds")
+    show(console, curves, folder, name, notes=_NOTES, failed=failed, band="seeds")
 
 
 def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Place | None]]":

@@ -41,8 +41,10 @@ def wordings(
     )
     requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
-    runs = run_along(console, asked, folder, lambda session: wording_points(session, asked, wanted))
+    runs, failed = run_along(
+        console, asked, folder, lambda session: wording_points(session, asked, wanted)
+    )
     curves = draw_lines(
         runs, axis="wording", places=wanted, title="Spread over wordings", asks_for_spread=True
     )
-    show(console, curves, folder, "wordings", notes=_NOTES)
+    show(console, curves, folder, "wordings", notes=_NOTES, failed=failed)

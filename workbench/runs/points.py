@@ -9,6 +9,7 @@ from workbench.methods.catalog import with_options
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.execute import RunRequest, execute_baseline
 from workbench.runs.experiment import Experiment
+from workbench.runs.failures import FailedRun
 from workbench.runs.runner import (
     RowRun,
     Watcher,
@@ -166,8 +167,10 @@ def run_points(
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[tuple[PlacedRequest | None, RowRun]]:
-    """Return the finished run of each point; the first, without a point, is the majority class's.
+) -> list[tuple[PlacedRequest | None, RowRun | FailedRun]]:
+    """Return the finished run of each point, or why it failed.
+
+    The first, without a point, is the majority class's.
 
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
@@ -180,7 +183,7 @@ def run_points(
     session = max((point.session for point in points), key=lambda s: len(s.task.train))
     check_lengths(session)
     check_methods(session, [point.request for point in points])
-    found: list[tuple[PlacedRequest | None, RowRun]] = []
+    found: list[tuple[PlacedRequest | None, RowRun | FailedRun]] = []
     majority = execute_baseline(session, store, MAJORITY, None)
     if majority is not None:
         found.append((None, RowRun(MAJORITY, majority)))

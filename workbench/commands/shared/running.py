@@ -18,6 +18,7 @@ from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
+from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.runner import requests_of
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
@@ -28,6 +29,7 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
 
     Raises:
         WorkbenchError: what is asked for cannot be run.
+        RunError: some of the runs failed; the report has the others.
         Interrupted: Ctrl-C was pressed.
     """
     console = Console()
@@ -46,6 +48,7 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
         )
     print_cells(console, *terminal_table(comparison))
     console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
+    raise_if_failed(comparison.failed)
 
 
 class RunProgress:
@@ -114,6 +117,10 @@ class RunProgress:
         self._console.print(
             f"{self._name}: {name} {value}{reason}{origin}", markup=False, highlight=False
         )
+
+    def failed(self, failure: FailedRun) -> None:
+        """Print why a run failed on a line of its own."""
+        self._console.print(f"{self._name}: failed: {failure.reason}", markup=False, style="red")
 
 
 class _StopRequest:
