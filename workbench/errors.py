@@ -14,7 +14,7 @@ exception keeps its traceback and exits with 1.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"()<>,;:]+/)+")
 
@@ -45,6 +45,26 @@ class StoreError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run failed; whatever it was, a file beside the run has the traceback."""
+
+
+def require_all(*checks: Callable[[], object]) -> None:
+    """Run all checks, and raise what they raise as one error: a line for each problem, once.
+
+    Raises:
+        WorkbenchError: the very error where only one check failed.
+        ConfigError: several failed.
+    """
+    found = []
+    for check in checks:
+        try:
+            check()
+        except WorkbenchError as error:
+            found.append(error)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        lines = (line for error in found for line in str(error).splitlines())
+        raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
 def without_folders(text: str) -> str:

@@ -246,7 +246,7 @@ def test_what_is_no_whole_number_is_one_message(text):
 def test_a_sweep_and_a_reading_take_such_numbers(tmp_path, monkeypatch):
     found: list[object] = []
 
-    def points(_console, _experiment, _folder, points_of):
+    def points(_console, _experiment, _folder, points_of, _task):
         found.extend(points_of(None))
         return [], []
 

@@ -47,8 +47,8 @@ def curve(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
-    from workbench.runs.points import curve_points
-    from workbench.runs.runner import requests_of
+    from workbench.runs.checks import check_experiment
+    from workbench.runs.points import check_sizes, curve_points
 
     console, wanted = Console(), _sizes(sizes)
     asked = resolve_experiment(
@@ -61,10 +61,14 @@ def curve(
         model=model,
         seeds=seeds,
     )
-    requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
+    checked = check_experiment(asked, folder, also=lambda task: check_sizes(wanted, task))
     runs, failed = run_along(
-        console, asked, folder, lambda session: curve_points(session, asked, wanted)
+        console,
+        asked,
+        folder,
+        lambda session: curve_points(session, asked, wanted),
+        checked.task,
     )
     curves = draw_lines(
         runs, axis="labelled examples", places=sorted(wanted), title="Learning curve"

@@ -46,6 +46,7 @@ def sweep(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.runs.checks import check_experiment
     from workbench.runs.points import PlacedRequest, sweep_requests
 
     varied = option or []
@@ -55,6 +56,11 @@ def sweep(
     )
     requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
     console, folder = Console(), experiment_folder(experiment, out)
+    checked = check_experiment(
+        asked.model_copy(update={"methods": {row: asked.methods[row]}, "reference": row}),
+        folder,
+        variants=[request for *_, request in requests],
+    )
     runs, failed = run_along(
         console,
         asked,
@@ -62,6 +68,7 @@ def sweep(
         lambda session: [
             PlacedRequest(line, place, session, request) for line, place, request in requests
         ],
+        checked.task,
     )
     curves = draw_lines(
         runs,

@@ -17,11 +17,12 @@ from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
 
 _FILE = "origin.json"
+_KEPT = {"model", "revision", "device", "task", "template"}
 
 
 def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     """Write beside a run's spec where its base, data and wording lie."""
-    content = experiment.model_dump(mode="json", include={"model", "revision", "task", "template"})
+    content = experiment.model_dump(mode="json", include=_KEPT)
     write_json(store.root / run_id / _FILE, content)
 
 
@@ -55,6 +56,7 @@ def own_experiment(
             return Experiment(
                 model=spec.base.name,
                 revision=None if own is None else own.revision,
+                device="auto" if own is None else own.device,
                 precision=spec.base.precision,
                 compute_dtype=spec.base.compute_dtype,
                 task=found[0].task,

@@ -1,6 +1,6 @@
 """Run an experiment: every method and seed on one base, baselines included."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
@@ -13,8 +13,7 @@ from workbench.errors import (
     WorkbenchError,
     unknown_name,
 )
-from workbench.fitting.base import Method, SupportsSave
-from workbench.fitting.reasoning import ReasoningOptions, require_short_answers
+from workbench.fitting.base import Method, SupportsCheck, SupportsSave
 from workbench.memory import return_freed_memory
 from workbench.methods.catalog import make_method, method_name, with_options
 from workbench.models.sentence_encoder import find_sentence_encoder
@@ -27,6 +26,8 @@ from workbench.runs.failures import FailedRun
 from workbench.runs.search import SearchOutcome, Trial, grid_around, next_rate
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 
 _ANSWER_ROOM = 32  # tokens left for an answer; a generated text has its own bound
 
@@ -122,7 +123,6 @@ def run_experiment(
         Interrupted: asked to stop; finished runs are kept and found again.
     """
     check_lengths(session)
-    check_methods(session, requests)
     rows = _baselines(session, store)
     asked = [(session, request) for request in requests]
     made = run_requests(store, asked, watcher=watcher, should_stop=should_stop)
@@ -308,15 +308,28 @@ def is_trained(method: Method) -> bool:
     return isinstance(method, SupportsSave) and "learning_rate" in method.__dataclass_fields__
 
 
-def check_methods(session: Session, requests: Sequence[RunRequest]) -> None:
-    """Refuse methods that cannot answer the task before the others are run.
+def check_methods(task: Task, template: PromptTemplate, rows: Mapping[str, Method]) -> None:
+    """Refuse methods that say they cannot answer the task with the wording.
+
+    Args:
+        task: What is asked.
+        template: Its wording.
+        rows: Methods by the names of their rows.
 
     Raises:
-        ConfigError: names the first such row.
+        ConfigError: names all such rows, and what is wrong with each.
     """
-    for request in requests:
-        if isinstance(request.method, ReasoningOptions):
-            require_short_answers(session.task, f"methods.{request.row}")
+    problems = []
+    for row, method in rows.items():
+        if isinstance(method, SupportsCheck):
+            try:
+                method.check(task, template)
+            except WorkbenchError as error:
+                for line in str(error).splitlines():
+                    named = line.startswith("methods.")
+                    problems.append(line if named else f"methods.{row}: {line}")
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
 def check_lengths(session: Session) -> None:

@@ -143,11 +143,11 @@ def open_template(name: str, task: Task) -> PromptTemplate:
     return read_template(path).check(task.field_names, task.labels, where=str(path))
 
 
-def open_session(experiment: Experiment) -> Session:
-    """Load task, wording and base; the cheap checks come first."""
+def open_session(experiment: Experiment, task: Task | None = None) -> Session:
+    """Load task (unless it is read already), wording and base; the cheap checks come first."""
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # ours says what is being loaded
-    task = open_task(experiment.task)
+    task = task or open_task(experiment.task)
     template = open_template(experiment.template, task)
     base = load_base(
         experiment.model,

@@ -18,6 +18,7 @@ from workbench.analysis.answers import headline_metric_of
 from workbench.comparing import run_comparison
 from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import Interrupted, ProgressEvent
+from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.failures import FailedRun
@@ -151,6 +152,7 @@ def work(
         asked = jobs.should_stop(folder, deadline=deadline)
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
+            check_experiment(experiment)
             comparison = run_comparison(
                 open_session(experiment),
                 experiment,

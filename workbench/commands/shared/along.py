@@ -14,6 +14,7 @@ from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.points import PlacedRequest, run_points
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore
+from workbench.tasks.base import Task
 
 
 def run_along(
@@ -21,6 +22,7 @@ def run_along(
     experiment: Experiment,
     folder: Path,
     points_of: Callable[[Session], Sequence[PlacedRequest]],
+    task: Task,
 ) -> tuple[list[PlacedRun], list[FailedRun]]:
     """Load base and task, run their points or find them again; return the runs as placed.
 
@@ -30,7 +32,7 @@ def run_along(
         RunError: every run failed.
     """
     with console.status("loading base model and task …"):
-        session = open_session(experiment)
+        session = open_session(experiment, task)
     print_setting(console, session, experiment)
     points = points_of(session)
     with stopping() as stop, RunProgress(console) as watcher:

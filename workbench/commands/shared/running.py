@@ -16,10 +16,10 @@ from workbench.analysis.report import terminal_table
 from workbench.comparing import run_comparison
 from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
+from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
 from workbench.runs.failures import FailedRun, raise_if_failed
-from workbench.runs.runner import requests_of
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 
@@ -33,9 +33,9 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
         Interrupted: Ctrl-C was pressed.
     """
     console = Console()
-    requests_of(experiment)  # the cheap checks come first
+    checked = check_experiment(experiment, folder)
     with console.status("loading base model and task …"):
-        session = open_session(experiment)
+        session = open_session(experiment, checked.task)
     print_setting(console, session, experiment)
     with stopping() as stop, RunProgress(console) as watcher:
         comparison = run_comparison(
