@@ -79,6 +79,16 @@ def test_every_problem_of_a_command_is_one_line_of_one_message(tmp_path):
     )) == 13  # fmt: skip
 
 
+def test_a_row_that_is_named_by_mistake_is_said_with_the_rest(tmp_path):
+    named = ("--methods", "zero_shoot,lora", "--set", "methods.lora.rank=x")
+
+    done = command("evaluate", *named, "--train", tmp_path / "a.csv", "--out", tmp_path / "out")
+    asked = command("ask", "a text", "--methods", "zero_shoot", "--set", "chat=false")
+
+    assert len(said(done, "unknown method 'zero_shoot'", "methods.lora.rank", "a.csv")) == 3
+    said(asked, "unknown method 'zero_shoot'")
+
+
 def test_files_and_columns_are_said_with_the_rest(tmp_path):
     rows = write_rows(tmp_path / "rows.csv")
     gone = command(
@@ -122,7 +132,7 @@ def test_what_methods_cannot_do_with_a_task_is_said_for_all_of_them(tmp_path):
     for row, text in {
         "corrected": "only label probabilities can be calibrated",
         "many": "200 demonstrations wanted",
-        "thinking": "has no chain_of_thought section",
+        "thinking": "asks for a text",
         "voting": "asks for a text",
         "adalora.target_rank": "is not below init_rank",
         "adalora.steps": "no step for pruning",
@@ -131,7 +141,8 @@ def test_what_methods_cannot_do_with_a_task_is_said_for_all_of_them(tmp_path):
     }.items():
         assert [line for line in lines if line.startswith(f"methods.{row}") and text in line], row
     assert sum(line.startswith("methods.many") for line in lines) == 3
-    assert sum(line.startswith("methods.thinking") for line in lines) == 2
+    assert sum(line.startswith("methods.thinking") for line in lines) == 1
+    assert not [line for line in lines if "reasoning:" in line or "few_shot.order" in line]
 
 
 def test_what_can_be_run_is_returned_with_its_task():

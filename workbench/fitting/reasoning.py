@@ -11,6 +11,9 @@ from workbench.options import option
 from workbench.tasks.base import Task
 from workbench.templates import ChainOfThought, Demonstration, PromptTemplate
 
+REASONING = "reasoning"
+"""What a message names in the place of a method where the row is named before it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReasoningOptions:
@@ -51,11 +54,10 @@ class ReasoningOptions:
         Raises:
             ConfigError: see `prompt`; all at once.
         """
-        name = "reasoning"
+        require_short_answers(task, REASONING)
         require_all(
-            lambda: require_short_answers(task, name),
-            lambda: _section(template, name),
-            lambda: self._demonstrations(task, template, name),
+            lambda: _section(template, REASONING),
+            lambda: self._demonstrations(task, template, REASONING),
         )
 
     def _demonstrations(

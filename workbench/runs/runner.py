@@ -14,6 +14,7 @@ from workbench.errors import (
     unknown_name,
 )
 from workbench.fitting.base import Method, SupportsCheck, SupportsSave
+from workbench.fitting.reasoning import REASONING
 from workbench.memory import return_freed_memory
 from workbench.methods.catalog import make_method, method_name, with_options
 from workbench.models.sentence_encoder import find_sentence_encoder
@@ -325,11 +326,19 @@ def check_methods(task: Task, template: PromptTemplate, rows: Mapping[str, Metho
             try:
                 method.check(task, template)
             except WorkbenchError as error:
-                for line in str(error).splitlines():
-                    named = line.startswith("methods.")
-                    problems.append(line if named else f"methods.{row}: {line}")
+                problems += [_of_row(line, row, method) for line in str(error).splitlines()]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def _of_row(line: str, row: str, method: Method) -> str:
+    """Return what a method says, as said of its row."""
+    if line.startswith("methods."):
+        return line
+    for named in (REASONING, method_name(method)):
+        if line.startswith((f"{named}:", f"{named}.")):
+            return f"methods.{row}{line.removeprefix(named)}"
+    return f"methods.{row}: {line}"
 
 
 def check_lengths(session: Session) -> None:
