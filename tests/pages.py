@@ -55,7 +55,8 @@ class Page:
     def evaluated(self, model: Path, key: str, methods: dict[str, Any]) -> "Page":
         """Return the page after an evaluation was made as a worker makes it."""
         desk, workspace = self.context.desk, self.workspace
-        experiment = tiny_experiment(workspace, model, key, methods)
+        wording = self.setting["wording"]
+        experiment = tiny_experiment(workspace, model, key, methods, wording=wording)
         title = f"{len(methods)} rows"
         submitted = jobs.submit(
             workspace, self.context.profile, experiment, kind="evaluate", title=title

@@ -47,10 +47,15 @@ def keep_rows(workspace: Workspace, folder: Path, *, name: str = "messages") -> 
 
 
 def tiny_experiment(
-    workspace: Workspace, model: Path, task: str, methods: dict[str, Any], **more: Any
+    workspace: Workspace,
+    model: Path,
+    task: str,
+    methods: dict[str, Any],
+    wording: str = "plain",
+    **more: Any,
 ) -> Experiment:
     """Return an experiment on the tiny model; `model` is its folder, `task` an upload's key."""
-    setting = Setting(task=task, model=str(model), precision="fp32")
+    setting = Setting(task=task, wording=wording, model=str(model), precision="fp32")
     return experiment_of(workspace, Profile("tests"), setting, methods=methods, **more)
 
 

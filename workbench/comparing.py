@@ -11,6 +11,7 @@ from workbench.readings.catalog import make_reader
 from workbench.readings.loading import kind_of, load_prompt
 from workbench.readings.scoring import Scorer
 from workbench.runs.experiment import Experiment, store_experiment
+from workbench.runs.failures import raise_if_failed
 from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
@@ -27,6 +28,8 @@ def run_comparison(
 ) -> Comparison:
     """Run an experiment, write its report into a folder, and return the comparison.
 
+    A row that fails is named in the report and in the comparison; the others are not lost.
+
     Args:
         session: Base, task and wording of the experiment.
         experiment: Kept in the folder beside the report.
@@ -37,15 +40,19 @@ def run_comparison(
 
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
+        RunError: every run failed.
     """
     requests = requests_of(experiment)
     store_experiment(folder, experiment)
-    rows = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+    made = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+    if not made.rows:
+        raise_if_failed(made.failed)
     comparison = compare_runs(
-        [ComparedRun(row.row, row.run, row.search) for row in rows],
+        [ComparedRun(row.row, row.run, row.search) for row in made.rows],
         reference=experiment.reference,
+        failed=made.failed,
     )
-    write_report(comparison, folder, _first_looks(session, rows))
+    write_report(comparison, folder, _first_looks(session, made.rows))
     return comparison
 
 

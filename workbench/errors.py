@@ -5,7 +5,8 @@
     ├── PromptError   a template or a rendered prompt (unknown field, longer than the context)
     ├── TaskError     labelled data (unreadable file, missing column, leak, one class only)
     ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
-    └── StoreError    the run store (no space, unreadable record, locked run)
+    ├── StoreError    the run store (no space, unreadable record, locked run)
+    └── RunError      runs of a comparison that failed while the others went on
 
 The command line prints the message of a `WorkbenchError` alone and exits with 2; any other
 exception keeps its traceback and exits with 1.
@@ -13,7 +14,7 @@ exception keeps its traceback and exits with 1.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 _FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"()<>,;:]+/)+")
 
@@ -40,6 +41,30 @@ class ModelError(WorkbenchError):
 
 class StoreError(WorkbenchError):
     """The run store cannot be read or written."""
+
+
+class RunError(WorkbenchError):
+    """A run failed; whatever it was, a file beside the run has the traceback."""
+
+
+def require_all(*checks: Callable[[], object]) -> None:
+    """Run all checks, and raise what they raise as one error: a line for each problem, once.
+
+    Raises:
+        WorkbenchError: the very error where only one check failed.
+        ConfigError: several failed.
+    """
+    found = []
+    for check in checks:
+        try:
+            check()
+        except WorkbenchError as error:
+            found.append(error)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        lines = (line for error in found for line in str(error).splitlines())
+        raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
 def without_folders(text: str) -> str:

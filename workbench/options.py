@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,15 @@ from workbench.errors import ConfigError, unknown_name
 
 Holds = Literal["text", "adapter", "run", "runs"]
 _SHOWN_CHARS = 60  # of a value in a message
+NUMBER = re.compile(
+    r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
+    r"|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?)$",
+    re.ASCII,
+)
+"""How a number is written: 1e-3, 1E3, .5, 1_000, 0x10."""
+
+_OF_ANOTHER_BASE = {"0x": 16, "0o": 8, "0b": 2}
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +167,17 @@ def check_options(method: type, options: Mapping[str, object], *, where: str) ->
 
 
 def check_value(value: object, option: Option) -> tuple[object, str | None]:
-    """Return a value in its option's type, or a sentence about what is wrong."""
+    """Return a value in its option's type, or a sentence about what is wrong.
+
+    A number may be given as text, a whole one as a float such as 1e3, a switch by yes, no, on, off.
+    """
     allowed = (option.kind, type(None)) if option.is_optional else (option.kind,)
-    if option.kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if option.kind is int:
+        value = whole_number(value)
+    elif option.kind is float:
         value = _as_float(value)
+    elif option.kind is bool and isinstance(value, str):
+        value = _SWITCHES.get(value.strip().lower(), value)
     if not any(type(value) is kind for kind in allowed):
         names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
         shown = repr(value)[:_SHOWN_CHARS]
@@ -178,17 +195,44 @@ def check_value(value: object, option: Option) -> tuple[object, str | None]:
     return value, None
 
 
+def read_number(text: str) -> int | float | None:
+    """Return the number a text says (see `NUMBER`; 010 is ten), None if it says none."""
+    plain = text.strip()
+    if not NUMBER.match(plain):
+        return None
+    sign, digits = (-1, plain[1:]) if plain[:1] == "-" else (1, plain.removeprefix("+"))
+    base = _OF_ANOTHER_BASE.get(digits[:2].lower())
+    try:
+        if base is not None:
+            return sign * int(digits, base)
+        plain = plain.replace("_", "")
+        return int(plain) if plain.lstrip("+-").isdigit() else float(plain)
+    except ValueError:  # 0x_; or more digits than Python reads
+        return None
+
+
+def whole_number(value: object) -> object:
+    """Return a value as an integer if it is or says a whole number, else as it is."""
+    number = read_number(value) if isinstance(value, str) else value
+    is_whole = isinstance(number, float) and number.is_integer()
+    number = int(number) if is_whole else number  # type: ignore[call-overload]
+    return number if type(number) is int else value
+
+
 def _kinds(hint: Any) -> tuple[type, ...]:
     """Return the types of a field's annotation."""
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
-def _as_float(value: int) -> float:
-    """Return the nearest float; infinity beyond all floats."""
+def _as_float(value: object) -> object:
+    """Return the nearest float of a number or its text, infinity beyond all; else the value."""
+    number = read_number(value) if isinstance(value, str) else value
+    if not isinstance(number, int | float) or isinstance(number, bool):
+        return value
     try:
-        return float(value)
+        return float(number)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if number > 0 else -math.inf
 
 
 def _number(value: float) -> str:

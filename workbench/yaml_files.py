@@ -17,10 +17,54 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from workbench.errors import ConfigError
+from workbench.options import NUMBER, read_number
 
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FILE_BYTES = 1_000_000  # bytes; ours are a few kB, anything bigger is data in the wrong place
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2, with "_" between digits.
+
+    The rules of 1.1 read 1e-3 as text, 010 as 8 and 12:30 as 750.
+    """
+
+
+_NUMBER_TAG = "tag:yaml.org,2002:number"
+_OLD_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+def _construct_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    text = str(loader.construct_scalar(node))
+    number = read_number(text)
+    return text if number is None else number
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in resolvers if pair[0] not in _OLD_TAGS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_NUMBER_TAG, NUMBER, list("-+.0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+."),
+)
+_Loader.add_constructor(_NUMBER_TAG, _construct_number)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` would read as a number."""
+
+
+_Dumper.add_implicit_resolver(_NUMBER_TAG, NUMBER, list("-+.0123456789"))
+
+
+def yaml_text(content: object, **style: Any) -> str:
+    """Return content as YAML that reads back as the same; `style` as for `yaml.dump`."""
+    text: str = yaml.dump(content, Dumper=_Dumper, allow_unicode=True, **style)
+    return text
 
 
 def read_yaml_model(path: Path, model: type[Model]) -> Model:
@@ -71,19 +115,33 @@ def parse_mapping(text: str, *, where: str) -> dict[str, Any]:
             raise ConfigError(
                 "\n".join(f"{where}, line {line}: {problem}" for line, problem in repeated)
             )
-        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_problem(where, error)) from error
-    except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar
-        raise ConfigError(f"{where}: not valid YAML: {error}. Put the value in quotes.") from error
     except RecursionError as error:
         raise ConfigError(f"{where}: nested too deeply. Write fewer levels.") from error
+    data = parse_value(text, where=where)
     if not isinstance(data, dict):
         found = "empty" if data is None else f"a {_type_name(data)}"
         raise ConfigError(
             f"{where}: the file is {found}, not a mapping. Write one 'key: value' per line."
         )
     return data
+
+
+def parse_value(text: str, *, where: str) -> Any:
+    """Return what YAML text says, of whatever kind; `where` starts the message of an error.
+
+    Raises:
+        ConfigError: the text is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  it is a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(_syntax_problem(where, error)) from error
+    except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar
+        raise ConfigError(f"{where}: not valid YAML: {error}. Put the value in quotes.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: nested too deeply. Write fewer levels.") from error
 
 
 def _read_text(path: Path) -> str:

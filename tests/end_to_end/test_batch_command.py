@@ -184,7 +184,7 @@ def test_listings_and_doctor_work_offline(monkeypatch, capfd):
 BAD = {
     "missing file": (["--train", "nowhere.csv"], "nowhere.csv"),
     "missing column": (["--text-column", "massage"], "massage"),
-    "unknown method": (["--methods", "zero_shoot"], "unknown row or method 'zero_shoot'"),
+    "unknown method": (["--methods", "zero_shoot"], "unknown method 'zero_shoot'"),
     "unknown option": (["--set", "methods.lora.rnak=4"], "unknown option 'rnak'. Did you mean"),
     "wrong type": (["--set", "methods.lora.rank=eight"], "'eight' is a str, int is needed"),
     "out of bounds": (["--set", "methods.lora.rank=0"], "0 is out of bounds; allowed: 1 to 512"),

@@ -135,4 +135,5 @@ def test_a_run_whose_wording_has_changed_is_refused(home, tmp_path):
     result = forgetting(home, tmp_path / "out", run_id(home, "lora"))
     (folder / "spec.json").write_text(json.dumps(spec))
 
-    assert "base or wording have changed" in str(result.exception)
+    assert "the wording it was made with" in str(result.exception)
+    assert "not at hand" in str(result.exception)

@@ -147,14 +147,16 @@ def test_data_that_changed_since_are_said_so(made, tmp_path):
     import shutil
 
     shutil.copytree(made / "mine", tmp_path / "mine")
-    experiment = json.loads((tmp_path / "mine" / "experiment.json").read_text())
-    experiment["task"]["split_seed"] = 5
-    (tmp_path / "mine" / "experiment.json").write_text(json.dumps(experiment))
+    for name in ("experiment.json", "origin.json"):
+        for path in (tmp_path / "mine").rglob(name):
+            experiment = json.loads(path.read_text())
+            experiment["task"]["split_seed"] = 5
+            path.write_text(json.dumps(experiment))
 
     result = inspect(run_ids(made, "prompt_tuning")[0], "--runs", tmp_path)
 
     assert isinstance(result.exception, StoreError)
-    assert "whose data are those of the run" in str(result.exception)
+    assert "not at hand" in str(result.exception)
 
 
 def test_the_readings_are_listed_with_their_options():

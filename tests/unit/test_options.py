@@ -114,8 +114,8 @@ PROBLEMS = {
         "m: unknown option 'family'. "
         "Known: count, depth, init, note, rate, scale, shift, size, steps, use_it.",
     ),
-    "text for a whole number": ({"count": "6"}, "m.count: '6' is a str, int is needed"),
-    "fraction for a whole number": ({"count": 6.0}, "m.count: 6.0 is a float, int is needed"),
+    "text for a whole number": ({"count": "six"}, "m.count: 'six' is a str, int is needed"),
+    "fraction for a whole number": ({"count": 6.5}, "m.count: 6.5 is a float, int is needed"),
     "bool for a whole number": ({"count": True}, "m.count: True is a bool, int is needed"),
     "bool for a fraction": ({"rate": False}, "m.rate: False is a bool, float is needed"),
     "whole number for a bool": ({"use_it": 1}, "m.use_it: 1 is a int, bool is needed"),
@@ -162,8 +162,8 @@ PROBLEMS = {
         "m.init: unknown value 'RANDOM'. Known: random, text.",
     ),
     "all at once": (
-        {"count": "6", "zzz": 1, "rate": 2, "init": "x", "use_it": True},
-        "m.count: '6' is a str, int is needed\n"
+        {"count": "six", "zzz": 1, "rate": 2, "init": "x", "use_it": True},
+        "m.count: 'six' is a str, int is needed\n"
         "m: unknown option 'zzz'. "
         "Known: count, depth, init, note, rate, scale, shift, size, steps, use_it.\n"
         "m.rate: 2.0 is out of bounds; allowed: 0 to 1\n"

@@ -1,7 +1,7 @@
 """One table out of several finished runs: paired differences, spread over seeds, cautions."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,6 +25,7 @@ from workbench.analysis.compatibility import (
     require_same_items,
 )
 from workbench.analysis.results import (
+    BASELINES,
     MAJORITY_CLASS,
     NEAREST_COPY,
     ComparedRun,
@@ -38,6 +39,7 @@ from workbench.analysis.results import (
 from workbench.differences import holm, paired_difference, paired_score_difference
 from workbench.errors import ConfigError, unknown_name
 from workbench.presentation.display import one_line
+from workbench.runs.failures import FailedRun
 from workbench.runs.store import StoredRun
 
 __all__ = [
@@ -54,22 +56,28 @@ __all__ = [
 ]
 
 
-def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
+def compare_runs(
+    runs: Sequence[ComparedRun], *, reference: str, failed: Sequence[FailedRun] = ()
+) -> Comparison:
     """Return the table of finished runs, each compared with the reference row.
 
     A run is paired with the reference run of its own seed or, if the reference has one run only,
     with that one. Without either, it has no difference and a warning says so. P-values are
-    adjusted after Holm over all differences of the table.
+    adjusted after Holm over all differences of the table. Where every run of the reference failed,
+    the first row that uses the base takes its place, and a warning says so.
 
     Args:
         runs: All runs, in the order of the table; several seeds of a row have the same row name.
         reference: Name of one of the rows.
+        failed: Runs that could not be made; they are named and part of no figure.
 
     Raises:
         ConfigError: no runs, no such row, or two runs of a row with the same seed.
         StoreError: a run is unfinished or unreadable, or the runs differ in base, task, template
             or items; names the runs and the first ids.
     """
+    incomplete = {failure.row for failure in failed}
+    asked, reference = reference, _reference(runs, reference, incomplete)
     _require_table(runs, reference)
     stored = [compared.run for compared in runs]
     require_finished(stored)
@@ -87,7 +95,7 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
         )
         for run, given in zip(stored, answers, strict=True)
     )
-    rows = _with_differences(tuple(map(_row, runs)), details, reference)
+    rows = _with_differences(tuple(map(_row, runs)), details, reference, incomplete=incomplete)
     comparison = Comparison(
         base=stored[0].spec.base,
         source="; ".join(dict.fromkeys(run.record.source for run in stored)),
@@ -102,12 +110,33 @@ def compare_runs(runs: Sequence[ComparedRun], *, reference: str) -> Comparison:
         disagreements=(),
         warnings=(),
         details=details,
+        failed=tuple(failed),
     )
     return replace(
         comparison,
         disagreements=tuple(_disagreements(comparison)),
-        warnings=(*_data_warnings(stored), *_warnings(comparison)),
+        warnings=(*_missing(comparison, asked), *_data_warnings(stored), *_warnings(comparison)),
     )
+
+
+def _missing(comparison: Comparison, asked: str) -> list[str]:
+    """Return what is left out of the table, and what takes the place of the reference asked for."""
+    found = [one_line(failure.sentence) for failure in comparison.failed]
+    if asked != comparison.reference:
+        found.append(
+            f"the reference {one_line(asked)} failed, so differences are against "
+            f"{one_line(comparison.reference)} instead."
+        )
+    return found
+
+
+def _reference(runs: Sequence[ComparedRun], asked: str, incomplete: Collection[str]) -> str:
+    """Return the reference asked for, or the first row that uses the base if it has no run left."""
+    names = [one.row for one in runs]
+    if asked in names or asked not in incomplete:
+        return asked
+    used = [one.row for one in runs if one.run.spec.method not in BASELINES]
+    return [*used, *names][0]
 
 
 def difference_of(ours: RunDetail, other: RunDetail, *, against: str) -> RowDifference:
@@ -134,13 +163,22 @@ def difference_of(ours: RunDetail, other: RunDetail, *, against: str) -> RowDiff
     )
 
 
-def counterpart(row: ComparisonRow, name: str, rows: Sequence[ComparisonRow]) -> int | None:
-    """Return the position of the run called `name` to pair `row` with: same seed, or the only."""
+def counterpart(
+    row: ComparisonRow,
+    name: str,
+    rows: Sequence[ComparisonRow],
+    *,
+    incomplete: Collection[str] = (),
+) -> int | None:
+    """Return the position of the run called `name` to pair `row` with: same seed, or the only.
+
+    The only run left of a row whose others failed (`incomplete`) stands for its own seed alone.
+    """
     found = [position for position, other in enumerate(rows) if other.row == name]
     same = [position for position in found if rows[position].seed == row.seed]
     if same:
         return same[0]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 and name not in incomplete else None
 
 
 def _require_table(runs: Sequence[ComparedRun], reference: str) -> None:
@@ -180,11 +218,17 @@ def _row(compared: ComparedRun) -> ComparisonRow:
 
 
 def _with_differences(
-    rows: tuple[ComparisonRow, ...], details: tuple[RunDetail, ...], reference: str
+    rows: tuple[ComparisonRow, ...],
+    details: tuple[RunDetail, ...],
+    reference: str,
+    *,
+    incomplete: Collection[str],
 ) -> tuple[ComparisonRow, ...]:
     differences: list[RowDifference | None] = []
     for row, detail in zip(rows, details, strict=True):
-        position = None if row.row == reference else counterpart(row, reference, rows)
+        position = None
+        if row.row != reference:
+            position = counterpart(row, reference, rows, incomplete=incomplete)
         differences.append(
             None
             if position is None

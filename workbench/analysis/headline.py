@@ -83,7 +83,7 @@ def _between(best: RankedRow, other: RankedRow, comparison: Comparison) -> list[
     """Return the paired differences of two rows, seed by seed."""
     found = []
     for row in best.runs:
-        position = counterpart(row, other.name, comparison.rows)
+        position = counterpart(row, other.name, comparison.rows, incomplete=comparison.incomplete)
         if position is not None:
             ours = comparison.details[comparison.rows.index(row)]
             theirs = comparison.details[position]

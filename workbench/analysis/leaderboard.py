@@ -152,7 +152,10 @@ def _paired_runs(
     runs: Sequence[ComparisonRow], other: str, comparison: Comparison
 ) -> list[tuple[RunDetail, RunDetail]]:
     places = {row.run_id: place for place, row in enumerate(comparison.rows)}
-    found = [(run, counterpart(run, other, comparison.rows)) for run in runs]
+    found = [
+        (run, counterpart(run, other, comparison.rows, incomplete=comparison.incomplete))
+        for run in runs
+    ]
     return [
         (comparison.details[places[run.run_id]], comparison.details[position])
         for run, position in found

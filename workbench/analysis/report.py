@@ -71,6 +71,7 @@ def report_as_dict(comparison: Comparison) -> dict[str, Any]:
         "reference": comparison.reference,
         "created": comparison.created,
         "rows": [_row_as_dict(row) for row in comparison.rows],
+        "failed": [asdict(failure) for failure in comparison.failed],
         "seeds": [asdict(spread) for spread in comparison.seeds],
         "warnings": list(comparison.warnings),
     }
@@ -79,6 +80,7 @@ def report_as_dict(comparison: Comparison) -> dict[str, Any]:
 def report_csv(comparison: Comparison) -> str:
     """Return one line per row; text that a spreadsheet would run as a formula gets a "'"."""
     lines = [_flat(row, comparison) for row in comparison.rows]
+    lines += [{"row": f.row, "seed": f.seed, "failed": f.reason} for f in comparison.failed]
     columns = list(dict.fromkeys(column for line in lines for column in line))
     return csv_text(columns, ([line.get(column) for column in columns] for line in lines))
 

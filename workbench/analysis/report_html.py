@@ -38,13 +38,14 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
         readings: What its soft prompts learned.
     """
     chosen = best_and_reference(comparison)
+    others = [False] * len(comparison.failed)
     content = {
         "title": f"{one_line(comparison.task.name)}: {one_line(comparison.base.name)}",
         "subtitle": subtitle(comparison),
         "headline": headline(comparison),
         "results": result_table(comparison),
-        "reference_rows": [row.row == comparison.reference for row in comparison.rows],
-        "baseline_rows": [row.is_baseline for row in comparison.rows],
+        "reference_rows": [row.row == comparison.reference for row in comparison.rows] + others,
+        "baseline_rows": [row.is_baseline for row in comparison.rows] + others,
         "seeds": seed_table(comparison) if comparison.seeds else None,
         "searched": search_table(comparison),
         "metrics": metric_table(comparison),

@@ -7,6 +7,7 @@ from typing import Any
 from workbench.analysis.answers import Answer
 from workbench.errors import ConfigError, unknown_name
 from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.runs.failures import FailedRun
 from workbench.runs.provenance import Provenance
 from workbench.runs.search import SearchOutcome
 from workbench.runs.spec import BaseIdentity, TaskIdentity, TemplateIdentity
@@ -165,6 +166,7 @@ class Comparison:
         disagreements: Items some rows have right and others wrong come first.
         warnings: What to beware of, in plain sentences.
         details: One entry per row, in the same order.
+        failed: Runs that could not be made; they are part of no figure.
     """
 
     base: BaseIdentity
@@ -180,6 +182,7 @@ class Comparison:
     disagreements: tuple[Disagreement, ...]
     warnings: tuple[str, ...]
     details: tuple[RunDetail, ...]
+    failed: tuple[FailedRun, ...] = ()
 
     @property
     def headline_metric(self) -> str:
@@ -190,6 +193,11 @@ class Comparison:
     def writes_texts(self) -> bool:
         """Whether answers are texts that score from 0 to 1 instead of being right or wrong."""
         return self.task.kind == "generation"
+
+    @property
+    def incomplete(self) -> set[str]:
+        """Names of the rows of which a run failed."""
+        return {failure.row for failure in self.failed}
 
     def quality(self, row: ComparisonRow) -> Estimate:
         """Return a row's figure in the headline metric."""

@@ -52,7 +52,7 @@ def terminal_table(comparison: Comparison) -> Cells:
         ]
         for row in comparison.rows
     ]
-    return columns, rows
+    return columns, rows + _failed_rows(comparison, len(columns))
 
 
 def result_table(comparison: Comparison) -> Cells:
@@ -82,7 +82,7 @@ def result_table(comparison: Comparison) -> Cells:
         ]
         for row in comparison.rows
     ]
-    return columns, rows
+    return columns, rows + _failed_rows(comparison, len(columns))
 
 
 def seed_table(comparison: Comparison) -> Cells:
@@ -186,6 +186,14 @@ def _chosen_text(search: SearchOutcome, trial: Trial) -> str:
 def _name(row: ComparisonRow, comparison: Comparison) -> str:
     name = one_line(comparison.label(row))
     return f"{name} ({LOWER_BOUND})" if row.is_lower_bound else name
+
+
+def _failed_rows(comparison: Comparison, num_columns: int) -> list[list[str]]:
+    """Return a row for each run that failed; why is among the warnings."""
+    return [
+        [one_line(failure.name), "failed", *[NOTHING] * (num_columns - 2)]
+        for failure in comparison.failed
+    ]
 
 
 def _costs(row: ComparisonRow) -> list[str]:

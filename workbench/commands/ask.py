@@ -76,11 +76,13 @@ def answer_here(
         ConfigError: as many texts as the task has fields are needed, or no row can answer.
     """
     from workbench.models.base import GenerationOptions
+    from workbench.runs.runner import requests_of
     from workbench.runs.session import open_session
     from workbench.runs.store import RunStore
     from workbench.serving.asking import answer, fit_way
     from workbench.tasks.base import Sample
 
+    requests_of(experiment)  # the cheap checks come first
     console = Console()
     with console.status("loading base model …"):
         session = open_session(experiment)

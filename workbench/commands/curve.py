@@ -10,6 +10,7 @@ from rich.console import Console
 
 from workbench.commands.shared import options
 from workbench.errors import ConfigError
+from workbench.options import whole_number
 
 _NOTES = (
     "Each size is the first so many examples of one seeded order in which the labels take turns, "
@@ -46,8 +47,8 @@ def curve(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
-    from workbench.runs.points import curve_points
-    from workbench.runs.runner import requests_of
+    from workbench.runs.checks import check_experiment
+    from workbench.runs.points import check_sizes, curve_points
 
     console, wanted = Console(), _sizes(sizes)
     asked = resolve_experiment(
@@ -60,13 +61,19 @@ def curve(
         model=model,
         seeds=seeds,
     )
-    requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
-    runs = run_along(console, asked, folder, lambda session: curve_points(session, asked, wanted))
+    checked = check_experiment(asked, folder, also=lambda task: check_sizes(wanted, task))
+    runs, failed = run_along(
+        console,
+        asked,
+        folder,
+        lambda session: curve_points(session, asked, wanted),
+        checked.task,
+    )
     curves = draw_lines(
         runs, axis="training examples", places=sorted(wanted), title="Learning curve"
     )
-    show(console, curves, folder, "curve", notes=_NOTES)
+    show(console, curves, folder, "curve", notes=_NOTES, failed=failed)
 
 
 def _sizes(text: str) -> list[int]:
@@ -76,9 +83,10 @@ def _sizes(text: str) -> list[int]:
         ConfigError: not different whole numbers from 0 up.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
+    sizes = [size for part in parts if isinstance(size := whole_number(part), int)]
+    if len(set(sizes)) < len(parts) or min(sizes) < 0:
         raise ConfigError(
             f"--sizes {text}: different whole numbers from 0 up, separated by commas, are needed. "
             "Example: --sizes 0,8,32,128"
         )
-    return [int(part) for part in parts]
+    return sizes

@@ -79,8 +79,9 @@ def forgetting(
 
 
 def _trained(name: str, runs: Path) -> "TrainedRun":
-    from workbench.commands.shared.stored_runs import experiment_of, find_stored_run
+    from workbench.commands.shared.stored_runs import find_stored_run
     from workbench.runs.measurements.forgetting import TrainedRun
+    from workbench.runs.origin import own_experiment
 
     run = find_stored_run(name, runs)
     if run is None:
@@ -88,7 +89,7 @@ def _trained(name: str, runs: Path) -> "TrainedRun":
             f"forgetting: no run '{name}' (looked below {runs}). Give the id of a run (see: "
             "workbench runs) or its folder."
         )
-    return TrainedRun(run, experiment_of(run))
+    return TrainedRun(run, own_experiment(run))
 
 
 def _other_task(name: str, limit_test: int | None) -> "tuple[Task, PromptTemplate]":

@@ -77,7 +77,7 @@ def inspect(
     finally:
         desk.close()
     if html is not None:
-        facts = [subject.session.engine.info.name, f"read on {subject.session.task.name}"]
+        facts = [f"read on {subject.setting_text}"]
         facts += [f"against {one.title}" for one in beside]
         _write_page(console, html, chosen.title, facts, found)
     if json is not None:
@@ -122,12 +122,11 @@ def _print_subject(console: Console, subject: "Subject", chosen: "Learned") -> N
     from workbench.models.adapters.named_base import caution_of_base
     from workbench.models.adapters.reading import read_adapter
 
-    info = subject.session.engine.info
-    parts = (info.name, info.precision, f"read on {subject.session.task.name}", chosen.title)
-    console.print(" · ".join(parts), highlight=False, style="bold", markup=False)
+    line = f"{chosen.title} · read on {subject.setting_text}"
+    console.print(line, highlight=False, style="bold", markup=False)
     if chosen.folder is not None:
         named = read_adapter(chosen.folder).summary.base_name
-        for caution in caution_of_base(named, info.name):
+        for caution in caution_of_base(named, subject.session.engine.info.name):
             console.print(f"caution: {caution}", highlight=False, style="yellow", markup=False)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
 from workbench.commands.shared import options
 from workbench.errors import ConfigError
+from workbench.yaml_files import parse_value
 
 if TYPE_CHECKING:
     from workbench.runs.points import Place
@@ -46,6 +46,7 @@ def sweep(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.runs.checks import check_experiment
     from workbench.runs.points import PlacedRequest, sweep_requests
 
     varied = option or []
@@ -55,13 +56,19 @@ def sweep(
     )
     requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
     console, folder = Console(), experiment_folder(experiment, out)
-    runs = run_along(
+    checked = check_experiment(
+        asked.model_copy(update={"methods": {row: asked.methods[row]}, "reference": row}),
+        folder,
+        variants=[request for *_, request in requests],
+    )
+    runs, failed = run_along(
         console,
         asked,
         folder,
         lambda session: [
             PlacedRequest(line, place, session, request) for line, place, request in requests
         ],
+        checked.task,
     )
     curves = draw_lines(
         runs,
@@ -71,7 +78,7 @@ def sweep(
         marks_best=True,
     )
     name = "-".join(re.sub(r"[^\w]+", "_", part) for part in ("sweep", row, *varied))
-    show(console, curves, folder, name, notes=_NOTES, band="seeds")
+    show(console, curves, folder, name, notes=_NOTES, failed=failed, band="seeds")
 
 
 def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Place | None]]":
@@ -87,10 +94,7 @@ def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Pla
         )
     found: dict[str, list[Place | None]] = {}
     for option, text in zip(varied, values, strict=True):
-        try:
-            given = yaml.safe_load(f"[{text}]")
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--values {text}: not a list of values. Example: 2,4,8") from error
+        given = parse_value(f"[{text}]", where=f"--values {text}")
         if not given or not all(isinstance(v, bool | int | float | str | None) for v in given):
             raise ConfigError(
                 f"--values {text}: single values separated by commas are needed. Example: 2,4,8"

@@ -31,18 +31,26 @@ def wordings(
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
-    from workbench.runs.points import wording_points
-    from workbench.runs.runner import requests_of
+    from workbench.runs.checks import check_experiment
+    from workbench.runs.points import check_wordings, wording_points
 
     console = Console()
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     asked = resolve_experiment(
         experiment, settings, task=task, train=train, test=test, methods=methods
     )
-    requests_of(asked)  # the cheap checks come first
     folder = experiment_folder(experiment, out)
-    runs = run_along(console, asked, folder, lambda session: wording_points(session, asked, wanted))
+    checked = check_experiment(
+        asked, folder, wordings=wanted, also=lambda _: check_wordings(wanted)
+    )
+    runs, failed = run_along(
+        console,
+        asked,
+        folder,
+        lambda session: wording_points(session, asked, wanted),
+        checked.task,
+    )
     curves = draw_lines(
         runs, axis="wording", places=wanted, title="Spread over wordings", asks_for_spread=True
     )
-    show(console, curves, folder, "wordings", notes=_NOTES)
+    show(console, curves, folder, "wordings", notes=_NOTES, failed=failed)

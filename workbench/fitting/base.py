@@ -226,6 +226,14 @@ class SupportsSave(Protocol):
 
 
 @runtime_checkable
+class SupportsCheck(Protocol):
+    """A method that knows before a base is loaded what it cannot do with a task and a wording."""
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Raise `WorkbenchError` with everything that is wrong, a line each."""
+
+
+@runtime_checkable
 class SupportsSearch(Protocol):
     """A method that chooses words on dev; `fit` writes the choice into the run's folder."""
 
@@ -259,6 +267,18 @@ class CalibrationOptions:
         "the wording of the input alone, without instruction, demonstrations and text.",
     )
 
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse to calibrate on a task that asks for a text.
+
+        Raises:
+            ConfigError: says so.
+        """
+        if self.calibrate and task.kind == "generation":
+            raise ConfigError(
+                f"calibrate: task '{task.name}' asks for a text, and only label "
+                "probabilities can be calibrated. Leave the option out."
+            )
+
     def calibrated(
         self, context: FitContext, fitted: FittedMethod, *, shown: Collection[str] = ()
     ) -> FittedMethod:
@@ -273,11 +293,7 @@ class CalibrationOptions:
         Raises:
             ConfigError: asked for on a task that asks for a text.
         """
-        if self.calibrate and context.task.kind == "generation":
-            raise ConfigError(
-                f"calibrate: task '{context.task.name}' asks for a text, and only label "
-                "probabilities can be calibrated. Leave the option out."
-            )
+        self.check(context.task, context.template)
         if not (self.calibrate and context.task.labels):
             return fitted
         names = context.task.field_names

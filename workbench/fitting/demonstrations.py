@@ -134,6 +134,19 @@ def check_number(task: Task, k: int) -> None:
         )
 
 
+def check_labels(task: Task, labels: str) -> None:
+    """Refuse to flip labels where there are none.
+
+    Raises:
+        ConfigError: says so.
+    """
+    if labels == "flipped" and not task.labels:
+        raise ConfigError(
+            f"demonstration_labels: 'flipped' needs labels, and '{task.name}' has none. Use gold "
+            "or random."
+        )
+
+
 def drawn(task: Task, k: int, *, seed: int, balanced: bool) -> list[int]:
     """Return the places of k training samples in random order; the same seed gives the same.
 
@@ -221,11 +234,7 @@ def as_demonstrations(task: Task, *, labels: str, inputs: str, seed: int) -> lis
     Raises:
         ConfigError: labels are to be flipped where there are none.
     """
-    if labels == "flipped" and not task.labels:
-        raise ConfigError(
-            f"demonstration_labels: 'flipped' needs labels, and '{task.name}' has none. Use gold "
-            "or random."
-        )
+    check_labels(task, labels)
     answers = [sample.target for sample in task.train]
     if labels == "random":
         pool = task.labels or tuple(answers)

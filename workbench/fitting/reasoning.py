@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, require_all
 from workbench.fitting.base import FitContext, FittedMethod, ReasoningPlan
 from workbench.options import option
 from workbench.tasks.base import Task
-from workbench.templates import Demonstration
+from workbench.templates import ChainOfThought, Demonstration, PromptTemplate
+
+REASONING = "reasoning"
+"""What a message names in the place of a method where the row is named before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,35 +40,59 @@ class ReasoningOptions:
                 or fewer than k worked demonstrations.
         """
         require_short_answers(context.task, name)
-        section = context.template.chain_of_thought
-        if section is None:
-            raise ConfigError(
-                f"{name}: template '{context.template.name}' has no chain_of_thought "
-                "section. Add one, or leave the method out."
-            )
-        start = context.encoder.start(self._demonstrations(context, name), reasoning=True)
+        section = _section(context.template, name)
+        shown = self._demonstrations(context.task, context.template, name)
+        start = context.encoder.start(shown, reasoning=True)
         plan = ReasoningPlan(
             self.max_new_tokens, (context.template.separator,), section.answer_phrase
         )
         return FittedMethod(context.encoder, start, start.prefix, reasoning=plan), plan
 
-    def _demonstrations(self, context: FitContext, name: str) -> list[Demonstration]:
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse a task that asks for a text, and a wording that cannot ask for reasoning.
+
+        Raises:
+            ConfigError: see `prompt`; all at once.
+        """
+        require_short_answers(task, REASONING)
+        require_all(
+            lambda: _section(template, REASONING),
+            lambda: self._demonstrations(task, template, REASONING),
+        )
+
+    def _demonstrations(
+        self, task: Task, template: PromptTemplate, name: str
+    ) -> list[Demonstration]:
         """Return k worked demonstrations: the template's first, then training rationales."""
-        section = context.template.chain_of_thought
+        section = template.chain_of_thought
         written = section.demonstrations if section else []
         worked = [Demonstration(d.fields, d.answer, d.rationale) for d in written]
         worked += [
             Demonstration(sample.fields, sample.target, sample.rationale)
-            for sample in context.task.train
+            for sample in task.train
             if sample.rationale
         ]
         if self.k > len(worked):
             raise ConfigError(
                 f"{name}.k: {self.k} worked demonstrations wanted; template "
-                f"'{context.template.name}' and the training split have {len(worked)}. "
+                f"'{template.name}' and the training split have {len(worked)}. "
                 "Use a smaller k, or write more into the template."
             )
         return worked[: self.k]
+
+
+def _section(template: PromptTemplate, name: str) -> ChainOfThought:
+    """Return how a wording asks for reasoning.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if template.chain_of_thought is None:
+        raise ConfigError(
+            f"{name}: template '{template.name}' has no chain_of_thought section. Add one, or "
+            "leave the method out."
+        )
+    return template.chain_of_thought
 
 
 def require_short_answers(task: Task, name: str) -> None:

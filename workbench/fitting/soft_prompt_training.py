@@ -27,6 +27,8 @@ from workbench.metrics import token_f1
 from workbench.models.vocabulary import embedding_table, nearest_tokens
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 from workbench.training.options import TrainingOptions
 
 _WHERE = "methods.prompt_tuning"
@@ -73,7 +75,7 @@ class SoftPromptTraining(TrainingOptions):
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Train the vectors on the training split; return the best step on dev."""
-        self._check()
+        self.check(context.task, context.template)
         vectors, scale = self.initial_vectors(context), embedding_rms(context)
         relative = _SAYING_LEARNING_RATE if self.says else _RELATIVE_LEARNING_RATE
         learned = plain(vectors)
@@ -132,8 +134,12 @@ class SoftPromptTraining(TrainingOptions):
             vectors = torch.from_numpy(noise).to(vectors)
         return vectors
 
-    def _check(self) -> None:
-        """Refuse an option whose partner is missing, or has another value."""
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse an option whose partner is missing, or has another value.
+
+        Raises:
+            ConfigError: says which.
+        """
         for init, name in (("text", "init_text"), ("prompt", "init_prompt")):
             given = getattr(self, name)
             check_belongs(_WHERE, self.init, name, needed_by=init, value=given)
@@ -146,7 +152,7 @@ class SoftPromptTraining(TrainingOptions):
             )
 
     def _initial_ids(self, context: FitContext, generator: np.random.Generator) -> tuple[int, ...]:
-        self._check()
+        self.check(context.task, context.template)
         if self.says:
             return context.encoder.encode(self.says)
         if self.init in ("vocabulary", "random"):

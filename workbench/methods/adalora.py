@@ -16,7 +16,7 @@ from peft import AdaLoraConfig, TaskType
 from peft.tuners.adalora.layer import RankAllocator
 
 from workbench.atomic import write_text
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, require_all
 from workbench.fitting.base import FitContext, FittedMethod
 from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
@@ -27,6 +27,8 @@ from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
 from workbench.options import option
 from workbench.shared_options import INIT_RANK, TARGETS
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 from workbench.training.loop import Trainable
 
 RANKS_FILE = "ranks.json"
@@ -71,12 +73,7 @@ class AdaLora(PeftWeightTraining):
         Raises:
             ConfigError: the ranks or the steps leave nothing to prune.
         """
-        if self.target_rank >= self.init_rank:
-            raise ConfigError(
-                f"methods.adalora.target_rank: {self.target_rank} is not below init_rank "
-                f"{self.init_rank}. Use a lower one."
-            )
-        self.config(context)
+        self.check(context.task, context.template)
         generator = torch.Generator().manual_seed(context.seed)
         changes = {}
         for name, layer in sorted(self.layers(context).items()):
@@ -113,18 +110,38 @@ class AdaLora(PeftWeightTraining):
         ranks = _ranks(adapter)
         return sum(ranks.values()) <= self.target_rank * len(ranks)
 
-    def config(self, context: FitContext) -> AdaLoraConfig:
-        """Return PEFT's config with the schedule of these options.
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse ranks or steps that leave nothing to prune.
 
         Raises:
-            ConfigError: too few steps for a phase of pruning.
+            ConfigError: both at once.
         """
+        require_all(self._phases, self._check_ranks)
+
+    def _check_ranks(self) -> None:
+        if self.target_rank >= self.init_rank:
+            raise ConfigError(
+                f"methods.adalora.target_rank: {self.target_rank} is not below init_rank "
+                f"{self.init_rank}. Use a lower one."
+            )
+
+    def _phases(self) -> tuple[int, int]:
+        """Return the steps before and after pruning."""
         first, last = int(self.warmup_share * self.steps), int(self.final_share * self.steps)
         if first >= self.steps - last - 1:
             raise ConfigError(
                 f"methods.adalora.steps: {self.steps} leave no step for pruning after "
                 f"{first} steps before and {last} after it. Use more steps."
             )
+        return first, last
+
+    def config(self, context: FitContext) -> AdaLoraConfig:
+        """Return PEFT's config with the schedule of these options.
+
+        Raises:
+            ConfigError: too few steps for a phase of pruning.
+        """
+        first, last = self._phases()
         return AdaLoraConfig(
             task_type=TaskType.CAUSAL_LM,
             base_model_name_or_path=published_name(context.engine.info.name),

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import torch
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, require_all
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.fitting.learning import read_learned_vectors
 from workbench.models.adapters.merging import WAYS, check_weights, combine
@@ -24,6 +24,7 @@ from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 
 _VECTOR_WAYS = ("concatenation", "average")
 _BYTES = 4  # of a float32
@@ -60,12 +61,8 @@ class Combined:
             ConfigError: fewer than two adapters, or a way that does not fit what they are.
             ModelError: an adapter cannot be read, or does not fit the base.
         """
-        folders = [Path(part.strip()) for part in (self.adapters or "").split(",") if part.strip()]
-        if len(folders) < 2:
-            raise ConfigError(
-                f"methods.combined.adapters: {len(folders)} given, two or more are needed, "
-                "comma-separated. Example: runs/a/adapter,runs/b/adapter"
-            )
+        self.check(context.task, context.template)
+        folders = self._folders
         adapters = [read_adapter(folder) for folder in folders]
         kinds = {adapter.summary.kind for adapter in adapters}
         base = context.engine.info.name
@@ -101,6 +98,30 @@ class Combined:
             cost=cost,
             cautions=cautions,
         )
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse fewer than two adapters, and weights that are not theirs.
+
+        Raises:
+            ConfigError: both at once.
+        """
+        require_all(
+            self._check_folders,
+            lambda: check_weights(
+                self.weights, len(self._folders), where="methods.combined.weights"
+            ),
+        )
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [Path(part.strip()) for part in (self.adapters or "").split(",") if part.strip()]
+
+    def _check_folders(self) -> None:
+        if len(self._folders) < 2:
+            raise ConfigError(
+                f"methods.combined.adapters: {len(self._folders)} given, two or more are needed, "
+                "comma-separated. Example: runs/a/adapter,runs/b/adapter"
+            )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Put them together again; a run stores no copy."""

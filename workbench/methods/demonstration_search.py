@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from workbench.errors import require_all
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
-from workbench.fitting.demonstrations import DRAWN, drawn
+from workbench.fitting.demonstrations import DRAWN, check_number, drawn
 from workbench.fitting.searching import (
     CHOICE,
     Candidate,
@@ -24,7 +25,7 @@ from workbench.fitting.searching import (
 )
 from workbench.options import option
 from workbench.tasks.base import Sample, Task
-from workbench.templates import Demonstration
+from workbench.templates import Demonstration, PromptTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,17 @@ class DemonstrationSearch(SearchOptions):
                     fitted=fitted,
                 )
         return best_on_dev(context, list(candidates.values()))
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse more demonstrations than training samples.
+
+        Raises:
+            ConfigError: says so, or see `SearchOptions`.
+        """
+        require_all(
+            lambda: SearchOptions.check(self, task, template),
+            lambda: check_number(task, self.k),
+        )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Return the prompt with the demonstrations that the run in `context.folder` chose.

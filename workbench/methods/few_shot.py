@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from workbench.encoding import PromptStart
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, require_all
 from workbench.fitting.base import CalibrationOptions, Family, FitContext, FittedMethod, Offer
 from workbench.fitting.demonstrations import (
     DRAWN,
@@ -21,6 +21,7 @@ from workbench.fitting.demonstrations import (
     NEAR,
     ORDERS,
     as_demonstrations,
+    check_labels,
     check_number,
     drawn,
     label_by_label,
@@ -31,6 +32,7 @@ from workbench.fitting.demonstrations import (
 from workbench.options import option
 from workbench.shared_options import DEMONSTRATIONS
 from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +94,33 @@ class FewShot(CalibrationOptions):
             ConfigError: more demonstrations than training samples, an option that needs labels
                 where there are none, or nearness without a sentence encoder.
         """
-        task = context.task
-        check_number(task, self.k)
-        if self.order == "label_by_label" and not task.labels:
-            raise ConfigError(
-                f"few_shot.order: 'label_by_label' needs labels, and '{task.name}' has none. Use "
-                "another order."
-            )
+        self.check(context.task, context.template)
         if self.k and (self.selection in NEAR or self.order.startswith("nearest")):
             return self.calibrated(context, self._by_nearness(context))
         chosen = self._chosen(context)
         shown = {context.task.train[i].id for i in chosen}
         return self.calibrated(context, self._showing(context, chosen), shown=shown)
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse options that the task does not allow.
+
+        Raises:
+            ConfigError: more demonstrations than training samples, or an option that needs labels
+                where there are none; all at once.
+        """
+        require_all(
+            lambda: CalibrationOptions.check(self, task, template),
+            lambda: check_number(task, self.k),
+            lambda: check_labels(task, self.demonstration_labels),
+            lambda: self._check_order(task),
+        )
+
+    def _check_order(self, task: Task) -> None:
+        if self.order == "label_by_label" and not task.labels:
+            raise ConfigError(
+                f"few_shot.order: 'label_by_label' needs labels, and '{task.name}' has none. Use "
+                "another order."
+            )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Fit again: the seed gives the same demonstrations."""

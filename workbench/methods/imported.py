@@ -13,10 +13,11 @@ from workbench.errors import ConfigError
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.peft_changes import adapter_of
-from workbench.models.adapters.reading import read_adapter
+from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,7 @@ class Imported:
             ConfigError: no adapter is given.
             ModelError: the adapter does not pass the checks, or does not fit the base.
         """
-        if not self.adapter:
-            raise ConfigError(
-                "methods.imported.adapter: no adapter is given. A folder with adapter_config.json "
-                "and adapter_model.safetensors is needed. Example: "
-                "--set methods.imported.adapter=my_adapter"
-            )
-        adapter = read_adapter(Path(self.adapter))
+        adapter = self._read()
         start = context.encoder.start()
         size = sum(t.numel() * t.element_size() for t in adapter.tensors.values())
         cost = TrainedCost(adapter.summary.num_parameters, size)
@@ -70,6 +65,23 @@ class Imported:
             cost=cost,
             cautions=cautions,
         )
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse an adapter that is not given, or whose files do not pass the checks.
+
+        Raises:
+            WorkbenchError: see `fit`.
+        """
+        self._read()
+
+    def _read(self) -> CheckedAdapter:
+        if not self.adapter:
+            raise ConfigError(
+                "methods.imported.adapter: no adapter is given. A folder with adapter_config.json "
+                "and adapter_model.safetensors is needed. Example: "
+                "--set methods.imported.adapter=my_adapter"
+            )
+        return read_adapter(Path(self.adapter))
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Return what `fit` returns; a run stores no copy of the adapter in `folder`."""

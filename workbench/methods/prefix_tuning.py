@@ -41,6 +41,8 @@ from workbench.models.base import Prefix
 from workbench.models.catalog import published_name
 from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -172,8 +174,16 @@ class PrefixTuning(TrainingOptions):
         layers, hidden = context.engine.forward.num_layers, self.hidden_size
         return projected(states, unit, layers=layers, hidden=hidden, seed=context.seed)
 
-    def _initial_ids(self, context: FitContext) -> tuple[int, ...]:
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse a start by a text without the text, and the text without that start.
+
+        Raises:
+            ConfigError: says so.
+        """
         check_belongs(_WHERE, self.init, "init_text", needed_by="text", value=self.init_text)
+
+    def _initial_ids(self, context: FitContext) -> tuple[int, ...]:
+        self.check(context.task, context.template)
         num = self.num_virtual_tokens
         if self.init in ("vocabulary", "random", "zero"):
             generator = np.random.default_rng(context.seed)

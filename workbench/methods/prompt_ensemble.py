@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from workbench.atomic import write_text
+from workbench.errors import require_all
 from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
 from workbench.fitting.reasoning import require_short_answers
 from workbench.fitting.soft_prompt_training import SoftPromptTraining
 from workbench.options import option
 from workbench.progress import ProgressEvent
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 from workbench.training.folder import HISTORY
 
 _NAME = "prompt_ensemble"
@@ -48,6 +51,17 @@ class PromptEnsemble(SoftPromptTraining):
         voters = [self._member.fit(one) for one in contexts]
         _write_mean_history(context.folder, [one.folder for one in contexts])
         return self._joined(voters)
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse a task that asks for a text.
+
+        Raises:
+            ConfigError: says so, or see the members' own.
+        """
+        require_all(
+            lambda: require_short_answers(task, _NAME),
+            lambda: self._member.check(task, template),
+        )
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Return the ensemble of the members saved by `save`.

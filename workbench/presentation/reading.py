@@ -73,6 +73,7 @@ class Reading(BaseModel):
         charts: Charts to draw.
         notes: What the reading does and does not mean.
         data: Further figures for programs.
+        setting: Base, data and wording it was made on, in a line.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
@@ -85,3 +86,4 @@ class Reading(BaseModel):
     charts: list[Chart] = []
     notes: list[str] = []
     data: dict[str, Any] = {}
+    setting: str = ""

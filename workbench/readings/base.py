@@ -52,6 +52,8 @@ class Subject:
         others: Further soft prompts to hold against it.
         weights: The weight change that is read, or None.
         other_weights: Further ones to hold against it.
+        made_elsewhere: A sentence for each of those held against it that was made on another base,
+            data or wording.
         progress: Told about each step of long readings.
         should_stop: Asked between steps; True ends the reading with `Interrupted`.
     """
@@ -63,6 +65,7 @@ class Subject:
     others: tuple[SoftPrompt, ...] = ()
     weights: WeightChange | None = None
     other_weights: tuple[WeightChange, ...] = ()
+    made_elsewhere: tuple[str, ...] = ()
     progress: Progress = ignore_progress
     should_stop: Callable[[], bool] = field(default=lambda: False)
 
@@ -76,6 +79,17 @@ class Subject:
         if self.prompt is None:
             raise ValueError("this reading needs a soft prompt")
         return self.prompt
+
+    @property
+    def setting_text(self) -> str:
+        """What is read on: base, precision, task with its items, and wording."""
+        info, encoder = self.session.engine.info, self.session.encoder
+        task, chat = encoder.task, ", chat template" if encoder.chat else ""
+        return (
+            f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {task.name}, "
+            f"first {self.scorer.num_items} of {len(task.test)} test items · wording "
+            f"{encoder.template.name}{chat}"
+        )
 
     @property
     def _position(self) -> str:

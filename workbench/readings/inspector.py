@@ -133,7 +133,12 @@ class Inspector:
         self, experiment: Experiment, chosen: Learned, against: Sequence[Learned]
     ) -> Subject:
         session = self._desk.session(experiment)
-        subject = Subject(session, self._vocabulary(session), self._scorer(session))
+        subject = Subject(
+            session,
+            self._vocabulary(session),
+            self._scorer(session),
+            made_elsewhere=_made_elsewhere(session.setting, against),
+        )
         if chosen.kind == "weights":
             others = tuple(_weights(session, o) for o in against if o.kind == "weights")
             return replace(subject, weights=_weights(session, chosen), other_weights=others)
@@ -161,12 +166,14 @@ class Inspector:
         path = folder / f"{name}-{reading_digest(subject, name, reader)}.json"
         found = _stored(path)
         if found is not None:
-            yield found
+            yield _placed(found, subject)
             return
         for step in self._work(subject, reader):
             if isinstance(step, Reading):
                 write_json(path, step.model_dump(mode="json"))
-            yield step
+                yield _placed(step, subject)
+            else:
+                yield step
 
     def read(
         self, subject: Subject, name: str, options: Mapping[str, object], *, folder: Path
@@ -264,6 +271,25 @@ def reading_digest(subject: Subject, name: str, reader: Reader) -> str:
     }
     payload = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+def _placed(reading: Reading, subject: Subject) -> Reading:
+    """Return a reading that says what it was made on; its figures are kept without that."""
+    notes = [*reading.notes, *subject.made_elsewhere]
+    return reading.model_copy(update={"setting": subject.setting_text, "notes": notes})
+
+
+def _made_elsewhere(here: RunSetting, against: Sequence[Learned]) -> tuple[str, ...]:
+    """Return a sentence for each run that was made on something else than what is read on."""
+    sentences = []
+    for one in against:
+        differing = [] if one.run is None else here.differences(one.run.spec.setting)
+        if differing:
+            sentences.append(
+                f"{one.title}: made {' and '.join(differing)}; what is scored here is scored on "
+                "the setting above."
+            )
+    return tuple(sentences)
 
 
 def _weights(session: Session, one: Learned) -> WeightChange:

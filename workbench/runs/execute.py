@@ -9,8 +9,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 
-from workbench.errors import StoreError, WorkbenchError
+from workbench.atomic import write_text
+from workbench.errors import RunError, StoreError, WorkbenchError
 from workbench.fitting.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
@@ -20,12 +22,15 @@ from workbench.progress import Interrupted, Progress, ignore_progress
 from workbench.runs.baselines import baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
+from workbench.runs.origin import keep_origin
 from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
 
+_LOG = "error.log"
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 
 
@@ -67,6 +72,8 @@ def execute(
     Raises:
         Interrupted: asked to stop; what is done so far is kept.
         StoreError: the folder cannot be written.
+        RunError: out of memory, or an error of ours; its traceback is in the run's folder.
+        WorkbenchError: whatever else its method cannot do.
     """
     method = request.method
     spec = session.spec_of(method, request.seed)
@@ -74,17 +81,20 @@ def execute(
     if found is not None and found.record.status in _DONE[request.is_trial]:
         return found
     with store.working_on(spec) as folder:
+        if session.experiment is not None:
+            keep_origin(store, spec.run_id, session.experiment)
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)
         try:
             if found is not None and found.record.status == "trained":
                 # Whatever goes wrong from here on, what is trained stays so.
-                record, fitted = found.record, method.restore(context, found.adapter_folder)
-                record = _predicted(session, store, context, record, fitted)
+                with _recorded_failure(store, spec.run_id, None):
+                    record, fitted = found.record, method.restore(context, found.adapter_folder)
+                    record = _predicted(session, store, context, record, fitted)
             else:
                 record = _start(session, spec, request.row)
                 store.write_record(record)
-                with _recorded_failure(store, record):
+                with _recorded_failure(store, spec.run_id, record):
                     record, fitted = _trained(context, method, record)
                     if request.is_trial:
                         record = record.model_copy(update={"status": "trained"})
@@ -98,23 +108,49 @@ def execute(
                 session.engine.adapters.remove(spec.digest)
         for checkpoint in folder.rglob("checkpoint.safetensors"):  # an ensemble has several
             checkpoint.unlink(missing_ok=True)
+        (folder / _LOG).unlink(missing_ok=True)
     return _stored(store, spec)
 
 
 @contextmanager
-def _recorded_failure(store: RunStore, record: RunRecord) -> Iterator[None]:
-    """Store why a run ended early, then let the error go on."""
+def _recorded_failure(store: RunStore, run_id: str, record: RunRecord | None) -> Iterator[None]:
+    """Store why a run ended early, then let the error go on; a bug of ours as a `RunError`.
+
+    Args:
+        store: Where the run is.
+        run_id: Its name.
+        record: What becomes "failed" or "interrupted"; None leaves the record as it is.
+    """
+
+    def end(**changes: object) -> None:
+        if record is not None:
+            store.write_record(record.model_copy(update=changes))
+
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
-        store.write_record(record.model_copy(update={"status": "interrupted"}))
+        end(status="interrupted")
         raise
     except StoreError:  # the record could not be written either
         raise
-    except Exception as error:
-        text = str(error) if isinstance(error, WorkbenchError) else traceback.format_exc()
-        store.write_record(record.model_copy(update={"status": "failed", "error": text}))
+    except WorkbenchError as error:
+        end(status="failed", error=str(error))
         raise
+    except Exception as error:
+        text, log = traceback.format_exc(), store.root / run_id / _LOG
+        write_text(log, text)
+        end(status="failed", error=text)
+        where = f"The traceback is in {run_id}/{_LOG}."
+        raise RunError(f"{_reason(error)} {where}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what to tell about an error that is not the user's."""
+    text = (str(error).splitlines() or [""])[0]
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if is_memory or any(words in text.lower() for words in _NO_MEMORY):
+        return f"out of memory ({text}). Use a smaller batch_size, or shorter texts."
+    return f"ended by an error of ours ({type(error).__name__}: {text})."
 
 
 def execute_baseline(

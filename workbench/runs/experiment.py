@@ -5,24 +5,43 @@ No deep-learning stack is needed to read one.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from workbench.atomic import write_json
 from workbench.errors import ConfigError, StoreError
-from workbench.yaml_files import check_mapping, read_mapping
+from workbench.options import read_number, whole_number
+from workbench.yaml_files import check_mapping, parse_value, read_mapping
 
 EXPERIMENT_FILE = "experiment.json"
 _ROW_SEEDS = "seeds"
 _ROW_RATES = "learning_rates"
 _MOST_RATES = 9
 _RATE_COUNTS = range(3, _MOST_RATES + 1, 2)  # odd, so that the method's own rate is the middle
+_DEFAULT_TASK = "support_intents"
+_TASK_SOURCES = ("name", "train", "dev", "test")
 _DEFAULT_ROWS = ("zero_shot", "few_shot", "chain_of_thought", "prompt_tuning", "lora")
+
+
+def _whole(value: object) -> object:
+    """Return a whole number however it is written; a switch is none."""
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} is no number")
+    return whole_number(value)
+
+
+_Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class _Checked(BaseModel):
@@ -65,10 +84,10 @@ class TaskChoice(_Checked):
     references_column: str | None = None
     id_column: str | None = None
     separator: Literal[",", ";", "\t", "|", "comma", "semicolon", "tab", "bar"] | None = None
-    limit_train: int | None = Field(None, ge=1)
-    limit_dev: int | None = Field(None, ge=1)
-    limit_test: int | None = Field(None, ge=1)
-    split_seed: int = Field(0, ge=0)
+    limit_train: _Whole | None = Field(None, ge=1)
+    limit_dev: _Whole | None = Field(None, ge=1)
+    limit_test: _Whole | None = Field(None, ge=1)
+    split_seed: _Whole = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _name_or_files(self) -> "TaskChoice":
@@ -88,8 +107,8 @@ class SearchChoice(_Checked):
         extend: How often the grid may grow by one rate while the best one lies at its edge.
     """
 
-    learning_rates: int = 5
-    extend: int = Field(1, ge=0, le=5)
+    learning_rates: _Whole = 5
+    extend: _Whole = Field(1, ge=0, le=5)
 
     @field_validator("learning_rates")
     @classmethod
@@ -121,6 +140,10 @@ class RateSearch:
         return self.rates if isinstance(self.rates, int) else len(self.rates)
 
 
+def _default_rows() -> dict[str, dict[str, Any]]:
+    return {name: {} for name in _DEFAULT_ROWS}
+
+
 class Experiment(_Checked):
     """A comparison: one base, one task, one wording, several methods and seeds.
 
@@ -135,30 +158,31 @@ class Experiment(_Checked):
     precision: str = "nf4"
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    task: TaskChoice = TaskChoice(name="support_intents")
+    task: TaskChoice = TaskChoice(name=_DEFAULT_TASK)
     template: str = "plain"
     chat: bool = False
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[_Whole, ...] = Field((0,), min_length=1)
     reference: str = "zero_shot"
     search: SearchChoice | None = None
-    methods: dict[str, dict[str, Any]] = Field(
-        default_factory=lambda: {name: dict[str, Any]() for name in _DEFAULT_ROWS}, min_length=1
-    )
+    methods: dict[str, dict[str, Any]] = Field(default_factory=_default_rows, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, data: Any) -> Any:
-        """Accept `task: sst2` and `methods: {lora: null}`."""
+        """Accept `task: sst2`, `task: {limit_test: 20}` and `methods: {lora: null}`."""
         if not isinstance(data, dict):
             return data
         data = dict(data)
         if isinstance(data.get("task"), str):
             data["task"] = {"name": data["task"]}
+        task = data.get("task")
+        if isinstance(task, dict) and not any(task.get(key) for key in _TASK_SOURCES):
+            data["task"] = {**task, "name": _DEFAULT_TASK}
         methods = data.get("methods")
         if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
             methods = dict.fromkeys(methods)
         if isinstance(methods, dict):
-            data["methods"] = {name: {} if o is None else o for name, o in methods.items()}
+            data["methods"] = {name: _with_numbers(o) for name, o in methods.items()}
         return data
 
     @model_validator(mode="after")
@@ -208,6 +232,25 @@ class Experiment(_Checked):
         return RateSearch(self.search.learning_rates, extend, seed, is_asked=False)
 
 
+def _with_numbers(options: object) -> object:
+    """Return the options of a row, its seeds and learning rates read as numbers where they are."""
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        return options
+    read: dict[str, Callable[[Any], object]] = {_ROW_SEEDS: whole_number, _ROW_RATES: _number}
+    found = {key: read[key](options[key]) for key in read if key in options}
+    for key, value in found.items():
+        if isinstance(value, list | tuple):
+            found[key] = [read[key](one) for one in value]
+    return {**options, **found}
+
+
+def _number(value: object) -> object:
+    number = read_number(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
 def _rates_problem(options: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a row's learning rates."""
     rates = options.get(_ROW_RATES)
@@ -252,10 +295,8 @@ def read_experiment(
             raise ConfigError(
                 f"--set {setting}: not of the form key=value. Example: --set methods.lora.rank=16"
             )
-        try:
-            _put(data, key.strip(), yaml.safe_load(text), where=f"--set {setting}")
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
+        where_set = f"--set {setting}"
+        _put(data, key.strip(), parse_value(text, where=where_set), where=where_set)
     for key, value in (changes or {}).items():
         if value is not None:
             _put(data, key, value, where=key)
@@ -291,7 +332,8 @@ def _put(data: dict[str, Any], key: str, value: object, *, where: str) -> None:
             inner = {"name": inner}
         if isinstance(inner, list) and parent == "methods":
             inner = dict.fromkeys(inner)
-        inner = {} if inner is None else inner
+        if inner is None:
+            inner = _default_rows() if parent == "methods" else {}
         if not isinstance(inner, dict):
             raise ConfigError(f"{where}: '{parent}' is {inner!r}, which has no keys below it.")
         data[parent] = inner

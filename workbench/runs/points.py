@@ -9,11 +9,11 @@ from workbench.methods.catalog import with_options
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.execute import RunRequest, execute_baseline
 from workbench.runs.experiment import Experiment
+from workbench.runs.failures import FailedRun
 from workbench.runs.runner import (
     RowRun,
     Watcher,
     check_lengths,
-    check_methods,
     is_trained,
     requests_of,
     run_requests,
@@ -57,7 +57,7 @@ def curve_points(
         ConfigError: a size is no size of this training split, or the experiment is wrong.
     """
     requests = requests_of(experiment)
-    _check_sizes(sizes, session.task)
+    check_sizes(sizes, session.task)
     seed = experiment.task.split_seed
     sessions = {
         size: _with_task(session, with_train_size(session.task, size, seed=seed))
@@ -90,18 +90,14 @@ def wording_points(
         ConfigError: fewer than two different wordings, an unknown one, or the experiment is wrong.
         PromptError: a wording does not fit the task, or a text does not fit the context with it.
     """
-    if len(set(names)) != len(names) or len(names) < 2:
-        raise ConfigError(
-            f"wordings: {', '.join(names) or 'none'} given; two or more different ones are needed. "
-            "Example: plain,brief"
-        )
+    check_wordings(names)
     requests = requests_of(experiment)
     sessions = {}
     for name in names:
         encoder = replace(session.encoder, template=open_template(name, session.task))
-        sessions[name] = Session(session.engine, encoder)
+        worded = experiment.model_copy(update={"template": name})
+        sessions[name] = Session(session.engine, encoder, worded)
         check_lengths(sessions[name])
-        check_methods(sessions[name], requests)
     return [
         PlacedRequest(request.row, name, worded, replace(request, place=f"wording {name}"))
         for request in requests
@@ -165,8 +161,10 @@ def run_points(
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[tuple[PlacedRequest | None, RowRun]]:
-    """Return the finished run of each point; the first, without a point, is the majority class's.
+) -> list[tuple[PlacedRequest | None, RowRun | FailedRun]]:
+    """Return the finished run of each point, or why it failed.
+
+    The first, without a point, is the majority class's.
 
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
@@ -178,8 +176,7 @@ def run_points(
         )
     session = max((point.session for point in points), key=lambda s: len(s.task.train))
     check_lengths(session)
-    check_methods(session, [point.request for point in points])
-    found: list[tuple[PlacedRequest | None, RowRun]] = []
+    found: list[tuple[PlacedRequest | None, RowRun | FailedRun]] = []
     majority = execute_baseline(session, store, MAJORITY, None)
     if majority is not None:
         found.append((None, RowRun(MAJORITY, majority)))
@@ -188,7 +185,25 @@ def run_points(
     return found + list(zip(points, rows, strict=True))
 
 
-def _check_sizes(sizes: Sequence[int], task: Task) -> None:
+def check_wordings(names: Sequence[str]) -> None:
+    """Refuse fewer than two different wordings.
+
+    Raises:
+        ConfigError: says so.
+    """
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise ConfigError(
+            f"wordings: {', '.join(names) or 'none'} given; two or more different ones are needed. "
+            "Example: plain,brief"
+        )
+
+
+def check_sizes(sizes: Sequence[int], task: Task) -> None:
+    """Refuse sizes that are none of a training split.
+
+    Raises:
+        ConfigError: all of them at once.
+    """
     problems = []
     if len(set(sizes)) != len(sizes) or not sizes:
         problems.append("curve: sizes are different numbers, at least one. Example: 0,8,32,128")

@@ -1,13 +1,21 @@
 """Run an experiment: every method and seed on one base, baselines included."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
-from workbench.errors import ConfigError, ModelError, PromptError, unknown_name
-from workbench.fitting.base import Method, SupportsSave
-from workbench.fitting.reasoning import ReasoningOptions, require_short_answers
+from workbench.errors import (
+    ConfigError,
+    ModelError,
+    PromptError,
+    RunError,
+    WorkbenchError,
+    unknown_name,
+)
+from workbench.fitting.base import Method, SupportsCheck, SupportsSave
+from workbench.fitting.reasoning import REASONING
+from workbench.memory import return_freed_memory
 from workbench.methods.catalog import make_method, method_name, with_options
 from workbench.models.sentence_encoder import find_sentence_encoder
 from workbench.options import declared_options
@@ -15,9 +23,12 @@ from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.baselines import BASELINES, needs_neighbours
 from workbench.runs.execute import RunRequest, execute, execute_baseline, run_id_of
 from workbench.runs.experiment import Experiment, RateSearch
+from workbench.runs.failures import FailedRun
 from workbench.runs.search import SearchOutcome, Trial, grid_around, next_rate
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
+from workbench.tasks.base import Task
+from workbench.templates import PromptTemplate
 
 _ANSWER_ROOM = 32  # tokens left for an answer; a generated text has its own bound
 
@@ -37,6 +48,9 @@ class Watcher(Protocol):
         A trial ends "trained" and without metrics, or "failed".
         """
 
+    def failed(self, failure: FailedRun) -> None:
+        """A run of a row could not be made; the next one begins."""
+
 
 @dataclass(frozen=True)
 class RowRun:
@@ -45,6 +59,14 @@ class RowRun:
     row: str
     run: StoredRun
     search: SearchOutcome | None = None
+
+
+@dataclass(frozen=True)
+class RowsMade:
+    """What became of the rows of an experiment: the finished runs, and those that failed."""
+
+    rows: list[RowRun]
+    failed: list[FailedRun]
 
 
 def requests_of(experiment: Experiment) -> list[RunRequest]:
@@ -95,18 +117,18 @@ def run_experiment(
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[RowRun]:
-    """Return the finished runs of all requests, the baselines first.
+) -> RowsMade:
+    """Return the finished runs of all requests, the baselines first, and those that failed.
 
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
-        ModelError: a training failed; of a search, every one.
     """
     check_lengths(session)
-    check_methods(session, requests)
     rows = _baselines(session, store)
     asked = [(session, request) for request in requests]
-    return rows + run_requests(store, asked, watcher=watcher, should_stop=should_stop)
+    made = run_requests(store, asked, watcher=watcher, should_stop=should_stop)
+    rows += [one for one in made if isinstance(one, RowRun)]
+    return RowsMade(rows, [one for one in made if isinstance(one, FailedRun)])
 
 
 def run_requests(
@@ -115,8 +137,8 @@ def run_requests(
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[RowRun]:
-    """Return the finished run of each request, after the search it may ask for.
+) -> list[RowRun | FailedRun]:
+    """Return the finished run of each request, after the search it may ask for, or why it failed.
 
     Args:
         store: Where runs are found and go.
@@ -126,10 +148,9 @@ def run_requests(
 
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
-        ModelError: a training failed; of a search, every one.
     """
     runner = _Runner(store, asked, watcher, should_stop)
-    return [runner.row_run(session, request) for session, request in asked]
+    return [runner.made(session, request) for session, request in asked]
 
 
 class _Runner:
@@ -146,16 +167,30 @@ class _Runner:
         self._number = 0
         searches = {self._search_key(*pair): pair[1].search for pair in asked}
         self._total = len(asked) + sum(s.num_rates for s in searches.values() if s is not None)
-        self._found: dict[tuple[int, str, str], SearchOutcome] = {}
+        self._found: dict[tuple[int, str, str], SearchOutcome | str] = {}
 
-    def row_run(self, session: Session, request: RunRequest) -> RowRun:
-        """Return the finished run of a request."""
+    def made(self, session: Session, request: RunRequest) -> RowRun | FailedRun:
+        """Return the finished run of a request, or why it failed: the others go on."""
+        try:
+            return self._row_run(session, request)
+        except WorkbenchError as error:
+            failed = FailedRun(request.row, request.seed, str(error), request.place)
+        return_freed_memory()  # the error held on to what the run had in memory
+        self._watcher.failed(failed)
+        return failed
+
+    def _row_run(self, session: Session, request: RunRequest) -> RowRun:
         if request.search is None:
             return RowRun(request.row, self._executed(session, request))
         key = self._search_key(session, request)
         if key not in self._found:
-            self._found[key] = self._searched(session, request, request.search)
+            try:
+                self._found[key] = self._searched(session, request, request.search)
+            except WorkbenchError as error:  # the same for the row's other seeds
+                self._found[key] = str(error)
         outcome = self._found[key]
+        if isinstance(outcome, str):
+            raise RunError(outcome)
         method = with_options(request.method, outcome.best.options)
         run = self._executed(session, replace(request, method=method, search=None))
         return RowRun(request.row, run, outcome)
@@ -274,15 +309,36 @@ def is_trained(method: Method) -> bool:
     return isinstance(method, SupportsSave) and "learning_rate" in method.__dataclass_fields__
 
 
-def check_methods(session: Session, requests: Sequence[RunRequest]) -> None:
-    """Refuse methods that cannot answer the task before the others are run.
+def check_methods(task: Task, template: PromptTemplate, rows: Mapping[str, Method]) -> None:
+    """Refuse methods that say they cannot answer the task with the wording.
+
+    Args:
+        task: What is asked.
+        template: Its wording.
+        rows: Methods by the names of their rows.
 
     Raises:
-        ConfigError: names the first such row.
+        ConfigError: names all such rows, and what is wrong with each.
     """
-    for request in requests:
-        if isinstance(request.method, ReasoningOptions):
-            require_short_answers(session.task, f"methods.{request.row}")
+    problems = []
+    for row, method in rows.items():
+        if isinstance(method, SupportsCheck):
+            try:
+                method.check(task, template)
+            except WorkbenchError as error:
+                problems += [_of_row(line, row, method) for line in str(error).splitlines()]
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+
+def _of_row(line: str, row: str, method: Method) -> str:
+    """Return what a method says, as said of its row."""
+    if line.startswith("methods."):
+        return line
+    for named in (REASONING, method_name(method)):
+        if line.startswith((f"{named}:", f"{named}.")):
+            return f"methods.{row}{line.removeprefix(named)}"
+    return f"methods.{row}: {line}"
 
 
 def check_lengths(session: Session) -> None:

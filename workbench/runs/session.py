@@ -34,10 +34,17 @@ _RECORDED_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "prompt-w
 
 @dataclass(frozen=True)
 class Session:
-    """What all runs of an experiment share."""
+    """What all runs of an experiment share.
+
+    Attributes:
+        engine: Owner of the base.
+        encoder: Task and wording.
+        experiment: Where base, data and wording lie; None where nobody asks for it later.
+    """
 
     engine: Engine
     encoder: PromptEncoder
+    experiment: Experiment | None = None
 
     @property
     def task(self) -> Task:
@@ -137,11 +144,11 @@ def open_template(name: str, task: Task) -> PromptTemplate:
     return read_template(path).check(task.field_names, task.labels, where=str(path))
 
 
-def open_session(experiment: Experiment) -> Session:
-    """Load task, wording and base; the cheap checks come first."""
+def open_session(experiment: Experiment, task: Task | None = None) -> Session:
+    """Load task (unless it is read already), wording and base; the cheap checks come first."""
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # ours says what is being loaded
-    task = open_task(experiment.task)
+    task = task or open_task(experiment.task)
     template = open_template(experiment.template, task)
     base = load_base(
         experiment.model,
@@ -152,7 +159,7 @@ def open_session(experiment: Experiment) -> Session:
     )
     return_freed_memory()
     encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
-    return Session(Engine(base), encoder)
+    return Session(Engine(base), encoder, experiment)
 
 
 def run_setting(info: BaseInfo, task: Task, template: PromptTemplate, chat: bool) -> RunSetting:

@@ -85,6 +85,25 @@ class RunSetting(_Identity):
     task: TaskIdentity
     template: TemplateIdentity
 
+    def differences(self, other: "RunSetting") -> list[str]:
+        """Return what another setting has instead, in words: "on task 'a'", "in bf16".
+
+        Another device is none: the same numbers are meant to come out there.
+        """
+        base, mine = other.base, self.base
+        found = []
+        if not base.is_same_weights(mine):
+            found.append(f"on base '{base.name}' ({base.identity[:15]})")
+        if (base.precision, base.compute_dtype) != (mine.precision, mine.compute_dtype):
+            found.append(f"in {base.precision} (products in {base.compute_dtype})")
+        if other.task.digest != self.task.digest:
+            found.append(f"on task '{other.task.name}' (data {other.task.digest[:8]})")
+        if other.template.digest != self.template.digest:
+            found.append(f"with wording '{other.template.name}' ({other.template.digest[:8]})")
+        if other.template.chat != self.template.chat:
+            found.append(f"with{'' if other.template.chat else 'out'} the chat template")
+        return found
+
 
 class RunSpec(BaseModel):
     """Everything that decides a run's numbers, with defaults filled in.

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel
 
 from workbench.methods.catalog import method_class
 from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.yaml_files import yaml_text
 
 _TASK_FLAGS = {
     "train": "--train",
@@ -95,12 +95,11 @@ def _settings(
 
 
 def _yaml(value: object) -> str:
-    """Return a value as YAML, which `--set` reads; JSON's 1e-05 would be text there."""
-    text: str = yaml.safe_dump(
+    """Return a value as YAML, which `--set` reads."""
+    text = yaml_text(
         value,
         default_style='"' if isinstance(value, str) else None,
         default_flow_style=True,
-        allow_unicode=True,
         width=math.inf,
     )
     return text.removesuffix("\n").removesuffix("\n...")

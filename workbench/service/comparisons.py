@@ -2,13 +2,14 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
-from workbench.errors import StoreError
+from workbench.errors import StoreError, without_folders
 from workbench.runs.experiment import Experiment, stored_experiment
+from workbench.runs.failures import FailedRun
 from workbench.runs.search import read_outcome
 from workbench.service.workspace import Workspace
 
@@ -81,4 +82,7 @@ def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
         ComparedRun(row["row"], workspace.run(row["run_id"]), read_outcome(row.get("search")))
         for row in report["rows"]
     ]
-    return compare_runs(runs, reference=report["reference"])
+    failed = [FailedRun(**failure) for failure in report.get("failed", ())]
+    if workspace.is_public:
+        failed = [replace(one, reason=without_folders(one.reason)) for one in failed]
+    return compare_runs(runs, reference=report["reference"], failed=failed)

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.atomic import write_json
-from workbench.errors import StoreError
+from workbench.errors import StoreError, without_folders
 from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
@@ -68,6 +68,16 @@ class RowResult(BaseModel):
         return self.accuracy if self.value is None else self.value
 
 
+class RowFailure(BaseModel):
+    """A run of a job that could not be made, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    row: str
+    seed: int
+    reason: str
+
+
 class JobStatus(BaseModel):
     """How far a job is.
 
@@ -89,6 +99,7 @@ class JobStatus(BaseModel):
         figures: The latest ones: loss, dev_accuracy.
         memory_bytes: Resident memory of the process.
         rows: The runs that are finished.
+        failures: The runs that failed; a job with some is "failed" although it has a report.
         message: Why it stopped or failed.
         seconds: Computing time so far, over all resumptions.
     """
@@ -115,8 +126,17 @@ class JobStatus(BaseModel):
     figures: dict[str, float] = {}
     memory_bytes: int | None = None
     rows: list[RowResult] = []
+    failures: list[RowFailure] = []
     message: str = ""
     seconds: float = 0.0
+
+    def without_folders(self) -> "JobStatus":
+        """Return the status as others may read it: nothing says where things lie here."""
+        failures = [
+            one.model_copy(update={"reason": without_folders(one.reason)}) for one in self.failures
+        ]
+        changes = {"message": without_folders(self.message), "failures": failures}
+        return self.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
@@ -284,6 +304,7 @@ def running(folder: Path) -> Iterator[JobStatus]:
         "started": status.started or _now(),
         "stage": "load",
         "rows": [],
+        "failures": [],
     }
     status = status.model_copy(update=changes)
     write_status(folder, status)

@@ -12,7 +12,7 @@ from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
 from workbench.templates import PromptTemplate
-from workbench.yaml_files import check_mapping, parse_mapping
+from workbench.yaml_files import check_mapping, parse_mapping, yaml_text
 
 MOST_CHARS = 8000  # characters; ours are below 2,000
 _PREFIX = "edited:"
@@ -45,7 +45,7 @@ def wording_text(workspace: Workspace, task: Task, key: object) -> str:
     if path.is_file():
         return path.read_text(encoding="utf-8")
     content = open_template(name, task).model_dump(mode="json", exclude={"name"})
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return yaml_text(content, sort_keys=False, width=100)
 
 
 def parse_wording(text: object, task: Task) -> PromptTemplate:

@@ -18,12 +18,14 @@ from workbench.analysis.answers import headline_metric_of
 from workbench.comparing import run_comparison
 from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import Interrupted, ProgressEvent
+from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment, stored_experiment
+from workbench.runs.failures import FailedRun
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
-from workbench.service.jobs import JobState, JobStatus, RowResult
+from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
 from workbench.service.profile import detect_profile
 from workbench.service.workspace import workspace_of
 
@@ -96,6 +98,11 @@ class StatusWriter:
         )
         self._update(rows=[*self.status.rows, result])
 
+    def failed(self, failure: FailedRun) -> None:
+        """Note a run that could not be made."""
+        found = RowFailure(row=failure.row, seed=failure.seed, reason=failure.reason)
+        self._update(failures=[*self.status.failures, found])
+
     def finish(self, state: JobState, message: str = "") -> None:
         """Note how the job ended."""
         ended = datetime.now(UTC).isoformat(timespec="seconds")
@@ -145,7 +152,8 @@ def work(
         asked = jobs.should_stop(folder, deadline=deadline)
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
-            run_comparison(
+            check_experiment(experiment)
+            comparison = run_comparison(
                 open_session(experiment),
                 experiment,
                 store=store,
@@ -153,7 +161,10 @@ def work(
                 watcher=writer,
                 should_stop=lambda: asked() or (stopping is not None and stopping.is_set()),
             )
+            failed = len(comparison.failed)
             ended = "finished", ""
+            if failed:
+                ended = "failed", f"{failed} failed; resume tries again only what is missing"
         except Interrupted as interruption:
             ended = _why_stopped(folder, writer.seconds, minutes, str(interruption))
         except WorkbenchError as error:

@@ -92,8 +92,18 @@ class PromptPiece:
 
 
 def spec_of(session: Session, way: Way) -> RunSpec:
-    """Return the resolved spec of a way; its digest names the way's adapter in the engine."""
+    """Return the resolved spec of a way; its digest names the way's adapter in the engine.
+
+    Raises:
+        ConfigError: a run that was made on another base, task or wording than the session's.
+    """
     if way.run is not None:
+        made = session.setting.differences(way.run.spec.setting)
+        if made:
+            raise ConfigError(
+                f"run {way.run.record.run_id}: was made {' and '.join(made)}, which is not what "
+                "is asked with here. Choose its base, task and wording, or another run."
+            )
         return way.run.spec
     return session.spec_of(make_method(way.method, way.options), way.seed)
 
@@ -107,9 +117,10 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
         folder: Where fitting may write.
 
     Raises:
-        ConfigError: the method has to be trained first.
+        ConfigError: the method has to be trained first, or its run has another setting.
     """
     if way.run is not None:
+        spec_of(session, way)  # refuses a run of another setting
         return restore(session, way.run)
     method = make_method(way.method, way.options)
     if needs_run(type(method)):

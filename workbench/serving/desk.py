@@ -173,7 +173,7 @@ class ModelDesk:
             self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
         encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
-        return Session(self._engine, encoder)
+        return Session(self._engine, encoder, experiment)
 
     def measured(self, experiment: Experiment, measure: Callable[[Session], Measured]) -> Measured:
         """Return what `measure` finds for an experiment's base, task and wording; once for each."""

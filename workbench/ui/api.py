@@ -15,7 +15,7 @@ from typing import Any, Literal
 from gradio.events import api
 
 from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
-from workbench.errors import ConfigError, without_folders
+from workbench.errors import ConfigError
 from workbench.fitting.prediction import score_labels
 from workbench.runs.experiment import Experiment
 from workbench.service import jobs
@@ -203,7 +203,7 @@ class Endpoints:
             jobs.start_next(workspace.root)
         status = jobs.read_job(workspace, job_id).status
         if workspace.is_public:
-            status = status.model_copy(update={"message": without_folders(status.message)})
+            status = status.without_folders()
         return status.model_dump(mode="json")
 
     def stop_job(self, job_id: str, visitor: str = "") -> str:

@@ -88,8 +88,8 @@ def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) 
 
 def job_html(workspace: Workspace, job: Job) -> str:
     """Return a job's progress, rows and curves; on a public page, nothing about this machine."""
-    status = job.status
     is_public = workspace.is_public
+    status = job.status.without_folders() if is_public else job.status
     command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
@@ -102,7 +102,6 @@ def job_html(workspace: Workspace, job: Job) -> str:
         fraction=fraction,
         ahead=jobs.place_in_queue(workspace.root, job) if status.state == "queued" else 0,
         drawing=drawing if histories else None,
-        message=without_folders(status.message) if is_public else status.message,
         command=without_folders(command) if is_public else command,
         log=job.log if status.state in ("failed", "interrupted") and not is_public else "",
         can_resume=status.state in CAN_RESUME,

@@ -30,16 +30,11 @@ def read_options(
     given = {name[:80]: values[prefix + name] for name in names if name not in known}
     for option in options:
         value = values.get(prefix + option.name, option.default)
-        if isinstance(value, str):
-            value = _read(value, option)
-        if value is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
             value = None if option.is_optional else option.default
-        if option.kind is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if value != option.default:
-            given[option.name] = value
-    check_options(found, given, where=where)
-    return given
+        given[option.name] = value
+    checked = check_options(found, given, where=where)
+    return {o.name: checked[o.name] for o in options if checked[o.name] != o.default}
 
 
 def option_component(method: str, option: Option) -> Any:
@@ -62,16 +57,6 @@ def option_component(method: str, option: Option) -> Any:
         precision = 0 if option.kind is int else None
         return gr.Number(option.default, precision=precision, **shared)
     return gr.Textbox(option.default or "", max_lines=3, **shared)
-
-
-def _read(text: str, option: Option) -> Any:
-    """Return what was typed as the option's kind; what cannot be read stays for the check."""
-    if not text.strip():
-        return None
-    try:
-        return option.kind(text) if option.kind in (int, float) else text
-    except ValueError:
-        return text
 
 
 def split_values(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:

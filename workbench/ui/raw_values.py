@@ -5,6 +5,9 @@ from collections.abc import Collection
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.options import whole_number
+
+_MOST = 10**9  # of a seed or a number of items
 
 
 def choice_of(value: object, known: Collection[str], kind: str) -> str:
@@ -52,10 +55,11 @@ def parse_seeds(text: object) -> list[int]:
     Raises:
         ConfigError: not whole numbers from 0 up, or one twice.
     """
-    parts = [part.strip() for part in str(text or "0").split(",")]
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+    parts = str(text or "0").split(",")
+    read = map(whole_number, parts)
+    seeds = [seed for seed in read if isinstance(seed, int) and 0 <= seed < _MOST]
+    if len(seeds) < len(parts):
         raise ConfigError(f"seeds: {str(text)[:40]!r}; whole numbers like 0, 1, 2 are needed.")
-    seeds = [int(part) for part in parts]
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds: {text}; one of them is given twice.")
     return seeds
@@ -70,6 +74,7 @@ def item_limit(value: object) -> int | None:
     text = "" if value is None else str(value).strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+    number = whole_number(text)
+    if not isinstance(number, int) or not 0 < number < _MOST:
         raise ConfigError(f"most test items: {text[:40]!r}; a number from 1 up is needed.")
-    return int(text)
+    return number

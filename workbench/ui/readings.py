@@ -12,6 +12,7 @@ from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
+from workbench.runs.origin import own_experiment
 from workbench.service.ways import EXAMPLES, imported_folders, ways_of
 from workbench.service.workspace import Workspace
 from workbench.ui.context import AppContext, SettingValues
@@ -81,9 +82,38 @@ def reading_steps(
     workspace.check_space(context.profile.caps.stored_bytes)
     chosen, others = opened(found, asked.what, asked.against)
     _, experiment = context.experiment(values)
+    experiment = _where_made(context, experiment, (chosen, *others))
     subject = context.inspector.subject(experiment, chosen, others)
     yield from context.inspector.stream(
         subject, asked.reading, asked.options, folder=workspace.folder / "readings"
+    )
+
+
+def _where_made(
+    context: AppContext, experiment: Experiment, chosen: Sequence[Learned]
+) -> Experiment:
+    """Return the experiment to read on: the first run's own task and wording, or the page's.
+
+    The base is the page's, which has one in memory: a run of another precision is refused.
+
+    Raises:
+        ConfigError: the run was made in another precision.
+        StoreError: its data or wording are not at hand any more.
+    """
+    run = next((one.run for one in chosen if one.run is not None), None)
+    if run is None:
+        return experiment
+    base, info = run.spec.base, context.desk.info(experiment)
+    if (base.precision, base.compute_dtype) != (info.precision, info.compute_dtype):
+        raise ConfigError(
+            f"run {run.record.run_id}: was made in {base.precision} (products in "
+            f"{base.compute_dtype}), and the page's base is in {info.precision} (products in "
+            f"{info.compute_dtype}). Choose the run's precision in the first row, or read it with: "
+            f"workbench inspect {run.record.run_id}"
+        )
+    own = own_experiment(run, open_task=context.desk.task)
+    return experiment.model_copy(
+        update={"task": own.task, "template": own.template, "chat": own.chat}
     )
 
 

@@ -129,7 +129,8 @@ def hostile(request, make_run, predict):
 def test_json_has_exactly_this_schema(comparison, tmp_path):
     content = json.loads(write_report(comparison, tmp_path).json.read_text())
     assert set(content) == {
-        "base", "task", "template", "reference", "created", "rows", "seeds", "warnings"
+        "base", "task", "template", "reference", "created", "rows", "failed", "seeds",
+        "warnings",
     }  # fmt: skip
     assert set(content["base"]) == {
         "name", "source", "identity", "precision", "compute_dtype", "device"

@@ -29,6 +29,7 @@ from workbench.presentation.display import (
 from workbench.presentation.pages import render_page
 from workbench.presentation.quantities import metric_of
 from workbench.presentation.spreadsheet import Cell, csv_text
+from workbench.runs.failures import FailedRun
 
 _TEMPLATE = "curves_template.html.jinja"
 
@@ -69,7 +70,13 @@ def sentences_of(curves: Curves) -> list[str]:
 
 
 def write_curves(
-    curves: Curves, folder: Path, name: str, *, notes: Sequence[str], band: str = "items"
+    curves: Curves,
+    folder: Path,
+    name: str,
+    *,
+    notes: Sequence[str],
+    failed: Sequence[FailedRun] = (),
+    band: str = "items",
 ) -> None:
     """Write `<name>.json`, `.csv`, `.html` and `.png` into a folder, each whole or not at all.
 
@@ -78,6 +85,7 @@ def write_curves(
         folder: Where the files go.
         name: What the files are called.
         notes: How to read it.
+        failed: Runs that could not be made.
         band: See `curve_plot`.
 
     Raises:
@@ -92,7 +100,8 @@ def write_curves(
         "table_cells": curve_table(curves, band=band),
         "notes": list(notes),
     }
-    text = json.dumps(curves_as_dict(curves), indent=2, ensure_ascii=False)
+    data = {**curves_as_dict(curves), "failed": [asdict(failure) for failure in failed]}
+    text = json.dumps(data, indent=2, ensure_ascii=False)
     write_text(folder / f"{name}.json", text + "\n")
     write_text(folder / f"{name}.csv", curves_csv(curves))
     write_text(

@@ -10,9 +10,11 @@ from workbench.analysis.curves.report import curve_table, sentences_of, write_cu
 from workbench.commands.shared.running import RunProgress, print_cells, print_setting, stopping
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.experiment import Experiment
+from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.points import PlacedRequest, run_points
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore
+from workbench.tasks.base import Task
 
 
 def run_along(
@@ -20,19 +22,31 @@ def run_along(
     experiment: Experiment,
     folder: Path,
     points_of: Callable[[Session], Sequence[PlacedRequest]],
-) -> list[PlacedRun]:
-    """Load base and task, run their points or find them again, and return the runs as placed."""
+    task: Task,
+) -> tuple[list[PlacedRun], list[FailedRun]]:
+    """Load base and task, run their points or find them again; return the runs as placed.
+
+    Those that failed come apart.
+
+    Raises:
+        RunError: every run failed.
+    """
     with console.status("loading base model and task …"):
-        session = open_session(experiment)
+        session = open_session(experiment, task)
     print_setting(console, session, experiment)
     points = points_of(session)
     with stopping() as stop, RunProgress(console) as watcher:
         found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
-    return [
+    failed = [row for _, row in found if isinstance(row, FailedRun)]
+    if len(failed) == len(points):
+        raise_if_failed(failed)
+    placed = [
         PlacedRun(MAJORITY if point is None else point.line,
                   None if point is None else point.place, row.run, row.search)
         for point, row in found
+        if not isinstance(row, FailedRun)
     ]  # fmt: skip
+    return placed, failed
 
 
 def show(
@@ -42,11 +56,18 @@ def show(
     name: str,
     *,
     notes: Sequence[str],
+    failed: Sequence[FailedRun] = (),
     band: str = "items",
 ) -> None:
-    """Print table and answer, and write the files."""
+    """Print table and answer, and write the files.
+
+    Raises:
+        RunError: some of the runs failed; the files have the others.
+    """
     print_cells(console, *curve_table(curves, band=band))
     for sentence in sentences_of(curves):
         console.print(sentence, highlight=False, markup=False)
-    write_curves(curves, folder, name, notes=notes, band=band)
+    missing = [failure.sentence for failure in failed]
+    write_curves(curves, folder, name, notes=[*missing, *notes], failed=failed, band=band)
     console.print(f"figure: {folder / name}.html (also .png .csv .json)", highlight=False)
+    raise_if_failed(failed)

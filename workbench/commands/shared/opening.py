@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from workbench.commands.shared.stored_runs import experiment_of, find_stored_run
+from workbench.commands.shared.stored_runs import find_stored_run
 from workbench.errors import ConfigError, StoreError
 from workbench.methods.catalog import METHODS, method_class
 from workbench.models.adapters.files import CONFIG_NAME
@@ -14,7 +12,9 @@ from workbench.readings.base import Kind
 from workbench.readings.catalog import make_reader, reader_class, readers_of
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
+from workbench.runs.origin import own_experiment
 from workbench.runs.store import StoredRun
+from workbench.yaml_files import parse_value
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
 
@@ -30,7 +30,7 @@ def opened(
     """
     found = {name: _find(name, runs) for name in dict.fromkeys((target, *against))}
     made = [run for run in found.values() if isinstance(run, StoredRun)]
-    experiment = experiment_of(made[0]) if made else Experiment()
+    experiment = own_experiment(made[0]) if made else Experiment()
     chosen = [_learned(name, one) for name, one in found.items()]
     if not chosen[0].kind or (chosen[0].key.startswith("control:") and not made):
         raise ConfigError(
@@ -128,7 +128,7 @@ def reading_options(settings: Sequence[str], names: Sequence[str]) -> dict[str, 
                 f"--set {setting}: not of the form reading.option=value for a reading that is "
                 f"made ({', '.join(names)}). Example: --set nearest.k=10"
             )
-        options[name][option] = yaml.safe_load(text)
+        options[name][option] = parse_value(text, where=f"--set {setting}")
     for name in names:
         make_reader(name, options[name])
     return options

@@ -17,9 +17,10 @@ from workbench.comparing import run_comparison
 from workbench.presentation.display import one_line
 from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
+from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
-from workbench.runs.runner import requests_of
+from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 
@@ -29,12 +30,13 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
 
     Raises:
         WorkbenchError: what is asked for cannot be run.
+        RunError: some of the runs failed; the report has the others.
         Interrupted: Ctrl-C was pressed.
     """
     console = Console()
-    requests_of(experiment)  # the cheap checks come first
+    checked = check_experiment(experiment, folder)
     with console.status("loading base model and task …"):
-        session = open_session(experiment)
+        session = open_session(experiment, checked.task)
     print_setting(console, session, experiment)
     with stopping() as stop, RunProgress(console) as watcher:
         comparison = run_comparison(
@@ -47,6 +49,7 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
         )
     print_cells(console, *terminal_table(comparison))
     console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
+    raise_if_failed(comparison.failed)
 
 
 class RunProgress:
@@ -115,6 +118,10 @@ class RunProgress:
         self._console.print(
             f"{self._name}: {name} {value}{reason}{origin}", markup=False, highlight=False
         )
+
+    def failed(self, failure: FailedRun) -> None:
+        """Print why a run failed on a line of its own."""
+        self._console.print(f"{self._name}: failed: {failure.reason}", markup=False, style="red")
 
 
 class _StopRequest:

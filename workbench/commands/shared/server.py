@@ -22,6 +22,7 @@ from workbench.atomic import write_text
 from workbench.errors import ConfigError, StoreError
 from workbench.presentation.quantities import metric_of
 from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.runner import requests_of
 from workbench.tasks.delimited import SEPARATORS
 
@@ -38,6 +39,7 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
     Raises:
         ConfigError: the server cannot be reached, or refused the experiment.
         StoreError: the job failed there.
+        RunError: some of its runs failed; the report has the others.
     """
     console = Console()
     requests_of(experiment)
@@ -46,7 +48,8 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
         job_id = client.predict(content, visitor, api_name="/start_evaluation")
         console.print(f"job {job_id} on {server}", style="bold", highlight=False)
         status = _follow(client, job_id, visitor, console)
-        if status["state"] != "finished":
+        failed = [FailedRun(**failure) for failure in status.get("failures", ())]
+        if status["state"] != "finished" and not (failed and status["rows"]):
             raise StoreError(
                 f"job {job_id}: {status['state']} on the server: {status['message']}. Look at it "
                 "under Evaluate there."
@@ -57,6 +60,7 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
     write_text(out / "report.json", json.dumps(report["json"], indent=2, ensure_ascii=False) + "\n")
     _print_rows(console, report["json"]["rows"])
     console.print(f"report: {out / 'report.html'} (also .md .csv .json)", highlight=False)
+    raise_if_failed(failed)
 
 
 def ask_there(

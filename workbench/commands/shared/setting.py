@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import ConfigError
-from workbench.methods.catalog import METHODS
+from workbench.options import whole_number
 from workbench.runs.experiment import Experiment, read_experiment
 
 DEFAULT_FOLDER = Path("runs")
@@ -61,14 +61,12 @@ def select_rows(experiment: Experiment, rows: str | None) -> Experiment:
 
 
 def _only_rows(experiment: Experiment, rows: str) -> Experiment:
-    """Keep rows by name; a method that the experiment does not have gets its default options."""
+    """Keep rows by name; a method that the experiment does not have gets its default options.
+
+    A name that is neither is said with whatever else is wrong, by the checks of the rows.
+    """
     names = [name.strip() for name in rows.split(",") if name.strip()]
-    kept = {}
-    for name in dict.fromkeys(names):
-        if name not in experiment.methods and name not in METHODS:
-            known = ", ".join(dict.fromkeys([*experiment.methods, *METHODS]))
-            raise ConfigError(f"--methods: unknown row or method '{name}'. Known: {known}.")
-        kept[name] = experiment.methods.get(name, {})
+    kept = {name: experiment.methods.get(name, {}) for name in dict.fromkeys(names)}
     if not kept:
         raise ConfigError("--methods: no row named. Example: --methods zero_shot,lora")
     reference = experiment.reference if experiment.reference in kept else next(iter(kept))
@@ -76,12 +74,12 @@ def _only_rows(experiment: Experiment, rows: str) -> Experiment:
 
 
 def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(part) for part in text.split(",")]
-    except ValueError as error:
+    parts = text.split(",")
+    seeds = [seed for part in parts if isinstance(seed := whole_number(part), int)]
+    if len(seeds) < len(parts):
         raise ConfigError(
             f"--seeds {text}: whole numbers separated by commas are needed. Example: --seeds 0,1,2"
-        ) from error
+        )
     if min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise ConfigError(f"--seeds {text}: seeds are different numbers from 0 up.")
     return seeds
