@@ -213,7 +213,7 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         source=session.engine.info.source,
         started=_now(),
         dropped=dict(session.task.dropped.counts),
-        environment=environment(),
+        environment=environment(session.engine.info),
         provenance=provenance(),
     )
 
