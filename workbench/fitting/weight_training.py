@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +19,8 @@ from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import hub_id_of
-from workbench.models.layers import features_of, linear_layers
+from workbench.models.layers import features_of, is_turned, linear_layers
+from workbench.models.roles import shortest_targets
 from workbench.options import option
 from workbench.shared_options import RANK, TARGETS
 from workbench.tasks.base import Task
@@ -157,9 +158,13 @@ def sizes_of(layer: torch.nn.Module) -> tuple[int, int]:
     return sizes
 
 
-def target_names(layers: Mapping[str, torch.nn.Module]) -> list[str]:
-    """Return the last parts of the layers' names, as PEFT's `target_modules` lists them."""
-    return sorted({name.rpartition(".")[2] for name in layers})
+def peft_targets(context: FitContext, layers: Mapping[str, torch.nn.Module]) -> dict[str, Any]:
+    """Return the fields of PEFT's configs that say which layers are changed, and how they store."""
+    modules = dict(context.engine.forward.model.named_modules())
+    return {
+        "target_modules": shortest_targets(layers, modules),
+        "fan_in_fan_out": any(is_turned(layer) for layer in layers.values()),
+    }
 
 
 def _fitted(context: FitContext) -> FittedMethod:

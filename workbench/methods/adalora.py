@@ -18,7 +18,7 @@ from peft.tuners.adalora.layer import RankAllocator
 from workbench.atomic import write_text
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import SingularChange
 from workbench.models.adapters.peft_changes import save_adapter
@@ -137,7 +137,7 @@ class AdaLora(PeftWeightTraining):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             orth_reg_weight=self.orthogonality,
-            target_modules=target_names(self.layers(context)),
+            **peft_targets(context, self.layers(context)),
         )
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:

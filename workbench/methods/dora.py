@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, TaskType
 
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.fitting.weight_training import LowRankTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import DirectionChange, new_low_rank
 from workbench.models.adapters.peft_changes import save_adapter
@@ -51,7 +51,7 @@ class Dora(LowRankTraining):
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=target_names(self.layers(context)),
+            **peft_targets(context, self.layers(context)),
             use_dora=True,
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)

@@ -11,7 +11,7 @@ import torch
 from peft import IA3Config, TaskType
 
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import PeftWeightTraining, sizes_of, target_names
+from workbench.fitting.weight_training import PeftWeightTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import ScalingChange
 from workbench.models.adapters.peft_changes import save_adapter
@@ -40,8 +40,8 @@ class Ia3(PeftWeightTraining):
         config = IA3Config(
             task_type=TaskType.CAUSAL_LM,
             base_model_name_or_path=hub_id_of(context.engine.info.name),
-            target_modules=target_names(outputs | inputs),
-            feedforward_modules=target_names(inputs),
+            feedforward_modules=peft_targets(context, inputs)["target_modules"],
+            **peft_targets(context, outputs | inputs),
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)
 

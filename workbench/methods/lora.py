@@ -20,7 +20,7 @@ from peft import LoraConfig, TaskType
 
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext, FittedMethod
-from workbench.fitting.weight_training import LowRankTraining, sizes_of, target_names
+from workbench.fitting.weight_training import LowRankTraining, peft_targets, sizes_of
 from workbench.models.adapters.bank import WeightAdapter
 from workbench.models.adapters.layer_changes import LowRankChange, new_low_rank, weight_of
 from workbench.models.adapters.original_weights import original_weights
@@ -102,7 +102,7 @@ class Lora(LowRankTraining):
             r=rank,
             lora_alpha=self.scaling * (sqrt(rank) if self.rank_stabilised else rank),
             lora_dropout=self.dropout,
-            target_modules=target_names(self.layers(context)),
+            **peft_targets(context, self.layers(context)),
             use_rslora=self.rank_stabilised,
         )
         save_adapter(context.engine.adapters.adapter(context.adapter_name), config, folder)

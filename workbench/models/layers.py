@@ -1,23 +1,10 @@
 """The linear layers of a base, by name and by role; adapters are put on these."""
 
-from collections.abc import Iterable
-
 import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from workbench.errors import ConfigError
-
-_MOST_SHOWN = 8  # names in a message
-
-_ROLES: dict[str, tuple[str, ...]] = {
-    "attention_qv": ("q_proj", "v_proj"),
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-    "keys_values": ("k_proj", "v_proj"),
-    "mlp_output": ("down_proj",),
-    "attention_output": ("o_proj",),
-}
+from workbench.models.roles import layers_of_role
 
 
 def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str, torch.nn.Module]:
@@ -25,8 +12,7 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
 
     Args:
         model: The base.
-        role: One of `workbench.shared_options.TARGETS`, or "keys_values", "attention_output",
-            "mlp_output".
+        role: As in `workbench.models.roles.layers_of_role`.
 
     Raises:
         ConfigError: the base has no layer of that role by a name that is known.
@@ -37,17 +23,8 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
         for name, layer in model.named_modules()
         if layer is not head and features_of(layer) is not None
     }
-    if role == "all_linear":
-        return layers
-    found = {name: layer for name, layer in layers.items() if is_targeted(name, _ROLES[role])}
-    if not found:
-        names = sorted({name.rpartition(".")[2] for name in layers})[:_MOST_SHOWN]
-        raise ConfigError(
-            f"targets: base model '{model.config._name_or_path}' has no layers called "
-            f"{' or '.join(_ROLES[role])}; its linear layers are called {', '.join(names)}. "
-            "Use lora with targets 'all_linear'."
-        )
-    return found
+    where = f"base model '{model.config._name_or_path}'"
+    return {name: layers[name] for name in layers_of_role(layers, role, where=where)}
 
 
 def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
@@ -59,6 +36,7 @@ def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def is_targeted(module: str, targets: Iterable[str]) -> bool:
-    """Return whether PEFT changes the module of that dotted name, given `target_modules`."""
-    return any(module == target or module.endswith(f".{target}") for target in targets)
+def is_turned(layer: torch.nn.Module) -> bool:
+    """Return whether the base's files have the layer's weight as (in, out), as GPT-2's do."""
+    # bitsandbytes puts a layer of its own in the place of GPT-2's and remembers what it was.
+    return isinstance(layer, Conv1D) or getattr(layer, "source_cls", None) is Conv1D

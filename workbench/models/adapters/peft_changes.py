@@ -18,7 +18,8 @@ from workbench.models.adapters.layer_changes import (
     SingularChange,
 )
 from workbench.models.adapters.reading import CheckedAdapter
-from workbench.models.layers import features_of, is_targeted
+from workbench.models.layers import features_of
+from workbench.models.roles import is_targeted
 
 _AS_MODULES = ("lora_A", "lora_B")  # PEFT's LoRA keeps these as layers, AdaLoRA as bare tensors
 

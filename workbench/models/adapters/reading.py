@@ -30,7 +30,7 @@ from workbench.models.adapters.tensors import (
     target_names,
 )
 from workbench.models.base import PrefixStates
-from workbench.models.layers import is_targeted
+from workbench.models.roles import is_targeted
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
 

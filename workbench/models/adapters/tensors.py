@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from workbench.errors import ModelError
 from workbench.models.adapters.config import are_targets, strict_json
 from workbench.models.adapters.files import CONFIG_NAME, shown
-from workbench.models.layers import is_targeted
+from workbench.models.roles import is_targeted
 
 _DTYPES = ("F32", "F16", "BF16")
 _MAX_HEADER_BYTES = 4_000_000  # of the weights; 1000 adapted modules need about 300 kB

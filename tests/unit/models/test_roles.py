@@ -1,0 +1,135 @@
+"""Which layers a change of weights is put on: PEFT's own defaults, and what layers do."""
+
+import pytest
+from peft import IA3Config, LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from workbench.errors import ConfigError
+from workbench.models.layers import linear_layers
+from workbench.models.roles import layers_of_role, shortest_targets
+
+SMALL = {
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 32,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+}
+GROUPED = SMALL | {"num_key_value_heads": 1}
+LATENT = SMALL | {
+    "num_key_value_heads": 2,
+    "kv_lora_rank": 4,
+    "q_lora_rank": 4,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
+FAMILIES = {
+    "bloom": SMALL,
+    "codegen": SMALL | {"rotary_dim": 4},
+    "falcon": SMALL,
+    "gemma3_text": GROUPED | {"head_dim": 8},
+    "gpt2": SMALL,
+    "gpt_bigcode": SMALL,
+    "gpt_neo": {
+        **{"vocab_size": 32, "hidden_size": 16, "num_heads": 2, "num_layers": 2},
+        "attention_types": [[["global", "local"], 1]],
+    },
+    "gpt_neox": SMALL,
+    "gptj": SMALL | {"rotary_dim": 4},
+    "glm": GROUPED | {"head_dim": 8},
+    "lfm2": GROUPED | {"layer_types": ["full_attention"] * 2},
+    "llama": GROUPED,
+    "minicpm3": LATENT,
+    "mpt": {"vocab_size": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 32},
+    "opt": SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 16},
+    "persimmon": SMALL,
+    "phi": SMALL,
+    "phi3": GROUPED,
+    "qwen3": GROUPED | {"head_dim": 8},
+    "starcoder2": GROUPED,
+    "xglm": {"vocab_size": 32, "d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 24},
+}
+
+
+# PEFT puts Phi's MLP in too, and names no default for the families left out.
+KNOWN_TO_PEFT = (
+    *("bloom", "codegen", "falcon", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox"),
+    *("gptj", "llama", "mpt", "opt", "qwen3"),
+)
+
+
+def small(family):
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family]))
+
+
+def lora(family, targets=None):
+    """Return PEFT's config; only GPT-2's own layers are not plain linear ones."""
+    return LoraConfig(
+        task_type="CAUSAL_LM", r=2, target_modules=targets, fan_in_fan_out=family == "gpt2"
+    )
+
+
+def changed_by_peft(model, config, part):
+    wrapped = get_peft_model(model, config)
+    names = (name for name, _ in wrapped.named_parameters() if part in name)
+    return {name.removeprefix("base_model.model.").partition(f".{part}")[0] for name in names}
+
+
+@pytest.mark.parametrize("family", KNOWN_TO_PEFT)
+def test_queries_and_values_are_the_layers_that_peft_takes_by_default(family):
+    found = linear_layers(small(family), "attention_qv")
+
+    theirs = changed_by_peft(small(family), lora(family), "lora_A")
+    assert set(found) == theirs
+
+
+@pytest.mark.parametrize("family", ["bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "llama"])
+def test_ia3_scales_the_layers_that_peft_takes_by_default(family):
+    model = small(family)
+
+    found = {*linear_layers(model, "keys_values"), *linear_layers(model, "mlp_output")}
+
+    config = IA3Config(task_type="CAUSAL_LM", fan_in_fan_out=family == "gpt2")
+    assert found == changed_by_peft(small(family), config, "ia3_l")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_and_mlp_are_all_linear_layers_and_share_none(family):
+    model = small(family)
+
+    attention, mlp = linear_layers(model, "attention"), linear_layers(model, "mlp")
+
+    assert {*attention, *mlp} == set(linear_layers(model))
+    assert not set(attention) & set(mlp)
+    assert set(linear_layers(model, "attention_qv")) <= set(attention)
+    assert set(linear_layers(model, "attention_output")) <= set(attention)
+    assert set(linear_layers(model, "mlp_output")) < set(mlp)
+
+
+@pytest.mark.parametrize("role", ["attention", "mlp", "attention_qv", "all_linear"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "llama"])
+def test_what_is_written_for_peft_names_the_changed_layers_and_no_others(family, role):
+    model = small(family)
+    chosen = linear_layers(model, role)
+
+    targets = shortest_targets(chosen, dict(model.named_modules()))
+
+    assert changed_by_peft(small(family), lora(family, targets), "lora_A") == set(chosen)
+
+
+def test_a_base_without_such_layers_says_what_its_layers_are_called():
+    names = ["layers.0.mixer.in_proj", "layers.0.mixer.out_proj"]
+
+    with pytest.raises(ConfigError) as caught:
+        layers_of_role(names, "attention_qv", where="base model 'states'")
+
+    assert str(caught.value) == (
+        "targets: base model 'states' has no layer for its queries (q_proj, q_b_proj, c_attn, "
+        "qkv_proj, query_key_value, Wqkv, W_pack); its linear layers are called in_proj, "
+        "out_proj. Use lora with targets 'all_linear', or a prompt method."
+    )
