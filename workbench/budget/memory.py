@@ -10,7 +10,7 @@ per position and layer:
     queries and attention output              2 heads x head width
     keys and values                           2 H x head width, shared prefix once more per row
     mask and normalisers of the attention     see `_attention_bytes`
-    gate, its activation, and up              3 x feed-forward width
+    gate, its activation, and up              3 x inner width
     what the method's own change reads        see `Recipe.kept`
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.budget.shape import ModelShape
-from workbench.budget.trained import AdaptOptions, Recipe, read_widths
+from workbench.budget.trained import AdaptOptions, Recipe
 from workbench.options import option
 from workbench.shared_options import BATCH_SIZE
 
@@ -158,17 +158,16 @@ class MemoryEstimate:
 
 
 def base_bytes(shape: ModelShape, storage: Storage) -> int:
-    """Return the memory of a base's tensors: weights, scales of quantised ones, positions' angles.
+    """Return the memory of a base's tensors: weights, scales of quantised ones, and buffers.
 
-    Embeddings, norms, biases and output head are never quantised.
+    Embeddings, norms, biases, experts and output head are never quantised.
     """
-    size = storage.element_bytes
-    rest = shape.embedding_parameters + shape.linear_biases + shape.norm_parameters
-    angles = 0 if shape.traits.has_positions else shape.head_width // 2 * _FLOAT * 2
-    weights = shape.layers * sum(
-        _matrix_bytes(linear.weights, linear.outputs, storage) for linear in shape.linears
+    packed = [linear for linear in shape.linears if linear.is_quantised]
+    rest = shape.parameters - sum(linear.count * linear.weights for linear in packed)
+    weights = sum(
+        linear.count * _matrix_bytes(linear.weights, linear.outputs, storage) for linear in packed
     )
-    return weights + rest * size + angles
+    return weights + rest * storage.element_bytes + shape.buffer_bytes
 
 
 def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
@@ -231,7 +230,7 @@ def asking_memory(
     """Return the memory of scoring a batch after a shared prefix; a long row is scored alone."""
     tokens = max(SCORING_TOKENS, own_tokens)
     mask = tokens * (own_tokens + prefix_tokens) * storage.element_bytes
-    layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.feed_forward)
+    layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.inner_width)
     logits = 2 * LOGIT_ROWS * shape.vocabulary * _FLOAT
     return MemoryEstimate(
         base=base_bytes(shape, storage),
@@ -245,16 +244,15 @@ def _layer_bytes(
     shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
 ) -> int:
     """Return what one layer keeps for the backward pass."""
-    size, positions, traits = storage.element_bytes, work.positions, shape.traits
-    norms = traits.layer_norms * shape.width * (_FLOAT if traits.norm_vectors == 1 else size)
-    if traits.has_head_norms:
-        norms += (shape.query_width + shape.kv_width) * _FLOAT
-    forward = traits.activation_copies * shape.feed_forward * size
-    quantised = read_widths(shape) * size if storage.precision == "int8" else 0
+    size, positions = storage.element_bytes, work.positions
+    norms = shape.norm_width * (_FLOAT if shape.has_float_norms else size)
+    inner = shape.activation_copies * shape.inner_width * size
+    quantised = shape.read_width * size if storage.precision == "int8" else 0
+    changes = quantised + recipe.kept(shape, options, size)
     return (
-        positions * (norms + forward + quantised)
+        positions * (norms + inner)
         + _attention_bytes(shape, storage, work)
-        + positions * recipe.kept(shape, options, size)
+        + positions * changes // shape.layers
     )
 
 
@@ -291,7 +289,8 @@ def _before_first_change(
 
 def _cast_weights(shape: ModelShape, storage: Storage, recipe: Recipe) -> int:
     """Return the 16-bit copies of trained float32 weights that the products are made with."""
-    return shape.linear_weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
+    weights = shape.linear_weights + shape.expert_parameters
+    return weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
 
 
 def _head_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
@@ -309,12 +308,13 @@ def _one_matrix(shape: ModelShape, storage: Storage) -> int:
     """Return the largest matrix as it is restored for a product."""
     if not storage.is_quantised:
         return 0
-    return max(linear.weights for linear in shape.linears) * storage.element_bytes
+    packed = (linear.weights for linear in shape.linears if linear.is_quantised)
+    return max(packed, default=0) * storage.element_bytes
 
 
 def _working_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
     """Return logits with their gradient, a restored matrix, and gradients inside one layer."""
     answers = work.batch_size * work.answer_tokens
     logits = 2 * answers * shape.vocabulary * _FLOAT
-    inside = work.positions * 3 * shape.feed_forward * storage.element_bytes
+    inside = work.positions * 3 * shape.inner_width * storage.element_bytes
     return logits + inside + _one_matrix(shape, storage)

@@ -20,11 +20,20 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
     head = model.get_output_embeddings()
     layers = {
         name: layer
-        for name, layer in model.named_modules()
+        for name, layer in decoder_modules(model).items()
         if layer is not head and features_of(layer) is not None
     }
     where = f"base model '{model.config._name_or_path}'"
     return {name: layers[name] for name in layers_of_role(layers, role, where=where)}
+
+
+def decoder_modules(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Return the modules of the part that reads texts, by their names in the whole model.
+
+    A model that sees or hears has others too, which no text runs through.
+    """
+    own = {id(module) for module in model.get_decoder().modules()}
+    return {name: module for name, module in model.named_modules() if id(module) in own}
 
 
 def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
