@@ -17,13 +17,16 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from workbench.budget.shape import Linear, ModelShape
 from workbench.errors import ConfigError, ModelError
+from workbench.models.base import Prefix
 from workbench.models.forward import BaseForward
 from workbench.models.layers import decoder_modules, features_of, linear_layers
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.roles import layers_of_role
+from workbench.models.rows import recording_cache
 
 _MOST_BLOCKS = 1000  # the deepest models stay far below; each takes a millisecond to make
 _DEFAULT_CONTEXT = 2048
+_SOME_TOKENS = (1, 2, 3)
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _EXPERTS_ASKED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "top_k")
@@ -56,23 +59,17 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
     text = model.config.get_text_config(decoder=True)
     try:
         forward, heads = BaseForward(model), int(text.num_attention_heads)
-    except (AttributeError, RuntimeError) as error:  # transformers' ways of saying there is none
-        raise ModelError(
-            f"model '{name}': its architecture ({model.config.model_type}) has no keys and values "
-            "of one size in all layers, which the engine works with. Take a decoder like Llama, "
-            "Gemma, Qwen, Mistral or GPT-2."
-        ) from error
-    layers, kv_heads, head_width = forward.state_shape
+        states = _states(model, forward)
+    except TRANSFORMERS_ERRORS as error:
+        why = f"it fails where rows share a prefix ({type(error).__name__}: {first_line(error)})"
+        raise _refusal(model, name, why) from error
+    layers, (kv_heads, head_width, _) = len(states), states[0]
     linears = tuple(_linears(model))
     if not any(linear.is_adaptable for linear in linears):
-        raise ModelError(
-            f"model '{name}': its architecture ({model.config.model_type}) has no decoder with "
-            "linear layers where transformers says it is. Take one like Llama, Gemma, Qwen, "
-            "Mistral or GPT-2."
-        )
+        raise _refusal(model, name, "its decoder has no linear layers")
     experts = _experts(model)
     norm_width, has_float_norms = _norms(model, text, kv_heads, head_width)
-    asked, share = _experts_asked(text, experts)
+    asked, share, returned = _experts_asked(text, experts)
     inner = _inner_width(linears) + asked
     return ModelShape(
         name=name,
@@ -87,6 +84,7 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
         heads=heads,
         kv_heads=kv_heads,
         head_width=head_width,
+        state_width=sum(heads * (keys + values) for heads, keys, values in states),
         inner_width=inner // layers or int(4 * text.hidden_size),
         activation_copies=_activation_copies(model, linears),
         norm_width=norm_width // layers,
@@ -95,6 +93,7 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
         context_length=getattr(text, "max_position_embeddings", None) or _DEFAULT_CONTEXT,
         expert_parameters=sum(p.numel() for held in experts for p in held),
         expert_share=share,
+        expert_outputs=returned // layers,
         buffer_bytes=sum(b.numel() * b.element_size() for b in model.buffers()),
     )
 
@@ -123,6 +122,36 @@ def empty_model(config: PreTrainedConfig, name: str) -> PreTrainedModel:
             "that came with the weights of a decoder like Llama, Gemma, Qwen, Mistral or GPT-2."
         ) from error
     return model.eval()
+
+
+def _states(model: PreTrainedModel, forward: BaseForward) -> list[tuple[int, int, int]]:
+    """Return heads, width of a key and width of a value of each layer, as the engine keeps them.
+
+    The engine's own run of a prefix says it, and fails for models that cannot be run so. Where code
+    looks at numbers, of which an empty model has none, the config has to do.
+    """
+    cache = recording_cache(forward.num_layers)
+    # Experts called one by one would depend on numbers, too.
+    model.set_experts_implementation("batched_mm")
+    try:
+        with torch.no_grad():
+            forward.run_prefix(Prefix((_SOME_TOKENS,)), cache)
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+        layers, heads, width = forward.state_shape
+        return [(heads, width, width)] * layers
+    return [
+        (int(layer.keys.shape[1]), int(layer.keys.shape[-1]), int(layer.values.shape[-1]))
+        for layer in cache.layers
+    ]
+
+
+def _refusal(model: PreTrainedModel, name: str, why: str) -> ModelError:
+    return ModelError(
+        f"model '{name}': its architecture ({model.config.model_type}) cannot be run here as its "
+        f"authors run it: {why}. Use a Llama-, Gemma-, Qwen-, Mistral- or GPT-2-like model."
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -180,14 +209,18 @@ def _experts(model: PreTrainedModel) -> list[list[torch.nn.Parameter]]:
 
 def _experts_asked(
     text: PreTrainedConfig, experts: list[list[torch.nn.Parameter]]
-) -> tuple[int, float]:
-    """Return the features that the experts asked work on in all blocks, and their share of all."""
+) -> tuple[int, float, int]:
+    """Return what the experts asked take: features they work on, their share, features they return.
+
+    Features are those of all blocks for a position.
+    """
     if not experts:
-        return 0, 1.0
+        return 0, 1.0, 0
     own = getattr(text, "ffn_config", text)  # DBRX keeps these figures apart
     number = _first(own, _EXPERTS) or int(experts[0][0].shape[0])
     asked = min(_first(own, _EXPERTS_ASKED) or number, number)
-    return asked * _first(own, _EXPERT_WIDTHS) * len(experts), asked / number
+    calls = asked * len(experts)
+    return calls * _first(own, _EXPERT_WIDTHS), asked / number, calls * int(text.hidden_size)
 
 
 def _first(config: PreTrainedConfig, keys: tuple[str, ...]) -> int:
@@ -210,7 +243,7 @@ def _activation_copies(model: PreTrainedModel, linears: tuple[Linear, ...]) -> i
     """Return 3 with a gate (gate, its activation, up); else 1, or 4 for a GELU in single steps."""
     names = {linear.name.rpartition(".")[2] for linear in linears if linear.is_adaptable}
     has_gate = any("gate" in name or name in ("w1", "w3", "input_linear") for name in names)
-    if has_gate:
+    if has_gate or _experts(model):
         return 3
     return 4 if any(type(m).__name__ in _COMPOSED for m in model.modules()) else 1
 

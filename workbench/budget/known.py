@@ -71,6 +71,7 @@ class _Gated:
             heads=queries,
             kv_heads=keys,
             head_width=head,
+            state_width=2 * self.layers * keys * head,
             inner_width=self.feed_forward,
             activation_copies=3,
             norm_width=self.norms * self.width
@@ -120,6 +121,7 @@ def _gpt_3() -> ModelShape:
         heads=heads,
         kv_heads=heads,
         head_width=width // heads,
+        state_width=2 * layers * width,
         inner_width=4 * width,
         activation_copies=4,
         norm_width=2 * width,

@@ -184,7 +184,7 @@ def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
 
 def kv_bytes_per_token(shape: ModelShape, storage: Storage) -> int:
     """Return the bytes of one position's keys and values in all layers."""
-    return 2 * shape.layers * shape.kv_width * storage.element_bytes
+    return shape.state_width * storage.element_bytes
 
 
 def training_memory(
@@ -246,7 +246,7 @@ def _layer_bytes(
     """Return what one layer keeps for the backward pass."""
     size, positions = storage.element_bytes, work.positions
     norms = shape.norm_width * (_FLOAT if shape.has_float_norms else size)
-    inner = shape.activation_copies * shape.inner_width * size
+    inner = (shape.activation_copies * shape.inner_width + shape.expert_outputs) * size
     quantised = shape.read_width * size if storage.precision == "int8" else 0
     changes = quantised + recipe.kept(shape, options, size)
     return (

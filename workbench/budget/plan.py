@@ -16,7 +16,7 @@ from workbench.budget.memory import (
 )
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
-from workbench.errors import ConfigError
+from workbench.errors import WorkbenchError
 from workbench.options import option
 from workbench.shared_options import STEPS
 
@@ -120,7 +120,7 @@ def make_plan(question: Question, methods: Sequence[str] = tuple(RECIPES)) -> Pl
     for name in methods:
         try:
             rows.append(_plan_method(question, RECIPES[name]))
-        except ConfigError as error:
+        except WorkbenchError as error:
             refused[name] = str(error)
     return Plan(question, tuple(rows), refused)
 

@@ -55,6 +55,7 @@ class ModelShape:
         heads: Query heads.
         kv_heads: Key/value heads (H).
         head_width: Width of one head.
+        state_width: Features of the keys and values that a position leaves in all layers together.
         inner_width: Features that a block's MLP works on for a position; of experts, those asked.
         activation_copies: Tensors of that width that its nonlinearity keeps for the backward pass.
         norm_width: Features that a block's norms read for a position, all norms together.
@@ -63,6 +64,7 @@ class ModelShape:
         context_length: Longest input in tokens.
         expert_parameters: Those of experts, which are no linear layers and stay as in the files.
         expert_share: How many of these a position runs through, as a share.
+        expert_outputs: Features that the experts asked hand back for a position, in a block.
         buffer_bytes: What the model keeps beside its parameters.
     """
 
@@ -78,6 +80,7 @@ class ModelShape:
     heads: int
     kv_heads: int
     head_width: int
+    state_width: int
     inner_width: int
     activation_copies: int
     norm_width: int
@@ -86,6 +89,7 @@ class ModelShape:
     context_length: int
     expert_parameters: int = 0
     expert_share: float = 1.0
+    expert_outputs: int = 0
     buffer_bytes: int = 0
 
     @property
@@ -97,6 +101,11 @@ class ModelShape:
     def kv_width(self) -> int:
         """Width of all keys together; that of the values is the same."""
         return self.kv_heads * self.head_width
+
+    @property
+    def has_even_states(self) -> bool:
+        """Whether the keys and the values of all layers have one shape."""
+        return self.state_width == 2 * self.layers * self.kv_width
 
     @property
     def linear_weights(self) -> int:

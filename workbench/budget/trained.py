@@ -1,7 +1,7 @@
 """What each method trains and stores, by formula from a model's shape.
 
-A count raises the ConfigError that the method itself would raise where the model has no layer it
-could be put on.
+A count raises the error that the method itself would raise where the model has nothing it could be
+put on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from workbench.budget.shape import Linear, ModelShape
+from workbench.errors import ModelError
 from workbench.options import option
 from workbench.shared_options import (
     DEMONSTRATIONS,
@@ -121,7 +122,12 @@ def _encoder(shape: ModelShape, options: AdaptOptions) -> int:
 
 
 def _prefix(shape: ModelShape, options: AdaptOptions) -> int:
-    return options.num_virtual_tokens * shape.layers * 2 * shape.kv_width
+    if not shape.has_even_states:
+        raise ModelError(
+            f"model '{shape.name}': its keys and values are not of one shape, so they cannot be "
+            "learned as a prefix. Use prompt_tuning or lora."
+        )
+    return options.num_virtual_tokens * shape.state_width
 
 
 def _low_rank(shape: ModelShape, options: AdaptOptions, rank: int) -> int:
