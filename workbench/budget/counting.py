@@ -15,8 +15,9 @@ from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from workbench.budget.shape import Linear, ModelShape
+from workbench.budget.shape import Attention, Linear, ModelShape
 from workbench.errors import ConfigError, ModelError
+from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Prefix
 from workbench.models.forward import BaseForward
 from workbench.models.layers import decoder_modules, features_of, linear_layers
@@ -59,7 +60,7 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
     text = model.config.get_text_config(decoder=True)
     try:
         forward, heads = BaseForward(model), int(text.num_attention_heads)
-        states = _states(model, forward)
+        states, attention = _states(model, forward)
     except TRANSFORMERS_ERRORS as error:
         why = f"it fails where rows share a prefix ({type(error).__name__}: {first_line(error)})"
         raise _refusal(model, name, why) from error
@@ -91,6 +92,7 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
         has_float_norms=has_float_norms,
         vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         context_length=getattr(text, "max_position_embeddings", None) or _DEFAULT_CONTEXT,
+        attention=attention,
         expert_parameters=sum(p.numel() for held in experts for p in held),
         expert_share=share,
         expert_outputs=returned // layers,
@@ -124,27 +126,36 @@ def empty_model(config: PreTrainedConfig, name: str) -> PreTrainedModel:
     return model.eval()
 
 
-def _states(model: PreTrainedModel, forward: BaseForward) -> list[tuple[int, int, int]]:
-    """Return heads, width of a key and width of a value of each layer, as the engine keeps them.
+def _states(
+    model: PreTrainedModel, forward: BaseForward
+) -> tuple[list[tuple[int, int, int]], Attention]:
+    """Return heads, width of a key and width of a value of each layer, and how it attends.
 
     The engine's own run of a prefix says it, and fails for models that cannot be run so. Where code
     looks at numbers, of which an empty model has none, the config has to do.
     """
-    cache = recording_cache(forward.num_layers)
-    # Experts called one by one would depend on numbers, too.
-    model.set_experts_implementation("batched_mm")
+    cache, asked = recording_cache(forward.num_layers), list[int]()
+    model.set_experts_implementation("batched_mm")  # one by one, numbers would say which
+    can_be_replaced = model._can_set_attn_implementation()
+    options: dict[str, object] = {}
+    if can_be_replaced:
+        use_grouped_attention(model)
+        options["attention_watch"] = lambda layer, _weights: asked.append(layer)
     try:
         with torch.no_grad():
-            forward.run_prefix(Prefix((_SOME_TOKENS,)), cache)
+            forward.run_prefix(Prefix((_SOME_TOKENS,)), cache, **options)
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
         layers, heads, width = forward.state_shape
-        return [(heads, width, width)] * layers
-    return [
+        return [(heads, width, width)] * layers, "apart"
+    sizes = [
         (int(layer.keys.shape[1]), int(layer.keys.shape[-1]), int(layer.values.shape[-1]))
         for layer in cache.layers
     ]
+    # What does not hand on the keyword of our attention does not hand on where rows end either.
+    whole: Attention = "whole" if can_be_replaced else "own"
+    return sizes, "apart" if len(asked) == len(sizes) else whole
 
 
 def _refusal(model: PreTrainedModel, name: str, why: str) -> ModelError:

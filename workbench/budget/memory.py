@@ -260,17 +260,22 @@ def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int
     """Return what attention keeps: its four operands, the mask as numbers, and normalisers.
 
     On a processor queries of a group share keys, and rows of a batch are attended apart, each
-    with its copy of the shared prefix. On a GPU keys and values are repeated for every query head.
+    with its copy of the shared prefix, where the architecture hands on where they end. On a GPU
+    keys and values are repeated for every query head.
     """
     size, positions = storage.element_bytes, work.positions
     queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
-    if storage.is_gpu:
+    groups = shape.heads // shape.kv_heads
+    if storage.is_gpu or shape.attention != "apart":
         is_one_row = positions <= _TREE_TOKENS and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
-        return queries + 2 * keys * shape.query_width * size + mask * size
-    groups = shape.heads // shape.kv_heads
+        if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head
+            return queries + 2 * keys * shape.kv_width * size + shape.heads * mask * _FLOAT
+        if storage.is_gpu or shape.attention == "own":
+            return queries + 2 * keys * shape.query_width * size + mask * size
+        return queries + 2 * keys * shape.kv_width * size + groups * mask * size
     keys = rows * seen + (positions if work.shared_tokens else 0)
     mask = groups * (rows * own * seen + work.shared_tokens**2)
     return queries + 2 * keys * shape.kv_width * size + mask * size

@@ -5,9 +5,12 @@ about well-known models needs no torch.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from workbench.errors import ConfigError
 from workbench.models.roles import layers_of_role
+
+Attention = Literal["apart", "whole", "own"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class ModelShape:
         has_float_norms: Norms keep what they read in float32 whatever the states are in.
         vocabulary: Rows of the embedding (V).
         context_length: Longest input in tokens.
+        attention: How rows of a training batch are attended on a processor: each apart, all as one
+            tree under one mask, or with an architecture's own code, which keeps weights by head.
         expert_parameters: Those of experts, which are no linear layers and stay as in the files.
         expert_share: How many of these a position runs through, as a share.
         expert_outputs: Features that the experts asked hand back for a position, in a block.
@@ -87,6 +92,7 @@ class ModelShape:
     has_float_norms: bool
     vocabulary: int
     context_length: int
+    attention: Attention = "apart"
     expert_parameters: int = 0
     expert_share: float = 1.0
     expert_outputs: int = 0

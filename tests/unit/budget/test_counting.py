@@ -253,11 +253,12 @@ def test_a_weight_method_trains_what_is_planned_or_both_refuse_alike(tiny, base,
 
 
 def test_keys_and_values_of_several_shapes_cannot_be_learned():
-    shape = count_shape(tiny_config("minicpm3"), name="latent", source="made here")
+    even = KNOWN_SHAPES["llama-2-7b"]
+    latent = replace(even, name="latent", state_width=even.layers * (576 + 512))
 
-    plan = make_plan(Question(shape, any_gpu(24)))
+    plan = make_plan(Question(latent, any_gpu(24)))
 
-    assert shape.state_width == 2 * 1 * (8 + 4)  # a shared latent key of 8 and a value of 4
+    assert make_plan(Question(even, any_gpu(24))).refused == {}
     assert plan.refused == {
         "prefix_tuning": "model 'latent': its keys and values are not of one shape, so they cannot "
         "be learned as a prefix. Use prompt_tuning or lora."
