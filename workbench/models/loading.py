@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,6 +26,7 @@ from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
 from workbench.models.compute_dtype import ChosenDtype, processor_dtype
+from workbench.models.folder_checks import check_folder, check_loaded, check_tokenizer
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, find_weights
 
@@ -36,6 +38,18 @@ PRECISIONS: tuple[Precision, ...] = (
     "int8",
     "bf16",
     "fp32",
+)
+# Whatever a folder's config may lead transformers' own code to.
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    StrictDataclassError,
 )
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
@@ -155,9 +169,11 @@ def load_weights(
     compute, why = products_dtype(compute_dtype, precision, target)
     storage = _storage_dtype(precision, compute, target)
     quantization = _quantization(precision, compute)
+    title = f"model '{name}' ({weights.source})"
+    check_folder(weights.folder, title)
     try:
         with LOADING:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
                 quantization_config=quantization,
                 # Quantised from what the files say: rounded to 16 bits first, it is another base.
@@ -166,13 +182,16 @@ def load_weights(
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
-            f"model '{name}' ({weights.source}): cannot be loaded as a causal language model: "
-            f"{error}"
+            f"{title}: cannot be loaded as a causal language model: {error}"
         ) from error
+    check_loaded(model, found, title)
+    check_tokenizer(tokenizer, model, title)
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
