@@ -14,6 +14,7 @@ from workbench.budget.counting import TRANSFORMERS_ERRORS, count_shape, first_li
 from workbench.budget.known import KNOWN_SHAPES, known_model
 from workbench.budget.shape import ModelShape
 from workbench.errors import ModelError
+from workbench.models.folder_checks import check_unquantised
 
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
 _MOST_BYTES = 1_000_000  # of a config.json; real ones have a few thousand
@@ -77,6 +78,7 @@ def _read(path: Path, name: str, source: str) -> ModelShape:
             f"{path}: cannot be read as the config of a model: {error}. A folder as written by "
             "transformers' save_pretrained is needed."
         ) from error
+    check_unquantised(config, f"model '{name}' ({source})")
     return count_shape(_config_of(config, name), name=name, source=source)
 
 

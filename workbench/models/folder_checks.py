@@ -46,7 +46,7 @@ def check_folder(folder: Path, title: str) -> None:
                 )
     for name in ("config.json", "tokenizer.json", _INDEX):
         _read_json(folder / name, title)
-    _check_unquantised(_read_json(folder / "config.json", title), title)
+    check_unquantised(_read_json(folder / "config.json", title), title)
     if (folder / "adapter_config.json").is_file():
         raise ModelError(
             f"{title}: adapter_config.json lies beside the model, so it is unclear whether the "
@@ -55,6 +55,24 @@ def check_folder(folder: Path, title: str) -> None:
         )
     for path in weight_files(folder):
         _check_tensors(path, title)
+
+
+def check_unquantised(config: Mapping[str, object], title: str) -> None:
+    """Look whether a config says that its weights are quantised.
+
+    Raises:
+        ModelError: they are.
+    """
+    inner = [value for value in config.values() if isinstance(value, dict)]
+    for part in (config, *inner):
+        quantisation = part.get("quantization_config")
+        if isinstance(quantisation, dict):
+            method = quantisation.get("quant_method") or "bitsandbytes"
+            raise ModelError(
+                f"{title}: its weights are quantised already by {method}, as its config.json says "
+                "(quantization_config), and would stay so in every precision. Use the model as it "
+                "was before, in 16 or 32 bits; the workbench quantises it itself (--precision)."
+            )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -134,19 +152,6 @@ def _read_json(path: Path, title: str) -> dict[str, object]:
             f"{title}: {path.name} is torn or no JSON ({error}). Download or copy it again."
         ) from error
     return content if isinstance(content, dict) else {}
-
-
-def _check_unquantised(config: Mapping[str, object], title: str) -> None:
-    inner = [value for value in config.values() if isinstance(value, dict)]
-    for part in (config, *inner):
-        quantisation = part.get("quantization_config")
-        if isinstance(quantisation, dict):
-            method = quantisation.get("quant_method") or "bitsandbytes"
-            raise ModelError(
-                f"{title}: its weights are quantised already by {method}, as its config.json says "
-                "(quantization_config), and would stay so in every precision. Use the model as it "
-                "was before, in 16 or 32 bits; the workbench quantises it itself (--precision)."
-            )
 
 
 def _check_tensors(path: Path, title: str) -> None:

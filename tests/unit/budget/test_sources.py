@@ -8,6 +8,7 @@ from workbench.budget.known import KNOWN_SHAPES, known_model
 from workbench.budget.sources import find_shape
 from workbench.errors import ModelError
 from workbench.models.catalog import BASE_MODELS
+from workbench.models.folder_checks import check_folder
 
 SMALL = {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 48, "intermediate_size": 80,
          "vocab_size": 101, "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
@@ -42,6 +43,20 @@ def test_a_config_may_say_none_for_what_follows_from_the_rest(tmp_path):
     plain = find_shape(written(tmp_path, SMALL))
 
     assert find_shape(written(tmp_path, SMALL | {"head_dim": None})) == plain
+
+
+def test_weights_that_are_quantised_already_are_refused_as_at_loading(tmp_path):
+    held = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    folder = written(tmp_path, SMALL | held)
+
+    with pytest.raises(ModelError) as planned:
+        find_shape(folder)
+    with pytest.raises(ModelError) as loaded:
+        check_folder(tmp_path, "loading")
+
+    reasons = [str(caught.value).partition(": ")[2] for caught in (planned, loaded)]
+    assert reasons[0] == reasons[1]
+    assert "quantised already by gptq" in reasons[0]
 
 
 WRONG = {
