@@ -6,6 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from architectures import tiny_config
 from workbench.budget.asked import NUMBERS
 from workbench.budget.known import DEVICES, KNOWN_SHAPES
 from workbench.budget.memory import BUDGET_PRECISIONS
@@ -40,6 +41,20 @@ def test_without_a_device_it_is_for_this_machine():
     result = plan("--json")
 
     assert json.loads(result.output)["device"]["name"] == "cpu"
+
+
+def test_a_folder_with_a_mixture_of_experts_is_planned_and_what_cannot_be_done_is_said(tmp_path):
+    tiny_config("mixtral").save_pretrained(tmp_path)
+
+    shown = plan("--model", str(tmp_path), "--memory", "16")
+    data = json.loads(plan("--model", str(tmp_path), "--memory", "16", "--json").output)
+
+    text = " ".join(shown.output.split())
+    assert shown.exit_code == 0
+    assert "stay in 16 bits, because bitsandbytes quantises plain linear layers only" in text
+    assert "ia3, bottleneck_adapter: targets: " in text
+    assert set(data["refused"]) == {"ia3", "bottleneck_adapter"}
+    assert data["model"]["expert_parameters"] > 0
 
 
 def known(names):

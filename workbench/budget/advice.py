@@ -106,9 +106,9 @@ def _trainable(question: Question) -> Iterator[tuple[Question, MethodPlan]]:
         asked = question
         if targets == "all_linear":
             asked = replace(question, options=replace(question.options, targets="all_linear"))
-        row = make_plan(asked, (name,)).row(name)
-        if row.fits:
-            yield asked, row
+        for row in make_plan(asked, (name,)).rows:  # none if the model has no such layers
+            if row.fits:
+                yield asked, row
 
 
 def _choose(question: Question) -> tuple[Question, MethodPlan] | None:
@@ -219,7 +219,7 @@ def _refuse(plan: Plan) -> Advice:
 
 def _refusals(question: Question) -> Iterator[str]:
     base, usable = _base(question), question.device.usable_bytes
-    row = _lora(question)
+    row = _usual(question)
     if base > usable:
         yield (
             f"Its weights alone take {gibibytes(base)} in nf4, the smallest precision here; "
@@ -232,13 +232,17 @@ def _refusals(question: Question) -> Iterator[str]:
             "checkpointing, bring that down."
         )
     checked = replace(question, work=replace(question.work, has_checkpointing=True))
-    if _lora(checked).fits and not question.work.has_checkpointing:
-        yield "With gradient checkpointing lora fits; the workbench's own loop does not do that."
+    if _usual(checked).fits and not question.work.has_checkpointing:
+        yield (
+            f"With gradient checkpointing {row.recipe.name} fits; the workbench's own loop does "
+            "not do that."
+        )
     card = _smallest_card(question)
     if card is not None:
         yield (
-            f"The smallest card known here that trains lora over it is {card.title}, with "
-            f"{gibibytes(_lora(replace(question, device=card)).memory.total)} for a batch of one."
+            f"The smallest card known here that trains {row.recipe.name} over it is {card.title}, "
+            f"with {gibibytes(_usual(replace(question, device=card)).memory.total)} for a batch of "
+            "one."
         )
     if usable and question.device.is_gpu:
         cards = -(-row.memory.total // usable)
@@ -262,8 +266,9 @@ def _largest_model(question: Question) -> ModelShape | None:
 
 
 def _trains(question: Question) -> bool:
-    return _lora(question).fits
+    return _usual(question).fits
 
 
-def _lora(question: Question) -> MethodPlan:
-    return make_plan(question, ("lora",)).row("lora")
+def _usual(question: Question) -> MethodPlan:
+    """Return the plan of LoRA, or of vectors where the model has no layers for it."""
+    return make_plan(question, ("lora", "prompt_tuning")).rows[0]

@@ -1,95 +1,194 @@
-"""Configs of well-known models and figures of devices, for planning where there is no hub."""
+"""Sizes of well-known models and figures of devices, for planning without hub and without torch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from workbench.budget.shape import ModelShape
+from workbench.budget.shape import Linear, ModelShape, with_name
+from workbench.errors import ModelError, unknown_name
+from workbench.models.catalog import BASE_MODELS
 
 GIB = 1 << 30
-_LLAMA = "config.json of {} on the Hub"
+_FLOAT = 4  # bytes
 
 
-def _llama(
-    name: str,
-    hub_id: str,
-    *,
-    layers: int,
-    width: int,
-    heads: tuple[int, int],
-    feed_forward: int,
-    vocabulary: int,
-    context_length: int,
-) -> ModelShape:
-    """Return a Llama-like model whose heads (queries; keys and values) share the width out."""
+@dataclass(frozen=True, kw_only=True)
+class _Gated:
+    """A decoder with a gated MLP and without biases, by the figures of its config.
+
+    Attributes:
+        layers: Decoder blocks.
+        width: Of the embedding.
+        heads: For queries, and for keys and values.
+        feed_forward: Inner width of the MLP.
+        vocabulary: Rows of the embedding.
+        context_length: Longest input in tokens.
+        head_width: None where the heads share the width out.
+        is_tied: Whether output head and embedding are one matrix.
+        norms: Norms over the width in each block.
+        has_head_norms: Whether queries and keys of each head are normed.
+        buffers: Numbers kept beside the parameters; None: the angles of one rotation, twice.
+    """
+
+    layers: int
+    width: int
+    heads: tuple[int, int]
+    feed_forward: int
+    vocabulary: int
+    context_length: int
+    head_width: int | None = None
+    is_tied: bool = False
+    norms: int = 2
+    has_head_norms: bool = False
+    buffers: int | None = None
+
+    def shape(self, name: str, hub_id: str, model_type: str = "llama") -> ModelShape:
+        """Return its shape."""
+        (queries, keys), head = self.heads, self.head_width or self.width // self.heads[0]
+        sizes = {
+            "self_attn.q_proj": (self.width, queries * head),
+            "self_attn.k_proj": (self.width, keys * head),
+            "self_attn.v_proj": (self.width, keys * head),
+            "self_attn.o_proj": (queries * head, self.width),
+            "mlp.gate_proj": (self.width, self.feed_forward),
+            "mlp.up_proj": (self.width, self.feed_forward),
+            "mlp.down_proj": (self.feed_forward, self.width),
+        }
+        linears = tuple(
+            Linear(f"model.layers.*.{part}", *size, self.layers) for part, size in sizes.items()
+        )
+        norms = self.norms * self.width + (2 * head if self.has_head_norms else 0)
+        in_block = sum(linear.weights for linear in linears) + norms
+        decoder = self.layers * in_block + self.width
+        return ModelShape(
+            name=name,
+            source=f"config.json of {hub_id} on the Hub",
+            model_type=model_type,
+            parameters=decoder + self.vocabulary * self.width * (1 if self.is_tied else 2),
+            decoder_parameters=decoder,
+            linears=linears,
+            layers=self.layers,
+            width=self.width,
+            embedding_width=self.width,
+            heads=queries,
+            kv_heads=keys,
+            head_width=head,
+            state_width=2 * self.layers * keys * head,
+            inner_width=self.feed_forward,
+            activation_copies=3,
+            norm_width=self.norms * self.width
+            + ((queries + keys) * head if self.has_head_norms else 0),
+            has_float_norms=True,
+            vocabulary=self.vocabulary,
+            context_length=self.context_length,
+            buffer_bytes=(head if self.buffers is None else self.buffers) * _FLOAT,
+        )
+
+
+def _smollm2(size: str, layers: int, width: int, heads: tuple[int, int], inner: int) -> ModelShape:
+    figures = _Gated(
+        layers=layers, width=width, heads=heads, feed_forward=inner, vocabulary=49_152,
+        context_length=8192, is_tied=True,
+    )  # fmt: skip
+    return figures.shape(
+        f"smollm2-{size.lower()}-instruct", f"HuggingFaceTB/SmolLM2-{size}-Instruct"
+    )
+
+
+def _gpt_3() -> ModelShape:
+    """Return GPT-3: fused queries, keys and values, biases, and learned positions, as in GPT-2."""
+    layers, width, heads, vocabulary, context_length = 96, 12_288, 96, 50_257, 2048
+    sizes = {
+        "attn.c_attn": (width, 3 * width),
+        "attn.c_proj": (width, width),
+        "mlp.c_fc": (width, 4 * width),
+        "mlp.c_proj": (4 * width, width),
+    }
+    linears = tuple(
+        Linear(f"transformer.h.*.{part}", *size, layers, has_bias=True)
+        for part, size in sizes.items()
+    )
+    in_block = sum(linear.weights + linear.outputs for linear in linears) + 4 * width
+    decoder = layers * in_block + 2 * width
     return ModelShape(
-        name=name,
-        source=_LLAMA.format(hub_id),
-        family="mistral" if "mistral" in name else "llama",
+        name="gpt-3-175b",
+        source="Brown et al. 2020, https://arxiv.org/abs/2005.14165, table 2.1; never released",
+        model_type="gpt2",
+        parameters=decoder + (vocabulary + context_length) * width,
+        decoder_parameters=decoder,
+        linears=linears,
         layers=layers,
         width=width,
-        heads=heads[0],
-        kv_heads=heads[1],
-        head_width=width // heads[0],
-        feed_forward=feed_forward,
+        embedding_width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        state_width=2 * layers * width,
+        inner_width=4 * width,
+        activation_copies=4,
+        norm_width=2 * width,
+        has_float_norms=False,
         vocabulary=vocabulary,
         context_length=context_length,
-        is_tied=False,
-        file_dtype="bfloat16",
     )
-
-
-def _smollm2(
-    size: str, *, layers: int, width: int, heads: tuple[int, int], feed_forward: int
-) -> ModelShape:
-    shape = _llama(
-        f"smollm2-{size.lower()}-instruct",
-        f"HuggingFaceTB/SmolLM2-{size}-Instruct",
-        layers=layers,
-        width=width,
-        heads=heads,
-        feed_forward=feed_forward,
-        vocabulary=49_152,
-        context_length=8192,
-    )
-    return replace(shape, is_tied=True)
 
 
 _SHAPES = (
-    _smollm2("135M", layers=30, width=576, heads=(9, 3), feed_forward=1536),
-    _smollm2("360M", layers=32, width=960, heads=(15, 5), feed_forward=2560),
-    _smollm2("1.7B", layers=24, width=2048, heads=(32, 32), feed_forward=8192),
-    ModelShape(
-        name="gemma-3-270m", source=_LLAMA.format("google/gemma-3-270m"), family="gemma3_text",
-        layers=18, width=640, heads=4, kv_heads=1, head_width=256, feed_forward=2048,
-        vocabulary=262_144, context_length=32_768, is_tied=True, file_dtype="bfloat16",
-    ),
-    ModelShape(
-        name="qwen3-0.6b", source=_LLAMA.format("Qwen/Qwen3-0.6B"), family="qwen3", layers=28,
-        width=1024, heads=16, kv_heads=8, head_width=128, feed_forward=3072, vocabulary=151_936,
-        context_length=40_960, is_tied=True, file_dtype="bfloat16",
-    ),
-    _llama("mistral-7b", "mistralai/Mistral-7B-v0.1", layers=32, width=4096, heads=(32, 8),
-           feed_forward=14_336, vocabulary=32_000, context_length=32_768),
-    _llama("llama-2-7b", "meta-llama/Llama-2-7b-hf", layers=32, width=4096, heads=(32, 32),
-           feed_forward=11_008, vocabulary=32_000, context_length=4096),
-    _llama("llama-3.1-8b", "meta-llama/Llama-3.1-8B", layers=32, width=4096, heads=(32, 8),
-           feed_forward=14_336, vocabulary=128_256, context_length=131_072),
-    _llama("llama-2-13b", "meta-llama/Llama-2-13b-hf", layers=40, width=5120, heads=(40, 40),
-           feed_forward=13_824, vocabulary=32_000, context_length=4096),
-    _llama("llama-33b", "huggyllama/llama-30b", layers=60, width=6656, heads=(52, 52),
-           feed_forward=17_920, vocabulary=32_000, context_length=2048),
-    _llama("llama-65b", "huggyllama/llama-65b", layers=80, width=8192, heads=(64, 64),
-           feed_forward=22_016, vocabulary=32_000, context_length=2048),
-    _llama("llama-2-70b", "meta-llama/Llama-2-70b-hf", layers=80, width=8192, heads=(64, 8),
-           feed_forward=28_672, vocabulary=32_000, context_length=4096),
-    ModelShape(
-        name="gpt-3-175b",
-        source="Brown et al. 2020, https://arxiv.org/abs/2005.14165, table 2.1; never released",
-        family="gpt2", layers=96, width=12_288, heads=96, kv_heads=96, head_width=128,
-        feed_forward=49_152, vocabulary=50_257, context_length=2048, is_tied=True,
-        file_dtype="float16",
-    ),
+    _smollm2("135M", 30, 576, (9, 3), 1536),
+    _smollm2("360M", 32, 960, (15, 5), 2560),
+    _smollm2("1.7B", 24, 2048, (32, 32), 8192),
+    _Gated(
+        layers=18, width=640, heads=(4, 1), feed_forward=2048, vocabulary=262_144,
+        context_length=32_768, head_width=256, is_tied=True, norms=4, has_head_norms=True,
+        buffers=2 * 256 + 1,  # two rotations, and the factor of the embedding
+    ).shape("gemma-3-270m", "google/gemma-3-270m", "gemma3_text"),
+    _Gated(
+        layers=28, width=1024, heads=(16, 8), feed_forward=3072, vocabulary=151_936,
+        context_length=40_960, head_width=128, is_tied=True, has_head_norms=True,
+    ).shape("qwen3-0.6b", "Qwen/Qwen3-0.6B", "qwen3"),
+    _Gated(
+        layers=32, width=4096, heads=(32, 8), feed_forward=14_336, vocabulary=32_000,
+        context_length=32_768,
+    ).shape("mistral-7b", "mistralai/Mistral-7B-v0.1", "mistral"),
+    _Gated(
+        layers=32, width=4096, heads=(32, 32), feed_forward=11_008, vocabulary=32_000,
+        context_length=4096,
+    ).shape("llama-2-7b", "meta-llama/Llama-2-7b-hf"),
+    _Gated(
+        layers=32, width=4096, heads=(32, 8), feed_forward=14_336, vocabulary=128_256,
+        context_length=131_072,
+    ).shape("llama-3.1-8b", "meta-llama/Llama-3.1-8B"),
+    _Gated(
+        layers=40, width=5120, heads=(40, 40), feed_forward=13_824, vocabulary=32_000,
+        context_length=4096,
+    ).shape("llama-2-13b", "meta-llama/Llama-2-13b-hf"),
+    _Gated(
+        layers=60, width=6656, heads=(52, 52), feed_forward=17_920, vocabulary=32_000,
+        context_length=2048,
+    ).shape("llama-33b", "huggyllama/llama-30b"),
+    _Gated(
+        layers=80, width=8192, heads=(64, 64), feed_forward=22_016, vocabulary=32_000,
+        context_length=2048,
+    ).shape("llama-65b", "huggyllama/llama-65b"),
+    _Gated(
+        layers=80, width=8192, heads=(64, 8), feed_forward=28_672, vocabulary=32_000,
+        context_length=4096,
+    ).shape("llama-2-70b", "meta-llama/Llama-2-70b-hf"),
+    _gpt_3(),
 )  # fmt: skip
 KNOWN_SHAPES = {shape.name: shape for shape in _SHAPES}
+
+
+def known_model(name: str) -> ModelShape:
+    """Return a model of the table, by its name or, for bases of the catalog, by its Hub id.
+
+    Raises:
+        ModelError: not in the table.
+    """
+    by_id = {entry.hub_id: short for short, entry in BASE_MODELS.items() if short in KNOWN_SHAPES}
+    if name in by_id:
+        return with_name(KNOWN_SHAPES[by_id[name]], name)
+    if name not in KNOWN_SHAPES:
+        raise ModelError(f"model: {unknown_name('model', name[:80], KNOWN_SHAPES)}")
+    return KNOWN_SHAPES[name]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ per position and layer:
     queries and attention output              2 heads x head width
     keys and values                           2 H x head width, shared prefix once more per row
     mask and normalisers of the attention     see `_attention_bytes`
-    gate, its activation, and up              3 x feed-forward width
+    gate, its activation, and up              3 x inner width
     what the method's own change reads        see `Recipe.kept`
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workbench.budget.shape import ModelShape
-from workbench.budget.trained import AdaptOptions, Recipe, read_widths
+from workbench.budget.trained import AdaptOptions, Recipe
 from workbench.options import option
 from workbench.shared_options import BATCH_SIZE
 
@@ -158,17 +158,16 @@ class MemoryEstimate:
 
 
 def base_bytes(shape: ModelShape, storage: Storage) -> int:
-    """Return the memory of a base's tensors: weights, scales of quantised ones, positions' angles.
+    """Return the memory of a base's tensors: weights, scales of quantised ones, and buffers.
 
-    Embeddings, norms, biases and output head are never quantised.
+    Embeddings, norms, biases, experts and output head are never quantised.
     """
-    size = storage.element_bytes
-    rest = shape.embedding_parameters + shape.linear_biases + shape.norm_parameters
-    angles = 0 if shape.traits.has_positions else shape.head_width // 2 * _FLOAT * 2
-    weights = shape.layers * sum(
-        _matrix_bytes(linear.weights, linear.outputs, storage) for linear in shape.linears
+    packed = [linear for linear in shape.linears if linear.is_quantised]
+    rest = shape.parameters - sum(linear.count * linear.weights for linear in packed)
+    weights = sum(
+        linear.count * _matrix_bytes(linear.weights, linear.outputs, storage) for linear in packed
     )
-    return weights + rest * size + angles
+    return weights + rest * storage.element_bytes + shape.buffer_bytes
 
 
 def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
@@ -185,7 +184,7 @@ def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
 
 def kv_bytes_per_token(shape: ModelShape, storage: Storage) -> int:
     """Return the bytes of one position's keys and values in all layers."""
-    return 2 * shape.layers * shape.kv_width * storage.element_bytes
+    return shape.state_width * storage.element_bytes
 
 
 def training_memory(
@@ -231,7 +230,7 @@ def asking_memory(
     """Return the memory of scoring a batch after a shared prefix; a long row is scored alone."""
     tokens = max(SCORING_TOKENS, own_tokens)
     mask = tokens * (own_tokens + prefix_tokens) * storage.element_bytes
-    layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.feed_forward)
+    layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.inner_width)
     logits = 2 * LOGIT_ROWS * shape.vocabulary * _FLOAT
     return MemoryEstimate(
         base=base_bytes(shape, storage),
@@ -245,16 +244,15 @@ def _layer_bytes(
     shape: ModelShape, storage: Storage, recipe: Recipe, options: AdaptOptions, work: Workload
 ) -> int:
     """Return what one layer keeps for the backward pass."""
-    size, positions, traits = storage.element_bytes, work.positions, shape.traits
-    norms = traits.layer_norms * shape.width * (_FLOAT if traits.norm_vectors == 1 else size)
-    if traits.has_head_norms:
-        norms += (shape.query_width + shape.kv_width) * _FLOAT
-    forward = traits.activation_copies * shape.feed_forward * size
-    quantised = read_widths(shape) * size if storage.precision == "int8" else 0
+    size, positions = storage.element_bytes, work.positions
+    norms = shape.norm_width * (_FLOAT if shape.has_float_norms else size)
+    inner = (shape.activation_copies * shape.inner_width + shape.expert_outputs) * size
+    quantised = shape.read_width * size if storage.precision == "int8" else 0
+    changes = quantised + recipe.kept(shape, options, size)
     return (
-        positions * (norms + forward + quantised)
+        positions * (norms + inner)
         + _attention_bytes(shape, storage, work)
-        + positions * recipe.kept(shape, options, size)
+        + positions * changes // shape.layers
     )
 
 
@@ -262,17 +260,22 @@ def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int
     """Return what attention keeps: its four operands, the mask as numbers, and normalisers.
 
     On a processor queries of a group share keys, and rows of a batch are attended apart, each
-    with its copy of the shared prefix. On a GPU keys and values are repeated for every query head.
+    with its copy of the shared prefix, where the architecture hands on where they end. On a GPU
+    keys and values are repeated for every query head.
     """
     size, positions = storage.element_bytes, work.positions
     queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
-    if storage.is_gpu:
+    groups = shape.heads // shape.kv_heads
+    if storage.is_gpu or shape.attention != "apart":
         is_one_row = positions <= _TREE_TOKENS and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
-        return queries + 2 * keys * shape.query_width * size + mask * size
-    groups = shape.heads // shape.kv_heads
+        if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head
+            return queries + 2 * keys * shape.kv_width * size + shape.heads * mask * _FLOAT
+        if storage.is_gpu or shape.attention == "own":
+            return queries + 2 * keys * shape.query_width * size + mask * size
+        return queries + 2 * keys * shape.kv_width * size + groups * mask * size
     keys = rows * seen + (positions if work.shared_tokens else 0)
     mask = groups * (rows * own * seen + work.shared_tokens**2)
     return queries + 2 * keys * shape.kv_width * size + mask * size
@@ -291,7 +294,8 @@ def _before_first_change(
 
 def _cast_weights(shape: ModelShape, storage: Storage, recipe: Recipe) -> int:
     """Return the 16-bit copies of trained float32 weights that the products are made with."""
-    return shape.linear_weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
+    weights = shape.linear_weights + shape.expert_parameters
+    return weights * 2 if recipe.is_full and storage.element_bytes == 2 else 0
 
 
 def _head_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
@@ -309,12 +313,13 @@ def _one_matrix(shape: ModelShape, storage: Storage) -> int:
     """Return the largest matrix as it is restored for a product."""
     if not storage.is_quantised:
         return 0
-    return max(linear.weights for linear in shape.linears) * storage.element_bytes
+    packed = (linear.weights for linear in shape.linears if linear.is_quantised)
+    return max(packed, default=0) * storage.element_bytes
 
 
 def _working_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
     """Return logits with their gradient, a restored matrix, and gradients inside one layer."""
     answers = work.batch_size * work.answer_tokens
     logits = 2 * answers * shape.vocabulary * _FLOAT
-    inside = work.positions * 3 * shape.feed_forward * storage.element_bytes
+    inside = work.positions * 3 * shape.inner_width * storage.element_bytes
     return logits + inside + _one_matrix(shape, storage)

@@ -1,6 +1,6 @@
 """The plan: what each method costs for one model on one device, and which ones fit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from workbench.budget.known import Device
@@ -16,8 +16,11 @@ from workbench.budget.memory import (
 )
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
+from workbench.errors import WorkbenchError
 from workbench.options import option
 from workbench.shared_options import STEPS
+
+_MUCH = 0.1  # of a quantised base's blocks: what stays wide beyond it is told
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,55 @@ class MethodPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All methods for one question, in the order of the catalog of recipes."""
+    """All methods for one question, in the order of the catalog of recipes.
+
+    Attributes:
+        question: What is asked.
+        rows: The methods that can be put on the model.
+        refused: Those that cannot, by name, and why: in the words of the method itself.
+    """
 
     question: Question
     rows: tuple[MethodPlan, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, name: str) -> MethodPlan:
-        """Return the plan of a method."""
+        """Return the plan of a method that is not refused."""
         return next(row for row in self.rows if row.recipe.name == name)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is not as one would expect: refusals, and weights that stay wide."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.refused.items():
+            by_reason.setdefault(reason, []).append(name)
+        refusals = (f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+        return (*_left_wide(self.question), *refusals)
 
 
 def make_plan(question: Question, methods: Sequence[str] = tuple(RECIPES)) -> Plan:
     """Return what the methods cost."""
-    return Plan(question, tuple(_plan_method(question, RECIPES[name]) for name in methods))
+    rows: list[MethodPlan] = []
+    refused: dict[str, str] = {}
+    for name in methods:
+        try:
+            rows.append(_plan_method(question, RECIPES[name]))
+        except WorkbenchError as error:
+            refused[name] = str(error)
+    return Plan(question, tuple(rows), refused)
+
+
+def _left_wide(question: Question) -> Iterator[str]:
+    """Yield a sentence if a good part of a quantised base's blocks is not quantised at all."""
+    shape, storage = question.shape, question.storage
+    left = shape.decoder_parameters - shape.quantised_weights
+    if storage.is_quantised and left > _MUCH * shape.decoder_parameters:
+        what = "experts, mostly" if shape.expert_parameters > left / 2 else "in layers of own kinds"
+        yield (
+            f"Of {shape.decoder_parameters / 1e9:,.2f} billion parameters in its blocks "
+            f"{left / 1e9:,.2f} billion ({what}) stay in {8 * storage.element_bytes} bits, because "
+            "bitsandbytes quantises plain linear layers only."
+        )
 
 
 def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
@@ -180,7 +219,7 @@ def training_flops(
     6 N; the workbench runs the frozen base beside it, which adds 2 N.
     """
     passes = 3 if recipe.is_full else 2
-    forward = 2 * shape.linear_weights
+    forward = 2 * shape.active_weights
     attention = 4 * shape.layers * shape.query_width * work.row_tokens
     again = forward + attention if work.has_checkpointing else 0
     own = 6 * recipe.trained(shape, options) if recipe.kind == "weights" else 0

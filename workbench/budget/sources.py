@@ -1,16 +1,20 @@
-"""Finding a model's config by name: a local folder, the table of known ones, or the Hub."""
+"""Finding a model's size by name: a local folder, the table of known ones, or the Hub."""
 
 import json
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, PreTrainedConfig
 
-from workbench.budget.known import KNOWN_SHAPES
-from workbench.budget.shape import ModelShape, read_shape, with_name
-from workbench.errors import ModelError, unknown_name
-from workbench.models.catalog import BASE_MODELS
+from workbench.budget.counting import TRANSFORMERS_ERRORS, count_shape, first_line
+from workbench.budget.known import KNOWN_SHAPES, known_model
+from workbench.budget.shape import ModelShape
+from workbench.errors import ModelError
+from workbench.models.folder_checks import check_unquantised
 
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
 _MOST_BYTES = 1_000_000  # of a config.json; real ones have a few thousand
@@ -26,35 +30,14 @@ def find_shape(name: str) -> ModelShape:
     folder = _folder(name)
     if folder is not None:
         return _read(folder / _CONFIG, name, f"config.json of the folder {folder.name}")
-    known = _known(name)
-    if known is not None:
-        return known
-    if "/" not in name:
-        raise ModelError(
-            f"model: {unknown_name('model', name[:80], KNOWN_SHAPES)} A Hub id (owner/model) or a "
-            "local folder (./folder) is allowed too."
-        )
-    path = _hub_config(name)
-    return _read(path, name, f"config.json of {name} on the Hub")
-
-
-def known_model(name: str) -> ModelShape:
-    """Return a model of the table, for those who may name no folder and no Hub id.
-
-    Raises:
-        ModelError: not in the table.
-    """
-    known = _known(name)
-    if known is None:
-        raise ModelError(f"model: {unknown_name('model', name[:80], KNOWN_SHAPES)}")
-    return known
-
-
-def _known(name: str) -> ModelShape | None:
-    if name in KNOWN_SHAPES:
-        return KNOWN_SHAPES[name]
-    short = next((entry.name for entry in BASE_MODELS.values() if entry.hub_id == name), None)
-    return with_name(KNOWN_SHAPES[short], name) if short in KNOWN_SHAPES else None
+    try:
+        return known_model(name)
+    except ModelError as unknown:
+        if "/" not in name:
+            raise ModelError(
+                f"{unknown} A Hub id (owner/model) or a local folder (./folder) is allowed too."
+            ) from None
+    return _read(_hub_config(name), name, f"config.json of {name} on the Hub")
 
 
 def _folder(name: str) -> Path | None:
@@ -95,4 +78,22 @@ def _read(path: Path, name: str, source: str) -> ModelShape:
             f"{path}: cannot be read as the config of a model: {error}. A folder as written by "
             "transformers' save_pretrained is needed."
         ) from error
-    return read_shape(config, name=name, source=source)
+    check_unquantised(config, f"model '{name}' ({source})")
+    return count_shape(_config_of(config, name), name=name, source=source)
+
+
+def _config_of(values: Mapping[str, Any], name: str) -> PreTrainedConfig:
+    """Return transformers' config of these values, with what they leave out as transformers has it.
+
+    Raises:
+        ModelError: no architecture that the installed transformers knows, or values it refuses.
+    """
+    rest = {key: value for key, value in values.items() if key not in ("model_type", "auto_map")}
+    try:
+        return AutoConfig.for_model(str(values.get("model_type")), **rest)
+    except TRANSFORMERS_ERRORS as error:
+        raise ModelError(
+            f"model '{name}', config.json: transformers {version('transformers')} reads no model "
+            f"of it (model_type '{str(values.get('model_type'))[:40]}'): {first_line(error)}. "
+            "Take the config that came with the weights."
+        ) from error

@@ -1,10 +1,15 @@
-"""What each method trains and stores, by formula from a model's shape."""
+"""What each method trains and stores, by formula from a model's shape.
 
-from collections.abc import Callable, Mapping
+A count raises the error that the method itself would raise where the model has nothing it could be
+put on.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from workbench.budget.shape import Linear, ModelShape
+from workbench.errors import ModelError
 from workbench.options import option
 from workbench.shared_options import (
     DEMONSTRATIONS,
@@ -20,11 +25,6 @@ Before = Literal["nothing", "demonstrations", "vectors", "states"]
 _FLOAT = 4  # bytes
 _VALUE_BYTES = 4  # trained values are float32, in memory and in the files
 _HEADER_BYTES = 131  # of a safetensors file per tensor: its name, dtype, shape and place
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    "attention_qv": ("q_proj", "v_proj"),
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,8 @@ class Recipe:
         options: Those of `AdaptOptions` that its costs follow from, to what the method calls them.
         before: What stands before every row when it is used. Vectors run through the layers as
             tokens do; states are there as keys and values alone.
-        kept: Returns the bytes that its change of a layer keeps for the backward pass per position,
-            given the size of a value between layers.
+        kept: Returns the bytes that its changes of all layers keep for the backward pass per
+            position, given the size of a value between layers.
         starts_late: Returns whether its first change comes after the first attention.
         is_full: Whether the base's own weights are trained.
     """
@@ -104,26 +104,36 @@ class Recipe:
 
 
 def targeted(shape: ModelShape, options: AdaptOptions) -> tuple[Linear, ...]:
-    """Return the linear layers of a block that LoRA and its kin change."""
-    wanted = _ROLES.get(options.targets)
-    return tuple(linear for linear in shape.linears if wanted is None or linear.name in wanted)
+    """Return the linear layers that LoRA and its kin change.
+
+    Raises:
+        ConfigError: there are none of that role.
+    """
+    return shape.layers_of_role(options.targets)
 
 
 def _vectors(shape: ModelShape, options: AdaptOptions) -> int:
-    return options.num_virtual_tokens * shape.width
+    return options.num_virtual_tokens * shape.embedding_width
 
 
 def _encoder(shape: ModelShape, options: AdaptOptions) -> int:
-    return _vectors(shape, options) + 3 * (shape.width**2 + shape.width)
+    width = shape.embedding_width
+    return _vectors(shape, options) + 3 * (width**2 + width)
 
 
 def _prefix(shape: ModelShape, options: AdaptOptions) -> int:
-    return options.num_virtual_tokens * shape.layers * 2 * shape.kv_width
+    if not shape.has_even_states:
+        raise ModelError(
+            f"model '{shape.name}': its keys and values are not of one shape, so they cannot be "
+            "learned as a prefix. Use prompt_tuning or lora."
+        )
+    return options.num_virtual_tokens * shape.state_width
 
 
 def _low_rank(shape: ModelShape, options: AdaptOptions, rank: int) -> int:
-    sums = (linear.inputs + linear.outputs for linear in targeted(shape, options))
-    return shape.layers * rank * sum(sums)
+    return rank * sum(
+        linear.count * (linear.inputs + linear.outputs) for linear in targeted(shape, options)
+    )
 
 
 def _lora(shape: ModelShape, options: AdaptOptions) -> int:
@@ -131,51 +141,76 @@ def _lora(shape: ModelShape, options: AdaptOptions) -> int:
 
 
 def _dora(shape: ModelShape, options: AdaptOptions) -> int:
-    lengths = sum(linear.outputs for linear in targeted(shape, options))
-    return _lora(shape, options) + shape.layers * lengths
+    return _lora(shape, options) + _written(targeted(shape, options))
 
 
 def _adalora(shape: ModelShape, options: AdaptOptions) -> int:
-    values = shape.layers * len(targeted(shape, options)) * options.init_rank
+    values = options.init_rank * _number(targeted(shape, options))
     return _low_rank(shape, options, options.init_rank) + values
 
 
 def _ia3(shape: ModelShape, _options: AdaptOptions) -> int:
-    return shape.layers * (2 * shape.kv_width + shape.feed_forward)
+    scaled, entered = shape.layers_of_role("keys_values"), shape.layers_of_role("mlp_output")
+    return _written(scaled) + sum(linear.count * linear.inputs for linear in entered)
 
 
 def _bottleneck(shape: ModelShape, options: AdaptOptions) -> int:
     inner = options.bottleneck
-    one = 2 * shape.width * inner + inner + shape.width
-    return shape.layers * options.bottleneck_places * one
+    return sum(
+        linear.count * (2 * linear.outputs * inner + inner + linear.outputs)
+        for linear in _bottlenecked(shape, options)
+    )
+
+
+def _bottlenecked(shape: ModelShape, options: AdaptOptions) -> tuple[Linear, ...]:
+    ends = shape.layers_of_role("mlp_output")
+    return ends + (
+        shape.layers_of_role("attention_output") if options.bottleneck_places > 1 else ()
+    )
 
 
 def _biases(shape: ModelShape, _options: AdaptOptions) -> int:
-    return shape.layers * sum(linear.outputs for linear in shape.linears)
+    return _written(shape.layers_of_role("all_linear"))
 
 
 def _everything(shape: ModelShape, _options: AdaptOptions) -> int:
-    return shape.linear_weights + shape.linear_biases + shape.norm_parameters
+    return shape.decoder_parameters
 
 
 def _none(_shape: ModelShape, _options: AdaptOptions) -> int:
     return 0
 
 
+def _written(layers: Iterable[Linear]) -> int:
+    return sum(linear.count * linear.outputs for linear in layers)
+
+
+def _number(layers: Iterable[Linear]) -> int:
+    return sum(linear.count for linear in layers)
+
+
 def _per_target(tensors: int) -> Callable[[ModelShape, AdaptOptions], int]:
     def count(shape: ModelShape, options: AdaptOptions) -> int:
-        return tensors * shape.layers * len(targeted(shape, options))
+        return tensors * _number(targeted(shape, options))
 
     return count
+
+
+def _bias_tensors(shape: ModelShape, _options: AdaptOptions) -> int:
+    return _number(shape.layers_of_role("all_linear"))
+
+
+def _ia3_tensors(shape: ModelShape, _options: AdaptOptions) -> int:
+    return _number(shape.layers_of_role("keys_values") + shape.layers_of_role("mlp_output"))
 
 
 def _low_rank_kept(shape: ModelShape, options: AdaptOptions, size: int, rank: int) -> int:
     layers = targeted(shape, options)
     if size == _FLOAT:  # what several layers read is kept once
-        read = sum({linear.reads: linear.inputs for linear in layers}.values())
+        read = sum(shape.read_of(layers).values())
     else:  # each makes a float32 copy of its own
-        read = sum(linear.inputs for linear in layers)
-    return (read + rank * len(layers)) * _FLOAT
+        read = sum(linear.count * linear.inputs for linear in layers)
+    return (read + rank * _number(layers)) * _FLOAT
 
 
 def _lora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
@@ -183,29 +218,24 @@ def _lora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
 
 
 def _dora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
-    written = sum(linear.outputs for linear in targeted(shape, options))
-    return _lora_kept(shape, options, size) + written * _FLOAT
+    return _lora_kept(shape, options, size) + _written(targeted(shape, options)) * _FLOAT
 
 
 def _adalora_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
     return _low_rank_kept(shape, options, size, options.init_rank)
 
 
-def _ia3_kept(shape: ModelShape, _options: AdaptOptions, size: int) -> int:
-    return (2 * shape.kv_width + shape.feed_forward) * size
+def _ia3_kept(shape: ModelShape, options: AdaptOptions, size: int) -> int:
+    return _ia3(shape, options) * size
 
 
 def _bottleneck_kept(shape: ModelShape, options: AdaptOptions, _size: int) -> int:
-    return options.bottleneck_places * (shape.width + options.bottleneck) * _FLOAT
+    layers = _bottlenecked(shape, options)
+    return (_written(layers) + options.bottleneck * _number(layers)) * _FLOAT
 
 
 def _everything_kept(shape: ModelShape, _options: AdaptOptions, size: int) -> int:
-    return (read_widths(shape) + shape.traits.layer_norms * shape.width) * size
-
-
-def read_widths(shape: ModelShape) -> int:
-    """Return the widths of what a block's linear layers read, each thing once."""
-    return sum({linear.reads: linear.inputs for linear in shape.linears}.values())
+    return (shape.read_width + shape.layers * shape.norm_width) * size
 
 
 def _is_in_mlp(options: AdaptOptions) -> bool:
@@ -225,10 +255,10 @@ _RECIPES = (
            stored=_vectors, options=_TOKENS, before="vectors"),
     Recipe("prefix_tuning", "vectors", _prefix, "P L 2 H head width", "Li & Liang 2021",
            options=_TOKENS, before="states"),
-    Recipe("ia3", "weights", _ia3, "L (2 H head width + feed-forward)", "Liu et al. 2022",
-           tensors=lambda shape, _: 3 * shape.layers, kept=_ia3_kept),
+    Recipe("ia3", "weights", _ia3, "one per feature of keys, values and the end of the MLP",
+           "Liu et al. 2022", tensors=_ia3_tensors, kept=_ia3_kept),
     Recipe("bitfit", "weights", _biases, "one bias per output of each linear layer",
-           "Ben Zaken et al. 2022", tensors=lambda shape, _: len(shape.linears) * shape.layers),
+           "Ben Zaken et al. 2022", tensors=_bias_tensors),
     Recipe("lora", "weights", _lora, _LOW_RANK, "Hu et al. 2021", tensors=_per_target(2),
            options=_RANK_AND_TARGETS, kept=_lora_kept, starts_late=_is_in_mlp),
     Recipe("dora", "weights", _dora, f"{_LOW_RANK}, and out for each", "Liu et al. 2024",
@@ -240,7 +270,7 @@ _RECIPES = (
            starts_late=_is_in_mlp),
     Recipe("bottleneck_adapter", "weights", _bottleneck, "2 D m + m + D for each adapter",
            "Houlsby et al. 2019",
-           tensors=lambda shape, options: 4 * options.bottleneck_places * shape.layers,
+           tensors=lambda shape, options: 4 * _number(_bottlenecked(shape, options)),
            options={"bottleneck": "width", "bottleneck_places": "places"}, kept=_bottleneck_kept,
            starts_late=lambda _: True),
     Recipe("full_fine_tuning", "weights", _everything, "linear layers and norms of the decoder",

@@ -36,8 +36,7 @@ def _machine() -> list[tuple[str, str]]:
     import psutil
     import torch
 
-    from workbench.models.compute_dtype import measured_compute_dtype
-    from workbench.models.weights import cache_folder
+    from workbench.models.loading import products_dtype
 
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Path.cwd())
@@ -52,9 +51,10 @@ def _machine() -> list[tuple[str, str]]:
         name = torch.cuda.get_device_name()
         findings.append(("GPU", f"{name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free"))
     else:
-        dtype = str(measured_compute_dtype(cache_folder())).removeprefix("torch.")
         findings.append(("GPU", "none; everything runs on the CPU"))
-        findings.append(("products in", f"{dtype} (measured on this CPU, remembered)"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype, reason = products_dtype("auto", "nf4", device)
+    findings.append(("products in", f"{str(dtype).removeprefix('torch.')}: {reason}"))
     return findings
 
 

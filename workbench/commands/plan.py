@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workbench.budget.advice import Advice
     from workbench.budget.finished_runs import Measured
     from workbench.budget.plan import MethodPlan, Plan, Question
+    from workbench.budget.shape import ModelShape
 
 _COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
 
@@ -59,7 +60,7 @@ def plan(
     import psutil
 
     from workbench.budget.asked import ask, find_device
-    from workbench.budget.sources import find_shape
+    from workbench.budget.known import KNOWN_SHAPES
 
     numbers = {
         "batch_size": batch_size,
@@ -73,7 +74,7 @@ def plan(
     }
     wanted = device or ("cpu" if memory is None else "")
     question = ask(
-        find_shape(model),
+        KNOWN_SHAPES[model] if model in KNOWN_SHAPES else _counted(model),
         find_device(wanted, memory, own_memory_bytes=psutil.virtual_memory().total),
         precision=precision,
         targets=targets,
@@ -81,6 +82,13 @@ def plan(
         numbers=numbers,
     )
     _answer(question, runs, as_json=as_json)
+
+
+def _counted(model: str) -> "ModelShape":
+    """Return the shape of a model outside the table, which takes transformers to count."""
+    from workbench.budget.sources import find_shape
+
+    return find_shape(model)
 
 
 def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
@@ -125,12 +133,15 @@ def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -
         found = [_measured_text(measured.get(row.recipe.name))] if measured else []
         table.add_row(*_cells(row), *found)
     console.print(table, highlight=False, markup=False)
+    for note in plan.notes:
+        console.print(note, highlight=False, markup=False)
     console.print(f"\n{advice.headline}", style="bold", highlight=False, markup=False)
     for reason in advice.reasons:
         console.print(f"- {reason}", highlight=False, markup=False)
     console.print(
         f"\nConfig: {shape.source}. Speed: {device.speed_source}. "
-        "Estimates; a process also holds its libraries.",
+        "Estimates; a process also holds its libraries. Whether a base is run exactly is checked "
+        "when it is loaded.",
         style="dim",
         highlight=False,
         markup=False,
@@ -194,5 +205,7 @@ def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]")
         "tasks": question.tasks,
         "versions": question.versions,
         "methods": rows,
+        "refused": dict(plan.refused),
+        "notes": plan.notes,
         "advice": asdict(advice),
     }

@@ -18,7 +18,7 @@ from workbench.fitting.base import FitContext
 from workbench.fitting.weight_training import OwnWeightTraining
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
 from workbench.models.adapters.original_weights import original_weights
-from workbench.models.layers import features_of
+from workbench.models.layers import decoder_modules, features_of
 
 _BYTES_PER_PARAMETER = 20  # weight, gradient, two moments of AdamW, and the best weights so far
 _GIB = 2**30
@@ -107,12 +107,12 @@ class _Replacement(LayerChange):
 
 
 def _modules(context: FitContext) -> dict[str, torch.nn.Module]:
-    """Return every module with parameters of its own, but embeddings and head."""
+    """Return the decoder's modules with parameters of their own, but embeddings and head."""
     model = context.engine.forward.model
     shared = (model.get_input_embeddings(), model.get_output_embeddings())
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in decoder_modules(model).items()
         if _keys(module)
         and not any(module is one for one in shared)
         and not isinstance(module, torch.nn.Embedding)

@@ -1,61 +1,46 @@
-"""Which dtype a CPU multiplies faster in: measured once per machine, and remembered."""
+"""Which dtype a processor takes products in: what its instructions say, never a timing."""
 
-import json
-import platform
-import time
+from collections.abc import Set
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from filelock import FileLock
 
-from workbench.atomic import write_json
+CPUINFO = Path("/proc/cpuinfo")
+_BFLOAT16_INSTRUCTIONS = {
+    "amx_bf16": "AMX-BF16",
+    "avx512_bf16": "AVX512-BF16",
+    "bf16": "BF16 of ARM",
+}
 
-# bfloat16 rounds more; it has to be clearly faster to be worth it.
-_BFLOAT16_MUST_BE_FASTER_BY = 1.3
+
+class ChosenDtype(NamedTuple):
+    """What products are taken in, and why, in words for the record."""
+
+    dtype: torch.dtype
+    reason: str
 
 
-def measured_compute_dtype(folder: Path) -> torch.dtype:
-    """Return the faster dtype for this CPU's matrix products, measured once and remembered.
+def processor_dtype(instructions: Set[str] | None = None) -> ChosenDtype:
+    """Return bfloat16 where the processor multiplies in it, else float32.
 
-    The measurement is stored in `folder`, so that two processes on one machine agree and a
-    repeated comparison finds its finished runs.
+    It follows from the kind of processor alone, so that a machine comes to the same numbers
+    however busy it is.
+
+    Args:
+        instructions: Names as in `processor_instructions`; None: this processor's.
     """
-    path = folder / "compute_dtype.json"
-    machine = f"{_cpu_name()} torch {torch.__version__} threads {torch.get_num_threads()}"
-    known = _measured(path)
-    if machine not in known:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):  # two that measure at once need not find the same
-            known = _measured(path)
-            if machine not in known:
-                slow, fast = (_seconds_per_product(t) for t in (torch.float32, torch.bfloat16))
-                faster = slow / fast >= _BFLOAT16_MUST_BE_FASTER_BY
-                known[machine] = "bfloat16" if faster else "float32"
-                write_json(path, known)
-    return torch.bfloat16 if known[machine] == "bfloat16" else torch.float32
+    found = processor_instructions() if instructions is None else instructions
+    for name, title in _BFLOAT16_INSTRUCTIONS.items():
+        if name in found:
+            return ChosenDtype(torch.bfloat16, f"this processor has {title}")
+    return ChosenDtype(torch.float32, "this processor has no bfloat16 products")
 
 
-def _measured(path: Path) -> dict[str, str]:
-    """Return the faster dtype of each machine that was measured."""
-    found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
-
-
-def _seconds_per_product(dtype: torch.dtype) -> float:
-    """Return the best time of a product of the size of a small model's layer."""
-    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-    best = float("inf")
-    for _ in range(30):
-        start = time.perf_counter()
-        torch.nn.functional.linear(left, right)
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def processor_instructions() -> frozenset[str]:
+    """Return the names of this processor's instruction sets that could be found out."""
+    try:
+        told = torch.cpu.get_capabilities()
+    except (AttributeError, RuntimeError):  # a torch that does not tell: Linux does, in its words
+        return frozenset(CPUINFO.read_text().split() if CPUINFO.is_file() else ())
+    return frozenset(name for name, value in told.items() if value is True)

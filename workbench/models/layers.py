@@ -20,14 +20,22 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
     Raises:
         ConfigError: the base has no layer of that role by a name that is known.
     """
-    inside = set(model.get_decoder().modules())  # without the head, and the eyes of some bases
     layers = {
         name: layer
-        for name, layer in model.named_modules()
-        if layer in inside and features_of(layer) is not None
+        for name, layer in decoder_modules(model).items()
+        if features_of(layer) is not None
     }
     where = f"base model '{model.config._name_or_path}'"
     return {name: layers[name] for name in layers_of_role(layers, role, where=where)}
+
+
+def decoder_modules(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Return the modules of the part that reads texts, by their names in the whole model.
+
+    A model that sees or hears has others too, which no text runs through.
+    """
+    own = {id(module) for module in model.get_decoder().modules()}
+    return {name: module for name, module in model.named_modules() if id(module) in own}
 
 
 def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
@@ -53,7 +61,7 @@ def check_is_run(model: PreTrainedModel, names: Iterable[str], *, where: str) ->
     Raises:
         ModelError: names those outside the decoder.
     """
-    inside = set(model.get_decoder().modules())
+    inside = set(decoder_modules(model).values())
     outside = [name for name in names if model.get_submodule(name) not in inside]
     if not outside:
         return

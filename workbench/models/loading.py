@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,9 +25,10 @@ from transformers import (
 from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
-from workbench.models.compute_dtype import measured_compute_dtype
+from workbench.models.compute_dtype import ChosenDtype, processor_dtype
+from workbench.models.folder_checks import check_folder, check_loaded, check_tokenizer
 from workbench.models.one_at_a_time import LOADING
-from workbench.models.weights import WeightSource, cache_folder, find_weights
+from workbench.models.weights import WeightSource, find_weights
 
 PRECISIONS: tuple[Precision, ...] = (
     "nf4",
@@ -36,6 +38,18 @@ PRECISIONS: tuple[Precision, ...] = (
     "int8",
     "bf16",
     "fp32",
+)
+# Whatever a folder's config may lead transformers' own code to.
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    StrictDataclassError,
 )
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
@@ -51,6 +65,7 @@ class BaseInfo:
         identity: Changes when the weights change.
         precision: Storage of the linear layers.
         compute_dtype: What their products are computed in.
+        compute_reason: Why in that.
         device: "cpu" or "cuda".
         num_parameters: Parameters of the base (not of adapters).
         footprint_bytes: Memory of the base's tensors.
@@ -62,6 +77,7 @@ class BaseInfo:
     identity: str
     precision: Precision
     compute_dtype: str
+    compute_reason: str
     device: str
     num_parameters: int
     footprint_bytes: int
@@ -98,7 +114,7 @@ def load_base(
             (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314, section 3), "nf4-single" and
             "fp4-single" leave it out.
         revision: Hub revision; None is the default branch.
-        compute_dtype: "auto" measures on a CPU and takes bfloat16 on a GPU.
+        compute_dtype: "auto" takes bfloat16 on a GPU and on a CPU that multiplies in it.
         device: "auto" takes a GPU when there is one.
 
     Raises:
@@ -137,7 +153,7 @@ def products_of(
 ) -> tuple[str, str]:
     """Return the device a base would be on and the dtype of its products, without loading it."""
     target = _device(device)
-    return target, str(_compute_dtype(compute_dtype, precision, target)).removeprefix("torch.")
+    return target, _name(products_dtype(compute_dtype, precision, target).dtype)
 
 
 def load_weights(
@@ -150,12 +166,14 @@ def load_weights(
 ) -> LoadedBase:
     """Return the base whose files are in `weights.folder`; see `load_base`."""
     target = _device(device)
-    compute = _compute_dtype(compute_dtype, precision, target)
+    compute, why = products_dtype(compute_dtype, precision, target)
     storage = _storage_dtype(precision, compute, target)
     quantization = _quantization(precision, compute)
+    title = f"model '{name}' ({weights.source})"
+    check_folder(weights.folder, title)
     try:
         with LOADING:
-            model = AutoModelForCausalLM.from_pretrained(
+            model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
                 quantization_config=quantization,
                 # Quantised from what the files say: rounded to 16 bits first, it is another base.
@@ -164,13 +182,16 @@ def load_weights(
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below
             )
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(
-            f"model '{name}' ({weights.source}): cannot be loaded as a causal language model: "
-            f"{error}"
+            f"{title}: cannot be loaded as a causal language model: {error}"
         ) from error
+    check_loaded(model, found, title)
+    check_tokenizer(tokenizer, model, title)
     model.requires_grad_(requires_grad=False)
     model.eval()
     _prevent_packing(model)
@@ -183,7 +204,8 @@ def load_weights(
         source=weights.source,
         identity=weights.identity,
         precision=precision,
-        compute_dtype=str(compute).removeprefix("torch."),
+        compute_dtype=_name(compute),
+        compute_reason=why,
         device=target,
         num_parameters=model.num_parameters(),
         footprint_bytes=footprint_bytes(model),
@@ -343,21 +365,29 @@ def _storage_dtype(precision: Precision, compute: torch.dtype, device: str) -> t
     return compute
 
 
-def _compute_dtype(wanted: str, precision: Precision, device: str) -> torch.dtype:
-    if precision == "fp32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
+def products_dtype(wanted: str, precision: Precision, device: str) -> ChosenDtype:
+    """Return what the products of a base are taken in, and why.
+
+    Raises:
+        ConfigError: no dtype of that name.
+    """
+    if precision in ("fp32", "bf16"):
+        own = torch.float32 if precision == "fp32" else torch.bfloat16
+        return ChosenDtype(own, f"that is what {precision} is")
     if wanted != "auto":
         allowed = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
         if wanted not in allowed:
             raise ConfigError(f"compute_dtype: {unknown_name('compute dtype', wanted, allowed)}")
-        return allowed[wanted]
-    if device == "cuda":
-        return torch.bfloat16  # emulated before Ampere; float16 would need its losses scaled
+        return ChosenDtype(allowed[wanted], "asked for")
+    if device == "cuda":  # emulated before Ampere; float16 would need its losses scaled
+        return ChosenDtype(torch.bfloat16, "the device is a GPU")
     if precision == "int8":
-        return torch.float32
-    return measured_compute_dtype(cache_folder())
+        return ChosenDtype(torch.float32, "int8 weights on a CPU")
+    return processor_dtype()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_quantisation() -> str:

@@ -250,7 +250,7 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         started=_now(),
         dropped=dict(session.task.dropped.counts),
         warnings=session.task.warnings,
-        environment=environment(),
+        environment=environment(session.engine.info),
         provenance=provenance(),
     )
 

@@ -186,13 +186,14 @@ def run_setting(info: BaseInfo, task: Task, template: PromptTemplate, chat: bool
     )
 
 
-def environment() -> dict[str, str | int]:
-    """Return versions, processor and threads of this process."""
+def environment(info: BaseInfo) -> dict[str, str | int]:
+    """Return versions, threads and processor of this process, and why products are in a dtype."""
     found: dict[str, str | int] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count() or 0,
+        "products": f"{info.compute_dtype}: {info.compute_reason}",
     }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()

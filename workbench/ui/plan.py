@@ -12,10 +12,10 @@ from workbench.budget.advice import advise, gibibytes
 from workbench.budget.asked import NUMBERS, ask, find_device
 from workbench.budget.figure import memory_plot
 from workbench.budget.finished_runs import Measured, measured_costs
-from workbench.budget.known import DEVICES, KNOWN_SHAPES
+from workbench.budget.known import DEVICES, KNOWN_SHAPES, known_model
 from workbench.budget.memory import BUDGET_PRECISIONS
 from workbench.budget.plan import MethodPlan, Plan, make_plan
-from workbench.budget.sources import find_shape, known_model
+from workbench.budget.sources import find_shape
 from workbench.presentation.display import NOTHING
 from workbench.shared_options import TARGETS
 from workbench.ui.context import AppContext, shows_problem
@@ -99,10 +99,12 @@ def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
         shape=plan.question.shape,
         device=device.title,
         rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
+        notes=plan.notes,
         has_measured=bool(measured),
         drawing=memory_plot(plan),
         speed=f"Speed: {device.speed_source}. All of this is estimated from the model's config; a "
-        "process also holds its libraries.",
+        "process also holds its libraries. Whether a base is run exactly is checked when it is "
+        "loaded.",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from architectures import save_tiny
 from toys import open_tiny
 from workbench.batches import Example
 from workbench.budget.known import CPU_TERAFLOPS, DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
@@ -125,6 +126,23 @@ def test_activations_are_those_autograd_keeps(tiny_folder, precision, rows):
         work,
     )  # fmt: skip
     assert estimate.activations == pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "name", ["falcon", "falcon-key-heads", "gemma3", "gpt2", "gpt_neox", "mixtral", "stablelm"]
+)
+def test_activations_of_other_architectures_are_those_autograd_keeps(tmp_path, name):
+    engine = Engine(open_tiny(save_tiny(name, tmp_path), "nf4"))
+    vectors = torch.nn.Parameter(engine.forward.embed([5] * 20).clone())
+    batch = [Example((7,) * 30, (9,))] * 8
+    work = Workload(batch_size=8, row_tokens=50, shared_tokens=20)
+
+    counted = counted_activations(engine, Prefix((vectors,)), None, batch)
+
+    estimate = training_memory(
+        find_shape(str(tmp_path)), ON_CPU["nf4"], RECIPES["prompt_tuning"], AdaptOptions(), work
+    )
+    assert estimate.activations == pytest.approx(counted, rel=0.12)
 
 
 def test_16_bit_weights_of_gpt_3_take_about_350_gb():

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from architectures import tiny_config
 from pages import Seen
 from workbench.budget.asked import NUMBERS
 from workbench.budget.known import DEVICES, KNOWN_SHAPES
@@ -58,6 +59,14 @@ def test_finished_runs_stand_beside_the_estimates(page):
 @pytest.mark.parametrize("place", ["cpu", "t4", "h100-80"])
 def test_every_known_model_has_a_plan_everywhere(page, base, place):
     assert "wb-plan-table" in shown(page, base=base, place=place)
+
+
+def test_any_folder_with_a_config_has_a_plan_on_a_page_of_ones_own(page, tmp_path):
+    tiny_config("phi3").save_pretrained(tmp_path)
+
+    text = Seen(shown(page, base=str(tmp_path), targets="all_linear")).text
+
+    assert "Train lora" in text
 
 
 WRONG = {

@@ -137,7 +137,7 @@ TEMPLATES: dict[str, Any] = {
         "advice": Advice("lora", "nf4", text, (text,)),
         "shape": replace(KNOWN_SHAPES["llama-2-7b"], name=text, source=text),
         "device": text, "rows": [plan_row(text)], "has_measured": True, "drawing": drawing(text),
-        "speed": text,
+        "speed": text, "notes": (text,),
     },
     "preview": lambda text: {
         "shared": text, "own": text, "target": text, "num_shared": 3, "num_own": 4, "share": 0.1,

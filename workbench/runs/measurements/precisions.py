@@ -125,7 +125,7 @@ def _measure(
         text=lost,
         answers=answers,
         decoded_tokens_per_second=_decoding_speed(engine, plain),
-        environment=environment(),
+        environment=environment(engine.info),
         provenance=provenance(),
     )
 

@@ -1,0 +1,192 @@
+"""What a model folder must be before its numbers can be believed.
+
+transformers loads more than it should: what a file lacks becomes random numbers, what a file has
+too much is left out, an adapter beside the model is applied, and weights that are quantised already
+stay so whatever is asked for. It says so in a log at most; here each is one error that names what
+and where.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from workbench.errors import ModelError
+
+_INDEX = "model.safetensors.index.json"
+_POINTER = b"version https://git-lfs"
+_MOST_NAMED = 4  # weights in a message
+# Old checkpoints carry masks and frequencies, which newer models compute.
+_BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn(\.attention)?\.(masked_bias|bias)$")
+
+
+def check_folder(folder: Path, title: str) -> None:
+    """Look at a model folder's files before they are loaded.
+
+    Args:
+        folder: Local folder with config, tokenizer and safetensors.
+        title: Names the base at the start of a message.
+
+    Raises:
+        ModelError: a file is a pointer of Git LFS or torn; the weights are quantised already or not
+            finite; an adapter lies beside the model.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".model"}:
+            with path.open("rb") as stream:
+                is_pointer = stream.read(len(_POINTER)) == _POINTER
+            if is_pointer:
+                raise ModelError(
+                    f"{title}: {path.name} is a pointer of Git LFS, not the file itself. Run "
+                    "'git lfs pull' in the folder, or download the model again."
+                )
+    for name in ("config.json", "tokenizer.json", _INDEX):
+        _read_json(folder / name, title)
+    check_unquantised(_read_json(folder / "config.json", title), title)
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{title}: adapter_config.json lies beside the model, so it is unclear whether the "
+            "model with or without the adapter is meant. Move the adapter's files to a folder of "
+            "its own, from where it can be imported, or merge it into the model first."
+        )
+    for path in weight_files(folder):
+        _check_tensors(path, title)
+
+
+def check_unquantised(config: Mapping[str, object], title: str) -> None:
+    """Look whether a config says that its weights are quantised.
+
+    Raises:
+        ModelError: they are.
+    """
+    inner = [value for value in config.values() if isinstance(value, dict)]
+    for part in (config, *inner):
+        quantisation = part.get("quantization_config")
+        if isinstance(quantisation, dict):
+            method = quantisation.get("quant_method") or "bitsandbytes"
+            raise ModelError(
+                f"{title}: its weights are quantised already by {method}, as its config.json says "
+                "(quantization_config), and would stay so in every precision. Use the model as it "
+                "was before, in 16 or 32 bits; the workbench quantises it itself (--precision)."
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that make up the model; others may lie beside them."""
+    single, index = folder / "model.safetensors", folder / _INDEX
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({folder / name for name in names})
+    return []
+
+
+def check_loaded(
+    model: PreTrainedModel, found: Mapping[str, Collection[object]], title: str
+) -> None:
+    """Compare what was loaded with what the folder held.
+
+    Args:
+        model: The model as transformers made it.
+        found: What `from_pretrained` returns with `output_loading_info`. What a model's class
+            declares harmless, and heads that are tied to the embedding, are not in it.
+        title: Names the base at the start of a message.
+
+    Raises:
+        ModelError: weights are missing, left over or of another shape.
+    """
+    missing = sorted(map(str, found["missing_keys"]))
+    extra = sorted(name for name in map(str, found["unexpected_keys"]) if not _BUFFERS.search(name))
+    reshaped = sorted(_shapes(entry) for entry in found["mismatched_keys"])
+    errors = [str(message) for message in found["error_msgs"]]
+    parts = [
+        f"{len(names)} {what}: {_named(names)}"
+        for what, names in (
+            (f"weights of {type(model).__name__} are missing in its files", missing),
+            ("weights in its files have no place in it", extra),
+            ("weights have another shape in its files than in its config", reshaped),
+            ("weights cannot be read", errors),
+        )
+        if names
+    ]
+    if parts:
+        raise ModelError(
+            f"{title}: is not the whole model that its config.json describes. "
+            f"{'; '.join(parts)}. What is missing would be random numbers. Use a folder with all "
+            "weights of a causal language model and the config they were saved with."
+        )
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, title: str) -> None:
+    """Compare the tokenizer's ids with the rows of the embedding.
+
+    Raises:
+        ModelError: there are tokens that the embedding has no row for.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+    highest = max([len(tokenizer) - 1, *added])
+    if highest < rows:
+        return
+    beyond = [f"'{token}' ({number})" for number, token in sorted(added.items()) if number >= rows]
+    names = f", among them {_named(beyond)}" if beyond else ""
+    raise ModelError(
+        f"{title}: its tokenizer has ids up to {highest}, but its embedding has only {rows} rows"
+        f"{names}. Tokenizer and weights are of two models, or the embedding was not enlarged "
+        "after tokens were added: use the tokenizer that the weights were trained with."
+    )
+
+
+def _read_json(path: Path, title: str) -> dict[str, object]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(
+            f"{title}: {path.name} is torn or no JSON ({error}). Download or copy it again."
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _check_tensors(path: Path, title: str) -> None:
+    """Read a weight file once: whole, and numbers throughout."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  it is no mapping
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel():
+                    low, high = torch.aminmax(tensor)  # either is NaN where the tensor has one
+                    if not (low.isfinite() and high.isfinite()):
+                        raise ModelError(
+                            f"{title}: {name} in {path.name} is not finite (NaN or infinite), so "
+                            "nothing the model computes would be a number. Download or save the "
+                            "weights again."
+                        )
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{title}: {path.name}, which {_INDEX} names, is missing. Download it again."
+        ) from error
+    except SafetensorError as error:
+        raise ModelError(
+            f"{title}: {path.name} is not whole ({error}). Download or copy it again."
+        ) from error
+
+
+def _shapes(entry: object) -> str:
+    """Return a mismatch, (name, shape in the file, shape in the model), as words."""
+    if not isinstance(entry, tuple):
+        return str(entry)
+    name, in_file, in_model = entry
+    return f"{name} ({list(in_file)} instead of {list(in_model)})"
+
+
+def _named(names: Collection[str]) -> str:
+    shown = list(names)[:_MOST_NAMED]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
