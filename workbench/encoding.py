@@ -251,6 +251,17 @@ class PromptEncoder:
         return self._encode(self._controls.as_text(text))
 
     @cached_property
+    def num_appended(self) -> int:
+        """How many special tokens the tokenizer puts after a text; no prompt keeps them.
+
+        A prompt goes on with its answer: an end of text between them would be another prompt.
+        """
+        if self.chat:
+            return 0
+        encoded = self.tokenizer(_PROBE, return_offsets_mapping=True)
+        return _zeros([end for _, end in reversed(encoded.offset_mapping)])
+
+    @cached_property
     def _controls(self) -> ControlTokens:
         return control_tokens(self.tokenizer)
 
@@ -321,7 +332,8 @@ class PromptEncoder:
         """Return ids and the end of each token in the text; added special tokens end at 0."""
         special = not self.chat  # a chat template writes the special tokens itself
         encoded = self._controls.encode(self.tokenizer, marked, add_special_tokens=special)
-        return encoded.ids, encoded.ends
+        size = len(encoded.ids) - self.num_appended
+        return encoded.ids[:size], encoded.ends[:size]
 
     def _chat_text(self, messages: list[dict[str, str]]) -> str:
         text = self.tokenizer.apply_chat_template(

@@ -112,11 +112,8 @@ def compare_runs(
         details=details,
         failed=tuple(failed),
     )
-    return replace(
-        comparison,
-        disagreements=tuple(_disagreements(comparison)),
-        warnings=(*_missing(comparison, asked), *_data_warnings(stored), *_warnings(comparison)),
-    )
+    found = (*_missing(comparison, asked), *_data_warnings(stored), *_warnings(comparison))
+    return replace(comparison, disagreements=tuple(_disagreements(comparison)), warnings=found)
 
 
 def _missing(comparison: Comparison, asked: str) -> list[str]:
