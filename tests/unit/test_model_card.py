@@ -75,3 +75,15 @@ def test_a_card_over_a_base_of_the_hub_names_it(tiny_engine, toy_encoder, tmp_pa
     assert re.search(r'base = "(.*?)"', card.text)[1] == hub_id
     config = json.loads((run.adapter_folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == hub_id
+
+
+def test_folders_among_the_options_are_told_by_their_last_parts(tiny_engine, toy_encoder, tmp_path):
+    session, store = Session(tiny_engine, toy_encoder), RunStore(tmp_path)
+    first = execute(session, store, RunRequest("a", make_method("prompt_tuning", QUICK), 0))
+    start = {"init": "prompt", "init_prompt": str(first.adapter_folder)}
+
+    run = execute(session, store, RunRequest("b", make_method("prompt_tuning", QUICK | start), 0))
+
+    card = (run.adapter_folder / "README.md").read_text()
+    assert f'"init_prompt": "{first.folder.name}/adapter"' in card
+    assert str(tmp_path) not in card

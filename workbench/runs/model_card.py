@@ -5,8 +5,10 @@ from pathlib import Path
 
 from workbench.atomic import write_text
 from workbench.encoding import PromptEncoder
+from workbench.methods.catalog import method_class
 from workbench.models.adapters.files import CONFIG_NAME
 from workbench.models.catalog import published_name
+from workbench.options import declared_options
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunRecord
 
@@ -37,6 +39,7 @@ _VOTES = (
     "Each folder holds a soft prompt. All of them answer, and the most frequent answer counts; "
     "ties go to the higher mean probability. This is how one of them answers:"
 )
+_FOLDERS = ("adapter", "run", "runs")  # what options hold that are folders
 _TAKE_THE_START = ("PREFIX_TUNING", "PROMPT_TUNING")  # what stands before a text is learned
 
 
@@ -83,10 +86,20 @@ def write_model_card(
         words=json.dumps(words, ensure_ascii=False),
         end=json.dumps(end, ensure_ascii=False),
     )
-    options = f"Options: `{json.dumps(spec.options)}`"
+    options = f"Options: `{json.dumps(_shown_options(spec))}`"
     lines += ["", options, "", *([_VOTES, ""] if members else [])]
     lines += [script if kind else _ELSEWHERE, ""]
     write_text(folder / "README.md", "\n".join(lines))
+
+
+def _shown_options(spec: RunSpec) -> dict[str, object]:
+    """Return the options, folders by their last parts: where they lie is nobody else's matter."""
+    known = declared_options(method_class(spec.method))
+    shown = dict(spec.options)
+    for name, value in shown.items():
+        if isinstance(value, str) and name in known and known[name].holds in _FOLDERS:
+            shown[name] = ",".join("/".join(Path(p).parts[-2:]) for p in value.split(","))
+    return shown
 
 
 def _metadata(hub_id: str | None, kind: str | None) -> list[str]:

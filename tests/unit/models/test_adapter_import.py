@@ -709,6 +709,13 @@ def test_fields_with_an_effect_are_refused(key, value, tmp_path):
     assert ". Allowed: null, false, empty or no such key. " in message
 
 
+@pytest.mark.parametrize("key", ["alora_invocation_tokens", "layer_replication", "use_qalora"])
+def test_nobody_is_told_to_delete_what_changes_the_answers(key, tmp_path):
+    message = refusal(write_folder(tmp_path / "source", {**LORA, key: HOSTILE[key]}), tmp_path)
+
+    assert message.endswith(". Train the adapter without what changes how it computes.")
+
+
 @pytest.mark.parametrize("key", ["tokenizer_kwargs", "modules_to_save", "auto_mapping", "r"])
 def test_fields_with_an_effect_are_refused_in_soft_prompts_too(key, tmp_path):
     weights = {"prompt_embeddings": torch.ones(3, 4)}

@@ -178,6 +178,7 @@ _DROPPED_FROM = {
     "IA3": ("init_ia3_weights",),
 }
 _EFFECTS = {
+    "alora_invocation_tokens": "lets the adapter act on a part of the text alone",
     "auto_mapping": "names code to import",
     "bias": "trains biases of the base",
     "init_lora_weights": "starts from changed weights of the base",
@@ -189,6 +190,7 @@ _EFFECTS = {
     "target_parameters": "changes parameters that are no layers of their own",
     "tokenizer_kwargs": "changes how a tokenizer is loaded",
     "trainable_token_indices": "changes embeddings of the base",
+    "use_qalora": "averages what goes into A",
 }
 _MERGE = (
     "Merge the adapter into its base with PEFT (merge_and_unload, then save_pretrained) and use "
@@ -202,7 +204,15 @@ _CONVERT = (
     "Where it changes the base (PiSSA, CorDA, OLoRA), PEFT's save_pretrained makes a plain LoRA of "
     "it when path_initial_model_for_weight_conversion is given."
 )
+_RETRAIN = "Train the adapter without what changes how it computes."
 _ADVICE = {
+    **dict.fromkeys(
+        (
+            *("alora_invocation_tokens", "arrow_config", "kasa_config", "layer_replication"),
+            *("monteclora_config", "use_bdlora", "use_qalora"),
+        ),
+        _RETRAIN,
+    ),
     **dict.fromkeys(("bias", "lora_bias", "modules_to_save", "target_parameters"), _MERGE),
     "init_lora_weights": _CONVERT,
     "trainable_token_indices": _MERGE,
