@@ -27,6 +27,7 @@ from workbench.models.rows import recording_cache
 
 _MOST_BLOCKS = 1000  # the deepest models stay far below; each takes a millisecond to make
 _DEFAULT_CONTEXT = 2048
+_KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 _SOME_TOKENS = (1, 2, 3)
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -58,6 +59,15 @@ def count_shape(config: PreTrainedConfig, *, name: str, source: str) -> ModelSha
 def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
     """Return the size of a model, which may be empty; see `count_shape`."""
     text = model.config.get_text_config(decoder=True)
+    others = sorted(set(getattr(text, "layer_types", None) or ()) - _KNOWN_LAYERS)
+    if others:
+        raise _refusal(model, name, f"it has layers of the kind {', '.join(others)}")
+    if getattr(text, "hidden_size_per_layer_input", 0):
+        raise _refusal(model, name, "its layers look up the ids of tokens, which vectors lack")
+    if not (model._supports_sdpa or model._can_set_attn_implementation()):
+        raise _refusal(
+            model, name, "it computes attention its own way, which cannot be given masks of rows"
+        )
     try:
         forward, heads = BaseForward(model), int(text.num_attention_heads)
         states, attention = _states(model, forward)
@@ -134,28 +144,36 @@ def _states(
     The engine's own run of a prefix says it, and fails for models that cannot be run so. Where code
     looks at numbers, of which an empty model has none, the config has to do.
     """
-    cache, asked = recording_cache(forward.num_layers), list[int]()
     model.set_experts_implementation("batched_mm")  # one by one, numbers would say which
     can_be_replaced = model._can_set_attn_implementation()
-    options: dict[str, object] = {}
     if can_be_replaced:
         use_grouped_attention(model)
-        options["attention_watch"] = lambda layer, _weights: asked.append(layer)
+    asked: list[int] = []
     try:
-        with torch.no_grad():
-            forward.run_prefix(Prefix((_SOME_TOKENS,)), cache, **options)
+        try:  # what hands on this keyword of our attention hands on where rows end, too
+            sizes = _run(forward, attention_watch=lambda layer, _weights: asked.append(layer))
+        except (TypeError, ValueError):
+            sizes = _run(forward)
     except (NotImplementedError, RuntimeError) as error:
         if "meta" not in str(error):
             raise
-        layers, heads, width = forward.state_shape
-        return [(heads, width, width)] * layers, "apart"
-    sizes = [
+        text = model.config.get_text_config(decoder=True)
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        return [(int(heads), int(width), int(width))] * forward.num_layers, "apart"
+    whole: Attention = "whole" if can_be_replaced else "own"
+    return sizes, "apart" if len(asked) == len(sizes) else whole
+
+
+def _run(forward: BaseForward, **options: object) -> list[tuple[int, int, int]]:
+    """Run a prefix; return heads, width of a key and width of a value of each layer."""
+    cache = recording_cache(forward.num_layers)
+    with torch.no_grad():
+        forward.run_prefix(Prefix((_SOME_TOKENS,)), cache, **options)
+    return [
         (int(layer.keys.shape[1]), int(layer.keys.shape[-1]), int(layer.values.shape[-1]))
         for layer in cache.layers
     ]
-    # What does not hand on the keyword of our attention does not hand on where rows end either.
-    whole: Attention = "whole" if can_be_replaced else "own"
-    return sizes, "apart" if len(asked) == len(sizes) else whole
 
 
 def _refusal(model: PreTrainedModel, name: str, why: str) -> ModelError:
@@ -173,7 +191,10 @@ def first_line(error: Exception) -> str:
 def _linears(model: PreTrainedModel) -> Iterator[Linear]:
     """Yield the linear layers but the head; those of one name and size in all blocks as one."""
     adaptable, head = linear_layers(model), model.get_output_embeddings()
-    kept = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
+    kept = set(HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules))
+    # It keeps the last module too. While a model is loaded that is the head, tied only afterwards.
+    kept -= _last_module(model, remove_duplicate=True)
+    kept |= _last_module(model, remove_duplicate=False)
     found: dict[Linear, int] = {}
     for name, layer in model.named_modules():
         sizes = features_of(layer)
@@ -187,12 +208,17 @@ def _linears(model: PreTrainedModel) -> Iterator[Linear]:
             outputs=sizes[1],
             count=1,
             has_bias=getattr(layer, "bias", None) is not None,
-            is_quantised=is_plain and should_convert_module(name, kept),
+            is_quantised=is_plain and should_convert_module(name, sorted(kept)),
             is_adaptable=name in adaptable,
         )
         found[alike] = found.get(alike, 0) + 1
     for alike, count in found.items():
         yield Linear(**{**vars(alike), "count": count})
+
+
+def _last_module(model: PreTrainedModel, *, remove_duplicate: bool) -> set[str]:
+    *_, (name, _) = model.named_parameters(remove_duplicate=remove_duplicate)
+    return {name.removesuffix(".weight")}
 
 
 def _decoder_parameters(model: PreTrainedModel) -> int:
@@ -242,12 +268,12 @@ def _first(config: PreTrainedConfig, keys: tuple[str, ...]) -> int:
 
 def _inner_width(linears: tuple[Linear, ...]) -> int:
     """Return the features that the MLPs of all blocks work on, experts left out."""
-    adaptable = {linear.name: linear for linear in linears if linear.is_adaptable}
+    adaptable = [linear for linear in linears if linear.is_adaptable]
     try:
-        ends = layers_of_role(adaptable, "mlp_output", where="")
+        ends = layers_of_role([linear.name for linear in adaptable], "mlp_output", where="")
     except ConfigError:
         return 0
-    return sum(adaptable[name].inputs * adaptable[name].count for name in ends)
+    return sum(linear.inputs * linear.count for linear in adaptable if linear.name in ends)
 
 
 def _activation_copies(model: PreTrainedModel, linears: tuple[Linear, ...]) -> int:

@@ -138,9 +138,10 @@ class ModelShape:
         Raises:
             ConfigError: as a method says it: the base has no layer of that role.
         """
-        adaptable = {linear.name: linear for linear in self.linears if linear.is_adaptable}
-        names = layers_of_role(adaptable, role, where=f"base model '{self.name}'")
-        return tuple(adaptable[name] for name in names)
+        adaptable = [linear for linear in self.linears if linear.is_adaptable]
+        names = [linear.name for linear in adaptable]  # with other sizes, one comes again
+        chosen = layers_of_role(names, role, where=f"base model '{self.name}'")
+        return tuple(linear for linear in adaptable if linear.name in chosen)
 
     @property
     def read_width(self) -> int:

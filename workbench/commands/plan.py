@@ -140,7 +140,8 @@ def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -
         console.print(f"- {reason}", highlight=False, markup=False)
     console.print(
         f"\nConfig: {shape.source}. Speed: {device.speed_source}. "
-        "Estimates; a process also holds its libraries.",
+        "Estimates; a process also holds its libraries. Whether a base is run exactly is checked "
+        "when it is loaded.",
         style="dim",
         highlight=False,
         markup=False,

@@ -103,7 +103,8 @@ def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
         has_measured=bool(measured),
         drawing=memory_plot(plan),
         speed=f"Speed: {device.speed_source}. All of this is estimated from the model's config; a "
-        "process also holds its libraries.",
+        "process also holds its libraries. Whether a base is run exactly is checked when it is "
+        "loaded.",
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from peft import (
     AdaLoraConfig,
     IA3Config,
@@ -16,7 +17,6 @@ from peft import (
 )
 from transformers import AutoConfig
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
-from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import BitsAndBytesConfig
 
 from architectures import ARCHITECTURES, save_tiny, tiny_config, tiny_model
@@ -118,10 +118,6 @@ PUBLISHED = {
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
         "vocab_size": 32_000,
     }),
-    "GPT-J-6B": (6_050_882_784, {
-        "model_type": "gptj", "n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64,
-        "vocab_size": 50_400,
-    }),
 }  # fmt: skip
 
 
@@ -193,7 +189,8 @@ def test_any_architecture_is_counted_layer_by_layer_or_refused_in_a_sentence(nam
         return
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert 0 < shape.decoder_parameters < shape.parameters
-    kept = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
+    head = [n for n, m in model.named_modules() if m is model.get_output_embeddings()]
+    kept = [*head, *(model._keep_in_fp32_modules or ())]
     replaced = replace_with_bnb_linear(
         model, kept, BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
     )
@@ -274,6 +271,22 @@ def test_a_mixture_without_a_linear_mlp_refuses_what_would_go_there_and_plans_th
     assert plan.row("lora").trained > 0
     packed = sum(linear.count * linear.weights for linear in shape.linears if linear.is_quantised)
     assert packed + shape.expert_parameters < shape.decoder_parameters
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_layers_of_one_name_and_several_sizes_all_count(targets):
+    model = tiny_model("llama")
+    narrow = model.model.layers[1].mlp
+    narrow.gate_proj, narrow.up_proj = torch.nn.Linear(32, 48), torch.nn.Linear(32, 48)
+    narrow.down_proj = torch.nn.Linear(48, 32)
+    shape = shape_of(model, name="uneven", source="made here")
+    context = SimpleNamespace(engine=SimpleNamespace(forward=SimpleNamespace(model=model)))
+
+    trained = make_method("lora", {"targets": targets}).num_trainable(context)
+
+    planned = RECIPES["lora"].trained(shape, replace(OPTIONS, targets=targets))
+    assert planned == trained
+    assert shape.inner_width == (64 + 48) / 2
 
 
 BY_PEFT = {
