@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs check quick test coverage test-peer bench space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +39,10 @@ screenshots: setup
 # The reference of the commands, from the commands themselves.
 docs: setup
 	$(BIN)/python docs/make_commands.py
+
+# Which architectures are run exactly and which are refused, by running all of them.
+architectures: setup
+	PYTHONPATH=tests $(BIN)/python docs/make_architectures.py
 
 format: setup
 	$(BIN)/ruff check --fix --quiet .

@@ -21,7 +21,7 @@ from transformers.integrations.heterogeneity.configuration_utils import (
 )
 
 BEGIN, END, PAD = "<begin>", "<end>", "<pad>"
-VOCABULARY_SIZE = 3 + 256  # the special tokens, and a token per byte
+VOCABULARY_SIZE = 3 + 256 + 5  # special tokens, a token per byte, and rows that nothing uses yet
 
 LEFT_OUT = object()  # in a row: the config knows the size by this name but may not be given it
 
@@ -75,6 +75,7 @@ _SIZES: dict[str, object] = {
     # Sparse attention.
     "index_n_heads": 2,
     "index_head_dim": 8,
+    "index_topk": 16,
     # Linear attention and state spaces.
     "linear_num_value_heads": 4,
     "linear_num_key_heads": 2,
@@ -127,7 +128,7 @@ _PLAIN = (
     "blenderbot-small", "bloom", "camembert", "codegen", "cohere", "cohere2", "cohere2_moe",
     "ctrl", "cwm", "data2vec-text", "deepseek_v2", "deepseek_v3", "deepseek_v32", "diffllama",
     "doge", "dots1", "electra", "ernie", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe",
-    "falcon", "falcon_mamba", "flex_olmo", "flint", "gemma", "gemma2", "gemma3_text", "glm",
+    "falcon", "falcon_mamba", "flex_olmo", "flint", "gemma", "gemma3_text", "glm",
     "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt-sw3", "gpt2", "gpt_bigcode",
     "gpt_neox", "gpt_neox_japanese", "gpt_oss", "gptj", "granite", "granite_swa", "granitemoe",
     "granitemoe_swa", "granitemoeshared", "helium", "hrm_text", "hunyuan_v1_dense",
@@ -168,7 +169,7 @@ _ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "llama-rope-dynamic": (
         "llama",
         {
-            "max_position_embeddings": 48,
+            "max_position_embeddings": 64,
             "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 8.0},
         },
     ),
@@ -186,13 +187,13 @@ _ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "phi3-rope-longrope": (
         "phi3",
         {
-            "original_max_position_embeddings": 48,
+            "original_max_position_embeddings": 64,
             "rope_parameters": {
                 "rope_type": "longrope",
                 "rope_theta": 10000.0,
                 "short_factor": [1.0] * 4,
                 "long_factor": [2.0, 3.0, 4.0, 5.0],
-                "original_max_position_embeddings": 48,
+                "original_max_position_embeddings": 64,
             },
         },
     ),
@@ -200,6 +201,7 @@ _ROWS: dict[str, tuple[str, dict[str, object]]] = {
     "phi3-window": ("phi3", {"sliding_window": 16}),
     "starcoder2-window": ("starcoder2", {"sliding_window": 16}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, "max_window_layers": 1}),
+    "gemma2": ("gemma2", {"attn_logit_softcapping": 2.0}),  # reached, as the usual 50 by large ones
     "gemma2-uncapped": ("gemma2", {"attn_logit_softcapping": None}),
     "gpt2-scaled-by-layer": (
         "gpt2",
@@ -272,6 +274,10 @@ _ROWS: dict[str, tuple[str, dict[str, object]]] = {
             "hidden_size_per_layer_input": 8,
             **_SLIDING_AND_FULL,
         },
+    ),
+    "gemma4_text-plain": (
+        "gemma4_text",
+        {"hidden_size_per_layer_input": 0, **_SLIDING_AND_FULL},
     ),
     "gemma4_unified_text": ("gemma4_unified_text", _SLIDING_AND_FULL),
     "gpt_neo": (
@@ -374,7 +380,14 @@ _ROWS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "gemma4_unified": (
         "gemma4_unified",
-        {"text_config": _SLIDING_AND_FULL, "vision_config": {"mm_embed_dim": 16}},
+        {
+            "text_config": _SLIDING_AND_FULL,
+            "vision_config": {"mm_embed_dim": 16},
+            # Places of pictures and sounds must be in the vocabulary, and never in a text.
+            "image_token_id": 1,
+            "video_token_id": 1,
+            "audio_token_id": 1,
+        },
     ),
     "qwen3_5": ("qwen3_5", {"text_config": _LINEAR_AND_FULL}),
     "qwen4_exp": ("qwen4_exp", {"text_config": _INDEXED}),

@@ -160,11 +160,23 @@ class PromptEncoder:
         """Return the tokens of a text, special tokens not added."""
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    @cached_property
+    def num_appended(self) -> int:
+        """How many special tokens the tokenizer puts after a text; no prompt keeps them.
+
+        A prompt goes on with its answer: an end of text between them would be another prompt.
+        """
+        if self.chat:
+            return 0
+        encoded = self.tokenizer(_PROBE, return_offsets_mapping=True)
+        return _zeros([end for _, end in reversed(encoded.offset_mapping)])
+
     def _tokens(self, text: str) -> tuple[tuple[int, ...], list[int]]:
         """Return ids and the end of each token in the text; added special tokens end at 0."""
         special = not self.chat  # a chat template writes the special tokens itself
         encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        return tuple(encoded.input_ids), [end for _, end in encoded.offset_mapping]
+        size = len(encoded.input_ids) - self.num_appended
+        return tuple(encoded.input_ids[:size]), [end for _, end in encoded.offset_mapping[:size]]
 
     def _chat_text(self, messages: list[dict[str, str]]) -> str:
         text = self.tokenizer.apply_chat_template(

@@ -97,9 +97,31 @@ def with_bos(tiny_folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-@pytest.fixture(params=["smollm", "with_bos"])
+@pytest.fixture(scope="session")
+def with_end(tiny_folder: Path) -> PreTrainedTokenizerBase:
+    """One token per byte, and a special token added after every text."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A <end>", special_tokens=[("<end>", tokenizer.eos_token_id)]
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def with_both(tiny_folder: Path) -> PreTrainedTokenizerBase:
+    """One token per byte, and a special token before and after every text."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    tokenizer.add_special_tokens({"bos_token": "<begin>"})
+    ends = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<begin>", "<end>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<begin> $A <end>", special_tokens=ends
+    )
+    return tokenizer
+
+
+@pytest.fixture(params=["smollm", "with_bos", "with_end", "with_both"])
 def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
-    """Each of the two tokenizers."""
+    """Each of the tokenizers."""
     return request.getfixturevalue(request.param)
 
 
@@ -112,9 +134,15 @@ def support_intents() -> Task:
 def whole_ids(
     encoder: PromptEncoder, fields: dict[str, str], start: PromptStart
 ) -> tuple[int, ...]:
-    """Return the tokens of the whole prompt, encoded as one text."""
+    """Return the tokens of the whole prompt, encoded as one text, and what is put before it."""
     text = encoder.render(fields, start.demonstrations, reasoning=start.reasoning).text
-    return tuple(encoder.tokenizer(text, add_special_tokens=not encoder.chat).input_ids)
+    plain = encoder.tokenizer(text, add_special_tokens=False).input_ids
+    if encoder.chat:
+        return tuple(plain)
+    # What a tokenizer puts after a text would stand between the prompt and its answer.
+    ids = encoder.tokenizer(text).input_ids
+    start_of_text = next(at for at in (0, 1) if ids[at : at + len(plain)] == plain)
+    return tuple(ids[: start_of_text + len(plain)])
 
 
 def split_ids(

@@ -4,6 +4,9 @@ With grouped-query attention several query heads share one key/value head. trans
 and values for them when a mask is given; here the queries of a group stand behind each other
 instead, which is the same sum in another order and takes half the time with a long shared prefix.
 
+Gemma-2 caps its scores and GPT-OSS lets heads look at nothing ("sinks"); torch's own attention can
+do neither, so these are computed step by step.
+
 A batch run as one tree (`Engine.run_as_tree`) is attended block by block: its rows see the prefix
 and themselves, never each other, so most of the square of all tokens need not be computed.
 """
@@ -11,13 +14,14 @@ and themselves, never each other, so most of the square of all tokens need not b
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-GROUPED_ATTENTION = "grouped_sdpa"
+GROUPED_ATTENTION = "grouped"  # no name with "sdpa", which transformers takes for torch's
 
 AttentionWatch = Callable[[int, torch.Tensor], None]
 """Told a layer's number and its attention weights (B, query heads, T, K), layer by layer."""
@@ -61,25 +65,36 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
     attention_mask: torch.Tensor | None,
     row_blocks: RowBlocks | None = None,
     attention_watch: AttentionWatch | None = None,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Return attention outputs (B, T, query heads, head width).
+    """Return attention outputs (B, T, query heads, value width).
 
     Args:
         module: The attention layer.
         query: (B, query heads, T, head width).
         key: (B, H, K, head width).
-        value: (B, H, K, head width).
+        value: (B, H, K, value width).
         attention_mask: (B, 1, T, K), bool; None leaves the case to transformers.
         row_blocks: The tree's shape, where the batch is one.
         attention_watch: Given the weights, which are then computed as well.
-        **kwargs: As transformers passes them; `scaling` and `dropout` are used.
+        **kwargs: As transformers passes them; `scaling`, `softcap`, `s_aux` and `dropout` are used.
     """
     heads = key.shape[1]
     groups = query.shape[1] // heads
-    if attention_watch is not None and attention_mask is not None:
-        weights = attention_weights(query, key, attention_mask, kwargs.get("scaling"))
-        attention_watch(int(getattr(module, "layer_idx", -1)), weights)
+    softcap, sinks = kwargs.get("softcap"), kwargs.get("s_aux")
+    is_special = softcap is not None or sinks is not None
+    if is_special or attention_watch is not None:
+        if attention_mask is None:
+            attention_mask = _causal(query.shape[2], key.shape[2], query.device)
+        weights = attention_weights(
+            query, key, attention_mask, kwargs.get("scaling"), softcap=softcap, sinks=sinks
+        )
+        if attention_watch is not None:
+            attention_watch(int(getattr(module, "layer_idx", -1)), weights)
+        if is_special:
+            values = value.repeat_interleave(groups, dim=1)
+            mixed = weights.to(query.dtype) @ values
+            return mixed.transpose(1, 2).contiguous(), None
     # With one query (decoding) nothing is saved, and a mask per head cannot be repeated.
     if attention_mask is None or attention_mask.shape[1] != 1 or query.shape[2] == 1:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
@@ -96,16 +111,37 @@ def grouped_attention(  # noqa: PLR0917  transformers calls it so
 
 
 def attention_weights(
-    query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor, scaling: object = None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: object = None,
+    *,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return softmax weights (B, query heads, T, K) in float32.
 
-    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1; `softcap` bounds the
+    scores smoothly (Gemma Team 2024, https://arxiv.org/abs/2408.00118, section 2), and `sinks`
+    (query heads,) are scores of nothing, which take weight and give no value (OpenAI 2025,
+    https://arxiv.org/abs/2508.10925, section 2).
     """
     scale = scaling if isinstance(scaling, float) else query.shape[-1] ** -0.5
     keys = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scores = query.float() @ keys.float().transpose(-1, -2) * scale
-    return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~mask, -torch.inf)
+    if sinks is None:
+        return scores.softmax(dim=-1)
+    nothing = sinks.float().reshape(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, nothing], dim=-1).softmax(dim=-1)[..., :-1]
+
+
+def _causal(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Return the mask (1, 1, T, K) that transformers leaves out where nothing else is hidden."""
+    square = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return square.tril(keys - queries)[None, None]
 
 
 def _attend(
@@ -117,7 +153,7 @@ def _attend(
     groups: int,
     scale: float | None,
 ) -> torch.Tensor:
-    """Return (B, query heads, T, head width); the queries of a group stand behind each other."""
+    """Return (B, query heads, T, value width); the queries of a group stand behind each other."""
     batch, query_heads, length, width = query.shape
     outputs = torch.nn.functional.scaled_dot_product_attention(
         query.reshape(batch, query_heads // groups, groups * length, width),
@@ -127,7 +163,7 @@ def _attend(
         attn_mask=mask.repeat(1, 1, groups, 1),
         scale=scale,
     )
-    return outputs.reshape(batch, query_heads, length, width)
+    return outputs.reshape(batch, query_heads, length, value.shape[-1])
 
 
 def _attend_blocks(
@@ -159,7 +195,7 @@ def _attend_blocks(
     own = _attend(
         rows_of(query), with_prefix(key), with_prefix(value), seen, groups=groups, scale=scale
     )
-    own = own.transpose(0, 1).reshape(1, query.shape[1], blocks.rows * length, query.shape[-1])
+    own = own.transpose(0, 1).reshape(1, query.shape[1], blocks.rows * length, value.shape[-1])
     if not start:
         return own
     first = slice(0, start)

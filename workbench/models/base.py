@@ -56,6 +56,11 @@ class PrefixStates:
         keys = tuple(tensor.to(target) for tensor in self.keys)
         return PrefixStates(keys, tuple(tensor.to(target) for tensor in self.values))
 
+    def first(self, number: int) -> "PrefixStates":
+        """Return the states of the first positions."""
+        keys = tuple(tensor[:, :number] for tensor in self.keys)
+        return PrefixStates(keys, tuple(tensor[:, :number] for tensor in self.values))
+
     def followed_by(self, other: "PrefixStates") -> "PrefixStates":
         """Return these states and after them those of `other`."""
         keys, values = (

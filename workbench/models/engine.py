@@ -30,6 +30,7 @@ from workbench.models.decoding import DecodedRows, decode
 from workbench.models.forward import BaseForward
 from workbench.models.loading import LoadedBase
 from workbench.models.prefix_cache import PrefixCache, PrefixKey
+from workbench.models.probe import check_exact
 from workbench.models.rows import (
     PackedRows,
     TokenTree,
@@ -53,7 +54,7 @@ class Engine:
         base: The loaded base; nothing else may run it while the engine lives.
 
     Raises:
-        ModelError: the architecture cannot be run exactly (checked on a short probe).
+        ModelError: the architecture cannot be run exactly; see `workbench.models.probe`.
     """
 
     def __init__(self, base: LoadedBase) -> None:
@@ -64,7 +65,7 @@ class Engine:
         self.prefixes = PrefixCache(int(base.info.footprint_bytes * _PREFIX_CACHE_SHARE))
         self.lock = threading.RLock()
         self._end_tokens = self.forward.end_tokens(base.tokenizer)
-        self.forward.check_exact()
+        self.forward.take_shapes(check_exact(self))
 
     # Scoring
 

@@ -7,6 +7,8 @@ check it before each backward pass.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,7 +16,6 @@ import bitsandbytes as bnb
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -26,6 +27,7 @@ from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
 from workbench.models.compute_dtype import ChosenDtype, processor_dtype
+from workbench.models.configs import attention_for, context_length
 from workbench.models.folder_checks import check_folder, check_loaded, check_tokenizer
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, find_weights
@@ -51,6 +53,7 @@ _LOADING_ERRORS = (
     RuntimeError,
     StrictDataclassError,
 )
+_SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
 
@@ -61,7 +64,7 @@ class BaseInfo:
 
     Attributes:
         name: As asked for.
-        source: Where the weights came from.
+        source: Where the weights came from, and what of them is not in `precision`.
         identity: Changes when the weights change.
         precision: Storage of the linear layers.
         compute_dtype: What their products are computed in.
@@ -172,6 +175,7 @@ def load_weights(
     title = f"model '{name}' ({weights.source})"
     check_folder(weights.folder, title)
     try:
+        attention = attention_for(weights.folder)
         with LOADING:
             model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
@@ -179,7 +183,7 @@ def load_weights(
                 # Quantised from what the files say: rounded to 16 bits first, it is another base.
                 dtype=storage if quantization is None else torch.float32,
                 device_map={"": target} if target != "cpu" else None,
-                attn_implementation="sdpa",
+                attn_implementation=attention,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -196,12 +200,11 @@ def load_weights(
     model.eval()
     _prevent_packing(model)
     _store_in(storage, model)
-    if target == "cpu":
+    if target == "cpu" or attention == "eager":
         use_grouped_attention(model)
-    config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
     info = BaseInfo(
         name=name,
-        source=weights.source,
+        source=weights.source + ("" if quantization is None else _unquantised(model)),
         identity=weights.identity,
         precision=precision,
         compute_dtype=_name(compute),
@@ -209,7 +212,7 @@ def load_weights(
         device=target,
         num_parameters=model.num_parameters(),
         footprint_bytes=footprint_bytes(model),
-        context_length=getattr(config, "max_position_embeddings", None) or 2048,
+        context_length=context_length(model.config.get_text_config()),
     )
     return LoadedBase(model, tokenizer, info)
 
@@ -233,6 +236,20 @@ def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
         elif type(parameter) is torch.nn.Parameter:
             is_mapped = parameter.device.type == "cpu"
             parameter.data = parameter.data.to(dtype, copy=is_mapped)
+
+
+@contextmanager
+def exact_products(model: torch.nn.Module) -> Iterator[None]:
+    """Let 4-bit layers multiply in the dtype of all the rest, inside the block."""
+    layers = [layer for layer in model.modules() if isinstance(layer, bnb.nn.Linear4bit)]
+    usual = [layer.compute_dtype for layer in layers]
+    for layer in layers:
+        layer.compute_dtype = layer.weight.quant_state.dtype  # set by `_store_in`
+    try:
+        yield
+    finally:
+        for layer, dtype in zip(layers, usual, strict=True):
+            layer.compute_dtype = dtype
 
 
 def packed_layers(model: torch.nn.Module) -> list[str]:
@@ -312,6 +329,44 @@ def footprint_bytes(model: torch.nn.Module) -> int:
     tensors += _int8_scales(model)
     unique = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
     return sum(unique.values())
+
+
+def _unquantised(model: PreTrainedModel) -> str:
+    """Return words about the matrices of a quantised base that stay as they were; "" if none do.
+
+    bitsandbytes quantises linear layers. The experts of a mixture are one tensor of three
+    dimensions, and often nearly all of the weights.
+    """
+    head = model.get_output_embeddings()
+    others = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Embedding) or module is head
+        for parameter in module.parameters()
+    }
+    matrices = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and id(parameter) not in others
+    }
+    sizes = {name: _num_values(parameter) for name, parameter in matrices.items()}
+    plain = {name: sizes[name] for name, one in matrices.items() if one.is_floating_point()}
+    share = sum(plain.values()) / max(1, sum(sizes.values()))
+    if share < _SMALL_SHARE:
+        return ""
+    largest = max(plain, key=lambda name: plain[name])
+    size = sum(matrices[name].nbytes for name in plain)
+    dtype = str(matrices[largest].dtype).removeprefix("torch.")
+    return (
+        f"; {share:.0%} of its matrices' weights ({size / 1e6:.1f} MB, such as {largest}) cannot "
+        f"be quantised and stay in {dtype}"
+    )
+
+
+def _num_values(parameter: torch.Tensor) -> int:
+    """Return the values of a matrix, which 4-bit layers keep two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())
 
 
 def _quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:

@@ -22,7 +22,7 @@ prompt, words = {prompt}, {words}
 
 def logprob(word):
     texts = (prompt, prompt + word)
-    start, ids = (tokenizer(t, add_special_tokens={special}).input_ids for t in texts)
+    start, ids = (tokenizer(t, add_special_tokens={special}).input_ids{cut} for t in texts)
     logits = model(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids))).logits[0]
     logprobs = logits.log_softmax(-1)  # counted from the right: learned vectors stand before
     return sum(logprobs[i - len(ids) - 1, ids[i]] for i in range(len(start), len(ids)))
@@ -77,6 +77,7 @@ def write_model_card(
         adapter=members[0].name if members else ".",
         prompt=json.dumps(prompt, ensure_ascii=False),
         special=not takes_start and not encoder.chat,
+        cut="" if takes_start or not encoder.num_appended else f"[:-{encoder.num_appended}]",
         words=json.dumps(words, ensure_ascii=False),
     )
     options = f"Options: `{json.dumps(spec.options)}`"

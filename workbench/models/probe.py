@@ -1,0 +1,187 @@
+"""Whether the engine computes what the model computes: a short comparison at each load.
+
+The engine runs a model in ways that it was not written for: after keys and values that were
+computed before, with vectors in place of tokens, several choices as branches of one row, one token
+after another in a shared cache. Some models cannot be run so (states that pass from token to token,
+looks at the token's id deep inside), and most of those fail without an error.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from workbench.errors import ModelError
+from workbench.models.base import Prefix, PrefixStates
+from workbench.models.forward import BaseForward
+from workbench.models.loading import exact_products
+from workbench.models.rows import TokenTree, decoding_cache
+
+if TYPE_CHECKING:
+    from workbench.models.engine import Engine
+
+_TOKENS = (11, 7, 23, 5, 17, 3, 29, 13, 19, 31)  # any ids do; they only compare ways to logits
+_SHARED, _OWN = 3, 6  # of them in the prefix, and before the first choice
+_WINDOW = 4  # shorter than the probe
+_KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
+# Root mean square, of the logits' standard deviation. What is computed wrongly may be off by little
+# (a cap that is left out), so the bound follows the rounding of the products.
+_LEAST_TOLERANCE = 1e-4
+_ROUNDINGS = 6.0
+_INT8_ROUNDING = 1 / 127  # of the inputs of 8-bit products
+# Whatever a model's own code may do with inputs that it does not expect.
+_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+)
+_USE = "Use a Llama-, Gemma-, Qwen-, Mistral- or GPT-2-like model."
+
+
+class _Compared(NamedTuple):
+    """Logits (N, V) of the engine and of the model at the same places."""
+
+    what: str
+    ours: torch.Tensor
+    theirs: torch.Tensor
+
+
+def check_exact(engine: "Engine") -> PrefixStates:
+    """Compare the engine's ways of running rows with the model's own forward pass.
+
+    The model's own pass uses the plainest attention that transformers has, without cache.
+
+    Returns:
+        The keys and values of the probe's prefix, whose shapes are those of any prefix.
+
+    Raises:
+        ModelError: they differ, or the model cannot be run so.
+    """
+    forward = engine.forward
+    others = sorted(forward.layer_types - _KNOWN_LAYERS)
+    if others:
+        raise _refusal(forward.model, f"it has layers of the kind {', '.join(others)}")
+    if getattr(forward.model.config.get_text_config(), "hidden_size_per_layer_input", 0):
+        raise _refusal(forward.model, "its layers look up the ids of tokens, which vectors lack")
+    try:
+        with torch.inference_mode(), exact_products(forward.model), _short_window(forward):
+            states, compared = _both(engine)
+    except _ERRORS as error:
+        lines = str(error).splitlines() or [""]
+        why = f"it fails where rows share a prefix ({type(error).__name__}: {lines[0][:200]})"
+        raise _refusal(forward.model, why) from error
+    tolerance = _tolerance(engine)
+    for what, ours, theirs in compared:
+        gap = float((ours - theirs).square().mean().sqrt() / theirs.std())
+        # Not `gap >= …`, which a NaN would pass.
+        if not gap < tolerance:
+            why = f"logits of {what} differ by {gap:.2g} standard deviations"
+            raise _refusal(forward.model, why)
+    return states
+
+
+def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
+    """Return the prefix's states, and logits of the engine beside the model's."""
+    forward = engine.forward
+    vocabulary = forward.model.get_input_embeddings().weight.shape[0]
+    shared = [token % vocabulary for token in _TOKENS[:_SHARED]]
+    own = [token % vocabulary for token in _TOKENS[_SHARED:_OWN]]
+    fork, left, right, last = (token % vocabulary for token in _TOKENS[_OWN:])
+    with _plain_attention(forward.model):
+        ids = [[*shared, *own, fork, leaf, last] for leaf in (left, right)]
+        theirs = forward.model(
+            input_ids=torch.tensor(ids, device=forward.device), use_cache=False
+        ).logits.float()
+
+    # 1. Ids and vectors as a prefix. Behind it one that is no token's embedding, as learned vectors
+    # are: a model that looks for the token fails there, and nothing before it is changed.
+    vectors = forward.embed(shared[1:])
+    prefix = Prefix((tuple(shared[:1]), vectors))
+    learned = Prefix((*prefix.pieces, vectors.mean(dim=0, keepdim=True)))
+    states = engine.compute_prefix(learned, None).first(_SHARED)
+
+    # 2. In one batch: a row after the prefix, one without a prefix, and one that branches.
+    tree = TokenTree.chain([*own, fork, left])
+    tree.extend(len(own), right)
+    rows = [
+        TokenTree.chain([*own, fork, left]),
+        TokenTree.chain([*shared, *own, fork, right]),
+        tree,
+    ]
+    run = engine.run(rows, [states, None, states], [None] * 3, keep=True)
+    hidden = [run.hidden[row, : len(nodes)] for row, nodes in enumerate(rows)]
+
+    # 3. One more token for the two that are chains.
+    cache, valid = decoding_cache(run.cache, run.packed, 1)
+    kept = torch.tensor([0, 1], device=forward.device)
+    for layer in cache.layers:
+        layer.keep_rows(kept)
+    length = len(ids[0]) - 1
+    stepped = forward.step(
+        torch.full((2, 1), last, device=forward.device),
+        torch.full((2, 1), length, device=forward.device),
+        torch.nn.functional.pad(valid[kept], (0, 1), value=True),
+        cache,
+    )
+
+    # 4. Prefix and rows as one tree, as in training.
+    trained = engine.run_as_tree(prefix, [[*own, fork, left], [*own, fork, right]], None)
+    branches = torch.cat([theirs[0, _SHARED:length], theirs[1, length - 1 : length]])
+    return states, [
+        _Compared("a row", forward.logits(hidden[1]), theirs[1, :length]),
+        _Compared("a shared prefix", forward.logits(hidden[0]), theirs[0, _SHARED:length]),
+        _Compared("choices", forward.logits(hidden[2]), branches),
+        _Compared("the next token", stepped, theirs[:, length]),
+        _Compared(
+            "a training batch", forward.logits(torch.stack(trained)), theirs[:, _SHARED:length]
+        ),
+    ]
+
+
+@contextmanager
+def _plain_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model compute attention as its authors wrote it, inside the block."""
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+@contextmanager
+def _short_window(forward: BaseForward) -> Iterator[None]:
+    """Let layers with a window see fewer tokens than the probe has, inside the block."""
+    config, window = forward.model.config.get_text_config(), forward.window
+    usual = getattr(config, "sliding_window", None)
+    if not usual:
+        yield
+        return
+    config.sliding_window = _WINDOW
+    forward.window = _WINDOW if window else None
+    try:
+        yield
+    finally:
+        config.sliding_window, forward.window = usual, window
+
+
+def _tolerance(engine: "Engine") -> float:
+    """Return how far two orders of the same sums may lie apart, by what they are rounded to."""
+    rounding = float(torch.finfo(engine.forward.dtype).eps)
+    if engine.info.precision == "int8":
+        rounding = max(rounding, _INT8_ROUNDING)
+    return max(_LEAST_TOLERANCE, _ROUNDINGS * rounding * math.sqrt(engine.forward.num_layers))
+
+
+def _refusal(model: PreTrainedModel, why: str) -> ModelError:
+    return ModelError(
+        f"model '{model.config._name_or_path}': its architecture ({model.config.model_type}) "
+        f"cannot be run here as its authors run it: {why}. {_USE}"
+    )
