@@ -19,6 +19,7 @@ from workbench.budget.shape import Attention, Linear, ModelShape
 from workbench.errors import ConfigError, ModelError
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Prefix
+from workbench.models.configs import context_length
 from workbench.models.forward import BaseForward
 from workbench.models.layers import decoder_modules, features_of, linear_layers
 from workbench.models.one_at_a_time import LOADING
@@ -26,7 +27,6 @@ from workbench.models.roles import layers_of_role
 from workbench.models.rows import recording_cache
 
 _MOST_BLOCKS = 1000  # the deepest models stay far below; each takes a millisecond to make
-_DEFAULT_CONTEXT = 2048
 _KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 _SOME_TOKENS = (1, 2, 3)
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
@@ -101,7 +101,7 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
         norm_width=norm_width // layers,
         has_float_norms=has_float_norms,
         vocabulary=int(model.get_input_embeddings().weight.shape[0]),
-        context_length=getattr(text, "max_position_embeddings", None) or _DEFAULT_CONTEXT,
+        context_length=context_length(text),
         attention=attention,
         expert_parameters=sum(p.numel() for held in experts for p in held),
         expert_share=share,

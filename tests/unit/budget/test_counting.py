@@ -118,10 +118,6 @@ PUBLISHED = {
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
         "vocab_size": 32_000,
     }),
-    "GPT-J-6B": (6_050_882_784, {
-        "model_type": "gptj", "n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64,
-        "vocab_size": 50_400,
-    }),
 }  # fmt: skip
 
 
