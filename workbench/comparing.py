@@ -5,6 +5,7 @@ from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.analysis.report import write_report
+from workbench.errors import WorkbenchError
 from workbench.presentation.reading import Reading
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
@@ -65,8 +66,11 @@ def _first_looks(session: Session, rows: Sequence[RowRun]) -> list[Reading]:
     reader, found = make_reader("nearest"), []
     for row in learned:
         name = f"{row.row}, seed {row.run.spec.seed}"
-        prompt = load_prompt(session, row.run, name)
-        reading = reader.read(Subject(session, vocabulary, Scorer(session, 0), prompt))
+        try:
+            prompt = load_prompt(session, row.run, name)
+            reading = reader.read(Subject(session, vocabulary, Scorer(session, 0), prompt))
+        except WorkbenchError as error:  # the report is worth more than a look at one row
+            reading = Reading(name="nearest", title=reader.title, verdict=str(error))
         kept = [table for table in reading.tables if table.slots][:1]
         found.append(
             reading.model_copy(update={"title": f"{reading.title}: {name}", "tables": kept})

