@@ -13,8 +13,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -97,12 +99,13 @@ class Simulation:
         return replace(self.subject, weights=mine, other_weights=(theirs,))
 
 
-def kept() -> list[dict[str, object]]:
+def kept() -> list[dict[str, Any]]:
     """Return what was read before; a line that was cut off is read again."""
-    if not KEPT.is_file():
-        return []
-    lines = KEPT.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    found = []
+    for line in KEPT.read_text(encoding="utf-8").splitlines() if KEPT.is_file() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def read_on(until: float, most: int) -> None:
@@ -110,6 +113,7 @@ def read_on(until: float, most: int) -> None:
     known = {(line["reading"], line["number"]) for line in kept()}
     KEPT.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, KEPT.open("a", encoding="utf-8") as stream:
+        stream.write("\n")  # ends a line that was cut off
         simulation = Simulation.open(Path(folder))
         for number, names in _due(known, most):
             subjects = simulation.subjects(number)
@@ -137,10 +141,10 @@ def page(arguments: str) -> str:
     """Return the table of everything that was read."""
     tallies: dict[str, Tally] = {name: Tally() for name in READERS}
     for line in kept():
-        tally = tallies[str(line["reading"])]
+        tally = tallies[line["reading"]]
         tally.num_read += 1
-        tally.lowest = min(tally.lowest, float(line["lowest"]))
-        for figure, is_found in dict(line["found"]).items():
+        tally.lowest = min(tally.lowest, line["lowest"])
+        for figure, is_found in line["found"].items():
             tally.judged[figure] += 1
             tally.found[figure] += is_found
     rows = [
