@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -73,6 +73,11 @@ test-peer: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --no-deps $(PEER)
 	$(BIN)/python benchmarks/run.py
+
+# How often readings find something where nothing was learned, on the default base: docs/nulls.md.
+# What was read is kept in runs/nulls.jsonl; a second call goes on from there.
+nulls: setup
+	$(BIN)/python tests/nulls/measure.py
 
 # As a Space would: a fresh environment from requirements.txt alone, a Space's variables.
 space:

@@ -49,7 +49,7 @@ def _measure(desk: ModelDesk, folder: Path) -> list[Figure]:
             "readings: seconds of nearest tokens, controls included, made anew",
             _median(lambda: _fresh(inspector, subject, folder)),
             target=0.2,
-            details=f"{len(subject.soft_prompt)} vectors, 200 controls",
+            details=f"{len(subject.soft_prompt)} vectors and their controls",
         )
     )
     first, kept = read("map"), read("map")

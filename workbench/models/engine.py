@@ -212,6 +212,34 @@ class Engine:
         with self.lock, torch.inference_mode(), self.adapters.active([adapter]):
             return self.forward.states_of_prefix(prefix)
 
+    def states_of_branches(
+        self,
+        start: tuple[int, ...],
+        branches: Sequence[Sequence[tuple[int, ...] | torch.Tensor]],
+    ) -> torch.Tensor:
+        """Return (n, D) the last state of each branch after one shared start, in a single pass.
+
+        Args:
+            start: Token ids, at least one.
+            branches: Token ids and vectors (P, D) in a row each; all equally long, and the last
+                piece token ids.
+        """
+        length = sum(map(len, branches[0]))
+        tree = TokenTree.chain([0] * len(start))  # any ids do where pieces stand in
+        for branch in branches:
+            first, last = len(tree), branch[-1]
+            tree.token_ids += [0] * (length - len(last)) + [int(token) for token in last]
+            tree.parents += [len(start) - 1, *range(first, first + length - 1)]
+        pieces = [start, *(piece for branch in branches for piece in branch)][:-1]
+        with self.lock, torch.inference_mode(), self.adapters.active([None]):
+            hidden = self.forward.hidden_states(
+                pack_rows([tree], [0], self.forward.device),
+                None,
+                pieces=pieces,
+                blocks=RowBlocks(len(start), len(branches), length),
+            )
+        return hidden[0, len(start) + length - 1 :: length]
+
     # What scoring, generation and training share
 
     def run(

@@ -14,11 +14,12 @@ from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
 from workbench.presentation.reading import Reading, Standing
-from workbench.readings.base import NOT_ACTING, Cost, Kind, Subject
+from workbench.readings.base import NOT_ACTING, Cost, Kind, Subject, evenly_spaced
 from workbench.readings.vectors.chance import standing
 from workbench.readings.vectors.neighbours import nearest
 
 _LEVEL = 0.05
+_IN_TURN = 4  # vectors of a control that are left out: the keys of each such prompt take time
 _NOTES = [
     "A vector whose removal changes little may still matter: others can stand in for it. Effects "
     "of single vectors do not add up.",
@@ -53,7 +54,7 @@ class Ablation:
             partial(subject.step, "single vectors"),
         )
         effects = _effects(whole, without)
-        typical = self._standing(subject, effects)
+        typical = self._standing(subject, whole, without)
         return Reading(
             name="ablation",
             title=self.title,
@@ -72,21 +73,28 @@ class Ablation:
         changed[slot] = subject.vocabulary.mean
         return subject.prefix(changed)
 
-    def _standing(self, subject: Subject, effects: list["_Effect"]) -> Standing:
-        """Return the mean effect beside that of one vector of each random prompt."""
-        random = subject.random_prompts()
-        slots = np.random.default_rng(0).integers(0, len(effects), len(random))
-        whole = [subject.scorer.outcome(subject.prefix(vectors)) for vectors in random]
-        without = subject.scorer.outcomes(
-            [self._without(subject, v, int(s)) for v, s in zip(random, slots, strict=True)],
-            partial(subject.step, "random vectors, one less"),
-        )
-        controls = [less.loss - full.loss for less, full in zip(without, whole, strict=True)]
-        mean = float(np.mean([effect.loss.value or 0.0 for effect in effects]))
+    def _standing(self, subject: Subject, whole: Outcome, without: list[Outcome]) -> Standing:
+        """Return the effect of a vector beside that in random prompts.
+
+        Items are without one vector of a few, in turn: a control costs one scoring, not one for
+        each of its vectors.
+        """
+        slots = evenly_spaced(len(without), _IN_TURN)
+        items = np.arange(len(whole.losses))
+        losses = np.stack([without[slot].losses for slot in slots])
+        mine = losses[items % len(slots), items]
+        controls = []
+        for number, vectors in enumerate(random := subject.random_prompts()):
+            subject.step("random vectors, one less", number, len(random))
+            full = subject.scorer.outcome(subject.prefix(vectors))
+            less = subject.scorer.outcome_in_turn(
+                [self._without(subject, vectors, slot) for slot in slots]
+            )
+            controls.append(less.loss - full.loss)
         return standing(
-            "mean rise of the loss without a vector, nats",
-            mean,
-            "vectors of random prompts",
+            f"mean rise of the loss without one of {len(slots)} vectors in turn, nats",
+            float((mine - whole.losses).mean()),
+            "random vectors of the same norms",
             controls,
         )
 

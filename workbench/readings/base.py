@@ -18,7 +18,7 @@ from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_prog
 from workbench.readings.scoring import Scorer
 from workbench.readings.vectors.chance import standing
 from workbench.readings.vectors.neighbours import Vocabulary
-from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt, random_like
+from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt, random_prompts
 from workbench.runs.session import Session
 
 NUM_RANDOM = 19  # the fewest controls that can show a figure beyond chance at the 5 % level
@@ -95,9 +95,14 @@ class Subject:
     def _position(self) -> str:
         return INSTEAD_OF_INSTRUCTION if self.prompt is None else self.prompt.position
 
+    @property
+    def keeps_instruction(self) -> bool:
+        """Whether the vectors stand beside the instruction, not in its place."""
+        return self._position != INSTEAD_OF_INSTRUCTION
+
     @cached_property
     def instruction_ids(self) -> tuple[int, ...]:
-        """Tokens of the instruction whose place the vectors take."""
+        """Tokens of the instruction, whose place the vectors take unless they stand beside it."""
         return self.session.encoder.start().shared_ids
 
     @property
@@ -134,7 +139,7 @@ class Subject:
 
     def random_prompts(self, count: int = NUM_RANDOM) -> list[np.ndarray]:
         """Return random vectors (P, D) with the norms of the prompt's, `count` draws."""
-        return [random_like(self.soft_prompt.vectors, seed=seed) for seed in range(count)]
+        return random_prompts(self.soft_prompt.vectors, count)
 
     def acting(self, stage: str) -> Standing:
         """Return the prompt's mean loss beside that of random vectors: does it act at all?"""
@@ -159,6 +164,11 @@ class Subject:
         if self.should_stop():
             raise Interrupted(f"{stage} stopped after {done} of {total}")
         self.progress(ProgressEvent(stage, done, total, {}))
+
+
+def evenly_spaced(size: int, most: int) -> list[int]:
+    """Return at most so many slots of a prompt of some size, the first and the last included."""
+    return sorted({int(slot) for slot in np.linspace(0, size - 1, min(size, most)).round()})
 
 
 def plain_words(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from workbench.options import option
 from workbench.presentation.blocks import Cell, Line, Lines, Table
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
-from workbench.readings.vectors.chance import standing
+from workbench.readings.vectors.chance import control_draws, standing
 from workbench.readings.vectors.clustering import (
     MIN_ROWS,
     Clustering,
@@ -27,7 +27,7 @@ from workbench.readings.vectors.clustering import (
 )
 from workbench.readings.vectors.neighbours import Neighbours, Vocabulary, nearest
 from workbench.readings.vectors.projection import directions
-from workbench.readings.vectors.prompt import random_like
+from workbench.readings.vectors.prompt import random_prompts
 
 _CENTRAL = 5  # tokens that name a cluster
 _WORDS = 300  # English words of which one is guessed as a meaning; the model reads 50 a second
@@ -103,21 +103,17 @@ class Clusters:
     def _controls(self, subject: Subject) -> list["_Groups"]:
         """Return the groups of random vectors, and of as many real tokens, each drawn 19 times."""
         vectors, vocabulary = subject.soft_prompt.vectors, subject.vocabulary
-        generator = np.random.default_rng(self.seed)
+        generator = control_draws(vectors, seed=self.seed)
         found = []
-        for number in range(NUM_RANDOM):
+        for number, random in enumerate(random_prompts(vectors, NUM_RANDOM, seed=self.seed)):
             subject.step("clusters of random vectors and of tokens", number, NUM_RANDOM)
-            seed = self.seed + 1 + number
-            random = random_like(vectors, seed=int(generator.integers(2**32)))
             size = len(vectors)
             # Only a vocabulary smaller than the prompt is drawn from with repetition.
             is_small = size > len(vocabulary.ordinary_ids)
             tokens = generator.choice(vocabulary.ordinary_ids, size, replace=is_small)
             found += [
-                _Groups.of(vocabulary, random, k=self.k, seed=seed, control=_RANDOM),
-                _Groups.of(
-                    vocabulary, vocabulary.embeddings[tokens], k=self.k, seed=seed, control=_REAL
-                ),
+                _Groups.of(vocabulary, v, k=self.k, seed=self.seed, control=control)
+                for v, control in ((random, _RANDOM), (vocabulary.embeddings[tokens], _REAL))
             ]
         subject.step("clusters of random vectors and of tokens", NUM_RANDOM, NUM_RANDOM)
         return found
@@ -236,13 +232,14 @@ def _verdict(found: Clustering, standings: Sequence[Standing]) -> str:
     vectors = [s for s in standings if s.what == "silhouette of the vectors"]
     is_better = {s.control: s.is_better for s in vectors}
     value = found.silhouette or 0.0
-    clusters = f"{found.num_clusters} clusters of vectors (silhouette {value:.2f})"
     if not is_better.get(_RANDOM, False):
-        text = (
+        # Nor are the tokens judged: two questions in turn are asked at 5 % together, not each.
+        return (
             f"{NO_BETTER.capitalize()}: random vectors of the same norms fall into clusters as "
             f"clear as these (silhouette {value:.2f})."
         )
-    elif not is_better.get(_REAL, False):
+    clusters = f"{found.num_clusters} clusters of vectors (silhouette {value:.2f})"
+    if not is_better.get(_REAL, False):
         text = (
             f"{clusters}: clearer than those of random vectors, but {NO_BETTER} beside as many "
             "real tokens drawn at random."

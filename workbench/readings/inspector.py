@@ -38,7 +38,7 @@ from workbench.runs.spec import BaseIdentity, RunSetting
 from workbench.runs.store import StoredRun
 from workbench.serving.desk import ModelDesk
 
-READING_VERSION = 4  # raised when a reading's figures change their meaning
+READING_VERSION = 5  # raised when a reading's figures change their meaning
 INSTRUCTION, RANDOM = "control:instruction", "control:random"
 _MOST_SCORERS = 8
 

@@ -20,7 +20,7 @@ from workbench.presentation.blocks import Bar, Bars, Cell, Chart, Line, Lines, T
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.readings.base import NOT_ACTING, NUM_RANDOM, Cost, Kind, Subject
 from workbench.readings.vectors.chance import standing
-from workbench.readings.vectors.prompt import SoftPrompt, random_like
+from workbench.readings.vectors.prompt import SoftPrompt, random_prompts
 
 _NOTES = [
     "Scored on this session's items, also the end that was trained on another task.",
@@ -61,11 +61,17 @@ class Interpolation:
                 notes=_NOTES,
             )
         paths = [self._path(subject, other) for other in subject.others]
-        barriers = [self._standing(subject, path) for path in paths]
+        barriers = [
+            self._standing(subject, path, other)
+            for path, other in zip(paths, subject.others, strict=True)
+        ]
         sums = [total for other in subject.others if (total := _sum(subject, other)) is not None]
         verdict = NOT_ACTING
         if acting.is_better:
-            verdict = " ".join(map(_words, paths, barriers))
+            verdict = " ".join(
+                _words(path, place, failed=_failed(paths[:number], barriers[:number]))
+                for number, (path, place) in enumerate(zip(paths, barriers, strict=True))
+            )
         charts: list[Chart] = [_accuracy_chart(paths), _loss_chart(paths)]
         charts += [_sum_chart(total) for total in sums]
         tables = [_path_table(paths, barriers)]
@@ -102,20 +108,20 @@ class Interpolation:
         )
         return _Path(other.name, length, self._shares, tuple(outcomes))
 
-    def _standing(self, subject: Subject, path: "_Path") -> Standing:
-        """Return a barrier beside those of paths to random vectors; the scorer remembers them."""
-        mine = subject.soft_prompt.vectors[: path.length]
+    def _standing(self, subject: Subject, path: "_Path", other: SoftPrompt) -> Standing:
+        """Return a barrier beside those of paths to random vectors in the other prompt's place."""
+        mine, theirs = (v[: path.length] for v in (subject.soft_prompt.vectors, other.vectors))
         barriers = []
-        for draw in range(self.controls):
+        for draw, random in enumerate(random_prompts(theirs, self.controls)):
             subject.step("paths to random vectors", draw, self.controls)
-            stops = straight_path(mine, random_like(mine, seed=draw), self._shares)
+            stops = straight_path(mine, random, self._shares)
             found = tuple(subject.scorer.outcome(subject.prefix(vectors)) for vectors in stops)
             barriers.append(_Path("random", path.length, self._shares, found).barrier)
         subject.step("paths to random vectors", self.controls, self.controls)
         return standing(
             f"barrier on the path to {path.name}, nats",
             path.barrier,
-            "paths to random vectors of the same norms",
+            "paths to random vectors of its norms",
             barriers,
             low_is_better=True,
         )
@@ -181,15 +187,24 @@ def _sum(subject: Subject, other: SoftPrompt) -> _Sum | None:
     return _Sum(other.name, bool(np.array_equal(starts[0], starts[1])), outcomes)
 
 
-def _words(path: _Path, place: Standing) -> str:
+def _failed(paths: Sequence[_Path], barriers: Sequence[Standing]) -> str | None:
+    """Return the name of the first path that is no better than chance, or None."""
+    pairs = zip(paths, barriers, strict=True)
+    return next((path.name for path, place in pairs if not place.is_better), None)
+
+
+def _words(path: _Path, place: Standing, *, failed: str | None) -> str:
+    """Return what a path comes to; paths are judged in turn, so that all share the 5 %."""
     text = f"The path to {path.name} rises at most {path.barrier:.2g} nats above its ends' line"
+    if failed is not None:
+        return f"{text}: not judged, as paths are judged in turn and that to {failed} came first."
     if place.is_better:
         return (
             f"{text}: less than almost all paths to random vectors, so the two lie in one valley."
         )
     if place.num_controls < NUM_RANDOM:
         return f"{text}: {place.num_controls} random paths are too few to tell from chance."
-    return f"{text}: {NO_BETTER} (paths to random vectors of the same norms)."
+    return f"{text}: {NO_BETTER} ({place.control})."
 
 
 def _shortened(subject: Subject, paths: Sequence[_Path]) -> list[str]:

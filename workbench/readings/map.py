@@ -14,8 +14,8 @@ from workbench.options import option
 from workbench.presentation.blocks import Layer, Map, Point, Table
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.progress import ProgressEvent
-from workbench.readings.base import Cost, Kind, Subject
-from workbench.readings.vectors.chance import percentiles, standing
+from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
+from workbench.readings.vectors.chance import control_draws, percentiles, standing
 from workbench.readings.vectors.neighbours import Neighbours, Vocabulary, nearest
 from workbench.readings.vectors.projection import (
     MAX_TOKENS,
@@ -25,12 +25,10 @@ from workbench.readings.vectors.projection import (
     project,
 )
 from workbench.readings.vectors.projection_process import project_apart
-from workbench.readings.vectors.prompt import SoftPrompt, random_like
+from workbench.readings.vectors.prompt import SoftPrompt, random_like, random_prompts
 
 _FREQUENT_TOKENS = 5000  # byte-pair vocabularies list frequent tokens first
 _LABELLED = 3  # nearest tokens of each vector that are always on the map
-_CONTROLS = 200  # random vectors, and as many real tokens
-_DRAWS = 199  # means of as many controls as the prompt has vectors
 _STEPS = 20  # of a vector's path, at most
 _PATH_POINTS = 1000  # of all paths together, at most
 _NAMES: dict[Method, str] = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
@@ -130,7 +128,7 @@ class _Distances:
         of_random: (P,) share of random vectors (0 to 100) that are nearer to a token.
         of_real: (P,) share of real tokens that are nearer to another token.
         standing: Where the mean stands among means of random vectors.
-        real_high: 95th percentile of the mean among as many real tokens.
+        real_high: 95th percentile of the mean among as many real tokens, drawn 19 times.
     """
 
     values: np.ndarray
@@ -143,13 +141,13 @@ class _Distances:
     def of(
         cls, vocabulary: Vocabulary, prompt: SoftPrompt, near: Neighbours, *, seed: int
     ) -> "_Distances":
-        generator = np.random.default_rng(seed)
-        repeats = -(-_CONTROLS // len(prompt))
-        vectors = random_like(np.tile(prompt.vectors, (repeats, 1)), seed=seed)
-        held_out = generator.choice(vocabulary.ordinary_ids, _CONTROLS)
-        random = _nearest_distance(vocabulary, vectors[:_CONTROLS], None)
-        real = _nearest_distance(vocabulary, vocabulary.embeddings[held_out], held_out)
-        draws = generator.integers(0, _CONTROLS, (_DRAWS, len(prompt)))
+        drawn = random_prompts(prompt.vectors, NUM_RANDOM, seed=seed)
+        random = np.stack([_nearest_distance(vocabulary, vectors, None) for vectors in drawn])
+        generator = control_draws(prompt.vectors, seed=seed)
+        held_out = generator.choice(vocabulary.ordinary_ids, (NUM_RANDOM, len(prompt)))
+        real = np.stack(
+            [_nearest_distance(vocabulary, vocabulary.embeddings[ids], ids) for ids in held_out]
+        )
         values = near.values[:, 0]
         return cls(
             values=values,
@@ -159,10 +157,10 @@ class _Distances:
                 "mean distance to the nearest token",
                 float(values.mean()),
                 "random vectors of the same norms",
-                random[draws].mean(axis=1),
+                random.mean(axis=1),
                 low_is_better=True,
             ),
-            real_high=float(np.percentile(real[draws].mean(axis=1), 95)),
+            real_high=float(np.percentile(real.mean(axis=1), 95)),
         )
 
 
@@ -376,7 +374,7 @@ def _table(vocabulary: Vocabulary, near: Neighbours, distances: _Distances) -> T
             "percentile of random",
         ],
         rows=rows,
-        note=f"Percentiles: the share of {_CONTROLS} held-out real tokens, and of as many random "
-        "vectors of the same norms, that are nearer to a token.",
+        note=f"Percentiles: the share of {NUM_RANDOM * len(rows)} held-out real tokens, and of as "
+        "many random vectors of the same norms, that are nearer to a token.",
         slots=list(range(len(rows))),
     )

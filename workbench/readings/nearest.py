@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
 
 from workbench.options import option
 from workbench.presentation.blocks import Cell, Table
 from workbench.presentation.reading import Reading, Standing
-from workbench.readings.base import Cost, Kind, Subject
-from workbench.readings.vectors.chance import percentiles, standing
-from workbench.readings.vectors.neighbours import Measure, Neighbours, Vocabulary, nearest
-from workbench.readings.vectors.prompt import SoftPrompt, random_like
+from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, evenly_spaced
+from workbench.readings.vectors.chance import control_draws, percentiles, standing
+from workbench.readings.vectors.neighbours import Measure, Neighbours, Vocabulary, near_any, nearest
+from workbench.readings.vectors.prompt import SoftPrompt, random_prompts
 
-_CONTROLS = 100  # random vectors, and as many real tokens; more would take longer than a look
+_REAL = 100  # held-out tokens that single vectors are compared with
+_JUDGED = 5  # vectors of a prompt whose mean is judged: those of 19 controls are a look
+_FIRST_LOOK = 6000  # tokens that rule out that another is among the nearest
 _NOTES = [
     "The nearest token is where a vector lies, not what it means: a prompt can be trained to lie "
     "next to any sentence and still do its task (Khashabi et al. 2022).",
     "Cosines are taken after subtracting the mean embedding, because all tokens of a vocabulary "
     "point in similar directions.",
+    f"The mean closeness is that of up to {_JUDGED} vectors, evenly spaced over the prompt, and "
+    f"over each of {NUM_RANDOM} random prompts.",
     "A vector that still reads as the token it started from shows its start, not learning.",
 ]
 
@@ -48,21 +51,27 @@ class NearestTokens:
         prompt, vocabulary = subject.soft_prompt, subject.vocabulary
         found = nearest(vocabulary, prompt.vectors, k=self.k)
         centred = found["centred"]
-        controls = self._controls(vocabulary, prompt)
+        judged = evenly_spaced(len(prompt), _JUDGED)
+        random = self._random(vocabulary, prompt, judged)
+        generator = control_draws(prompt.vectors, seed=self.seed)
+        real = _real(vocabulary, generator.choice(vocabulary.ordinary_ids, _REAL))
         closeness = centred.values[:, 0]
         facts = _SlotFacts.of(vocabulary, prompt, centred)
         standings = [
             standing(
-                "mean closeness of the vectors to a token",
-                float(closeness.mean()),
+                f"mean closeness of {len(judged)} vectors to a token",
+                float(closeness[judged].mean()),
                 "random vectors of the same norms",
-                _means(controls["random"], len(prompt), seed=self.seed),
+                random.mean(axis=1),
             )
         ]
-        words = _word_standing(subject, centred, controls, seed=self.seed)
+        words = self._word_standing(subject, centred.ids, generator)
         if words is not None:
             standings.append(words)
-        percentile = {name: percentiles(closeness, values[0]) for name, values in controls.items()}
+        percentile = {
+            "random": percentiles(closeness, random),
+            "real": percentiles(closeness, real),
+        }
         return Reading(
             name="nearest",
             title=self.title,
@@ -83,23 +92,36 @@ class NearestTokens:
             },
         )
 
-    def _controls(
-        self, vocabulary: Vocabulary, prompt: SoftPrompt
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return closeness (n,) and neighbours (n, k) of random vectors and of real tokens."""
-        generator = np.random.default_rng(self.seed)
-        repeats = -(-_CONTROLS // len(prompt))
-        random = random_like(np.tile(prompt.vectors, (repeats, 1)), seed=self.seed)[:_CONTROLS]
-        held_out = generator.choice(vocabulary.ordinary_ids, _CONTROLS)
-        groups = {
-            "random": (random, None),
-            "real": (vocabulary.embeddings[held_out], held_out),
-        }
-        found = {}
-        for name, (vectors, without) in groups.items():
-            one = nearest(vocabulary, vectors, k=self.k, measures=("centred",), without=without)
-            found[name] = (one["centred"].values[:, 0], one["centred"].ids)
-        return found
+    def _random(self, vocabulary: Vocabulary, prompt: SoftPrompt, judged: list[int]) -> np.ndarray:
+        """Return (19, n) the closeness of the n judged vectors of random prompts."""
+        drawn = random_prompts(prompt.vectors, NUM_RANDOM, seed=self.seed)
+        vectors = np.concatenate([one[judged] for one in drawn])
+        near = nearest(vocabulary, vectors, k=2, measures=("centred",))["centred"]
+        return near.values[:, 0].reshape(NUM_RANDOM, len(judged))
+
+    def _word_standing(
+        self, subject: Subject, ids: np.ndarray, generator: np.random.Generator
+    ) -> Standing | None:
+        """Return how many vectors are near a word of the task, beside as many real tokens.
+
+        Args:
+            subject: What is read.
+            ids: (P, k) nearest tokens.
+            generator: What the tokens are drawn from.
+        """
+        vocabulary, words = subject.vocabulary, set(subject.task_words)
+        if not words:
+            return None
+        ordinary = vocabulary.ordinary_ids
+        wanted = np.array([i for i in ordinary if vocabulary.words[i] in words], dtype=int)
+        drawn = generator.choice(ordinary, (NUM_RANDOM, len(ids)))
+        near = near_any(vocabulary, drawn.ravel(), wanted, k=self.k, first_look=_FIRST_LOOK)
+        return standing(
+            "share of vectors near a word of the task",
+            float(np.isin(ids, wanted).any(axis=1).mean()),
+            "real tokens",
+            near.reshape(drawn.shape).mean(axis=1),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,41 +148,11 @@ class _SlotFacts:
         return cls(norms, places, moved, started_as, started_as == centred.ids[:, 0])
 
 
-def _means(values: tuple[np.ndarray, np.ndarray], size: int, *, seed: int) -> np.ndarray:
-    """Return means of as many controls as a prompt has vectors, drawn many times."""
-    drawn = np.random.default_rng(seed).choice(values[0], (199, size))
-    means: np.ndarray = drawn.mean(axis=1)
-    return means
-
-
-def _word_standing(
-    subject: Subject,
-    centred: Neighbours,
-    controls: dict[str, tuple[np.ndarray, np.ndarray]],
-    *,
-    seed: int,
-) -> Standing | None:
-    """Return how many neighbours are words of the task, beside those of random real tokens."""
-    words = set(subject.task_words)
-    if not words:
-        return None
-    ids = np.concatenate([centred.ids.ravel(), controls["real"][1].ravel()])
-    tokens = subject.vocabulary.tokens
-    is_word = {int(i): _plain(tokens[i]) in words for i in np.unique(ids)}
-
-    def share(rows: np.ndarray) -> float:
-        return float(np.mean([any(is_word[int(i)] for i in row) for row in rows]))
-
-    generator = np.random.default_rng(seed)
-    real = controls["real"][1]
-    null = [share(real[generator.integers(0, len(real), len(centred.ids))]) for _ in range(199)]
-    return standing(
-        "share of vectors near a word of the task", share(centred.ids), "real tokens", null
-    )
-
-
-def _plain(token: str) -> str:
-    return "".join(c for c in token.lower() if c.isalnum())
+def _real(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
+    """Return (n,) how close each of the tokens is to the nearest other one."""
+    found = nearest(vocabulary, vocabulary.embeddings[ids], k=2, measures=("centred",), without=ids)
+    values: np.ndarray = found["centred"].values[:, 0]
+    return values
 
 
 def _verdict(closeness: Standing, facts: _SlotFacts, percentile: np.ndarray) -> str:
@@ -171,10 +163,9 @@ def _verdict(closeness: Standing, facts: _SlotFacts, percentile: np.ndarray) -> 
             "the same norms do, so their nearest tokens say nothing."
         )
     beyond = int((percentile > 95).sum())
-    p_value = stats.binomtest(beyond, size, 0.05, alternative="greater").pvalue
     text = (
         f"{beyond} of {size} vectors lie closer to a token than 95 % of random vectors "
-        f"(about {0.05 * size:.1f} would by chance; p = {p_value:.2g})."
+        f"(about {0.05 * size:.1f} would by chance; mean closeness: p = {closeness.p_value:.2g})."
     )
     if facts.reads_as_start is not None:
         kept = int(facts.reads_as_start.sum())
@@ -192,6 +183,7 @@ def _slot_table(
     facts: _SlotFacts,
     percentile: dict[str, np.ndarray],
 ) -> Table:
+    num_random = NUM_RANDOM * min(len(prompt), _JUDGED)
     rows: list[list[Cell]] = []
     for slot in range(len(prompt)):
         started = None if facts.started_as is None else int(facts.started_as[slot])
@@ -224,7 +216,7 @@ def _slot_table(
             "moved, % of start",
         ],
         rows=rows,
-        note=f"Percentiles: the share of {_CONTROLS} random vectors, of as many held-out real "
+        note=f"Percentiles: the share of {num_random} random vectors, of {_REAL} held-out real "
         "tokens, and of the norms of the vocabulary, that lie below.",
         slots=list(range(len(prompt))),
     )

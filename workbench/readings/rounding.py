@@ -15,11 +15,17 @@ from workbench.fitting.learning import Outcome
 from workbench.metrics import Estimate, mean_with_interval, rate, token_f1
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
-from workbench.presentation.reading import Reading, Standing
+from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
-from workbench.readings.vectors.chance import standing
+from workbench.readings.vectors.chance import control_draws, standing
 from workbench.readings.vectors.neighbours import nearest
 
+# What stands for the vectors, by whether the instruction is kept beside them.
+_OTHERS = {
+    False: ("the instruction", "nothing"),
+    True: ("the instruction once more", "the instruction alone"),
+}
+_TOKENS, _TEXTS = "random tokens", "the nearest tokens of random vectors"
 _NOTES = [
     "The gap is what the prompt does beyond its nearest tokens. A prompt that works and whose "
     "rounded text does not is no text in disguise.",
@@ -51,12 +57,13 @@ class Rounding:
         by_distance = tuple(int(i) for i in found["distance"].ids[:, 0])
         by_cosine = tuple(int(i) for i in found["centred"].ids[:, 0])
         is_text = bool(np.array_equal(vocabulary.embeddings[list(by_distance)], vectors))
+        instruction, nothing = _OTHERS[subject.keeps_instruction]
         prefixes = {
             "soft prompt": subject.prefix(vectors),
             "rounded by distance": subject.token_prefix(by_distance),
             "rounded by centred cosine": subject.token_prefix(by_cosine),
-            "the instruction": subject.token_prefix(subject.instruction_ids),
-            "nothing": subject.token_prefix(()),
+            instruction: subject.token_prefix(subject.instruction_ids),
+            nothing: subject.token_prefix(()),
         }
         outcomes = dict(
             zip(
@@ -66,7 +73,7 @@ class Rounding:
             )
         )
         rounded, soft = outcomes["rounded by distance"], outcomes["soft prompt"]
-        place = self._standing(subject, rounded, len(vectors))
+        places = self._standings(subject, rounded, vectors)
         gap = paired_difference(soft.right.tolist(), rounded.right.tolist())
         rise = mean_with_interval((rounded.losses - soft.losses).tolist())
         text = subject.session.encoder.tokenizer.decode(by_distance)
@@ -74,8 +81,8 @@ class Rounding:
         return Reading(
             name="rounding",
             title=self.title,
-            verdict=_verdict(place, gap, rise, is_text=is_text),
-            standings=[place],
+            verdict=_verdict(places, gap, rise, is_text=is_text),
+            standings=places,
             charts=[_chart(outcomes)],
             tables=[_text_table(subject, {"distance": by_distance, "centred cosine": by_cosine})],
             notes=_NOTES,
@@ -92,24 +99,45 @@ class Rounding:
         )
 
     @staticmethod
-    def _standing(subject: Subject, rounded: Outcome, size: int) -> Standing:
-        """Return the rounded prompt's loss beside that of random tokens."""
-        ordinary = subject.vocabulary.ordinary_ids
-        generator = np.random.default_rng(0)
+    def _standings(subject: Subject, rounded: Outcome, vectors: np.ndarray) -> list[Standing]:
+        """Return the rounded prompt's loss beside that of texts that say nothing.
+
+        First beside random tokens; if it is better than these, beside what random vectors are
+        rounded to as well, which is no random choice of tokens.
+        """
+        generator = control_draws(vectors)
+        size, ordinary = len(vectors), subject.vocabulary.ordinary_ids
         drawn = [tuple(generator.choice(ordinary, size).tolist()) for _ in range(NUM_RANDOM)]
-        random = subject.scorer.outcomes(
-            [subject.token_prefix(ids) for ids in drawn], partial(subject.step, "random tokens")
-        )
-        return standing(
-            "loss of the rounded prompt, nats",
-            rounded.loss,
-            "random tokens",
-            [outcome.loss for outcome in random],
-            low_is_better=True,
-        )
+        found = [_beside(subject, rounded, drawn, _TOKENS)]
+        if found[0].is_better:
+            random = [_nearest_ids(subject, one) for one in subject.random_prompts()]
+            found.append(_beside(subject, rounded, random, _TEXTS))
+        return found
 
 
-def _verdict(place: Standing, gap: PairedDifference, rise: Estimate, *, is_text: bool) -> str:
+def _nearest_ids(subject: Subject, vectors: np.ndarray) -> tuple[int, ...]:
+    found = nearest(subject.vocabulary, vectors, k=2, measures=("distance",))["distance"]
+    return tuple(int(i) for i in found.ids[:, 0])
+
+
+def _beside(
+    subject: Subject, rounded: Outcome, texts: list[tuple[int, ...]], control: str
+) -> Standing:
+    outcomes = subject.scorer.outcomes(
+        [subject.token_prefix(ids) for ids in texts], partial(subject.step, control)
+    )
+    return standing(
+        "loss of the rounded prompt, nats",
+        rounded.loss,
+        control,
+        [outcome.loss for outcome in outcomes],
+        low_is_better=True,
+    )
+
+
+def _verdict(
+    places: list[Standing], gap: PairedDifference, rise: Estimate, *, is_text: bool
+) -> str:
     points, nats = 0.0 - 100 * (gap.value or 0.0), rise.value or 0.0
     low, high = rise.low or 0.0, rise.high or 0.0
     losing = f"the loss by {nats:+.2g} nats [{low:+.2g}, {high:+.2g}]"
@@ -120,9 +148,10 @@ def _verdict(place: Standing, gap: PairedDifference, rise: Estimate, *, is_text:
         text += f"{losing}."
     else:
         text = f"Rounding changes accuracy by {points:+.1f} points (within noise), {losing}."
-    if place.is_better:
-        return f"{text} The text of the nearest tokens does better than random tokens."
-    return f"{text} As text the nearest tokens are no better than chance (random tokens)."
+    worse = next((place.control for place in places if not place.is_better), None)
+    if worse is None:
+        return f"{text} The text of the nearest tokens does better than {_TOKENS} and {_TEXTS}."
+    return f"{text} As text the nearest tokens are {NO_BETTER} ({worse})."
 
 
 def _chart(outcomes: dict[str, Outcome]) -> Bars:

@@ -45,6 +45,13 @@ class Scorer:
             self._outcomes[key] = score_answers(session.engine, session.encoder, rows, self.samples)
         return self._outcomes[key]
 
+    def outcome_in_turn(self, prefixes: Sequence[Prefix]) -> Outcome:
+        """Return what the items do after the prefixes in turn: item i after prefix i mod n."""
+        own = [prefixes[i % len(prefixes)] for i in range(self.num_items)]
+        rows = [Conditioning(one, ids) for one, ids in zip(own, self._own_ids, strict=True)]
+        session = self._session
+        return score_answers(session.engine, session.encoder, rows, self.samples)
+
     def outcomes(
         self, prefixes: Sequence[Prefix], step: Callable[[int, int], None]
     ) -> list[Outcome]:

@@ -14,18 +14,26 @@ from typing import ClassVar, Literal
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
+from workbench.differences import holm
 from workbench.fitting.learning import Outcome
 from workbench.presentation.blocks import Cell, Heatmap, Table
-from workbench.presentation.reading import NO_BETTER, Reading, Standing
+from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
 from workbench.readings.vectors.chance import standing
-from workbench.readings.vectors.prompt import SoftPrompt, random_like
-from workbench.readings.vectors.similarity import Grouping, Similarities, grouping, similarities
+from workbench.readings.vectors.prompt import SoftPrompt, random_prompts
+from workbench.readings.vectors.similarity import (
+    Grouping,
+    Similarities,
+    grouping,
+    mean_likeness,
+    similarities,
+)
 
 _Way = Literal["centred", "plain", "learned"]
 _Pair = Callable[[SoftPrompt, SoftPrompt], Similarities | None]
 
 _CONTROL = "random vectors of the same norms"
+_NUM_COMPARED = 199  # of mean vectors, which cost nothing; what the verdict says is corrected for 3
 _MEASURES = {"mean": "mean vectors", "matched": "matched vectors", "slots": "vectors in place"}
 _WAYS: dict[_Way, str] = {
     "centred": "after subtracting the mean embedding",
@@ -39,6 +47,8 @@ _NOTES = [
     "others, after subtracting the mean embedding.",
     "Answers are compared on this session's items. A prompt of another task is run on items it was "
     "not trained for, so its agreement means something for this task alone.",
+    "What the verdict says of vectors, tasks in the vectors and tasks in the answers is corrected "
+    "for being several statements (Holm); other p-values stand for themselves.",
     "Prompts far apart as vectors can do the same, and what a prompt does tells more of transfer "
     "than where it lies (Su et al. 2022).",
 ]
@@ -86,8 +96,7 @@ class Similarity:
             verdict=_verdict(
                 standings[0],
                 _begun_alike(subject),
-                vectors=groups[_main()],
-                answers=groups["agreement of answers"],
+                {"vectors": groups[_main()], "answers": groups["agreement of answers"]},
             ),
             standings=[*standings, *(place for place in tested if place is not None)],
             charts=[_chart(name, matrix, names) for name, matrix in (shown | effects).items()],
@@ -107,7 +116,9 @@ class Similarity:
 
 def _alone(subject: Subject, *, title: str) -> Reading:
     """Return what can be said of one prompt: what random vectors would show."""
-    controls = _random_similarities(subject, [subject.soft_prompt])
+    mine = subject.soft_prompt.vectors
+    random = np.stack(subject.random_prompts())
+    controls = mean_likeness(random, [mine], subject.vocabulary.mean).tolist()
     low, median, high = np.percentile(controls, [5, 50, 95])
     table = Table(
         title="Control",
@@ -199,45 +210,26 @@ def _matrix(
 
 
 def _vector_standing(subject: Subject) -> Standing:
-    """Return the mean similarity to the others beside that to random vectors in their place."""
-    mine, origin = subject.soft_prompt.vectors, subject.vocabulary.mean
-    found = [similarities(mine, other.vectors, origin=origin).mean for other in subject.others]
-    return standing(
-        "similarity of mean vectors to other prompts",
-        float(np.mean([value or 0.0 for value in found])),
-        _CONTROL,
-        _random_similarities(subject, subject.others),
-    )
-
-
-def _random_similarities(subject: Subject, others: Sequence[SoftPrompt]) -> list[float]:
-    """Return the mean similarity to random vectors with the norms of the others', per draw."""
-    mine, origin = subject.soft_prompt.vectors, subject.vocabulary.mean
-    draws = []
-    for draw in range(NUM_RANDOM):
-        found = [
-            similarities(
-                mine, random_like(other.vectors, seed=draw * len(others) + number), origin=origin
-            ).mean
-            for number, other in enumerate(others)
-        ]
-        draws.append(float(np.mean([value or 0.0 for value in found])))
-    return draws
+    """Return the mean similarity to the others beside that of random vectors to them."""
+    mine = subject.soft_prompt.vectors
+    prompts = np.stack([mine, *random_prompts(mine, _NUM_COMPARED)])
+    others = [other.vectors for other in subject.others]
+    found = mean_likeness(prompts, others, subject.vocabulary.mean)
+    what = "similarity of mean vectors to other prompts"
+    return standing(what, float(found[0]), _CONTROL, found[1:])
 
 
 def _effect_standing(subject: Subject, outcomes: Sequence[Outcome]) -> list[Standing]:
-    """Return the agreement with the others' answers beside that with random vectors'."""
+    """Return the agreement with the others' answers beside that of random vectors."""
     random = subject.scorer.outcomes(
         [subject.prefix(vectors) for vectors in subject.random_prompts()],
         partial(subject.step, "random vectors"),
     )
-    place = standing(
-        "agreement of answers with other prompts",
-        float(np.mean([_agreement(outcomes[0], other) for other in outcomes[1:]])),
-        _CONTROL,
-        [_agreement(outcomes[0], other) for other in random],
+    mine, *controls = (
+        float(np.mean([_agreement(one, other) for other in outcomes[1:]]))
+        for one in (outcomes[0], *random)
     )
-    return [place]
+    return [standing("agreement of answers with other prompts", mine, _CONTROL, controls)]
 
 
 def _starts_alike(subject: Subject, first: SoftPrompt, second: SoftPrompt) -> float | None:
@@ -254,28 +246,32 @@ def _begun_alike(subject: Subject) -> float | None:
     return float(np.mean(known)) if len(known) == len(found) else None
 
 
-def _verdict(alike: Standing, begun: float | None, *, vectors: Grouping, answers: Grouping) -> str:
+def _verdict(alike: Standing, begun: float | None, groups: Mapping[str, Grouping]) -> str:
+    tested = [alike, *(group.standing for group in groups.values())]
+    corrected = holm([None if place is None else place.p_value for place in tested])
+    is_alike, *shows = (p is not None and p <= LEVEL for p in corrected)
     text = (
         "The prompt is more like the others than random vectors of the same norms are."
-        if alike.is_better
+        if is_alike
         else f"The prompt is like the others {NO_BETTER} (random vectors of the same norms)."
     )
-    if alike.is_better and begun is not None and begun >= alike.value:
+    if is_alike and begun is not None and begun >= alike.value:
         text += (
             f" Their starts were at least as alike ({begun:.2f}; now {alike.value:.2f}): that is "
             "the start and not learning."
         )
-    return f"{text} {_grouping_words('vectors', vectors)} {_grouping_words('answers', answers)}"
+    said = [_grouping_words(*one, shows=s) for one, s in zip(groups.items(), shows, strict=True)]
+    return " ".join([text, *said])
 
 
-def _grouping_words(what: str, group: Grouping) -> str:
+def _grouping_words(what: str, group: Grouping, *, shows: bool) -> str:
     if group.same is None or group.different is None:
         return (
             f"Whether tasks show in the {what} cannot be told: two prompts of one task and one of "
             "another are needed."
         )
     figures = f"{group.same:.2f} within tasks, {group.different:.2f} between"
-    if group.is_noise:
+    if group.same <= group.different or (group.standing is not None and not shows):
         return (
             f"By their {what}, prompts of one task are {NO_BETTER} at being alike ({figures}): as "
             "a map of tasks this is noise."
@@ -341,7 +337,8 @@ def _group_table(groups: Mapping[str, Grouping]) -> Table:
         title="Pairs of one task and of different tasks",
         columns=["similarity", "same task", "different tasks", "p"],
         rows=rows,
-        note="p: tasks dealt out to the prompts at random; none where there are too few prompts.",
+        note="p: tasks dealt out to the prompts at random, each row for itself; none where there "
+        "are too few prompts.",
     )
 
 

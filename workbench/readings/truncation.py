@@ -14,8 +14,8 @@ from workbench.presentation.reading import Reading
 from workbench.readings.base import NOT_ACTING, Cost, Kind, Subject
 
 _SHARE = 0.95  # of the gain over no vectors at all
+_NO_VECTORS = "With no vectors at all the base is asked {asked} instruction; that is the left end."
 _NOTES = [
-    "With no vectors at all the base is asked without an instruction; that is the left end.",
     "A prompt was trained whole: what its parts do on their own was never asked of it.",
 ]
 
@@ -48,6 +48,7 @@ class Truncation:
             )
             for name, kept in parts.items()
         }
+        keeps = subject.keeps_instruction
         needed = _needed(lengths, curves["first"])
         verdict = NOT_ACTING
         if acting.is_better:
@@ -62,7 +63,7 @@ class Truncation:
             standings=[acting],
             charts=[_accuracy_chart(lengths, curves), _loss_chart(lengths, curves)],
             tables=[_table(lengths, curves)],
-            notes=_NOTES,
+            notes=[_NO_VECTORS.format(asked="with the" if keeps else "without an"), *_NOTES],
             data={"lengths": lengths, "needed": needed},
         )
 

@@ -13,15 +13,16 @@ from typing import ClassVar, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from workbench.differences import holm
 from workbench.errors import ModelError
 from workbench.models.adapters.layer_changes import weight_of
 from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.options import option
 from workbench.presentation.blocks import Chart, Heatmap
-from workbench.presentation.reading import NO_BETTER, Reading, Standing
-from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, WeightChange
-from workbench.readings.vectors.chance import standing
+from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing
+from workbench.readings.base import Cost, Kind, Subject, WeightChange
+from workbench.readings.vectors.chance import control_draws, standing
 from workbench.readings.vectors.low_rank import (
     LowRank,
     WeightDecomposition,
@@ -45,12 +46,23 @@ _Side = Literal["left", "right"]
 
 _SIDES: dict[_Side, str] = {"left": "directions written", "right": "directions read"}
 _CONTROL = "random matrices of the same shape"
+_SAME_LENGTHS = 1e-5  # by the length in the base; less is rounding
+_NUM_DRAWN = 199  # random changes, of which only small triangles are drawn
+_SAME_START = {
+    "lora": "Runs that start alike overlap without learning: those of one seed in the directions "
+    "read, as A starts alike, and not in those written where B starts at zero, as in DoRA and "
+    "plain LoRA. PiSSA and LoftQ start both along directions of the base's own, so their runs "
+    "overlap in both, whatever the seed; and what LoftQ's start adds to the base counts as change.",
+    "adalora": "AdaLoRA draws the directions read and written from the seed and starts their sizes "
+    "at zero, so runs of one seed overlap in both without learning. It gives up directions by "
+    "design: that fewer are used than random matrices use says little.",
+}
 _ADVICE = "Open the adapter with the base it was trained on."
 _NOTES = [
     "A change is measured against the base's weight as it is stored here, restored from its "
     "precision; a large change is not by itself an important one.",
-    "Two runs of one seed start from the same A, so the directions they read overlap without "
-    "learning. B starts at zero: the directions written are what to read.",
+    "What the verdict says of rank and of the directions written is corrected for being several "
+    "statements (Holm); other p-values stand for themselves.",
     "Overlap is about max(i, j) / d for random directions, so it is only to be read beside them.",
 ]
 
@@ -84,7 +96,9 @@ class WeightChanges:
         }
         base = subject.session.engine.info.name
         cautions = [f"Caution: {c}" for c in caution_of_base(adapter.summary.base_name, base)]
-        shares, rows = _beside_the_base(subject, changes, _magnitudes(adapter))
+        magnitudes = _magnitudes(adapter)
+        shares, rows = _beside_the_base(subject, changes, magnitudes)
+        lengths = _mean([row.magnitude for row in rows.values()]) if magnitudes else None
         rank = self._rank(subject, changes)
         overlaps = [
             self._overlap(changes, other, name=name, side=side)
@@ -96,11 +110,17 @@ class WeightChanges:
         return Reading(
             name="weights",
             title=self.title,
-            verdict=_verdict(changes, shares, rank, overlaps),
+            verdict=_verdict(changes, shares, rank, overlaps, lengths=lengths),
             standings=[rank, *(overlap.standing for overlap in overlaps)],
             charts=charts + [overlap.chart for overlap in overlaps],
             tables=[change_table(changes, shares, rows)],
-            notes=[*cautions, *_NOTES, *_length_note(rows), *_nothing_shared(changes, others)],
+            notes=[
+                *cautions,
+                *_NOTES,
+                _SAME_START[adapter.summary.kind],
+                *_length_note(rows),
+                *_nothing_shared(changes, others),
+            ],
             data={
                 "relative_norm": shares,
                 "effective_rank": {name: c.effective_rank for name, c in changes.items()},
@@ -113,21 +133,17 @@ class WeightChanges:
 
     def _rank(self, subject: Subject, changes: Mapping[str, LowRank]) -> Standing:
         """Return the mean effective rank beside that of random B A of the same shapes."""
-        generator = np.random.default_rng(self.seed)
-        controls = []
-        for draw in range(NUM_RANDOM):
-            subject.step("random matrices", draw, NUM_RANDOM)
-            ranks = [
-                effective_rank(random_values(_shape(change), len(change.values), generator))
-                for change in changes.values()
-            ]
-            controls.append(_mean(ranks))
-        subject.step("random matrices", NUM_RANDOM, NUM_RANDOM)
+        generator, ranks = _draws(self.seed, changes), []
+        for number, change in enumerate(changes.values()):
+            subject.step("random matrices", number, len(changes))
+            drawn = random_values(_shape(change), len(change.values), generator, _NUM_DRAWN)
+            ranks.append([effective_rank(values) for values in drawn])
+        subject.step("random matrices", len(changes), len(changes))
         return standing(
             "mean effective rank of the change",
             _mean([change.effective_rank for change in changes.values()]),
             _CONTROL,
-            controls,
+            np.mean(ranks, axis=0),
             low_is_better=True,
         )
 
@@ -146,20 +162,16 @@ class WeightChanges:
             if module in other
         }
         found = {module: subspace_similarity(*pair) for module, pair in pairs.items()}
-        generator = np.random.default_rng(self.seed)
+        generator = _draws(self.seed, changes, other)
+        drawn = [
+            random_similarity(ours.shape[1], theirs.shape[1], len(ours), generator, _NUM_DRAWN)
+            for ours, theirs in pairs.values()
+        ]
         place = standing(
             f"overlap with {name}, {_SIDES[side]}",
             _mean(list(found.values())),
             _CONTROL,
-            [
-                _mean(
-                    [
-                        random_similarity(ours.shape[1], theirs.shape[1], len(ours), generator)
-                        for ours, theirs in pairs.values()
-                    ]
-                )
-                for _ in range(NUM_RANDOM)
-            ],
+            np.mean(drawn, axis=0),
         )
         chart = module_chart(
             f"Overlap with {name}: {_SIDES[side]}",
@@ -289,6 +301,12 @@ def _shape(change: LowRank) -> tuple[int, int]:
     return len(change.left), len(change.right)
 
 
+def _draws(seed: int, *changes: Mapping[str, LowRank]) -> np.random.Generator:
+    """Return what the controls of these changes are drawn from."""
+    content = np.concatenate([one.values for change in changes for one in change.values()])
+    return control_draws(content, seed=seed)
+
+
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
@@ -298,31 +316,42 @@ def _verdict(
     shares: Mapping[str, float],
     rank: Standing,
     overlaps: Sequence[_Overlap],
+    *,
+    lengths: float | None,
 ) -> str:
+    """Return what the changes come to; `lengths` is DoRA's mean change of the rows' lengths."""
     if not any(change.norm for change in changes.values()):
+        if lengths is not None and lengths > _SAME_LENGTHS:
+            return (
+                f"Only the lengths of the weights' rows change, by {100 * lengths:.2g} % on "
+                f"average; directions: {NO_BETTER}, as none was learned."
+            )
         return f"The weights are unchanged: {NO_BETTER}, as nothing was learned."
+    written = [overlap for overlap in overlaps if overlap.side == "left"]
+    tested = [rank, *(overlap.standing for overlap in written)]
+    corrected = holm([place.p_value for place in tested])
+    is_few, *shares_some = (p is not None and p <= LEVEL for p in corrected)
     top = max(shares, key=lambda module: shares[module])
     count = max(len(change.values) for change in changes.values())
+    what = "The weights change" if lengths is None else "Apart from lengths, the weights change"
     text = (
-        f"The weights change by {100 * _mean(list(shares.values())):.2g} % of their norm on "
+        f"{what} by {100 * _mean(list(shares.values())):.2g} % of their norm on "
         f"average, most in {top} ({100 * shares[top]:.2g} %). Of {count} directions about "
         f"{rank.value:.1f} are used"
     )
     text += (
         ", fewer than random matrices use."
-        if rank.is_better
+        if is_few
         else f": {NO_BETTER}, random matrices of the same shape use {rank.median:.1f}."
     )
-    for overlap in overlaps:
-        if overlap.side == "left":
-            text += f" {_overlap_words(overlap)}"
-    return text
+    words = map(_overlap_words, written, shares_some)
+    return " ".join([text, *words])
 
 
-def _overlap_words(overlap: _Overlap) -> str:
+def _overlap_words(overlap: _Overlap, shares_some: bool) -> str:
     place = overlap.standing
     figures = f"({place.value:.2g}; random {place.low:.2g} to {place.high:.2g})"
-    if place.is_better:
+    if shares_some:
         return f"It writes into some of the same directions as {overlap.name} {figures}."
     return f"It shares directions with {overlap.name} {NO_BETTER} {figures}."
 

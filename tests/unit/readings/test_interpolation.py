@@ -10,8 +10,9 @@ from workbench.methods.prompt_tuning import PromptTuning
 from workbench.progress import Interrupted
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
-from workbench.readings.interpolation import _Path, straight_path
+from workbench.readings.interpolation import _failed, _Path, _words, straight_path
 from workbench.readings.scoring import Scorer
+from workbench.readings.vectors.chance import standing
 from workbench.readings.vectors.prompt import SoftPrompt, random_like
 from workbench.runs.session import Session
 
@@ -153,3 +154,25 @@ def test_a_prompt_alone_asks_for_another(subject):
 def test_it_stops_when_asked(subject):
     with pytest.raises(Interrupted):
         read(replace(subject, should_stop=lambda: True), other_of(subject))
+
+
+def test_paths_are_judged_in_turn_until_one_is_no_better_than_chance():
+    """Two at 5 % each would find a valley in one of ten."""
+    low, high = (
+        standing("barrier", value, "random paths", np.ones(19), low_is_better=True)
+        for value in (0.0, 2.0)
+    )
+    paths = [replace(path_of(0, 0, 0), name=name) for name in ("first", "second")]
+
+    def words(*places):
+        return [
+            _words(path, place, failed=_failed(paths[:i], places[:i]))
+            for i, (path, place) in enumerate(zip(paths, places, strict=True))
+        ]
+
+    assert all("lie in one valley" in text for text in words(low, low))
+    failed, unjudged = words(high, low)
+    assert "no better than chance (random paths)" in failed
+    assert unjudged.endswith(
+        "not judged, as paths are judged in turn and that to first came first."
+    )

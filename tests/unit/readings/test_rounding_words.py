@@ -6,6 +6,7 @@ import pytest
 from workbench.fitting.learning import Outcome
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
+from workbench.readings.scoring import Scorer
 from workbench.readings.vectors.prompt import SoftPrompt
 from workbench.runs.session import Session
 
@@ -57,7 +58,11 @@ def test_no_change_has_no_sign_of_its_own_and_is_within_noise(words):
     assert "by +0.0 points (within noise)" in words([True] * 6, [True] * 6)
 
 
-ENDS = [(GOOD, "does better than random tokens."), (POOR, "no better than chance (random tokens).")]
+TWO_CONTROLS = "random tokens and the nearest tokens of random vectors."
+ENDS = [
+    (GOOD, f"does better than {TWO_CONTROLS}"),
+    (POOR, "no better than chance (random tokens)."),
+]
 
 
 @pytest.mark.parametrize(("random_loss", "end"), ENDS)
@@ -66,3 +71,23 @@ def test_the_text_stands_beside_random_tokens(words, random_loss, end):
     as_text = words([True] * 6, [True] * 6, random_loss, is_text=True)
     assert as_text.startswith("The vectors are tokens: rounding changes nothing.")
     assert as_text.endswith(end)
+
+
+def test_of_vectors_beside_the_instruction_nothing_is_not_said_to_be_without_one(
+    tiny_engine, toy_encoder
+):
+    session = Session(tiny_engine, toy_encoder)
+    vocabulary = open_vocabulary(session)
+    vectors = vocabulary.embeddings[[30, 40]]
+    said = {}
+    for place in ("instead_of_instruction", "after_instruction"):
+        prompt = SoftPrompt("mine", vectors, position=place)
+        subject = Subject(session, vocabulary, Scorer(session, 2), prompt=prompt)
+        left_end = make_reader("truncation", {"points": 2}).read(subject).notes[0]
+        said[place] = list(make_reader("rounding").read(subject).data["loss"])[3:], left_end
+
+    instead, after = said.values()
+    assert instead[0] == ["the instruction", "nothing"]
+    assert after[0] == ["the instruction once more", "the instruction alone"]
+    assert "without an instruction" in instead[1]
+    assert "with the instruction" in after[1]

@@ -11,7 +11,10 @@ from workbench.progress import Interrupted
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.scoring import Scorer
+from workbench.readings.similarity import _verdict
+from workbench.readings.vectors.chance import standing
 from workbench.readings.vectors.prompt import SoftPrompt, random_like
+from workbench.readings.vectors.similarity import Grouping
 from workbench.runs.session import Session
 
 CENTRED = "mean vectors, after subtracting the mean embedding"
@@ -166,3 +169,20 @@ def test_it_stops_when_asked(subject):
 
     with pytest.raises(Interrupted):
         read(stopped, noise(subject, 1))
+
+
+def test_statements_of_one_verdict_share_the_level():
+    """Three at 5 % each would find something in one of seven."""
+
+    def words(p_value, *, of_tasks):
+        beyond = round(1000 * p_value) - 1
+        place = standing("x", 0.5, "noise", [1.0] * beyond + [0.0] * (999 - beyond))
+        assert place.p_value == pytest.approx(p_value)
+        group = Grouping(0.5, 0.1, place) if of_tasks else Grouping(None, None, None)
+        return _verdict(place, None, {"vectors": group, "answers": group})
+
+    assert "more like the others than random" in words(0.04, of_tasks=False)
+    assert "more alike than chance" in words(0.01, of_tasks=True)
+    together = words(0.04, of_tasks=True)
+    assert "more like the others than random" not in together
+    assert "more alike than chance" not in together

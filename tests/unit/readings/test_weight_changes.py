@@ -226,3 +226,53 @@ def test_a_repacked_weight_is_refused(tiny_folder, monkeypatch):
 
     with pytest.raises(ModelError, match="repacked for inference"):
         dequantised_weight(layer)
+
+
+def start_of(method, subject, tmp_path, *, seed, **options):
+    context = replace(subject.session.context(seed, tmp_path), seed=seed)
+    change = make_method(method, options).new_adapter(context).changes[MODULE]
+    return {name: tensor.detach() for name, tensor in change.named_parameters()}
+
+
+STARTS = {  # method, options, whether B is zero, whether B is the seed's
+    "lora": ("lora", {}, True, False, "where B starts at zero, as in DoRA and plain LoRA"),
+    "dora": ("dora", {}, True, False, "where B starts at zero, as in DoRA and plain LoRA"),
+    "pissa": ("lora", {"init": "pissa"}, False, False, "so their runs overlap in both, whatever"),
+    "adalora": ("adalora", {}, False, True, "so runs of one seed overlap in both without learning"),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_what_is_said_of_the_start_is_so(name, subject, tmp_path):
+    method, options, is_zero, is_of_seed, words = STARTS[name]
+    first, again, other = (
+        start_of(method, subject, tmp_path, seed=seed, **options)["lora_B"] for seed in (0, 0, 1)
+    )
+    assert (not first.any()) == is_zero
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) == (not is_of_seed)
+
+    quick = {"steps": 2, "batch_size": 2, "eval_every": 2, **options}
+    context, made = subject.session.context(0, tmp_path), make_method(method, quick)
+    made.save(context, made.fit(context), tmp_path / "adapter")
+    reading = read(replace(subject, weights=WeightChange(name, tmp_path / "adapter")))
+
+    assert words in " ".join(reading.notes)
+    assert "B starts at zero: the directions written are what to read" not in reading.notes
+
+
+def test_lengths_alone_are_a_change_of_dora(subject, tmp_path):
+    context = subject.session.context(0, tmp_path)
+    method = make_method("dora", {"steps": 2, "batch_size": 2, "eval_every": 2})
+    method.save(context, method.fit(context), tmp_path / "dora")
+
+    def longer(name, tensor):
+        return 1.1 * tensor if "magnitude" in name else tensor * ("lora_A" in name)
+
+    folder = changed(tmp_path / "dora", tmp_path / "longer", longer)
+
+    whole = read(replace(subject, weights=WeightChange("dora", tmp_path / "dora")))
+    reading = read(replace(subject, weights=WeightChange("longer", folder)))
+
+    assert whole.verdict.startswith("Apart from lengths, the weights change by")
+    assert reading.verdict.startswith("Only the lengths of the weights' rows change, by 1")

@@ -1,9 +1,13 @@
 """Every figure beside what chance would show, and the plain words for it.
 
-A control is the same figure computed on something that learned nothing: random vectors of the same
-norm, held-out real tokens, the start. A figure is better than chance only if it beats nearly all
-controls (a Monte-Carlo rank test: Davison and Hinkley 1997, Bootstrap Methods, section 4.2).
+A control is the same figure, computed in the same way on something that learned nothing: a whole
+random prompt of the same norms, or as many real tokens. A figure is better than chance only if it
+beats nearly all controls (a Monte-Carlo rank test: Davison and Hinkley 1997, Bootstrap Methods,
+section 4.2). The rank is exact where the figure could as well be one of the controls, so each is
+drawn anew: to resample a few of them makes none.
 """
+
+import hashlib
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,6 +48,16 @@ def standing(
         p_value=float((1 + extreme.sum()) / (1 + others.size)),
         num_controls=int(others.size),
     )
+
+
+def control_draws(content: np.ndarray, *, seed: int = 0) -> np.random.Generator:
+    """Return what the controls of some content are drawn from: its own, and always the same.
+
+    One set of controls for everything would be lucky or unlucky for everything at once.
+    """
+    plain = np.ascontiguousarray(content, dtype=np.float32)
+    digest = hashlib.sha256(repr(plain.shape).encode() + plain.tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 def percentiles(values: ArrayLike, controls: ArrayLike) -> np.ndarray:

@@ -6,12 +6,13 @@ Campello et al. 2013. Rows are directions (`projection.directions`): centred, of
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 MAX_CLUSTERS = 8
 MIN_ROWS = 4  # with three, every split leaves a cluster of one
@@ -107,5 +108,11 @@ def _labels(rows: np.ndarray, count: int, *, seed: int) -> np.ndarray:
 
 def _one_thread() -> AbstractContextManager[object]:
     """Keep k-means to one thread: for so few rows several wait for each other, 20 times slower."""
-    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="openmp")
+    limits: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="openmp")
     return limits
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the loaded libraries that have threads; to look for them takes as long as k-means."""
+    return ThreadpoolController()

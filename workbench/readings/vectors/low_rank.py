@@ -105,40 +105,57 @@ def effective_rank(values: np.ndarray) -> float:
     return float(np.exp(-(some * np.log(some)).sum())) if some.size else 0.0
 
 
-def random_values(shape: tuple[int, int], rank: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the singular values of B A of Gaussian B (out, r) and A (r, in): nothing learned.
+def random_values(
+    shape: tuple[int, int], rank: int, generator: np.random.Generator, count: int
+) -> np.ndarray:
+    """Return singular values of B A of Gaussian B (out, r) and A (r, in): nothing learned.
+
+    Returns:
+        (count, min(out, r, in)), the largest of each draw first.
 
     Source: the decomposition of Bartlett 1933: the triangle R of a Gaussian
     matrix can be drawn without the matrix.
     """
-    upper, lower = (_random_triangle(size, rank, generator) for size in shape)
-    values: np.ndarray = np.linalg.svd(upper @ lower.T, compute_uv=False)
+    upper, lower = (_random_triangles(size, rank, generator, count) for size in shape)
+    values: np.ndarray = np.linalg.svd(upper @ lower.swapaxes(1, 2), compute_uv=False)
     return values
 
 
-def _random_triangle(size: int, rank: int, generator: np.random.Generator) -> np.ndarray:
-    """Return R of the decomposition Q R of a Gaussian matrix (size, rank)."""
+def _random_triangles(
+    size: int, rank: int, generator: np.random.Generator, count: int
+) -> np.ndarray:
+    """Return R of the decomposition Q R of Gaussian matrices (count, size, rank)."""
     if rank > size:
-        return generator.normal(size=(size, rank))
-    triangle = np.triu(generator.normal(size=(rank, rank)), k=1)
-    np.fill_diagonal(triangle, np.sqrt(generator.chisquare(size - np.arange(rank))))
-    return triangle
+        return generator.normal(size=(count, size, rank))
+    triangles = np.triu(generator.normal(size=(count, rank, rank)), k=1)
+    diagonal = np.arange(rank)
+    squares = generator.chisquare(size - diagonal, size=(count, rank))
+    triangles[:, diagonal, diagonal] = np.sqrt(squares)
+    return triangles
 
 
 def random_similarity(
-    first: int, second: int, dimensions: int, generator: np.random.Generator
-) -> float:
-    """Return phi of a subspace and a random one; which the first is makes no difference.
+    first: int, second: int, dimensions: int, generator: np.random.Generator, count: int
+) -> np.ndarray:
+    """Return (count,) phi of a subspace and random ones; which the first is makes no difference.
+
+    A rotation changes no overlap, so the first may be that of the first axes. Of a Gaussian matrix
+    (d, j) with X on top of Y, phi is the trace of (X'X + Y'Y)^-1 X'X by min(i, j), and Y'Y follows
+    from a triangle.
 
     Args:
         first: Dimensions of one subspace (i), at most d.
         second: Dimensions of the other (j), at most d.
         dimensions: How many the space has (d).
-        generator: What the random subspace is drawn from.
+        generator: What the random subspaces are drawn from.
+        count: How many.
     """
-    # A rotation changes no overlap, so the first subspace may be that of the first axes.
-    drawn, _ = np.linalg.qr(generator.normal(size=(dimensions, second)))
-    return subspace_similarity(np.eye(dimensions, first), drawn)
+    top = generator.normal(size=(count, first, second))
+    rest = _random_triangles(dimensions - first, second, generator, count)
+    inside, outside = (part.swapaxes(1, 2) @ part for part in (top, rest))
+    shared = np.trace(np.linalg.solve(inside + outside, inside), axis1=1, axis2=2)
+    similarity: np.ndarray = np.clip(shared / min(first, second), 0.0, 1.0)
+    return similarity
 
 
 @dataclass(frozen=True)

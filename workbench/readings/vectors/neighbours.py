@@ -38,6 +38,12 @@ class Vocabulary:
         return np.flatnonzero(self.is_ordinary)
 
     @cached_property
+    def words(self) -> list[str]:
+        """V texts in lower case, letters and digits only."""
+        lower = (text.lower().removeprefix("\N{OPEN BOX}") for text in self.tokens)
+        return [t if t.isalnum() else "".join(c for c in t if c.isalnum()) for t in lower]
+
+    @cached_property
     def mean(self) -> np.ndarray:
         """(D,) mean embedding of the ordinary tokens."""
         mean: np.ndarray = self.embeddings[self.ordinary_ids].mean(axis=0)
@@ -130,6 +136,41 @@ def nearest(
             ids, best = _largest(scores, min(k, scores.shape[1]))
             found[measure].append(Neighbours(ids + start, best))
     return {measure: _merged(parts, k, measure) for measure, parts in found.items()}
+
+
+def near_any(
+    vocabulary: Vocabulary, ids: np.ndarray, wanted: np.ndarray, *, k: int, first_look: int
+) -> np.ndarray:
+    """Return (n,) whether any wanted token is among the k nearest of each token, itself included.
+
+    Nearest by cosine after subtracting the mean. Where k of the first tokens looked at are nearer
+    than any wanted one, none is among the nearest, so most tokens need no search.
+
+    Args:
+        vocabulary: Where to look.
+        ids: (n,) ordinary tokens.
+        wanted: (m,) ordinary tokens.
+        k: How many are near; at least 2.
+        first_look: How many tokens are looked at first.
+    """
+    found = np.zeros(len(ids), dtype=bool)
+    if not wanted.size:
+        return found
+    step = -(-len(vocabulary.ordinary_ids) // first_look)
+    others = np.setdiff1d(vocabulary.ordinary_ids[::step], wanted)
+    directions = [
+        (vocabulary.embeddings[some] - vocabulary.mean)
+        / np.maximum(vocabulary.centred_norms[some], _TINY)[:, None]
+        for some in (ids, wanted, others)
+    ]
+    best = (directions[0] @ directions[1].T).max(axis=1)
+    nearer = (directions[0] @ directions[2].T > best[:, None] + 1e-4).sum(axis=1)
+    open_ones = np.flatnonzero(nearer < k)
+    if open_ones.size:
+        vectors = vocabulary.embeddings[ids[open_ones]]
+        near = nearest(vocabulary, vectors, k=k, measures=("centred",))["centred"]
+        found[open_ones] = np.isin(near.ids, wanted).any(axis=1)
+    return found
 
 
 def _scores(

@@ -6,6 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from workbench.readings.vectors.chance import control_draws
+
 INSTEAD_OF_INSTRUCTION = "instead_of_instruction"
 
 
@@ -45,9 +47,19 @@ class SoftPrompt:
         return sha.hexdigest()[:16]
 
 
-def random_like(vectors: np.ndarray, *, seed: int) -> np.ndarray:
+def random_like(vectors: np.ndarray, *, seed: int | np.random.Generator) -> np.ndarray:
     """Return Gaussian vectors (P, D) with the norms of the given ones, in random directions."""
     drawn = np.random.default_rng(seed).normal(size=vectors.shape)
     scale = np.linalg.norm(vectors, axis=1) / np.linalg.norm(drawn, axis=1)
     random: np.ndarray = (drawn * scale[:, None]).astype(np.float32)
     return random
+
+
+def random_prompts(vectors: np.ndarray, count: int, *, seed: int = 0) -> list[np.ndarray]:
+    """Return `count` random prompts (P, D) with the norms of the given one: a control each.
+
+    They are the given prompt's own (`chance.control_draws`); the first ones are the same for any
+    count.
+    """
+    generator = control_draws(vectors, seed=seed)
+    return [random_like(vectors, seed=generator) for _ in range(count)]

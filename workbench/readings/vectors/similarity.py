@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from workbench.presentation.reading import LEVEL, Standing
-from workbench.readings.vectors.chance import standing
+from workbench.readings.vectors.chance import control_draws, standing
 
 _TINY = 1e-12  # a vector shorter than this has no direction
 _PERMUTATIONS = 999
@@ -66,6 +66,22 @@ def similarities(
     )
 
 
+def mean_likeness(
+    prompts: np.ndarray, others: Sequence[np.ndarray], origin: np.ndarray
+) -> np.ndarray:
+    """Return (N,) how alike prompts (N, P, D) and others are: cosine of mean vectors, on average.
+
+    Args:
+        prompts: Any number of prompts of P vectors.
+        others: Each (Q, D).
+        origin: (D,) subtracted first.
+    """
+    ours = np.asarray(prompts, dtype=np.float64).mean(axis=1) - origin
+    theirs = np.stack([np.asarray(o, dtype=np.float64).mean(axis=0) for o in others]) - origin
+    likeness: np.ndarray = np.nan_to_num(_cosines(ours, theirs)).mean(axis=1)
+    return likeness
+
+
 def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return (P, Q) cosines; NaN where a vector has no direction."""
     lengths = [np.linalg.norm(vectors, axis=1) for vectors in (first, second)]
@@ -110,24 +126,14 @@ class Grouping:
     different: float | None
     standing: Standing | None
 
-    @property
-    def is_noise(self) -> bool | None:
-        """Whether tasks do not show in the similarities; None where that cannot be told."""
-        if self.same is None or self.different is None:
-            return None
-        if self.same <= self.different:
-            return True
-        return None if self.standing is None else not self.standing.is_better
 
-
-def grouping(what: str, matrix: np.ndarray, tasks: Sequence[str], *, seed: int = 0) -> Grouping:
+def grouping(what: str, matrix: np.ndarray, tasks: Sequence[str]) -> Grouping:
     """Return the mean similarities within and between tasks, with a permutation test.
 
     Args:
         what: Names the similarity.
         matrix: (N, N), symmetric; NaN where there is no figure. The diagonal is not used.
         tasks: N names; "" is a task that is not known, and takes no part.
-        seed: What the permutations are drawn from.
 
     Source: Mantel 1967, https://pubmed.ncbi.nlm.nih.gov/6018555: prompts are permuted, not pairs.
     """
@@ -138,7 +144,7 @@ def grouping(what: str, matrix: np.ndarray, tasks: Sequence[str], *, seed: int =
     same, different = _within_and_between(part, names, upper)
     if same is None or different is None or num_arrangements(names.tolist()) * LEVEL < 1:
         return Grouping(same, different, None)
-    generator = np.random.default_rng(seed)
+    generator = control_draws(part)
     controls = []
     for _ in range(_PERMUTATIONS):
         inside, outside = _within_and_between(part, generator.permutation(names), upper)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.readings.vectors.chance import percentiles, standing
+from workbench.readings.vectors.prompt import random_like, random_prompts
 
 
 def test_a_figure_beyond_all_of_19_controls_is_just_beyond_chance():
@@ -76,3 +77,14 @@ def test_the_strip_shows_the_band_and_the_figure_in_order(value):
 
 def test_controls_without_spread_still_have_a_strip():
     assert standing("x", 1.0, "same", np.ones(19)).band == (50.0, 50.0, 50.0)
+
+
+def test_controls_are_a_prompts_own_and_the_first_ones_the_same_for_any_count():
+    mine, theirs = (random_like(np.ones((3, 8)), seed=seed) for seed in (1, 2))
+
+    few, many, others = (random_prompts(*asked) for asked in ((mine, 2), (mine, 5), (theirs, 5)))
+
+    assert np.array_equal(few, many[:2])
+    drawn = np.round([*many, *others, *random_prompts(mine, 5, seed=1)], 6)
+    assert len(np.unique(drawn.reshape(15, -1), axis=0)) == 15
+    np.testing.assert_allclose(np.linalg.norm(many, axis=2), np.sqrt(8), rtol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.readings.vectors import neighbours
-from workbench.readings.vectors.neighbours import MEASURES, Vocabulary, nearest
+from workbench.readings.vectors.neighbours import MEASURES, Vocabulary, near_any, nearest
 
 
 @pytest.fixture
@@ -97,3 +97,27 @@ def test_norm_percentiles_count_smaller_norms_of_ordinary_tokens(vocabulary, vec
 def test_what_cannot_be_compared_is_refused(vocabulary, shape, k, message):
     with pytest.raises(ValueError, match=message):
         nearest(vocabulary, np.zeros(shape, dtype=np.float32), k=k)
+
+
+@pytest.mark.parametrize("first_look", [20, 300])
+def test_tokens_near_any_of_some_are_those_that_brute_force_finds(vocabulary, first_look):
+    ids, wanted = np.arange(0, 290, 3), np.array([2, 33, 100, 101, 250])
+    scores = brute(vocabulary, vocabulary.embeddings[ids], "centred")
+    near = np.argsort(-scores, axis=1)[:, :4]
+    expected = np.isin(near, wanted).any(axis=1)
+
+    found = near_any(vocabulary, ids, wanted, k=4, first_look=first_look)
+
+    assert 0 < expected.sum() < len(ids)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_token_is_near_none(vocabulary):
+    assert not near_any(vocabulary, np.arange(5), np.array([], int), k=2, first_look=50).any()
+
+
+def test_words_are_letters_and_digits_in_lower_case():
+    texts = ["\N{OPEN BOX}Good", "b-a d!", "\n", "42"]
+    vocabulary = Vocabulary(np.eye(4, dtype=np.float32), texts, np.ones(4, dtype=bool))
+
+    assert vocabulary.words == ["good", "bad", "", "42"]
