@@ -44,10 +44,11 @@ SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # They begin first, so that no core waits for one of them at the end.
 LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
 
-# What the inner loop leaves out: the default base and a whole page; whole jobs and readings, and
-# what starts processes or compiles UMAP.
+# What the inner loop leaves out: the default base and a whole page; whole jobs and readings, all
+# architectures, and what starts processes or compiles UMAP.
 SLOW_FIXTURES = {"real_base", "real_engine", "built"}
 SLOW_PLACES = (
+    "numerics/test_architectures.py",
     "unit/service/test_command_line.py",
     "unit/service/test_job_processes.py",
     "unit/service/test_worker.py",

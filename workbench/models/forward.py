@@ -146,10 +146,24 @@ class BaseForward:
         return torch.stack([state[0].float() for state in states])
 
     def final_norm(self, states: torch.Tensor) -> torch.Tensor:
-        """Return states (..., D) as the output head expects them, for those between two layers."""
-        norm = getattr(self._decoder, "norm", None) or self._decoder.ln_f
-        normed: torch.Tensor = norm(states.to(self.dtype))
+        """Return states (..., D) as the output head expects them, for those between two layers.
+
+        Raises:
+            ModelError: this base calls its last norm by a name that is not known.
+        """
+        normed: torch.Tensor = self._part("norm", "ln_f")(states.to(self.dtype))
         return normed.float()
+
+    def _part(self, *names: str) -> Any:
+        """Return the decoder's part of one of the names that most models give it."""
+        for name in names:
+            if hasattr(self._decoder, name):
+                return getattr(self._decoder, name)
+        raise ModelError(
+            f"model '{self.model.config._name_or_path}': its states between two layers cannot be "
+            f"read or replaced, because its decoder has no {' or '.join(names)}. Such readings "
+            "need a Llama-, Gemma-, Qwen-, Mistral- or GPT-2-like model."
+        )
 
     def run_prefix(self, prefix: Prefix, cache: Cache, **options: object) -> Any:
         """Fill `cache` with the keys and values of a prefix; return the decoder's outputs."""
@@ -172,7 +186,7 @@ class BaseForward:
         if not patches:
             yield
             return
-        layers = getattr(self._decoder, "layers", None) or self._decoder.h
+        layers = self._part("layers", "h")
         hooks = [layers[patch.layer].register_forward_pre_hook(_replaced(patch))
                  for patch in patches]  # fmt: skip
         try:

@@ -30,7 +30,7 @@ _KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 # Root mean square, of the logits' standard deviation. What is computed wrongly may be off by little
 # (a cap that is left out), so the bound follows the rounding of the products.
 _LEAST_TOLERANCE = 1e-4
-_ROUNDINGS = 6.0
+_ROUNDINGS = 10.0
 _INT8_ROUNDING = 1 / 127  # of the inputs of 8-bit products
 # Whatever a model's own code may do with inputs that it does not expect.
 _ERRORS = (

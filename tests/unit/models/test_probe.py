@@ -9,7 +9,7 @@ from architectures import save_tiny
 from toys import open_tiny
 from workbench.errors import ModelError, PromptError
 from workbench.models import attention
-from workbench.models.base import Conditioning, Prefix
+from workbench.models.base import Conditioning, Patch, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import PRECISIONS
 
@@ -98,6 +98,16 @@ def test_values_of_another_width_cannot_be_learned_as_a_prefix(folder_of):
         _ = forward.state_shape
     # Kept are a latent vector of 8 and a rotated one of 4, not the heads made of them.
     assert forward.cache_bytes_per_token == 2 * (8 + 4) * torch.float32.itemsize
+
+
+def test_layers_of_another_name_are_run_but_not_looked_into(folder_of):
+    """DBRX calls its layers blocks, and its last norm norm_f."""
+    engine = Engine(open_tiny(folder_of("dbrx")))
+    patch = Patch(0, 0, torch.zeros(1, 32))
+    with pytest.raises(ModelError, match="no layers or h"):
+        engine.states_of_prefix(Prefix(((5, 6),), patches=(patch,)))
+    with pytest.raises(ModelError, match="no norm or ln_f"):
+        engine.forward.final_norm(torch.zeros(1, 32))
 
 
 @pytest.mark.parametrize(
