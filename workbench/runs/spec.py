@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.tasks.base import TaskKind
 
 # Raised when an equal spec comes to other numbers: older runs are then made anew, not found.
-_SPEC_VERSION = 2
+_SPEC_VERSION = 3
 
 
 class _Identity(BaseModel):
