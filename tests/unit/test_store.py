@@ -17,7 +17,7 @@ from workbench.runs.store import RunCost, RunRecord, RunStore
 def test_a_digest_is_the_hash_of_the_plain_json():
     """Runs are found by it, so types in the code must not change it."""
     plain = {
-        "schema_version": 2,
+        "schema_version": 3,
         "base": BASE,
         "task": TASK,
         "template": TEMPLATE | {"chat": True},
