@@ -153,6 +153,9 @@ def page(arguments: str) -> str:
         for name, tally in tallies.items()
         for figure in tally.judged
     ]
+    missing = [name for name, tally in tallies.items() if not tally.num_read]
+    if missing:
+        rows.append(f"\nNot read yet: {', '.join(missing)}. `make nulls` goes on from here.")
     return "\n".join([_head(arguments), *rows, ""])
 
 
