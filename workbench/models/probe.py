@@ -73,6 +73,8 @@ def check_exact(engine: "Engine") -> PrefixStates:
     try:
         with torch.inference_mode(), exact_products(forward.model), _short_window(forward):
             states, compared = _both(engine)
+    except torch.OutOfMemoryError:  # says nothing about the architecture
+        raise
     except _ERRORS as error:
         lines = str(error).splitlines() or [""]
         why = f"it fails where rows share a prefix ({type(error).__name__}: {lines[0][:200]})"
