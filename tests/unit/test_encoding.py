@@ -153,6 +153,22 @@ def split_ids(
 
 
 @pytest.mark.parametrize(
+    ("name", "chat", "number"),
+    [
+        ("with_bos", False, 0),
+        ("with_end", False, 1),
+        ("with_both", False, 1),
+        ("with_end", True, 0),
+    ],
+)
+def test_how_many_tokens_a_tokenizer_puts_after_a_text(request, name, chat, number):
+    tokenizer = request.getfixturevalue(name)
+    encoder = PromptEncoder(tokenizer, TEMPLATES["instruction"], TASK, chat=chat)
+    assert encoder.num_appended == number
+    assert len(encoder.tokenizer("ab").input_ids) == 2 + number + (name != "with_end") + chat
+
+
+@pytest.mark.parametrize(
     ("wording", "k", "reasoning", "chat"),
     [
         ("plain", 0, False, False),
