@@ -2,6 +2,7 @@
 
 from contextlib import chdir
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,9 @@ def test_the_script_of_a_card_scores_every_word_with_its_end(context, tmp_path, 
     # The same script, asked about a text and not for the best word alone.
     asked = f"prompt = {prompt!r}\nfound = [float(logprob(word)) for word in words]"
     script = script.split("print(")[0] + asked
+    base = Path(context.engine.info.name)
+    assert f'base = "path/to/{base.name}"' in script
+    script = script.replace(f"path/to/{base.name}", str(base))
     known: dict[str, object] = {}
 
     with chdir(run.adapter_folder):

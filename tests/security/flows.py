@@ -50,7 +50,6 @@ def belongings(visitor: Visitor, lora_export: Path) -> Belongings:
     adapter = imported.html.split("Imported as ")[1].split("<")[0]
     experiment = {
         "model": model,
-        "precision": "fp32",
         "task": {"name": task, "limit_test": 8},
         "methods": {"zero_shot": {}, "lora": {"steps": 2, "batch_size": 2, "rank": 2}},
     }

@@ -102,7 +102,7 @@ def spec_of(session: Session, way: Way) -> RunSpec:
         if made:
             raise ConfigError(
                 f"run {way.run.record.run_id}: was made {' and '.join(made)}, which is not what "
-                "is asked with here. Choose its base, task and wording, or another run."
+                "is asked with here. Choose its base, precision, task and wording, or another run."
             )
         return way.run.spec
     return session.spec_of(make_method(way.method, way.options), way.seed)

@@ -51,6 +51,7 @@ class Endpoints:
         temperature: float = 0.0,
         seed: int = 0,
         visitor: str = "",
+        precision: str = "nf4",
     ) -> Iterator[dict[str, Any]]:
         """Answer one text in several ways at once; yields the columns as they grow.
 
@@ -65,11 +66,12 @@ class Endpoints:
             temperature: 0 is greedy.
             seed: What sampling draws from.
             visitor: Secret of the caller on a public page.
+            precision: Of the base; a run is asked in its own, on its own task and wording.
 
         Returns:
             `columns`: label, text, answer, probabilities, prompt and generated tokens, seconds.
         """
-        values = SettingValues(visitor, task, wording, self._context.profile.models[0])
+        values = SettingValues(visitor, task, wording, self._context.profile.models[0], precision)
         question = Question(
             (text, text_b), ways or _DEFAULT_WAYS, max_new_tokens, temperature, seed
         )
@@ -83,6 +85,7 @@ class Endpoints:
         task: str = "support_intents",
         wording: str = "plain",
         visitor: str = "",
+        precision: str = "nf4",
     ) -> list[dict[str, float]]:
         """Return the label probabilities of many texts, one mapping each.
 
@@ -92,10 +95,11 @@ class Endpoints:
             task: Name of a task, or key of an upload.
             wording: Name of a wording.
             visitor: Secret of the caller on a public page.
+            precision: Of the base; see `ask`.
         """
         context = self._context
         _check_texts(texts, context)
-        values = SettingValues(visitor, task, wording, context.profile.models[0])
+        values = SettingValues(visitor, task, wording, context.profile.models[0], precision)
         workspace, experiment = context.experiment(values)
         chosen = ways_of(workspace, [way], most=1)[0]
         found = context.desk.task(experiment.task)
