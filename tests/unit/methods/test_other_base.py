@@ -16,6 +16,7 @@ from workbench.models.adapters.reading import check_adapter, import_adapter
 from workbench.models.base import GenerationOptions
 from workbench.readings.base import Subject
 from workbench.readings.inspector import Learned
+from workbench.readings.scoring import Scorer
 from workbench.runs.execute import RunRequest, execute
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
@@ -117,7 +118,8 @@ def test_columns_warn_of_another_base_on_the_page_and_in_the_terminal(
 def test_inspecting_in_the_terminal_warns_of_another_base(
     of_another_base, tiny_engine, toy_encoder
 ):
-    subject = Subject(Session(tiny_engine, toy_encoder), vocabulary=None, scorer=None)
+    session = Session(tiny_engine, toy_encoder)
+    subject = Subject(session, vocabulary=None, scorer=Scorer(session, 2))
     chosen = Learned("theirs", "theirs", "weights", folder=of_another_base)
     console = Console(record=True, width=300)
 
