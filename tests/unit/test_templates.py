@@ -637,8 +637,7 @@ UNQUOTED = {
     "Yes": ("Yes", f"got True; YAML reads yes, on and true without quotes so. {HINT}"),
     "on": ("on", f"got True; YAML reads yes, on and true without quotes so. {HINT}"),
     "1.0": ("1.0", f"got 1.0; YAML reads a number without quotes so. {HINT}"),
-    "an octal number": ("010", f"got 8; YAML reads a number without quotes so. {HINT}"),
-    "minutes": ("1:30", f"got 90; YAML reads a number without quotes so. {HINT}"),
+    "a zero before": ("010", f"got 10; YAML reads a number without quotes so. {HINT}"),
     "a date": (
         "2026-01-02",
         f"got datetime.date(2026, 1, 2); YAML reads a date without quotes so. {HINT}",
