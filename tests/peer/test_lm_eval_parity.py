@@ -127,7 +127,8 @@ def their_scores(harness, encoder: PromptEncoder, samples, demonstrations) -> Sc
     """Score the prompts' text: lm-eval tokenises, splits, batches and sums in its own way."""
     from lm_eval.api.instance import Instance
 
-    words = [encoder.template.word(label) for label in encoder.task.labels]
+    end = encoder.label_choices().end  # belongs to words of which one begins another
+    words = [encoder.template.word(label) + end for label in encoder.task.labels]
     requests = []
     for number, sample in enumerate(samples):
         prompt = encoder.render(sample.fields, demonstrations).text
