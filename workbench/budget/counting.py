@@ -32,8 +32,10 @@ _SOME_TOKENS = (1, 2, 3)
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _EXPERTS_ASKED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_k", "top_k")
-_EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size",
-                  "intermediate_size")  # fmt: skip
+_EXPERT_WIDTHS = (
+    *("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size"),
+    "intermediate_size",
+)
 # Whatever values of a config may make an architecture's own code say.
 TRANSFORMERS_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
