@@ -44,6 +44,17 @@ BASES = {
     "tied": ("llama", WIDE | {"tie_word_embeddings": True, "attention_bias": True}),
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
     "phi3": ("phi3", WIDE),
+    "gemma3": (  # sees pictures too
+        "gemma3",
+        {
+            "text_config": WIDE | {"vocab_size": 257, "head_dim": 8, "initializer_range": 0.15},
+            "vision_config": {
+                **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},
+                **{"num_attention_heads": 2, "image_size": 16, "patch_size": 8},
+            },
+            "mm_tokens_per_image": 4,
+        },
+    ),
 }
 CONTEXTS = ((5, 60, 7, 33, 9, 101), (8, 3, 250, 11))
 CHOICES = ((12,), (40, 41, 42))
@@ -118,6 +129,12 @@ EQUAL = {
     "dora with biases": lora("tied", use_dora=True, use_rslora=True),
     "gpt2": lora("gpt2", target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True),
     "dora on gpt2": lora("gpt2", use_dora=True, target_modules=["c_fc"], fan_in_fan_out=True),
+    "queries and values, of pictures too": lora("gemma3"),
+    "all linear layers, of pictures too": lora("gemma3", target_modules="all-linear"),
+    "dora, of pictures too": lora("gemma3", use_dora=True),
+    "ia3, of pictures too": of(
+        IA3Config, "gemma3", target_modules=["v_proj", "fc2"], feedforward_modules=["fc2"]
+    ),
     "fused layers": lora("phi3", target_modules=["qkv_proj", "gate_up_proj"]),
     "adalora": of(AdaLoraConfig, **ADALORA, target_modules=["q_proj", "v_proj"]),
     "adalora, pruned": dataclasses.replace(
@@ -143,6 +160,8 @@ EQUAL = {
 REFUSED = {
     "head": (lora(target_modules=["q_proj", "lm_head"]), "'lm_head'"),
     "head that is the embedding": (lora("tied", target_modules=["lm_head"]), "'lm_head'"),
+    "head beside pictures": (lora("gemma3", target_modules=["lm_head", "fc1"]), "'lm_head'"),
+    "pictures alone": (lora("gemma3", target_modules=["fc1"]), "only layers that no text runs"),
     "embedding": (lora(target_modules=["embed_tokens"]), "embed_tokens"),
     "copy of the head": (lora(modules_to_save=["lm_head"]), "modules_to_save is ['lm_head']"),
     "copy of the embedding": (lora(modules_to_save=["embed_tokens"]), "modules_to_save is "),

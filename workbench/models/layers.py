@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, some_of
 from workbench.models.roles import layers_of_role
 
 
@@ -47,6 +47,15 @@ def features_of(layer: torch.nn.Module) -> tuple[int, int] | None:
     return None
 
 
+def unread_layers(model: PreTrainedModel, names: Iterable[str]) -> list[str]:
+    """Return those of a base's modules that no text runs through, sorted.
+
+    They see pictures or hear sounds: they belong neither to the decoder nor to head or embedding.
+    """
+    read = {*decoder_modules(model).values(), *_head_and_embedding(model)}
+    return sorted(name for name in names if model.get_submodule(name) not in read)
+
+
 def check_is_run(model: PreTrainedModel, names: Iterable[str], *, where: str) -> None:
     """Check that modules belong to the decoder, whose layers are run one by one.
 
@@ -61,20 +70,30 @@ def check_is_run(model: PreTrainedModel, names: Iterable[str], *, where: str) ->
     Raises:
         ModelError: names those outside the decoder.
     """
-    inside = set(decoder_modules(model).values())
-    outside = [name for name in names if model.get_submodule(name) not in inside]
-    if not outside:
-        return
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    advice = (
-        "Merge it with PEFT (merge_and_unload, save_pretrained) and use that folder as the base."
-    )
-    if head is not None and head.weight is embedding.weight:  # merging would change both
-        advice = "Train it without these modules among target_modules."
-    raise ModelError(
-        f"{where}: changes module {', '.join(map(repr, outside))} outside the decoder, and logits "
-        f"are computed from the output head's own weight. {advice}"
-    )
+    inside, ends = set(decoder_modules(model).values()), set(_head_and_embedding(model))
+    outside = {n: m for n in names if (m := model.get_submodule(n)) not in inside}
+    if refused := sorted(name for name, module in outside.items() if module in ends):
+        head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+        advice = (
+            "Merge it with PEFT (merge_and_unload, save_pretrained) and use that folder as the "
+            "base."
+        )
+        if head is not None and head.weight is embedding.weight:  # merging would change both
+            advice = "Train it without these modules among target_modules."
+        raise ModelError(
+            f"{where}: changes module {some_of([repr(name) for name in refused])} outside the "
+            f"decoder, and logits are computed from the output head's own weight. {advice}"
+        )
+    if outside:
+        raise ModelError(
+            f"{where}: changes {some_of(sorted(outside))}, which no text runs through. Leave these "
+            "layers out."
+        )
+
+
+def _head_and_embedding(model: PreTrainedModel) -> list[torch.nn.Module]:
+    ends = (model.get_output_embeddings(), model.get_input_embeddings())
+    return [module for end in ends if end is not None for module in end.modules()]
 
 
 def is_turned(layer: torch.nn.Module) -> bool:
