@@ -239,23 +239,37 @@ CODE_NAMES = (
 
 
 @pytest.mark.parametrize("name", CODE_NAMES)
-def test_files_that_can_run_code_are_refused_beside_good_ones_too(name, tmp_path):
-    source = write_folder(tmp_path / "source", **{name: b"x"})
+def test_files_that_can_run_code_are_refused_beside_good_ones_in_a_zip_too(name, tmp_path):
     packed = write_zip(tmp_path / "a.zip", genuine() | {f"deep/{name}": b"x"})
 
     problem = f": holds '{name}', which no adapter needs. Only safetensors are read: "
-    assert refusal(source, tmp_path).startswith(problem)
     assert refusal(packed, tmp_path).startswith(problem)
 
 
-def test_unknown_files_are_refused_all_at_once(tmp_path):
+def test_unknown_files_of_a_zip_are_refused_all_at_once(tmp_path):
     extra = {"new_embeddings.safetensors": b"", "notes.docx": b"", "README.md": b""}
 
-    assert refusal(write_folder(tmp_path / "source", **extra), tmp_path) == (
+    assert refusal(write_zip(tmp_path / "a.zip", genuine() | extra), tmp_path) == (
         ": holds 'new_embeddings.safetensors', 'notes.docx', which no adapter needs. Keep "
-        "adapter_config.json and adapter_model.safetensors (cards, tokenizers and Trainer's state "
-        "may stay) and leave the rest out."
+        "adapter_config.json and adapter_model.safetensors (cards, tokenizers, logs and a "
+        "trainer's state may stay) and leave the rest out."
     )
+
+
+def test_of_a_folder_only_the_two_files_are_opened_whatever_lies_beside(monkeypatch, tmp_path):
+    plain = check_adapter(write_folder(tmp_path / "plain"))
+    beside = (*CODE_NAMES, *LEFT_BESIDE, "notes.docx", "new_embeddings.safetensors", "no suffix")
+    source = write_folder(tmp_path / "source", **dict.fromkeys(beside, WOULD_RUN))
+    opened, really = [], os.open
+
+    def noted(path, *args, **options):
+        opened.append(Path(path))
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+
+    assert check_adapter(source) == plain
+    assert opened == [source / CONFIG, source / WEIGHTS]
 
 
 LEFT_BESIDE = (
@@ -263,6 +277,12 @@ LEFT_BESIDE = (
     *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE"),
     *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "rng_state_3.pth"),
     *("training_args.bin", "trainer_state.json", "all_results.json", "._README.md"),
+    # LLaMA-Factory, Axolotl, DeepSpeed and ms-swift
+    *("training_loss.png", "training_eval_loss.png", "llamaboard_config.yaml", "running_log.txt"),
+    *("config.json", "debug.log", "args.json", "training_params.json", "axolotl_config.yml"),
+    *("zero_to_fp32.py", "logging.jsonl", "random_states_0.pkl", "mp_rank_00_model_states.pt"),
+    *("bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "runs.csv", "loss curve.jpg"),
+    *("tekken.json", "qwen.tiktoken", "video_preprocessor_config.json", "tokenizer.model.v3"),
 )
 WOULD_RUN = b"cos\nabort\n(tR."  # a pickle that would end the process
 
