@@ -109,6 +109,15 @@ EQUAL = {
         rank_pattern={"layers.1.self_attn.q_proj": 5, "q_proj": 2},
         alpha_pattern={"v_proj": 20, "layers.0.self_attn.v_proj": 1},
     ),
+    "patterns from the start of the name": lora(
+        rank_pattern={"^model.layers.0.self_attn.q_proj": 5, "^self_attn.v_proj": 9},
+        alpha_pattern={
+            "^layers.0.self_attn.v_proj": 30,  # of no module: names begin with "model"
+            r"^model\.layers\.1\.self_attn\.q_proj$": 20,
+            "self.attn.v_proj": 2,  # a point is any character
+        },
+    ),
+    "ranks by an expression": lora(rank_pattern={r".*\.1\..*(q|v)_proj": 6}, use_rslora=True),
     "patterns and rslora": lora(rank_pattern={"q_proj": 6}, use_rslora=True),
     "a rank above the width": lora(r=300),
     "started by EVA": lora(edited=[("init_lora_weights", "eva"), ("eva_config", {"rho": 2.0})]),
@@ -166,6 +175,10 @@ REFUSED = {
     "copy of the head": (lora(modules_to_save=["lm_head"]), "modules_to_save is ['lm_head']"),
     "copy of the embedding": (lora(modules_to_save=["embed_tokens"]), "modules_to_save is "),
     "tokens": (lora(trainable_token_indices=[5]), "trainable_token_indices is [5]"),
+    "alphas by an expression": (
+        lora(alpha_pattern={r".*\.q_proj": 20}),
+        "Write out the names of modules in alpha_pattern",
+    ),
     "biases": (lora("tied", bias="lora_only"), "bias is 'lora_only'"),
     "bias of B": (lora("tied", lora_bias=True), "lora_bias is True"),
     "layers twice": (lora(layer_replication=[[0, 2], [1, 2]]), "layer_replication is "),

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftConfig
+from peft.utils.other import get_pattern_key
 from safetensors.torch import load, load_file, save
 
 from toys import export_lora, export_prompt
 from workbench.errors import ModelError, StoreError
 from workbench.models.adapters.reading import check_adapter, import_adapter
+from workbench.models.adapters.tensors import pattern_value
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -770,11 +772,49 @@ def test_everything_that_stands_in_the_way_is_said_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
-@pytest.mark.parametrize("pattern", [{".*": 8}, {"^q_proj": 8}, {"q_proj": -1}, [8], "q_proj"])
-def test_patterns_of_anything_but_plain_names_are_refused(key, pattern, tmp_path):
-    source = write_folder(tmp_path / "source", {**LORA, key: pattern})
+@pytest.mark.parametrize("pattern", [{"q_proj": -1}, {"q_proj": "8"}, {3001 * "a": 8}, [8], "q_pr"])
+def test_patterns_of_anything_but_names_and_numbers_are_refused(key, pattern, tmp_path):
+    config = json.dumps({**LORA, key: pattern}).encode()
 
-    assert refusal(source, tmp_path).startswith(f", adapter_config.json: {key} is ")
+    problem = refusal(write_folder(tmp_path / "source", config), tmp_path)
+
+    assert problem.startswith(f", adapter_config.json: {key} is ")
+
+
+@pytest.mark.parametrize("key", [".*", ".*q_proj", "(a|q)_proj", "q_proj|^x", "[q]_proj", "q+", ""])
+def test_alphas_by_expressions_are_refused_and_ranks_are_those_of_the_weights(key, tmp_path):
+    alphas = write_folder(tmp_path / "alphas", {**LORA, "alpha_pattern": {key: 8}})
+    ranks = write_folder(tmp_path / "ranks", {**LORA, "r": 4, "rank_pattern": {key: 3}})
+
+    assert "alpha_pattern is {" in refusal(alphas, tmp_path)
+    folder, _ = import_adapter(ranks, tmp_path / "store")
+    stored = json.loads((folder / CONFIG).read_text())
+    assert stored["rank_pattern"] == {"model.layers.0.self_attn.q_proj": 2}
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 2), (2, 1), (5000, 5000)])
+def test_ranks_of_the_weights_are_one_in_each_module_and_have_a_bound(a, b, tmp_path):
+    sides = {"a": torch.ones(a, 8), "b": torch.ones(6, b)}
+    source = write_folder(
+        tmp_path / "source", {**LORA, "rank_pattern": {".*": 8}}, lora_tensors(**sides)
+    )
+
+    assert "is needed. Export config and weights together." in refusal(source, tmp_path)
+
+
+def test_the_keys_of_patterns_mean_what_they_mean_in_peft():
+    keys = ["q_proj", "^q_proj", "attn.q_proj", "self_attn.q_proj", "self.attn.q_proj", "q.proj"]
+    keys += ["layers.1.q_proj", "^model.layers.1.q_proj$", "1.q_proj", "11.q_proj", ".q_proj"]
+    keys += [r"1\.q_proj", r"model\.layers.1.q_proj", r"layers\.11\.q_proj$", "l.layers.1.q_proj"]
+    parents = ["model.layers.1.self_attn.", "model.layers.1.", "layers.11.", "layers.1_", ""]
+    pairs = [(key, f"{parent}q_proj") for key in keys for parent in parents]
+
+    found = {(key, name): pattern_value({key: 1}, name, 0) for key, name in pairs}
+
+    # As PEFT looks it up.
+    theirs = {(key, name): {key: 1}.get(get_pattern_key([key], name), 0) for key, name in pairs}
+    assert found == theirs
+    assert 10 < sum(found.values()) < 60
 
 
 def test_patterns_of_plain_names_are_kept_module_by_module(tmp_path):
