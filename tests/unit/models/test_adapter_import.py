@@ -157,6 +157,26 @@ def test_an_imported_folder_is_found_again_and_passes_its_own_checks(tmp_path):
     assert [path.name for path in (tmp_path / "store").iterdir()] == [summary.digest]
 
 
+def test_equal_weights_of_another_base_keep_its_name_beside_and_one_digest(tmp_path):
+    sources = {
+        base: write_folder(tmp_path / base[-3:], {**LORA, "base_model_name_or_path": base})
+        for base in ("acme/base-one", "acme/base-two")
+    }
+
+    made = {base: import_adapter(source, tmp_path / "store") for base, source in sources.items()}
+    again = {base: import_adapter(source, tmp_path / "store") for base, source in sources.items()}
+
+    assert again == made
+    assert {base: check_adapter(folder).base_name for base, (folder, _) in made.items()} == {
+        base: base for base in sources
+    }
+    assert {import_adapter(folder, tmp_path / "store")[0] for folder, _ in made.values()} == {
+        folder for folder, _ in made.values()
+    }
+    assert len({check_adapter(folder).digest for folder, _ in made.values()}) == 1
+    assert len({folder for folder, _ in made.values()}) == 2
+
+
 def test_imports_of_one_adapter_at_once_end_in_one_folder(tmp_path):
     source = write_folder(tmp_path / "source")
 
