@@ -32,9 +32,16 @@ def linear_layers(model: PreTrainedModel, role: str = "all_linear") -> dict[str,
 def decoder_modules(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     """Return the modules of the part that reads texts, by their names in the whole model.
 
-    A model that sees or hears has others too, which no text runs through.
+    A model that sees or hears has others too, which no text runs through; in some they lie within
+    the decoder, as models of their own beside what fits them to it.
     """
-    own = {id(module) for module in model.get_decoder().modules()}
+    decoder = model.get_decoder()
+    own = {id(module) for module in decoder.modules()}
+    for name, module in decoder.named_modules():
+        if name and isinstance(module, PreTrainedModel) and "text" not in module.input_modalities:
+            holder = decoder.get_submodule(name.rpartition(".")[0])
+            other = module if holder is decoder else holder
+            own -= {id(part) for part in other.modules()}
     return {name: module for name, module in model.named_modules() if id(module) in own}
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from architectures import tiny_model
 from workbench.errors import ConfigError
-from workbench.models.layers import linear_layers
+from workbench.models.layers import features_of, linear_layers, unread_layers
 from workbench.models.roles import _ROLES, is_targeted, layers_of_role, shortest_targets
 
 SMALL = {
@@ -108,6 +110,20 @@ def test_attention_and_mlp_are_all_linear_layers_and_share_none(family):
     assert set(linear_layers(model, "attention_qv")) <= set(attention)
     assert set(linear_layers(model, "attention_output")) <= set(attention)
     assert set(linear_layers(model, "mlp_output")) < set(mlp)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gemma4_unified", "phi4_multimodal"])
+def test_layers_that_only_see_or_hear_are_told_from_those_that_a_text_runs_through(family):
+    model, ran = tiny_model(family).eval(), set()
+    linear = [name for name, module in model.named_modules() if features_of(module)]
+    for name in linear:
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name))
+
+    with torch.no_grad():
+        model(torch.tensor([[5, 6, 7, 8]]))
+
+    assert unread_layers(model, linear) == sorted({*linear} - ran) != []
+    assert {*linear_layers(model)} == ran - {"lm_head"}
 
 
 def test_every_name_is_that_of_a_layer_in_a_family_that_is_run():
