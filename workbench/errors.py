@@ -14,9 +14,10 @@ exception keeps its traceback and exits with 1.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 _FOLDERS = re.compile(r"(?<![\w./:~-])/(?:[^\s/'\"()<>,;:]+/)+")
+_MOST_NAMED = 4  # in a message
 
 
 class WorkbenchError(Exception):
@@ -78,3 +79,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
+
+
+def some_of(names: Collection[str]) -> str:
+    """Return names for a message: the first four, and how many more there are."""
+    shown = list(names)[:_MOST_NAMED]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

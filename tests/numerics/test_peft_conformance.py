@@ -44,6 +44,17 @@ BASES = {
     "tied": ("llama", WIDE | {"tie_word_embeddings": True, "attention_bias": True}),
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}),
     "phi3": ("phi3", WIDE),
+    "gemma3": (  # sees pictures too
+        "gemma3",
+        {
+            "text_config": WIDE | {"vocab_size": 257, "head_dim": 8, "initializer_range": 0.15},
+            "vision_config": {
+                **{"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},
+                **{"num_attention_heads": 2, "image_size": 16, "patch_size": 8},
+            },
+            "mm_tokens_per_image": 4,
+        },
+    ),
 }
 CONTEXTS = ((5, 60, 7, 33, 9, 101), (8, 3, 250, 11))
 CHOICES = ((12,), (40, 41, 42))
@@ -98,6 +109,15 @@ EQUAL = {
         rank_pattern={"layers.1.self_attn.q_proj": 5, "q_proj": 2},
         alpha_pattern={"v_proj": 20, "layers.0.self_attn.v_proj": 1},
     ),
+    "patterns from the start of the name": lora(
+        rank_pattern={"^model.layers.0.self_attn.q_proj": 5, "^self_attn.v_proj": 9},
+        alpha_pattern={
+            "^layers.0.self_attn.v_proj": 30,  # of no module: names begin with "model"
+            r"^model\.layers\.1\.self_attn\.q_proj$": 20,
+            "self.attn.v_proj": 2,  # a point is any character
+        },
+    ),
+    "ranks by an expression": lora(rank_pattern={r".*\.1\..*(q|v)_proj": 6}, use_rslora=True),
     "patterns and rslora": lora(rank_pattern={"q_proj": 6}, use_rslora=True),
     "a rank above the width": lora(r=300),
     "started by EVA": lora(edited=[("init_lora_weights", "eva"), ("eva_config", {"rho": 2.0})]),
@@ -118,6 +138,12 @@ EQUAL = {
     "dora with biases": lora("tied", use_dora=True, use_rslora=True),
     "gpt2": lora("gpt2", target_modules=["c_attn", "mlp.c_proj"], fan_in_fan_out=True),
     "dora on gpt2": lora("gpt2", use_dora=True, target_modules=["c_fc"], fan_in_fan_out=True),
+    "queries and values, of pictures too": lora("gemma3"),
+    "all linear layers, of pictures too": lora("gemma3", target_modules="all-linear"),
+    "dora, of pictures too": lora("gemma3", use_dora=True),
+    "ia3, of pictures too": of(
+        IA3Config, "gemma3", target_modules=["v_proj", "fc2"], feedforward_modules=["fc2"]
+    ),
     "fused layers": lora("phi3", target_modules=["qkv_proj", "gate_up_proj"]),
     "adalora": of(AdaLoraConfig, **ADALORA, target_modules=["q_proj", "v_proj"]),
     "adalora, pruned": dataclasses.replace(
@@ -143,10 +169,16 @@ EQUAL = {
 REFUSED = {
     "head": (lora(target_modules=["q_proj", "lm_head"]), "'lm_head'"),
     "head that is the embedding": (lora("tied", target_modules=["lm_head"]), "'lm_head'"),
+    "head beside pictures": (lora("gemma3", target_modules=["lm_head", "fc1"]), "'lm_head'"),
+    "pictures alone": (lora("gemma3", target_modules=["fc1"]), "only layers that no text runs"),
     "embedding": (lora(target_modules=["embed_tokens"]), "embed_tokens"),
     "copy of the head": (lora(modules_to_save=["lm_head"]), "modules_to_save is ['lm_head']"),
     "copy of the embedding": (lora(modules_to_save=["embed_tokens"]), "modules_to_save is "),
     "tokens": (lora(trainable_token_indices=[5]), "trainable_token_indices is [5]"),
+    "alphas by an expression": (
+        lora(alpha_pattern={r".*\.q_proj": 20}),
+        "Write out the names of modules in alpha_pattern",
+    ),
     "biases": (lora("tied", bias="lora_only"), "bias is 'lora_only'"),
     "bias of B": (lora("tied", lora_bias=True), "lora_bias is True"),
     "layers twice": (lora(layer_replication=[[0, 2], [1, 2]]), "layer_replication is "),

@@ -19,7 +19,7 @@ from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, Trai
 from workbench.fitting.learning import read_learned_vectors
 from workbench.models.adapters.merging import WAYS, check_weights, combine
 from workbench.models.adapters.named_base import caution_of_base
-from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.peft_changes import adapter_of, caution_of_layers
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
 from workbench.options import option
@@ -76,11 +76,14 @@ class Combined:
                 f"adapters are {', '.join(sorted(kinds))}. Use one of: {', '.join(_VECTOR_WAYS)}."
             )
         engine = context.engine
-        changes = [adapter_of(a, engine.forward.model, base_name=base) for a in adapters]
+        model = engine.forward.model
+        changes = [adapter_of(a, model, base_name=base) for a in adapters]
+        left_out = chain.from_iterable(caution_of_layers(a, model) for a in adapters)
+        cautions = tuple(dict.fromkeys([*cautions, *left_out]))
         adapter = combine(
             changes,
             check_weights(self.weights, len(folders), where="methods.combined.weights"),
-            dict(engine.forward.model.named_modules()),
+            dict(model.named_modules()),
             way=self.way,
             rank=self.rank,
             density=self.density,

@@ -12,7 +12,7 @@ from typing import ClassVar
 from workbench.errors import ConfigError
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer, TrainedCost
 from workbench.models.adapters.named_base import caution_of_base
-from workbench.models.adapters.peft_changes import adapter_of
+from workbench.models.adapters.peft_changes import adapter_of, caution_of_layers
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.models.base import Prefix
 from workbench.options import option
@@ -56,6 +56,7 @@ class Imported:
             prefix = Prefix(states=states)
             return FittedMethod(context.encoder, start, prefix, cost=cost, cautions=cautions)
         changes = adapter_of(adapter, engine.forward.model, base_name=engine.info.name)
+        cautions += caution_of_layers(adapter, engine.forward.model)
         engine.adapters.add(context.adapter_name, changes)
         return FittedMethod(
             context.encoder,

@@ -15,11 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, some_of
 
 _INDEX = "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
-_MOST_NAMED = 4  # weights in a message
 # Old checkpoints carry masks and frequencies, which newer models compute.
 _BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn(\.attention)?\.(masked_bias|bias)$")
 
@@ -105,7 +104,7 @@ def check_loaded(
     reshaped = sorted(_shapes(entry) for entry in found["mismatched_keys"])
     errors = [str(message) for message in found["error_msgs"]]
     parts = [
-        f"{len(names)} {what}: {_named(names)}"
+        f"{len(names)} {what}: {some_of(names)}"
         for what, names in (
             (f"weights of {type(model).__name__} are missing in its files", missing),
             ("weights in its files have no place in it", extra),
@@ -134,7 +133,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, 
     if highest < rows:
         return
     beyond = [f"'{token}' ({number})" for number, token in sorted(added.items()) if number >= rows]
-    names = f", among them {_named(beyond)}" if beyond else ""
+    names = f", among them {some_of(beyond)}" if beyond else ""
     raise ModelError(
         f"{title}: its tokenizer has ids up to {highest}, but its embedding has only {rows} rows"
         f"{names}. Tokenizer and weights are of two models, or the embedding was not enlarged "
@@ -184,9 +183,3 @@ def _shapes(entry: object) -> str:
         return str(entry)
     name, in_file, in_model = entry
     return f"{name} ({list(in_file)} instead of {list(in_model)})"
-
-
-def _named(names: Collection[str]) -> str:
-    shown = list(names)[:_MOST_NAMED]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -12,24 +12,21 @@ from workbench.errors import ConfigError
 
 _MOST_SHOWN = 12  # names in a message
 
-_FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "W_pack")
+_FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv")
 # Latent attention (DeepSeek, MiniCPM3) widens queries, and keys with values, from a small vector.
 _QUERIES = ("q_proj", "q_b_proj", *_FUSED)
 _KEYS = ("k_proj", "kv_b_proj", *_FUSED)
 _VALUES = ("v_proj", "kv_b_proj", *_FUSED)
 _LATENT = ("q_a_proj", "kv_a_proj_with_mqa")
 _ATTENTION_OUTPUT = (
-    *("o_proj", "self_attn.out_proj", "attn.out_proj", "attention.out_proj", "attn.c_proj"),
+    *("o_proj", "self_attn.out_proj", "attn.out_proj", "attn.c_proj"),
     *("self_attn.dense", "self_attention.dense", "attention.dense"),
 )
 _MLP_INPUT = (
-    *("gate_proj", "up_proj", "gate_up_proj", "fc1", "fc_in", "c_fc", "dense_h_to_4h"),
-    *("feed_forward.w1", "feed_forward.w3", "shared_mlp.input_linear"),
+    *("gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h"),
+    "shared_mlp.input_linear",
 )
-_MLP_OUTPUT = (
-    *("down_proj", "fc2", "fc_out", "mlp.c_proj", "dense_4h_to_h", "feed_forward.w2"),
-    "shared_mlp.output_linear",
-)
+_MLP_OUTPUT = (*("down_proj", "fc2", "mlp.c_proj", "dense_4h_to_h", "shared_mlp.output_linear"),)
 # Of each role the parts it is made of, and how the layers of a part may be called.
 _ROLES: dict[str, dict[str, Sequence[str]]] = {
     "attention_qv": {"queries": _QUERIES, "values": _VALUES},

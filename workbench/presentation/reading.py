@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from workbench.presentation.blocks import Chart, Table
 
 LEVEL = 0.05
+"""Up to which p-value a verdict says that a figure is beyond chance."""
 NO_BETTER = "no better than chance"
 
 

@@ -13,12 +13,11 @@ from workbench.metrics import Estimate, mean_with_interval
 from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
-from workbench.presentation.reading import Reading, Standing
+from workbench.presentation.reading import LEVEL, Reading, Standing
 from workbench.readings.base import NOT_ACTING, Cost, Kind, Subject, evenly_spaced
 from workbench.readings.vectors.chance import standing
 from workbench.readings.vectors.neighbours import nearest
 
-_LEVEL = 0.05
 _IN_TURN = 4  # vectors of a control that are left out: the keys of each such prompt take time
 _NOTES = [
     "A vector whose removal changes little may still matter: others can stand in for it. Effects "
@@ -111,7 +110,7 @@ class _Effect:
 
     @property
     def matters(self) -> bool:
-        return self.p_value <= _LEVEL
+        return self.p_value <= LEVEL
 
 
 def _effects(whole: Outcome, without: list[Outcome]) -> list[_Effect]:

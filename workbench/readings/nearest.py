@@ -13,7 +13,7 @@ import numpy as np
 
 from workbench.options import option
 from workbench.presentation.blocks import Cell, Table
-from workbench.presentation.reading import Reading, Standing
+from workbench.presentation.reading import LEVEL, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, evenly_spaced
 from workbench.readings.vectors.chance import control_draws, percentiles, standing
 from workbench.readings.vectors.neighbours import Measure, Neighbours, Vocabulary, near_any, nearest
@@ -162,10 +162,11 @@ def _verdict(closeness: Standing, facts: _SlotFacts, percentile: np.ndarray) -> 
             "No better than chance: the vectors lie no closer to any token than random vectors of "
             "the same norms do, so their nearest tokens say nothing."
         )
-    beyond = int((percentile > 95).sum())
+    share = 100 * (1 - LEVEL)
+    beyond = int((percentile > share).sum())
     text = (
-        f"{beyond} of {size} vectors lie closer to a token than 95 % of random vectors "
-        f"(about {0.05 * size:.1f} would by chance; mean closeness: p = {closeness.p_value:.2g})."
+        f"{beyond} of {size} vectors lie closer to a token than {share:g} % of random vectors "
+        f"(about {LEVEL * size:.1f} would by chance; mean closeness: p = {closeness.p_value:.2g})."
     )
     if facts.reads_as_start is not None:
         kept = int(facts.reads_as_start.sum())

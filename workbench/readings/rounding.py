@@ -15,7 +15,7 @@ from workbench.fitting.learning import Outcome
 from workbench.metrics import Estimate, mean_with_interval, rate, token_f1
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
-from workbench.presentation.reading import NO_BETTER, Reading, Standing
+from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
 from workbench.readings.vectors.chance import control_draws, standing
 from workbench.readings.vectors.neighbours import nearest
@@ -143,7 +143,7 @@ def _verdict(
     losing = f"the loss by {nats:+.2g} nats [{low:+.2g}, {high:+.2g}]"
     if is_text:
         text = "The vectors are tokens: rounding changes nothing."
-    elif gap.p_value is not None and gap.p_value <= 0.05:
+    elif gap.p_value is not None and gap.p_value <= LEVEL:
         text = f"Rounding changes accuracy by {points:+.1f} points (p = {gap.p_value:.2g}), "
         text += f"{losing}."
     else:

@@ -5,7 +5,7 @@
         jobs/<job id>/                experiment.json, status.json, worker.log, report.*
         uploads/<digest>/             the file and upload.json
         wordings/<digest>.yaml        edited in the page
-        imports/<digest>/             adapters trained elsewhere
+        imports/<hash>/               adapters trained elsewhere
 
 Locally the folders that the batch command wrote below <root> are shown too.
 """

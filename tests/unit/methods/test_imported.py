@@ -9,7 +9,7 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from toys import export_lora, export_prompt
+from toys import export_lora, export_prompt, open_tiny, write_base
 from workbench.errors import ConfigError, ModelError
 from workbench.fitting.prediction import predict
 from workbench.methods.catalog import make_method
@@ -17,6 +17,7 @@ from workbench.methods.imported import Imported
 from workbench.models.adapters.bank import AdapterBank
 from workbench.models.adapters.peft_changes import adapter_of
 from workbench.models.adapters.reading import import_adapter, read_adapter
+from workbench.models.engine import Engine
 from workbench.runs.execute import RunRequest, execute, restore
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
@@ -193,6 +194,41 @@ def test_a_lora_on_what_is_no_linear_layer_is_refused(lora_export, toy_context, 
     assert str(caught.value) == (
         f"adapter folder {tmp_path}: changes module 'model.layers.0.self_attn', which is not "
         f"linear in base model '{toy_context.engine.info.name}'. Use the base it was trained on."
+    )
+
+
+VISION = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "image_size": 16}
+TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "head_dim": 8}
+
+
+@pytest.fixture(scope="module")
+def seeing_folder(tiny_folder, tmp_path_factory):
+    """Return the folder of a tiny base that sees pictures too."""
+    return write_base(
+        "gemma3",
+        tmp_path_factory.mktemp("seeing"),
+        tiny_folder,
+        text_config=TEXT | {"vocab_size": 257, "num_hidden_layers": 2, "num_key_value_heads": 2},
+        vision_config=VISION | {"patch_size": 8, "num_hidden_layers": 4},
+        mm_tokens_per_image=4,
+    )
+
+
+@pytest.mark.parametrize("name", ["imported", "combined"])
+def test_layers_that_only_see_pictures_are_left_out_with_a_caution(
+    name, seeing_folder, toy_context, tmp_path
+):
+    folder = export_lora(seeing_folder, tmp_path / "export")
+    context = dataclasses.replace(toy_context, engine=Engine(open_tiny(seeing_folder)))
+    given = {"adapter": str(folder)} if name == "imported" else {"adapters": f"{folder},{folder}"}
+
+    fitted = make_method(name, given).fit(context)
+
+    where = "model.vision_tower.encoder.layers.{}.self_attn.{}_proj"
+    assert fitted.cautions == (
+        "8 of the adapter's 12 layers are left out, because no text runs through them: "
+        f"{where.format(0, 'q')}, {where.format(0, 'v')}, {where.format(1, 'q')}, "
+        f"{where.format(1, 'v')} and 4 more. Answers to texts are the same with and without them.",
     )
 
 

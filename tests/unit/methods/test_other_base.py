@@ -30,13 +30,22 @@ ALIKE = [
     ("meta-llama/Llama-3.2-1B", "/data/llama-3.2-1b/"),
     ("/content/Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
     ("/c/hub/models--meta-llama--Llama-3.2-1B/snapshots/4e20de36", "meta-llama/Llama-3.2-1B"),
+    ("unsloth/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"),
+    ("unsloth/llama-3.2-1b-instruct-bnb-4bit", "meta-llama/Llama-3.2-1B-Instruct"),
+    ("unsloth/Llama-3.2-1B-Instruct-unsloth-bnb-4bit", "meta-llama/Llama-3.2-1B-Instruct"),
+    ("unsloth/Meta-Llama-3.1-8B-bnb-4bit", "meta-llama/Llama-3.1-8B"),
+    ("/c/hub/models--unsloth--llama-3.2-1b-bnb-4bit/snapshots/4e20de36", "./Llama-3.2-1B"),
+    ("unsloth/SmolLM2-135M-Instruct-bnb-4bit", "smollm2-135m-instruct"),
+    ("meta-llama/Llama-3.2-1B", "unsloth/Llama-3.2-1B"),
     ("C:\\models\\Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
     ("", "meta-llama/Llama-3.2-1B"),
 ]
 OTHER = [
     ("meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct"),
     ("meta-llama/Llama-3.2-1B", "smollm2-135m-instruct"),
-    ("someone/Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
+    ("unsloth/Llama-3.2-1B-bnb-4bit", "meta-llama/Llama-3.2-1B-Instruct"),
+    ("unsloth/gemma-2-2b-it-bnb-4bit", "google/gemma-2-2b"),
+    ("someone/Meta-Model-1B", "someone/Model-1B"),
     ("/home/ann/sft/checkpoint-500", "meta-llama/Llama-3.2-1B"),
 ]
 

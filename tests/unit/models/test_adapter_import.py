@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftConfig
+from peft.utils.other import get_pattern_key
 from safetensors.torch import load, load_file, save
 
 from toys import export_lora, export_prompt
 from workbench.errors import ModelError, StoreError
 from workbench.models.adapters.reading import check_adapter, import_adapter
+from workbench.models.adapters.tensors import pattern_value
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -155,6 +157,26 @@ def test_an_imported_folder_is_found_again_and_passes_its_own_checks(tmp_path):
     assert [path.name for path in (tmp_path / "store").iterdir()] == [summary.digest]
 
 
+def test_equal_weights_of_another_base_keep_its_name_beside_and_one_digest(tmp_path):
+    sources = {
+        base: write_folder(tmp_path / base[-3:], {**LORA, "base_model_name_or_path": base})
+        for base in ("acme/base-one", "acme/base-two")
+    }
+
+    made = {base: import_adapter(source, tmp_path / "store") for base, source in sources.items()}
+    again = {base: import_adapter(source, tmp_path / "store") for base, source in sources.items()}
+
+    assert again == made
+    assert {base: check_adapter(folder).base_name for base, (folder, _) in made.items()} == {
+        base: base for base in sources
+    }
+    assert {import_adapter(folder, tmp_path / "store")[0] for folder, _ in made.values()} == {
+        folder for folder, _ in made.values()
+    }
+    assert len({check_adapter(folder).digest for folder, _ in made.values()}) == 1
+    assert len({folder for folder, _ in made.values()}) == 2
+
+
 def test_imports_of_one_adapter_at_once_end_in_one_folder(tmp_path):
     source = write_folder(tmp_path / "source")
 
@@ -239,23 +261,37 @@ CODE_NAMES = (
 
 
 @pytest.mark.parametrize("name", CODE_NAMES)
-def test_files_that_can_run_code_are_refused_beside_good_ones_too(name, tmp_path):
-    source = write_folder(tmp_path / "source", **{name: b"x"})
+def test_files_that_can_run_code_are_refused_beside_good_ones_in_a_zip_too(name, tmp_path):
     packed = write_zip(tmp_path / "a.zip", genuine() | {f"deep/{name}": b"x"})
 
     problem = f": holds '{name}', which no adapter needs. Only safetensors are read: "
-    assert refusal(source, tmp_path).startswith(problem)
     assert refusal(packed, tmp_path).startswith(problem)
 
 
-def test_unknown_files_are_refused_all_at_once(tmp_path):
+def test_unknown_files_of_a_zip_are_refused_all_at_once(tmp_path):
     extra = {"new_embeddings.safetensors": b"", "notes.docx": b"", "README.md": b""}
 
-    assert refusal(write_folder(tmp_path / "source", **extra), tmp_path) == (
+    assert refusal(write_zip(tmp_path / "a.zip", genuine() | extra), tmp_path) == (
         ": holds 'new_embeddings.safetensors', 'notes.docx', which no adapter needs. Keep "
-        "adapter_config.json and adapter_model.safetensors (cards, tokenizers and Trainer's state "
-        "may stay) and leave the rest out."
+        "adapter_config.json and adapter_model.safetensors (cards, tokenizers, logs and a "
+        "trainer's state may stay) and leave the rest out."
     )
+
+
+def test_of_a_folder_only_the_two_files_are_opened_whatever_lies_beside(monkeypatch, tmp_path):
+    plain = check_adapter(write_folder(tmp_path / "plain"))
+    beside = (*CODE_NAMES, *LEFT_BESIDE, "notes.docx", "new_embeddings.safetensors", "no suffix")
+    source = write_folder(tmp_path / "source", **dict.fromkeys(beside, WOULD_RUN))
+    opened, really = [], os.open
+
+    def noted(path, *args, **options):
+        opened.append(Path(path))
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+
+    assert check_adapter(source) == plain
+    assert opened == [source / CONFIG, source / WEIGHTS]
 
 
 LEFT_BESIDE = (
@@ -263,6 +299,12 @@ LEFT_BESIDE = (
     *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "README.md", "LICENSE"),
     *("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "rng_state_3.pth"),
     *("training_args.bin", "trainer_state.json", "all_results.json", "._README.md"),
+    # LLaMA-Factory, Axolotl, DeepSpeed and ms-swift
+    *("training_loss.png", "training_eval_loss.png", "llamaboard_config.yaml", "running_log.txt"),
+    *("config.json", "debug.log", "args.json", "training_params.json", "axolotl_config.yml"),
+    *("zero_to_fp32.py", "logging.jsonl", "random_states_0.pkl", "mp_rank_00_model_states.pt"),
+    *("bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "runs.csv", "loss curve.jpg"),
+    *("tekken.json", "qwen.tiktoken", "video_preprocessor_config.json", "tokenizer.model.v3"),
 )
 WOULD_RUN = b"cos\nabort\n(tR."  # a pickle that would end the process
 
@@ -750,11 +792,49 @@ def test_everything_that_stands_in_the_way_is_said_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
-@pytest.mark.parametrize("pattern", [{".*": 8}, {"^q_proj": 8}, {"q_proj": -1}, [8], "q_proj"])
-def test_patterns_of_anything_but_plain_names_are_refused(key, pattern, tmp_path):
-    source = write_folder(tmp_path / "source", {**LORA, key: pattern})
+@pytest.mark.parametrize("pattern", [{"q_proj": -1}, {"q_proj": "8"}, {3001 * "a": 8}, [8], "q_pr"])
+def test_patterns_of_anything_but_names_and_numbers_are_refused(key, pattern, tmp_path):
+    config = json.dumps({**LORA, key: pattern}).encode()
 
-    assert refusal(source, tmp_path).startswith(f", adapter_config.json: {key} is ")
+    problem = refusal(write_folder(tmp_path / "source", config), tmp_path)
+
+    assert problem.startswith(f", adapter_config.json: {key} is ")
+
+
+@pytest.mark.parametrize("key", [".*", ".*q_proj", "(a|q)_proj", "q_proj|^x", "[q]_proj", "q+", ""])
+def test_alphas_by_expressions_are_refused_and_ranks_are_those_of_the_weights(key, tmp_path):
+    alphas = write_folder(tmp_path / "alphas", {**LORA, "alpha_pattern": {key: 8}})
+    ranks = write_folder(tmp_path / "ranks", {**LORA, "r": 4, "rank_pattern": {key: 3}})
+
+    assert "alpha_pattern is {" in refusal(alphas, tmp_path)
+    folder, _ = import_adapter(ranks, tmp_path / "store")
+    stored = json.loads((folder / CONFIG).read_text())
+    assert stored["rank_pattern"] == {"model.layers.0.self_attn.q_proj": 2}
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 2), (2, 1), (5000, 5000)])
+def test_ranks_of_the_weights_are_one_in_each_module_and_have_a_bound(a, b, tmp_path):
+    sides = {"a": torch.ones(a, 8), "b": torch.ones(6, b)}
+    source = write_folder(
+        tmp_path / "source", {**LORA, "rank_pattern": {".*": 8}}, lora_tensors(**sides)
+    )
+
+    assert "is needed. Export config and weights together." in refusal(source, tmp_path)
+
+
+def test_the_keys_of_patterns_mean_what_they_mean_in_peft():
+    keys = ["q_proj", "^q_proj", "attn.q_proj", "self_attn.q_proj", "self.attn.q_proj", "q.proj"]
+    keys += ["layers.1.q_proj", "^model.layers.1.q_proj$", "1.q_proj", "11.q_proj", ".q_proj"]
+    keys += [r"1\.q_proj", r"model\.layers.1.q_proj", r"layers\.11\.q_proj$", "l.layers.1.q_proj"]
+    parents = ["model.layers.1.self_attn.", "model.layers.1.", "layers.11.", "layers.1_", ""]
+    pairs = [(key, f"{parent}q_proj") for key in keys for parent in parents]
+
+    found = {(key, name): pattern_value({key: 1}, name, 0) for key, name in pairs}
+
+    # As PEFT looks it up.
+    theirs = {(key, name): {key: 1}.get(get_pattern_key([key], name), 0) for key, name in pairs}
+    assert found == theirs
+    assert 10 < sum(found.values()) < 60
 
 
 def test_patterns_of_plain_names_are_kept_module_by_module(tmp_path):

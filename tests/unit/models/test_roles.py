@@ -1,12 +1,16 @@
 """Which layers a change of weights is put on: PEFT's own defaults, and what layers do."""
 
+from pathlib import Path
+
 import pytest
+import torch
 from peft import IA3Config, LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from architectures import tiny_model
 from workbench.errors import ConfigError
-from workbench.models.layers import linear_layers
-from workbench.models.roles import layers_of_role, shortest_targets
+from workbench.models.layers import features_of, linear_layers, unread_layers
+from workbench.models.roles import _ROLES, is_targeted, layers_of_role, shortest_targets
 
 SMALL = {
     "vocab_size": 32,
@@ -29,38 +33,35 @@ LATENT = SMALL | {
     "v_head_dim": 8,
 }
 FAMILIES = {
-    "bloom": SMALL,
-    "codegen": SMALL | {"rotary_dim": 4},
+    "biogpt": SMALL,
+    "dbrx": {
+        **{"vocab_size": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 32},
+        "attn_config": {"kv_n_heads": 1, "rope_theta": 10_000.0},
+        "ffn_config": {"ffn_hidden_size": 24, "hidden_size": 16, "moe_num_experts": 2},
+    },
     "falcon": SMALL,
     "gemma3_text": GROUPED | {"head_dim": 8},
     "gpt2": SMALL,
     "gpt_bigcode": SMALL,
-    "gpt_neo": {
-        **{"vocab_size": 32, "hidden_size": 16, "num_heads": 2, "num_layers": 2},
-        "attention_types": [[["global", "local"], 1]],
-    },
     "gpt_neox": SMALL,
-    "gptj": SMALL | {"rotary_dim": 4},
     "glm": GROUPED | {"head_dim": 8},
-    "lfm2": GROUPED | {"layer_types": ["full_attention"] * 2},
+    "granitemoeshared": GROUPED | {"shared_intermediate_size": 24, "num_local_experts": 2},
     "llama": GROUPED,
     "minicpm3": LATENT,
-    "mpt": {"vocab_size": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 32},
     "opt": SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 16},
     "persimmon": SMALL,
     "phi": SMALL,
     "phi3": GROUPED,
     "qwen3": GROUPED | {"head_dim": 8},
     "starcoder2": GROUPED,
-    "xglm": {"vocab_size": 32, "d_model": 16, "num_layers": 2, "attention_heads": 2, "ffn_dim": 24},
 }
 
 
 # PEFT puts Phi's MLP in too, and names no default for the families left out.
 KNOWN_TO_PEFT = (
-    *("bloom", "codegen", "falcon", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox"),
-    *("gptj", "llama", "mpt", "opt", "qwen3"),
+    *("falcon", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_neox", "llama", "opt", "qwen3"),
 )
+MIXTURES = ("dbrx", "granitemoeshared")  # their routers and experts have no role
 
 
 def small(family):
@@ -88,7 +89,7 @@ def test_queries_and_values_are_the_layers_that_peft_takes_by_default(family):
     assert set(found) == theirs
 
 
-@pytest.mark.parametrize("family", ["bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "llama"])
+@pytest.mark.parametrize("family", ["falcon", "gpt2", "gpt_bigcode", "gpt_neox", "llama"])
 def test_ia3_scales_the_layers_that_peft_takes_by_default(family):
     model = small(family)
 
@@ -98,7 +99,7 @@ def test_ia3_scales_the_layers_that_peft_takes_by_default(family):
     assert found == changed_by_peft(small(family), config, "ia3_l")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in MIXTURES])
 def test_attention_and_mlp_are_all_linear_layers_and_share_none(family):
     model = small(family)
 
@@ -109,6 +110,29 @@ def test_attention_and_mlp_are_all_linear_layers_and_share_none(family):
     assert set(linear_layers(model, "attention_qv")) <= set(attention)
     assert set(linear_layers(model, "attention_output")) <= set(attention)
     assert set(linear_layers(model, "mlp_output")) < set(mlp)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gemma4_unified", "phi4_multimodal"])
+def test_layers_that_only_see_or_hear_are_told_from_those_that_a_text_runs_through(family):
+    model, ran = tiny_model(family).eval(), set()
+    linear = [name for name, module in model.named_modules() if features_of(module)]
+    for name in linear:
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name))
+
+    with torch.no_grad():
+        model(torch.tensor([[5, 6, 7, 8]]))
+
+    assert unread_layers(model, linear) == sorted({*linear} - ran) != []
+    assert {*linear_layers(model)} == ran - {"lm_head"}
+
+
+def test_every_name_is_that_of_a_layer_in_a_family_that_is_run():
+    table = Path("docs/architectures.md").read_text(encoding="utf-8")
+    layers = [name for family in FAMILIES for name in linear_layers(small(family))]
+    names = {name for parts in _ROLES.values() for called in parts.values() for name in called}
+
+    assert [family for family in FAMILIES if f"| `{family}` | exact |" not in table] == []
+    assert sorted(n for n in names if not any(is_targeted(one, [n]) for one in layers)) == []
 
 
 @pytest.mark.parametrize("role", ["attention", "mlp", "attention_qv", "all_linear"])
@@ -130,6 +154,6 @@ def test_a_base_without_such_layers_says_what_its_layers_are_called():
 
     assert str(caught.value) == (
         "targets: base model 'states' has no layer for its queries (q_proj, q_b_proj, c_attn, "
-        "qkv_proj, query_key_value, Wqkv, W_pack); its linear layers are called in_proj, "
-        "out_proj. Use lora with targets 'all_linear', or a prompt method."
+        "qkv_proj, query_key_value, Wqkv); its linear layers are called in_proj, out_proj. "
+        "Use lora with targets 'all_linear', or a prompt method."
     )

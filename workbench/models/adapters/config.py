@@ -21,9 +21,11 @@ from workbench.models.adapters.files import shown
 _MODULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}")
 _REQUIRED = object()
 BY_THE_WEIGHTS = "by the weights"
-"""In the place of names of modules: those that have tensors."""
+"""In the place of names of modules, those that have tensors; of ranks, those of the tensors."""
+_PATTERN_KEY = re.compile(r"\^?(?:\w|\\?\.){1,200}\$?", flags=re.ASCII)
 _MAX_NAMES = 2000  # of modules; the largest decoders have about a thousand linear layers
-_MAX_RANK = 4096
+_MAX_KEY = 2000  # characters of an expression
+MAX_RANK = 4096
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,21 @@ def _are_names(value: object) -> bool:
 
 def _is_pattern(value: object, number: Callable[[Any], bool]) -> bool:
     return (
-        isinstance(value, dict) and _are_names([*value]) and all(number(v) for v in value.values())
+        isinstance(value, dict)
+        and len(value) <= _MAX_NAMES
+        and all(len(key) <= _MAX_KEY and number(v) for key, v in value.items())
     )
+
+
+def _names_modules(pattern: object) -> bool:
+    """Return whether the keys of a pattern can be compared with names without being run."""
+    return isinstance(pattern, dict) and all(map(_PATTERN_KEY.fullmatch, pattern))
 
 
 _FLAG = _Field(lambda v: isinstance(v, bool), "true or false", default=False)
 _TASK = _Field(lambda v: v in (None, "CAUSAL_LM"), '"CAUSAL_LM" or null', default=None)
 _ALPHA = _Field(lambda v: _is_number(v) and 0 < v <= 1_000_000, "above 0, up to 1000000")
-_RANK = _whole(1, _MAX_RANK)
+_RANK = _whole(1, MAX_RANK)
 _DROPOUT = _Field(lambda v: _is_number(v) and 0 <= v <= 0.9, "0 to 0.9", default=0.0)
 _TARGETS = _Field(
     lambda v: are_targets(v) or (isinstance(v, str) and v != ""),
@@ -91,11 +100,11 @@ _FIELDS = {
         "lora_alpha": _ALPHA,
         "rank_pattern": _Field(
             lambda v: v is None or _is_pattern(v, _RANK.accepts),
-            f"names of modules, each with {_RANK.allowed}",
+            f"names of modules or expressions, each with {_RANK.allowed}",
             default=None,
         ),
         "alpha_pattern": _Field(
-            lambda v: v is None or _is_pattern(v, _ALPHA.accepts),
+            lambda v: v is None or (_is_pattern(v, _ALPHA.accepts) and _names_modules(v)),
             f"names of modules, each with a number {_ALPHA.allowed}",
             default=None,
         ),
@@ -214,6 +223,10 @@ _ADVICE = {
         _RETRAIN,
     ),
     **dict.fromkeys(("bias", "lora_bias", "modules_to_save", "target_parameters"), _MERGE),
+    "alpha_pattern": (
+        'Write out the names of modules in alpha_pattern, as in {"layers.0.self_attn.q_proj": 8}; '
+        "expressions of a file are not run."
+    ),
     "init_lora_weights": _CONVERT,
     "trainable_token_indices": _MERGE,
 }
@@ -280,6 +293,8 @@ def _with_one_spelling(config: dict[str, Any]) -> dict[str, Any]:
     for key in ("target_modules", "feedforward_modules"):
         if isinstance(config.get(key), str) and config[key] != "all-linear":
             config[key] = BY_THE_WEIGHTS
+    if "rank_pattern" in config and not _names_modules(config["rank_pattern"]):
+        config["rank_pattern"] = BY_THE_WEIGHTS
     return {key: spelling.get(key, lambda v: v)(value) for key, value in config.items()}
 
 

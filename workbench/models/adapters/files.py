@@ -1,8 +1,8 @@
 """The two files of an adapter made elsewhere, read from a zip or a folder; nothing is unpacked.
 
 Nothing in here trusts what it reads. Names in a zip are compared and shown, never used as a path,
-and no more is read than was allowed before. What training leaves beside an adapter is passed over:
-it is never opened.
+and no more is read than was allowed before. What lies beside the two is never opened; in a zip, a
+stranger's gift, it has to be of a kind that training leaves there.
 """
 
 import itertools
@@ -27,18 +27,18 @@ WEIGHTS_NAME = "adapter_model.safetensors"
 _FINDER_PREFIX = "._"  # of what macOS adds beside every file it zips
 _PASSED_OVER = re.compile(
     r"""
-    \.DS_Store | \.git(attributes|ignore) | README\.md | LICEN[CS]E(\.\w+)? | NOTICE(\.\w+)?
-    | workbench\.json                                                   # our own exports
-    | (tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template
-       |generation_config|processor_config|preprocessor_config)\.json
-    | tokenizer\.model | \w*\.bpe\.model | spiece\.model | (merges|vocab)\.txt | \w+\.jinja
-    | (optimizer|scheduler|scaler)\.(pt|bin) | rng_state(_\d+)?\.pth    # Trainer's state
-    | training_args\.bin | trainer_(state|log)\.jsonl? | (all|train|eval)_results\.json
-    | completed | latest | events\.out\.tfevents\.[\w.-]+
+    \.DS_Store | \.git(attributes|ignore|keep) | (LICEN[CS]E | NOTICE)(\.\w+)?
+    # Cards, tokenizers, settings, logs and curves.
+    | [\w .()+-]+\.(csv|html|jinja|jpe?g|jsonl?|log|md|pdf|png|svg|tiktoken|toml|tsv|txt|ya?ml)
+    | (tokenizer|spiece|[\w.]+\.bpe)\.model(\.v\d+)?
+    # The state of Trainer, Accelerate and DeepSpeed.
+    | (optimizer|scheduler|scaler)\.(pt|bin) | rng_state(_\d+)?\.pth | random_states_\d+\.pkl
+    | ((bf|fp)16_)?(zero_pp_rank_\d+_)?mp_rank_\d+_(model|optim)_states\.pt | zero_to_fp32\.py
+    | training_args\.bin | completed | latest | events\.out\.tfevents\.[\w.-]+
     """,
     flags=re.ASCII | re.VERBOSE,
 )
-"""Names of files that cards, tokenizers and trainers leave beside an adapter."""
+"""Names of files that may lie beside an adapter in a zip."""
 _CHECKPOINT = re.compile(r"checkpoint-\d+")  # a folder of Trainer's, with an older state
 _BLOB = re.compile(r"[0-9a-f]{40,64}")  # a file of the Hub's cache, named by its content
 _CODE_SUFFIXES = (
@@ -78,7 +78,8 @@ def read_adapter_files(source: Path) -> AdapterFiles:
         source: A folder, or a zip in which the two lie side by side.
 
     Raises:
-        ModelError: not readable, other files than an adapter has, links, or beyond the limits.
+        ModelError: not readable, one of the two missing, links, beyond the limits, or, in a zip,
+            files of another kind than training leaves.
     """
     if source.is_dir():
         return _read_folder(source)
@@ -111,7 +112,7 @@ def _read_folder(folder: Path) -> AdapterFiles:
     folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     if pipes := {entry.name for entry in entries} - {*files, *folders}:
         raise ModelError(f"{where}: {sorted(pipes)[0]!r} is no plain file. Take it away.")
-    _check_names(where, files, folders=folders)
+    _check_both_there(where, files, folders=folders)
     return AdapterFiles(
         where,
         _read_plain_file(where, blobs.get(CONFIG_NAME, folder / CONFIG_NAME), _MAX_CONFIG_BYTES),
@@ -199,7 +200,8 @@ def _chosen_entries(
     if len(older) < len(files):  # an older state lies below the adapter itself
         files = [entry for entry in files if entry not in older]
     parents, names = zip(*(_split(entry) for entry in files), strict=True) if files else ((), ())
-    _check_names(where, names)
+    _check_both_there(where, names)
+    _check_known(where, names)
     config, weights = names.index(CONFIG_NAME), names.index(WEIGHTS_NAME)
     if parents[config] != parents[weights]:
         raise ModelError(
@@ -244,8 +246,8 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return content
 
 
-def _check_names(where: str, names: Sequence[str], *, folders: Sequence[str] = ()) -> None:
-    """Refuse what can run code, what is not known, and one of the two files missing or twice."""
+def _check_both_there(where: str, names: Sequence[str], *, folders: Sequence[str] = ()) -> None:
+    """Refuse one of the two files missing or twice."""
     for name in (CONFIG_NAME, WEIGHTS_NAME):
         if names.count(name) != 1:
             number = "no" if name not in names else "more than one"
@@ -254,6 +256,10 @@ def _check_names(where: str, names: Sequence[str], *, folders: Sequence[str] = (
                 f"{WEIGHTS_NAME} are needed, as PEFT's save_pretrained writes them."
                 f"{_instead(names, folders)}"
             )
+
+
+def _check_known(where: str, names: Sequence[str]) -> None:
+    """Refuse what can run code, and what is not known."""
     unknown = [
         name
         for name in dict.fromkeys(names)
@@ -268,8 +274,8 @@ def _check_names(where: str, names: Sequence[str], *, folders: Sequence[str] = (
         )
         raise ModelError(
             f"{where}: holds {', '.join(map(shown, unknown))}, which no adapter needs. {reason}"
-            f"Keep {CONFIG_NAME} and {WEIGHTS_NAME} (cards, tokenizers and Trainer's state may "
-            "stay) and leave the rest out."
+            f"Keep {CONFIG_NAME} and {WEIGHTS_NAME} (cards, tokenizers, logs and a trainer's state "
+            "may stay) and leave the rest out."
         )
 
 

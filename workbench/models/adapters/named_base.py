@@ -4,21 +4,22 @@ import re
 
 from workbench.models.catalog import hub_id_of
 
-_SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a place in the Hub's cache
+_SNAPSHOT = re.compile(r"models--[^/]+?--([^/]+)/snapshots/")  # a place in the Hub's cache
+# Unsloth's copies packed for loading; Llamas were renamed by their owner.
+_SAME_MODEL = re.compile(r"(-unsloth)?-bnb-4bit$|^meta-(?=llama-)")
 
 
 def caution_of_base(named: str, base: str) -> tuple[str, ...]:
     """Return a caution, to follow a name, if an adapter was trained on another base; else nothing.
 
-    Ids are compared whole; of folders only the last part says something.
+    Models are uploaded again by others under their own names, so owners are not compared.
 
     Args:
         named: What the adapter's file says it was trained on; may be empty.
         base: Name of the base it is used on.
     """
-    theirs, ours = _parts(named), _parts(hub_id_of(base))
-    both_ids = len(theirs) == len(ours) == 2
-    if not theirs or not ours or theirs == ours or (not both_ids and theirs[-1] == ours[-1]):
+    theirs, ours = _model(named), _model(hub_id_of(base))
+    if not theirs or not ours or theirs == ours:
         return ()
     return (
         f"the adapter's file says that it was trained on {named}, and here it changes {base}. The "
@@ -26,11 +27,8 @@ def caution_of_base(named: str, base: str) -> tuple[str, ...]:
     )
 
 
-def _parts(name: str) -> list[str]:
-    """Return owner and name of an id, or of a folder its last part, in lower case."""
+def _model(name: str) -> str:
+    """Return the last part of an id or a folder, as all copies of a model have it."""
     path = name.replace("\\", "/").casefold()
-    if found := _SNAPSHOT.search(path):
-        return [*found.groups()]
-    parts = [part for part in path.split("/") if part]
-    is_id = len(parts) == 2 and path[0] not in "/~." and ":" not in path
-    return parts if is_id else parts[-1:]
+    found = _SNAPSHOT.search(path)
+    return _SAME_MODEL.sub("", found[1] if found else path.rstrip("/").rpartition("/")[2])

@@ -8,7 +8,7 @@ from peft import PeftConfig
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, some_of
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
 from workbench.models.adapters.files import WEIGHTS_NAME
 from workbench.models.adapters.layer_changes import (
@@ -18,14 +18,16 @@ from workbench.models.adapters.layer_changes import (
     SingularChange,
 )
 from workbench.models.adapters.reading import CheckedAdapter
-from workbench.models.layers import check_is_run, features_of
+from workbench.models.layers import check_is_run, features_of, unread_layers
 from workbench.models.roles import is_targeted
 
 _AS_MODULES = ("lora_A", "lora_B")  # PEFT's LoRA keeps these as layers, AdaLoRA as bare tensors
 
 
 def adapter_of(adapter: CheckedAdapter, model: PreTrainedModel, *, base_name: str) -> WeightAdapter:
-    """Return a checked adapter as changes of the base's layers.
+    """Return a checked adapter as changes of the base's layers that texts run through.
+
+    The others cannot change a number; `caution_of_layers` says which they are.
 
     Args:
         adapter: In PEFT's format.
@@ -33,7 +35,8 @@ def adapter_of(adapter: CheckedAdapter, model: PreTrainedModel, *, base_name: st
         base_name: What messages call the base.
 
     Raises:
-        ModelError: it is no change of weights, or does not fit the base.
+        ModelError: it is no change of weights, does not fit the base, or changes nothing that a
+            text runs through.
     """
     if not adapter.parts:
         raise ModelError(
@@ -41,12 +44,36 @@ def adapter_of(adapter: CheckedAdapter, model: PreTrainedModel, *, base_name: st
             "weights. Load it with the method it was trained by."
         )
     check_fits(adapter, model, base_name)
+    unread = unread_layers(model, adapter.parts)
+    if len(unread) == len(adapter.parts):
+        raise ModelError(
+            f"{adapter.where}: changes only layers that no text runs through ({some_of(unread)}), "
+            "so every answer would be the base's own. Use the base without it."
+        )
     layers = dict(model.named_modules())
     return WeightAdapter(
         {
             name: _change(adapter, name, layers[name], {key: t.float() for key, t in parts.items()})
             for name, parts in adapter.parts.items()
+            if name not in unread
         }
+    )
+
+
+def caution_of_layers(adapter: CheckedAdapter, model: PreTrainedModel) -> tuple[str, ...]:
+    """Return a caution, to follow a name, if layers of an adapter are left out; else nothing.
+
+    Args:
+        adapter: One that `adapter_of` took.
+        model: The base.
+    """
+    unread = unread_layers(model, adapter.parts)
+    if not unread:
+        return ()
+    return (
+        f"{len(unread)} of the adapter's {len(adapter.parts)} layers are left out, because no text "
+        f"runs through them: {some_of(unread)}. Answers to texts are the same with and without "
+        "them.",
     )
 
 
@@ -92,9 +119,14 @@ def check_fits(adapter: CheckedAdapter, model: PreTrainedModel, base_name: str) 
                 f"{where}: has (in, out) features {known} for module '{name}', which has "
                 f"{found} in {advice}"
             )
-    check_is_run(model, changed, where=where)
+    check_is_run(model, changed.keys() - set(unread_layers(model, changed)), where=where)
+    read = modules.keys() - set(unread_layers(model, modules))
     for name in modules:
-        if name not in changed and is_targeted(name, adapter.config["target_modules"]):
+        if (
+            name in read
+            and name not in changed
+            and is_targeted(name, adapter.config["target_modules"])
+        ):
             raise ModelError(
                 f"{where}: has no weights for module '{name}', which target_modules names in "
                 f"{advice}"

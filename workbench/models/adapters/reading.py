@@ -199,7 +199,7 @@ def import_adapter(source: Path, target_root: Path) -> tuple[Path, AdapterSummar
 
     Args:
         source: A zip or a folder with adapter_config.json and adapter_model.safetensors.
-        target_root: Where the folder is made; it is named by the adapter's digest.
+        target_root: Where the folder is made; its name follows from content and base.
 
     Returns:
         The folder, and what the adapter is.
@@ -266,8 +266,8 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
     Raises:
         StoreError: no space left, or no permission.
     """
-    target = target_root / adapter.summary.digest
-    scratch = target_root / f".{adapter.summary.digest}.{secrets.token_hex(4)}"
+    name = _folder_name(adapter)
+    target, scratch = target_root / name, target_root / f".{name}.{secrets.token_hex(4)}"
     if target.is_dir():
         return target
     try:
@@ -289,6 +289,12 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _folder_name(adapter: CheckedAdapter) -> str:
+    """Return where an adapter is kept: equal weights that name another base lie apart."""
+    digest, base = adapter.summary.digest, adapter.config.get("base_model_name_or_path")
+    return digest if base is None else hashlib.sha256(f"{digest} {base}".encode()).hexdigest()[:12]
 
 
 def _digest(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:

@@ -35,13 +35,26 @@ def settle(where: str, config: dict[str, Any], tensors: Mapping[str, torch.Tenso
     if config.get("feedforward_modules") == BY_THE_WEIGHTS:
         # IA3 scales what goes into a feed-forward module; its file shows that by the shape alone.
         config["feedforward_modules"] = [name for name, shape in shapes.items() if shape[0] == 1]
-    for key, default in (("rank_pattern", "r"), ("alpha_pattern", "lora_alpha")):
-        pattern = config.pop(key, {})
-        # By whole names, so that the order in which PEFT looks through them decides nothing.
-        values = {name: pattern_value(pattern, name, config.get(default)) for name in shapes}
-        found = {name: value for name, value in values.items() if value != config.get(default)}
-        if found:
-            config[key] = dict(sorted(found.items()))
+    # By whole names, so that the order in which PEFT looks through them decides nothing.
+    if config["peft_type"] == "LORA":
+        ranks = {
+            match[1]: len(tensor)
+            for name, tensor in tensors.items()
+            if (match := PEFT_TENSOR.fullmatch(name)) and match[2] == "lora_A.weight"
+        }
+        _keep_others(config, "rank_pattern", ranks, config["r"])
+        pattern, alpha = config.get("alpha_pattern", {}), config["lora_alpha"]
+        alphas = {name: pattern_value(pattern, name, alpha) for name in ranks}
+        _keep_others(config, "alpha_pattern", alphas, alpha)
+
+
+def _keep_others(
+    config: dict[str, Any], key: str, values: Mapping[str, float], default: float
+) -> None:
+    """Replace a pattern by the values of modules that are not the default."""
+    config.pop(key, None)
+    if others := {name: value for name, value in sorted(values.items()) if value != default}:
+        config[key] = others
 
 
 def _targets(where: str, targets: list[str] | str, modules: list[str]) -> list[str]:

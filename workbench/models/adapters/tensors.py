@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from workbench.errors import ModelError
-from workbench.models.adapters.config import BY_THE_WEIGHTS, strict_json
+from workbench.models.adapters.config import BY_THE_WEIGHTS, MAX_RANK, strict_json
 from workbench.models.adapters.files import shown
 from workbench.models.roles import is_targeted
 
@@ -178,9 +178,17 @@ def _wanted_parts(
         found = shapes.get(f"base_model.model.{module}.lora_E", (config["init_r"],))
         rank = min([config["init_r"], *found[:1]])
         return {"lora_A": (rank, "in"), "lora_B": ("out", rank), "lora_E": (rank, 1)}
-    rank = pattern_value(config.get("rank_pattern", {}), module, config["r"])
+    rank = _rank(config, module, shapes)
     parts: dict[str, _Shape] = {"lora_A.weight": (rank, "in"), "lora_B.weight": ("out", rank)}
     return parts | ({"lora_magnitude_vector": ("out",)} if config.get("use_dora") else {})
+
+
+def _rank(config: Mapping[str, Any], module: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    pattern, default = config.get("rank_pattern", {}), int(config["r"])
+    if pattern == BY_THE_WEIGHTS:
+        found = shapes.get(f"base_model.model.{module}.lora_A.weight", ())[:1] or (default,)
+        return min(found[0], MAX_RANK)
+    return int(pattern_value(pattern, module, default))
 
 
 def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
@@ -192,7 +200,22 @@ def _fits(shape: tuple[int, ...], wanted: _Shape) -> bool:
 
 def pattern_value(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
     """Return what PEFT's `rank_pattern` or `alpha_pattern` says of a module: its first match."""
-    return next((v for name, v in pattern.items() if is_targeted(module, [name])), default)
+    return next((v for key, v in pattern.items() if _is_meant(module, key)), default)
+
+
+def _is_meant(module: str, key: str) -> bool:
+    r"""Return whether `re.match(rf"(.*\.)?({key})$", module)` finds the module, without running it.
+
+    Only for keys of names and points: there a point is any character, and "\." a point.
+    Source: `peft.utils.other.get_pattern_key`.
+    """
+    characters = re.findall(r"\\?.", key.removeprefix("^").removesuffix("$"))
+    start = len(module) - len(characters)
+    begins = start == 0 or (start > 0 and module[start - 1] == "." and not key.startswith("^"))
+    return begins and all(
+        sign == "." or sign[-1] == letter
+        for sign, letter in zip(characters, module[start:], strict=True)
+    )
 
 
 def _damaged(where: str, what: str) -> ModelError:
