@@ -253,8 +253,8 @@ class Inspector:
 def reading_digest(subject: Subject, name: str, reader: Reader) -> str:
     """Return a hash of everything that decides what a reading says."""
     prompts = [p.digest for p in (subject.prompt, *subject.others) if p is not None]
-    weights = [
-        read_adapter(w.folder).summary.digest
+    adapters = [
+        read_adapter(w.folder).summary
         for w in (subject.weights, *subject.other_weights)
         if w is not None
     ]
@@ -263,7 +263,7 @@ def reading_digest(subject: Subject, name: str, reader: Reader) -> str:
         "name": name,
         "options": {field.name: getattr(reader, field.name) for field in fields(reader)},
         "prompts": prompts,
-        "weights": weights,
+        "weights": [(one.digest, one.base_name) for one in adapters],
         "beside": [(one.name, one.task) for one in subject.others]
         + [(one.name, one.task) for one in subject.other_weights],
         "setting": subject.session.setting.model_dump(),

@@ -1,5 +1,7 @@
 """Inspecting: what a visitor's runs learned, read once, kept, and left when asked."""
 
+import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +253,25 @@ def test_a_stopped_reading_says_so(workspace, experiment, inspector, tmp_path, m
 
     with pytest.raises(Interrupted, match="reading 'nearest' stopped"):
         inspector.read(subject, "nearest", {}, folder=tmp_path)
+
+
+def test_equal_weights_of_another_base_are_read_with_its_name(
+    experiment, inspector, lora_export, tmp_path
+):
+    cautions = []
+    for base in ("acme/base-one", "acme/base-two"):
+        theirs = tmp_path / base
+        shutil.copytree(lora_export, theirs)
+        config = json.loads((theirs / "adapter_config.json").read_text())
+        config["base_model_name_or_path"] = base
+        (theirs / "adapter_config.json").write_text(json.dumps(config))
+        (found,) = learned_adapters({"import:x": ("theirs", theirs)})
+        subject = inspector.subject(experiment, found)
+        reading = inspector.read(subject, "weights", {}, folder=tmp_path / "readings")
+        cautions.append(reading.notes[0])
+
+    assert ["acme/base-one" in caution for caution in cautions] == [True, False]
+    assert ["acme/base-two" in caution for caution in cautions] == [False, True]
 
 
 def test_readings_lie_where_they_are_asked_for(workspace, experiment, inspector, tmp_path):
