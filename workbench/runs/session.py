@@ -1,5 +1,6 @@
 """One base, one task and one wording, ready to run the methods of an experiment on."""
 
+import hashlib
 import os
 import platform
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from workbench.errors import ConfigError, unknown_name
 from workbench.fitting.base import FitContext, Method
 from workbench.memory import keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import method_name, resolved_options
+from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
+from workbench.options import declared_options
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.spec import (
     BaseIdentity,
@@ -74,11 +77,31 @@ class Session:
 
     def spec_of(self, method: Method, seed: int) -> RunSpec:
         """Return the resolved spec of a method's run."""
-        return self.spec(method_name(method), resolved_options(method), seed)
+        spec = self.spec(method_name(method), resolved_options(method), seed)
+        return spec.model_copy(update={"contents": _contents(method)})
 
     def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
         """Return what a method needs to fit or to be restored."""
         return FitContext(self.engine, self.encoder, seed, folder, adapter_name)
+
+
+def _contents(method: Method) -> dict[str, str]:
+    """Return, of each option that names adapter folders, a digest of their files."""
+    found = {}
+    for name, declared in declared_options(type(method)).items():
+        given = getattr(method, name)
+        if declared.holds in ("adapter", "run", "runs") and given:
+            files = [
+                Path(folder.strip()) / file
+                for folder in given.split(",")
+                for file in (CONFIG_NAME, WEIGHTS_NAME)
+            ]
+            if all(file.is_file() for file in files):  # else its fit says what is missing
+                sha = hashlib.sha256()
+                for file in files:
+                    sha.update(hashlib.sha256(file.read_bytes()).digest())
+                found[name] = sha.hexdigest()[:16]
+    return found
 
 
 def open_task(choice: TaskChoice) -> Task:

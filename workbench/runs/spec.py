@@ -7,7 +7,13 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from workbench.tasks.base import TaskKind
 
@@ -115,6 +121,8 @@ class RunSpec(BaseModel):
         template: Which wording.
         method: Method name and all its options.
         seed: The run's one seed.
+        contents: Of each option that names adapters, the digest of what lies there: another
+            adapter in the same folder is another run. Left out of the JSON where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,6 +134,12 @@ class RunSpec(BaseModel):
     method: str
     options: dict[str, Any]
     seed: int = Field(ge=0)
+    contents: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return found if self.contents else {k: v for k, v in found.items() if k != "contents"}
 
     @property
     def setting(self) -> RunSetting:

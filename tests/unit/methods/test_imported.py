@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from toys import export_lora, export_prompt, open_tiny, write_base
@@ -20,6 +20,7 @@ from workbench.models.adapters.reading import import_adapter, read_adapter
 from workbench.models.engine import Engine
 from workbench.runs.execute import RunRequest, execute, restore
 from workbench.runs.session import Session
+from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunStore
 
 
@@ -247,3 +248,28 @@ def test_the_linear_layers_of_gpt2_are_known(tmp_path):
     with torch.no_grad():
         theirs = PeftModel.from_pretrained(model, folder)(tokens).logits
     torch.testing.assert_close(found, theirs)
+
+
+@pytest.mark.parametrize("method", ["imported", "combined", "prompt_tuning"])
+def test_another_adapter_in_the_same_folder_is_another_run(
+    method, tiny_folder, toy_context, tmp_path
+):
+    session = Session(toy_context.engine, toy_context.encoder)
+    folder, store = tmp_path / "theirs", RunStore(tmp_path / "runs")
+    export_prompt(tiny_folder, folder)
+    options = {
+        "imported": {"adapter": str(folder)},
+        "combined": {"adapters": f"{folder}, {folder}", "way": "average"},
+        "prompt_tuning": {"init": "prompt", "init_prompt": str(folder), "steps": 1},
+    }[method]
+    asked = RunRequest(method, make_method(method, options), 0)
+    first, again = execute(session, store, asked), execute(session, store, asked)
+
+    weights = folder / "adapter_model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
+    second = execute(session, store, asked)
+
+    assert again.folder == first.folder != second.folder
+    assert second.predictions() != first.predictions()
+    assert RunSpec(**second.spec.model_dump()).digest == second.spec.digest
+    assert "contents" not in session.spec_of(make_method("zero_shot", {}), 0).model_dump()
