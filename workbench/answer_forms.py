@@ -78,7 +78,8 @@ def normalise_answer(text: str) -> str:
     Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
     Differs from the source: articles and inner punctuation stay; numbers are compared by value.
     """
-    plain = bare(unicodedata.normalize("NFC", " ".join(text.lower().split())))
+    # Bared first, so that what is read of a text has the normal form of the whole.
+    plain = bare(unicodedata.normalize("NFC", " ".join(bare(text).lower().split())))
     number = as_number(plain)
     return plain if number is None else number
 

@@ -16,7 +16,9 @@ from itertools import pairwise
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from workbench.answer_forms import is_match
 from workbench.errors import PromptError
+from workbench.extraction import extract_answer
 from workbench.models.base import Prefix
 from workbench.models.control_tokens import ControlTokens, control_tokens
 from workbench.tasks.base import Task
@@ -109,7 +111,7 @@ class PromptEncoder:
         return (self.template.separator,) if lines else (self.template.separator, "\n")
 
     def check_answers(self) -> None:
-        """Refuse labels that cannot be told apart, and short answers that nobody could write.
+        """Refuse labels that cannot be told apart, and short answers that nobody could get right.
 
         Raises:
             PromptError: which, and what to do.
@@ -127,6 +129,36 @@ class PromptEncoder:
                     f"{', '.join(cut[:3])}{', …' if len(cut) > 3 else ''}). Use another separator, "
                     "or the kind 'generation'."
                 )
+        self._check_exact()
+
+    def _check_exact(self) -> None:
+        """Refuse short answers that would not be right where they are written exactly."""
+        numeric = self.task.answers_are_numbers
+        reasoning = self.template.chain_of_thought
+        phrases = {"", *(() if reasoning is None else (reasoning.answer_phrase,))}
+        lost = {
+            sample.id: answer
+            for sample in (*self.task.train, *self.task.dev, *self.task.test)
+            for answer in sample.all_references
+            for phrase in phrases
+            if not is_match(
+                extract_answer(continue_text(phrase, answer), phrase, {}, numeric=numeric).lenient,
+                (answer,),
+            )
+        }
+        if lost:
+            advice = (
+                "All answers of train and dev are numbers, so a number is read; write these as "
+                "numbers too"
+                if numeric
+                else "Write words or a number beside the marks"
+            )
+            raise PromptError(
+                f"task '{self.task.name}': {len(lost)} answers would count as wrong even where "
+                f"they are written exactly, such as {next(iter(lost.values()))!r} (ids "
+                f"{', '.join([*lost][:3])}{', …' if len(lost) > 3 else ''}). {advice}, or leave "
+                "these rows out."
+            )
 
     def render(
         self,

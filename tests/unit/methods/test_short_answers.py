@@ -184,3 +184,32 @@ def test_an_answer_that_holds_what_ends_it_is_refused(tiny_engine, tmp_path):
         "write them (ids train-0, dev-0, test-0). Use another separator, or the kind 'generation'."
     )
     context.encoder.check_answers()
+
+
+@pytest.mark.parametrize(
+    ("odd", "advice"),
+    [
+        (
+            "a dozen",
+            "All answers of train and dev are numbers, so a number is read; write these as numbers "
+            "too",
+        ),
+        ("...", "Write words or a number beside the marks"),
+    ],
+)
+def test_answers_that_would_not_be_right_where_they_are_written_exactly_are_refused(
+    tiny_engine, tmp_path, odd, advice
+):
+    usual = ("12",) if odd == "a dozen" else ("twelve",)
+    context = context_of(tiny_engine, tmp_path, usual, usual)
+    context.encoder.check_answers()
+    known = task_of((usual, (odd,), (*usual, odd))).test
+    task = replace(context.task, test=known)
+
+    with pytest.raises(PromptError) as caught:
+        replace(context.encoder, task=task).check_answers()
+
+    assert str(caught.value) == (
+        f"task 'short': 2 answers would count as wrong even where they are written exactly, such "
+        f"as {odd!r} (ids test-1, test-2). {advice}, or leave these rows out."
+    )
