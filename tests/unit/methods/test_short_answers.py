@@ -16,6 +16,8 @@ from workbench.fitting.prediction import predict
 from workbench.fitting.short_answers import is_right
 from workbench.methods.catalog import make_method
 from workbench.models.base import Generation
+from workbench.runs.runner import check_lengths
+from workbench.runs.session import Session
 from workbench.runs.task_metrics import measure
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 
@@ -213,3 +215,13 @@ def test_answers_that_would_not_be_right_where_they_are_written_exactly_are_refu
         f"task 'short': 2 answers would count as wrong even where they are written exactly, such "
         f"as {odd!r} (ids test-1, test-2). {advice}, or leave these rows out."
     )
+
+
+def test_an_answer_that_cannot_be_encoded_is_refused_with_its_id_before_the_run(
+    tiny_engine, tmp_path
+):
+    context = context_of(tiny_engine, tmp_path, ("x",), ("lamp \ufdd0",))
+    check_lengths(Session(tiny_engine, context_of(tiny_engine, tmp_path, ("x",)).encoder))
+
+    with pytest.raises(PromptError, match=r"3 samples .* \(ids train-1, dev-1, test-1\): .*FDD0"):
+        check_lengths(Session(tiny_engine, context.encoder))
