@@ -8,6 +8,7 @@ the minus sign U+2212 is a minus, and digits of any script are digits.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from workbench.scripts import UNSPACED
 
@@ -38,6 +39,10 @@ _PAIRS = {'"': '"', "'": "'", "*": "*", "_": "_", "`": "`"} | dict(
 # Arabic decimal and thousands marks; full-width point, signs.
 _MARKS = str.maketrans("\u066b\u066c\uff0e\uff0d\uff0b", ".,.-+")
 _END_MARKS = re.compile(r"(?<=[^\W\d])[!?\u2026。\uff01\uff1f]+$")
+_CLAUSE_END = re.compile(
+    r"[,;:.!?](?=\s|$)|[()\u2013\u2014\u2026\u3002\u3001\uff0c\uff1b\uff1a\uff01\uff1f]|\s-+\s"
+)
+_LOOSE_START = re.compile(r"(?:[ :\"']|\.(?![0-9]))+")
 
 
 def numbers_in(text: str) -> list[tuple[int, str]]:
@@ -73,7 +78,8 @@ def normalise_answer(text: str) -> str:
     Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250, section 6.1.
     Differs from the source: articles and inner punctuation stay; numbers are compared by value.
     """
-    plain = bare(unicodedata.normalize("NFC", " ".join(text.lower().split())))
+    # Bared first, so that what is read of a text has the normal form of the whole.
+    plain = bare(unicodedata.normalize("NFC", " ".join(bare(text).lower().split())))
     number = as_number(plain)
     return plain if number is None else number
 
@@ -91,8 +97,44 @@ def bare(text: str) -> str:
 
 
 def is_match(answer: str | None, right: tuple[str, ...]) -> bool:
-    """Return whether an answer is one of the right ones, both in their normal form."""
-    return answer is not None and normalise_answer(answer) in set(map(normalise_answer, right))
+    """Return whether an answer is one of the right ones, as a whole or by its first clause.
+
+    "Yes, it is" is right where "yes" is, and so is "yes, but no"; "Washington" is wrong where
+    "Washington, D.C." is right. Quotes and colons that have no partner count for nothing where the
+    right answer has none. Both sides are compared in their normal form.
+    """
+    return answer is not None and not set(_readings(answer)).isdisjoint(
+        map(normalise_answer, right)
+    )
+
+
+def as_one(answers: Sequence[str | None]) -> list[str | None]:
+    """Return each answer in a form in which the answers that count as one are equal strings.
+
+    An answer counts as its first clause where another one is that clause and nothing more, so that
+    each of them is right where the other is: "yes, it is" beside "Yes", but not "a, b" beside
+    "a, c".
+    """
+    whole = {normalise_answer(answer) for answer in answers if answer is not None}
+    return [
+        None if answer is None else next(form for form in _readings(answer)[::-1] if form in whole)
+        for answer in answers
+    ]
+
+
+def _readings(answer: str) -> list[str]:
+    """Return the normal forms of an answer: whole, without loose marks, and of its first clause."""
+    whole = normalise_answer(answer)
+    if as_number(whole) is not None:
+        return [whole]
+    inner = _without_loose_marks(answer)
+    clause = _without_loose_marks(_CLAUSE_END.split(inner, maxsplit=1)[0])
+    return [whole, *filter(None, map(normalise_answer, (inner, clause)))]
+
+
+def _without_loose_marks(text: str) -> str:
+    start = _LOOSE_START.match(text)
+    return text[start.end() if start else 0 :].rstrip(" :\"'.")
 
 
 def _in_ascii_digits(text: str) -> str:

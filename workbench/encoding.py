@@ -16,7 +16,9 @@ from itertools import pairwise
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from workbench.answer_forms import is_match
 from workbench.errors import PromptError
+from workbench.extraction import extract_answer
 from workbench.models.base import Prefix
 from workbench.models.control_tokens import ControlTokens, control_tokens
 from workbench.tasks.base import Task
@@ -109,7 +111,7 @@ class PromptEncoder:
         return (self.template.separator,) if lines else (self.template.separator, "\n")
 
     def check_answers(self) -> None:
-        """Refuse labels that cannot be told apart, and short answers that nobody could write.
+        """Refuse labels that cannot be told apart, and short answers that nobody could get right.
 
         Raises:
             PromptError: which, and what to do.
@@ -123,10 +125,38 @@ class PromptEncoder:
             if cut:
                 raise PromptError(
                     f"task '{self.task.name}': {len(cut)} answers hold {end!r}, which ends an "
-                    f"answer in this wording, so nobody could write them (ids "
-                    f"{', '.join(cut[:3])}{', …' if len(cut) > 3 else ''}). Use another separator, "
-                    "or the kind 'generation'."
+                    f"answer in this wording, so nobody could write them ({_named(cut)}). Use "
+                    "another separator, or the kind 'generation'."
                 )
+        self._check_exact()
+
+    def _check_exact(self) -> None:
+        """Refuse short answers that would not be right where they are written exactly."""
+        numeric = self.task.answers_are_numbers
+        reasoning = self.template.chain_of_thought
+        phrases = {"", *(() if reasoning is None else (reasoning.answer_phrase,))}
+        lost = {
+            sample.id: answer
+            for sample in (*self.task.train, *self.task.dev, *self.task.test)
+            for answer in sample.all_references
+            for phrase in phrases
+            if not is_match(
+                extract_answer(continue_text(phrase, answer), phrase, {}, numeric=numeric).lenient,
+                (answer,),
+            )
+        }
+        if lost:
+            advice = (
+                "All answers of train and dev are numbers, so a number is read; write these as "
+                "numbers too"
+                if numeric
+                else "Write words or a number beside the marks"
+            )
+            raise PromptError(
+                f"task '{self.task.name}': {len(lost)} answers would count as wrong even where "
+                f"they are written exactly, such as {next(iter(lost.values()))!r} "
+                f"({_named([*lost])}). {advice}, or leave these rows out."
+            )
 
     def render(
         self,
@@ -174,6 +204,32 @@ class PromptEncoder:
         # Up to the last shared token every prompt has the same text, so the probe tells the place.
         boundary = self._tokens(probe)[1][len(shared) - 1] if shared else 0
         return self._encode(text[boundary:])
+
+    def own_lengths(self, start: PromptStart) -> list[tuple[str, int]]:
+        """Return each sample's id and how many tokens of its own its prompt has, split by split.
+
+        Raises:
+            PromptError: texts, answers or rationales that the tokenizer cannot write, with ids.
+        """
+        lengths: list[tuple[str, int]] = []
+        problems: dict[str, list[str]] = {}
+        for sample in (*self.task.train, *self.task.dev, *self.task.test):
+            answers = () if self.task.labels else sample.all_references
+            try:
+                lengths.append((sample.id, len(self.own_ids(sample.fields, start))))
+                for text in (*answers, sample.rationale or ""):
+                    self.encode(text)
+            except PromptError as error:
+                problems.setdefault(str(error), []).append(sample.id)
+        if problems:
+            raise PromptError(
+                "\n".join(
+                    f"task '{self.task.name}': {_samples_have(ids)} a text that cannot be encoded "
+                    f"({_named(ids)}): {problem}"
+                    for problem, ids in problems.items()
+                )
+            )
+        return lengths
 
     def choice_ids(self, cue: str | None = None) -> tuple[tuple[int, ...], ...]:
         """Return the tokens of each label as the continuation of a prompt; see `label_choices`."""
@@ -269,7 +325,12 @@ class PromptEncoder:
     def _marked_template(self) -> PromptTemplate:
         """The template, whose label words are text."""
         words = {label: self.template.word(label) for label in self.task.labels}
-        marked = {label: self._controls.as_text(word) for label, word in words.items()}
+        marked = {}
+        for label, word in words.items():
+            try:
+                marked[label] = self._controls.as_text(word)
+            except PromptError as error:
+                raise PromptError(f"label {label!a}: {error}") from error
         if marked == words:
             return self.template
         return self.template.model_copy(update={"label_words": marked})
@@ -350,6 +411,15 @@ def _zeros(ends: Sequence[int]) -> int:
             break
         count += 1
     return count
+
+
+def _named(ids: Sequence[str]) -> str:
+    word = "id" if len(ids) == 1 else "ids"
+    return f"{word} {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}"
+
+
+def _samples_have(ids: Sequence[str]) -> str:
+    return "1 sample has" if len(ids) == 1 else f"{len(ids)} samples have"
 
 
 def _nested_pair(sequences: Sequence[tuple[int, ...]]) -> tuple[int, int] | None:

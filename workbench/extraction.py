@@ -59,17 +59,17 @@ def _after(text: str, phrase: str) -> str | None:
 
 
 def _line_after(text: str, phrase: str) -> ExtractedAnswer:
-    """Return the line after the phrase; without the phrase the text's last line is lenient."""
+    """Return the line after the phrase; without the phrase the text's last line is lenient.
+
+    Of its marks only those go that `normalise_answer` takes from a right answer as well.
+    """
     after = _after(text, phrase)
     if after is not None:
-        line = _bare_line(after.strip().split("\n")[0])
+        if phrase:
+            after = re.sub("^[:\uff1a]", "", after)
+        line = bare(after.strip().split("\n")[0])
         return ExtractedAnswer(line or None, line or None)
-    lines = text.strip().split("\n")
-    return ExtractedAnswer(None, _bare_line(lines[-1]) or None)
-
-
-def _bare_line(text: str) -> str:
-    return bare(text.strip(" :\"'."))
+    return ExtractedAnswer(None, bare(text.strip().split("\n")[-1]) or None)
 
 
 def _candidates(text: str, label_words: Mapping[str, str]) -> list[tuple[int, str]]:

@@ -74,6 +74,8 @@ def exact_match(
 ) -> Estimate:
     """Return `accuracy` with both sides normalised; an answer is right if it is any right one.
 
+    Words after it count for nothing: its first clause may be the right one, see `is_match`.
+
     Args:
         answers: One per item.
         targets: The right answer of each.

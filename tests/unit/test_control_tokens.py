@@ -287,3 +287,45 @@ def test_a_mark_that_only_ever_is_a_control_token_is_refused(tmp_path: Path):
 
     with pytest.raises(PromptError, match=r"'</s>', a control token .* cannot write it as text"):
         encoder.own_ids({"text": "late </s>"}, encoder.start())
+
+    samples = (Sample("a1", {"text": "late"}, "late"), Sample("a2", {"text": "late </s>"}, "late"))
+    task = dataclasses.replace(TASK, kind="short_answer", labels=(), test=samples)
+    with pytest.raises(
+        PromptError, match=r"1 sample has a text that .* \(id a2\): a text has '</s>'"
+    ):
+        dataclasses.replace(encoder, task=task).own_lengths(encoder.start())
+
+
+def test_samples_whose_texts_cannot_be_written_are_named_by_id_before_a_run():
+    bad = "lamp \ufdd0"
+    samples = (
+        Sample("fine", {"text": "lost lamp"}, "late"),
+        Sample("r7", {"text": bad}, "late"),
+        Sample("r8", {"text": "lamp"}, bad),
+        Sample("r9", {"text": "lamp"}, "late", rationale=bad),
+        Sample("r10", {"text": "lamp"}, "late", references=("late", bad)),
+    )
+    task = dataclasses.replace(TASK, kind="generation", labels=(), train=samples, dev=(), test=())
+    encoder = PromptEncoder(gemma_like(), TEMPLATE, task)
+
+    with pytest.raises(PromptError) as caught:
+        encoder.own_lengths(encoder.start())
+
+    assert str(caught.value) == (
+        f"task '{task.name}': 4 samples have a text that cannot be encoded (ids r7, r8, r9, …): "
+        "a text has the character U+FDD0, which is no text. Delete it."
+    )
+    fine = dataclasses.replace(task, train=samples[:1])
+    encoder = PromptEncoder(gemma_like(), TEMPLATE, fine)
+    start = encoder.start()
+    assert encoder.own_lengths(start) == [("fine", len(encoder.own_ids(samples[0].fields, start)))]
+
+
+def test_a_label_whose_word_cannot_be_written_is_named():
+    task = dataclasses.replace(TASK, labels=("late", "lamp \ufdd0"))
+    encoder = PromptEncoder(gemma_like(), TEMPLATE, task)
+
+    with pytest.raises(
+        PromptError, match=r"^label 'lamp \\ufdd0': a text has the character U\+FDD0"
+    ):
+        encoder.start()

@@ -1,7 +1,10 @@
 """Reading an answer from generated text: tables of what the strict and the lenient rule find."""
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from workbench.answer_forms import bare, is_match
 from workbench.extraction import ExtractedAnswer, extract_answer
 
 PHRASE = "The answer is"
@@ -160,6 +163,53 @@ FREE_TEXT = [
 @pytest.mark.parametrize(("text", "phrase", "strict", "lenient"), FREE_TEXT)
 def test_free_text_is_the_rest_of_the_line(text, phrase, strict, lenient) -> None:
     assert extract_answer(text, phrase, {}, numeric=False) == ExtractedAnswer(strict, lenient)
+
+
+EXACT = (
+    *("6'2\"", "5'", "'90s", ".NET", '"Hello" she said', "rock 'n'", "a:", ":)", "'Tis", "'n'"),
+    *('"A" and "B"', "don't'", "\u0130!", "(a) b", "\u00abx", "__init__", "U.S.", "1.", "- 5"),
+)
+ONE_LINE = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=9)
+MARKED = st.text("ab1 .:,'\"!*()\u0130\u00df\u0301-", max_size=9)
+
+
+@pytest.mark.parametrize("answer", EXACT)
+@pytest.mark.parametrize("phrase", ["", PHRASE])
+def test_an_answer_written_exactly_is_right(answer, phrase) -> None:
+    found = extract_answer(f"{phrase} {answer}", phrase, {}, numeric=False)
+
+    assert found.strict == found.lenient
+    assert is_match(found.strict, (answer,))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(ONE_LINE, MARKED), st.sampled_from(["", PHRASE]))
+@example("\u0130!", "")
+def test_any_line_but_one_of_marks_alone_is_right_where_it_is_written_exactly(
+    answer, phrase
+) -> None:
+    found = extract_answer(f"{phrase} {answer}", phrase, {}, numeric=False)
+
+    assert is_match(found.strict, (answer,)) == bool(bare(answer))
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        (" 'Paris", "Paris"),
+        (" : Paris", "Paris"),
+        (' Paris"', "Paris"),
+        (" ...Paris", "Paris"),
+        (" 5'", "5"),
+    ],
+)
+def test_marks_without_a_partner_count_for_nothing_where_the_answer_has_none(
+    written, right
+) -> None:
+    found = extract_answer(written, "", {}, numeric=False)
+
+    assert is_match(found.strict, (right,))
+    assert not is_match(found.strict, (f"{right}\"'",))
 
 
 def test_a_long_calculation_is_read_in_no_time() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.answer_forms import normalise_answer
+from workbench.answer_forms import as_one, is_match, normalise_answer
 from workbench.errors import StoreError
 from workbench.runs.store import StoredRun
 from workbench.tasks.base import HEADLINE_METRICS
@@ -19,8 +19,8 @@ class Answer:
         sample_id: Which item it is.
         target: The correct answer.
         answer: None when nothing could be read from the output.
-        is_correct: Equal to the target; short answers are normalised first. A text is correct if it
-            is one of the references, which says little: read its score.
+        is_correct: Whether it is the label, or a right short answer (see `is_match`). A text is
+            correct if it is one of the references, which says little: read its score.
         probabilities: Label to probability; None where labels were not scored.
         label_mass: Probability of all labels together before renormalising.
         strict_answer: Read in exactly the form asked for; of generated text only.
@@ -87,19 +87,14 @@ def read_answers(run: StoredRun) -> tuple[Answer, ...]:
     return answers
 
 
-def is_same_answer(first: str | None, second: str | None, *, has_labels: bool) -> bool:
-    """Return whether two answers count as one; short answers are normalised first."""
-    if first is None or second is None or has_labels:
-        return first == second
-    return normalise_answer(first) == normalise_answer(second)
-
-
 def is_unanimous(answers: Sequence[Answer], *, has_labels: bool) -> bool:
-    """Return whether the answers to one item all count as one."""
-    return all(
-        is_same_answer(answers[0].answer, other.answer, has_labels=has_labels)
-        for other in answers[1:]
-    )
+    """Return whether the answers to one item all count as one; short ones as in a vote on them."""
+    given = [answer.answer for answer in answers]
+    if has_labels:
+        return len(set(given)) == 1
+    if any(answer.score is not None for answer in answers):  # whole texts
+        return len({text if text is None else normalise_answer(text) for text in given}) == 1
+    return len(set(as_one(given))) == 1
 
 
 def read_history(run: StoredRun) -> tuple[Mapping[str, float], ...]:
@@ -130,10 +125,7 @@ def _answer(line: Mapping[str, Any], *, has_labels: bool) -> Answer:
         sample_id=line["sample_id"],
         target=line["target"],
         answer=line["answer"],
-        is_correct=any(
-            is_same_answer(line["answer"], target, has_labels=has_labels)
-            for target in (line["target"], *references)
-        ),
+        is_correct=_is_correct(line, has_labels=has_labels),
         probabilities=line.get("probabilities"),
         label_mass=line.get("label_mass"),
         strict_answer=line.get("strict_answer"),
@@ -142,3 +134,12 @@ def _answer(line: Mapping[str, Any], *, has_labels: bool) -> Answer:
         references=references,
         score=line.get("score"),
     )
+
+
+def _is_correct(line: Mapping[str, Any], *, has_labels: bool) -> bool:
+    answer, right = line["answer"], (line["target"], *(line.get("references") or ()))
+    if answer is None or has_labels:
+        return bool(answer == line["target"])
+    if line.get("score") is not None:  # a whole text
+        return normalise_answer(answer) in set(map(normalise_answer, right))
+    return is_match(answer, right)

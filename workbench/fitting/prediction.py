@@ -1,16 +1,17 @@
 """From conditioning to answers: the one scorer every method in a comparison goes through."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum
 
 import numpy as np
 
-from workbench.answer_forms import normalise_answer
+from workbench.answer_forms import as_one, normalise_answer
 from workbench.extraction import extract_answer
 from workbench.fitting.base import FittedMethod, ReasoningPlan
 from workbench.fitting.label_scores import label_scores
-from workbench.fitting.reasoning import majority
+from workbench.fitting.reasoning import Vote, majority
 from workbench.fitting.short_answers import read_answer, writing_options
 from workbench.models.base import Conditioning, Generation, GenerationOptions
 from workbench.models.engine import Engine
@@ -299,7 +300,8 @@ def _score_conclusions(
 def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
     """Return what several chains to one sample, or voters, agree on; their order changes nothing.
 
-    One chain is returned as it is. Short answers that mean the same number or text count as one.
+    One chain is returned as it is. Short answers that mean the same number or text count as one,
+    also where words follow it (see `as_one`), and the most frequent way to write it is returned.
     Probabilities are the mean over the chains; the text shown is that of a chain that won.
     """
     if len(chains) == 1:
@@ -307,21 +309,16 @@ def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
     labels = fitted.encoder.task.labels
     weights = [chain.probabilities or {} for chain in chains]
     answers = [chain.answer for chain in chains]
-    # Answers of other wording that mean the same are one answer, or they would split the vote.
-    vote = majority(
-        [_as_one(answer, labels) for answer in answers],
-        order=labels,
-        weights=weights,
-    )
-    agreeing = [chain for chain in chains if _as_one(chain.answer, labels) == vote.answer]
-    shown = min(agreeing, key=lambda chain: (chain.answer or "", chain.text or ""))
+    vote, answer = _elected(answers, labels, weights)
+    agreeing = [chain for chain in chains if chain.answer == answer]
+    shown = min(agreeing, key=lambda chain: chain.text or "")
     num = len(chains)
     return replace(
         shown,
         probabilities={label: fsum(w[label] for w in weights) / num for label in labels} or None,
         label_mass=fsum(chain.label_mass or 0.0 for chain in chains) / num if labels else None,
-        strict_answer=_most_frequent([chain.strict_answer for chain in chains], labels),
-        lenient_answer=_most_frequent([chain.lenient_answer for chain in chains], labels),
+        strict_answer=_elected([chain.strict_answer for chain in chains], labels)[1],
+        lenient_answer=_elected([chain.lenient_answer for chain in chains], labels)[1],
         is_truncated=2 * sum(bool(chain.is_truncated) for chain in chains) > num,
         generated_tokens=sum(chain.generated_tokens for chain in chains),
         vote_share=vote.share,
@@ -329,16 +326,19 @@ def agree(fitted: FittedMethod, chains: Sequence[Prediction]) -> Prediction:
     )
 
 
-def _most_frequent(answers: Sequence[str | None], labels: Sequence[str]) -> str | None:
-    """Return the answer that most give, as the first of them in the alphabet writes it."""
-    winner = majority([_as_one(answer, labels) for answer in answers], order=labels).answer
-    given = [answer for answer in answers if _as_one(answer, labels) == winner]
-    return min((answer for answer in given if answer is not None), default=None)
-
-
-def _as_one(answer: str | None, labels: Sequence[str]) -> str | None:
-    """Return the answer in the form in which two equal answers are equal."""
-    return answer if answer is None or labels else normalise_answer(answer)
+def _elected(
+    answers: Sequence[str | None],
+    labels: Sequence[str],
+    weights: Sequence[Mapping[str, float]] = (),
+) -> tuple[Vote, str | None]:
+    """Return the vote on answers, and how most voices write its winner; of equals by alphabet."""
+    # Answers of other wording that mean the same are one answer, or they would split the vote.
+    forms = list(answers) if labels else as_one(answers)
+    vote = majority(forms, order=labels, weights=weights)
+    given = [a for a, form in zip(answers, forms, strict=True) if form == vote.answer]
+    written = [answer for answer in given if answer is not None]
+    usual = Counter(map(normalise_answer, written))
+    return vote, min(written, key=lambda a: (-usual[normalise_answer(a)], a), default=None)
 
 
 def read_short_answer(

@@ -345,20 +345,17 @@ def check_lengths(session: Session) -> None:
     """Refuse samples that do not fit the context even without demonstrations.
 
     Raises:
-        PromptError: how many, and the ids of the first few; or answers that cannot be told apart
-            or written.
+        PromptError: how many, and the ids of the first few; or texts that cannot be encoded, or
+            answers that cannot be told apart or written.
     """
     encoder, task = session.encoder, session.task
+    start = encoder.start()
+    lengths = encoder.own_lengths(start)
     encoder.check_answers()
     context = session.engine.info.context_length
-    start = encoder.start()
     answer = encoder.answer_tokens if task.kind == "generation" else _ANSWER_ROOM
     room = context - len(start.head_ids + start.shared_ids) - answer
-    too_long = [
-        sample.id
-        for sample in (*task.train, *task.dev, *task.test)
-        if len(encoder.own_ids(sample.fields, start)) > room
-    ]
+    too_long = [name for name, length in lengths if length > room]
     if too_long:
         raise PromptError(
             f"task '{task.name}': {len(too_long)} texts with their prompt exceed the context of "

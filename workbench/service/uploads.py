@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
 from workbench.tasks.files import declared_rows, read_table
-from workbench.tasks.rows import cell_text
+from workbench.tasks.rows import cell_text, is_list_of_texts
 from workbench.yaml_files import check_mapping
 
 Result = TypeVar("Result")
@@ -154,7 +154,8 @@ def keep_upload(
 ) -> tuple[str, Task]:
     """Check a file as a task and keep it; return its key and the task.
 
-    Where the answer is no label, a column "references" is taken for lists of all correct ones.
+    Where the answer is no label, a column "references" is taken for lists of all correct ones; of
+    short answers only where it has nothing but lists, for it may name sources.
     The copy on disk is named by us; what the visitor called the file only shapes the task's name.
 
     Raises:
@@ -162,7 +163,7 @@ def keep_upload(
         TaskError: the rows cannot be used as mapped.
     """
     view = look_at(path, caps)
-    has_references = columns.kind != "classification" and _REFERENCES in view.columns
+    references, warnings = _references(path, view, columns)
     workspace.check_space(caps.stored_bytes)
     content = path.read_bytes()
     stem = _slug(name or path.stem)
@@ -179,7 +180,7 @@ def keep_upload(
         "text_column": columns.text,
         "text_b_column": columns.text_b or None,
         "label_column": columns.label,
-        "references_column": _REFERENCES if has_references else None,
+        "references_column": references,
     }
     choice = check_mapping(given, TaskChoice, where="upload")
     is_new = not (folder / _RECORD).is_file()
@@ -193,7 +194,7 @@ def keep_upload(
             shutil.rmtree(folder)
         raise
     write_json(folder / _RECORD, choice.model_dump(mode="json"))
-    return f"{_PREFIX}{digest}", task
+    return f"{_PREFIX}{digest}", replace(task, warnings=(*task.warnings, *warnings))
 
 
 def task_choices(workspace: Workspace, catalog: Sequence[str]) -> list[tuple[str, str]]:
@@ -231,6 +232,26 @@ def key_of(workspace: Workspace, choice: TaskChoice) -> str | None:
         return choice.name
     folder = choice.train.parent
     return f"{_PREFIX}{folder.name}" if folder.parent == workspace.uploads else None
+
+
+def _references(
+    path: Path, view: TableView, columns: ColumnChoice
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the column of all correct texts or answers, if any, and what to say about it."""
+    if columns.kind == "classification" or _REFERENCES not in view.columns:
+        return None, ()
+    if columns.kind == "generation":
+        return _REFERENCES, ()
+    table = _named(path, lambda: read_table(path))
+    for place, row in zip(table.places, table.rows, strict=True):
+        cell = row.get(_REFERENCES)
+        if not is_list_of_texts(cell) and _cell(cell):
+            return None, (
+                f"Column '{_REFERENCES}' is left out, so only '{columns.label}' is right: "
+                f"{table.unit} {place} has no list of texts there. If it holds further right "
+                'answers, write each cell as ["one", "another"].',
+            )
+    return _REFERENCES, ()
 
 
 def _check_rows(path: Path, number: int, caps: Caps) -> None:

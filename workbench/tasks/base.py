@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from workbench.answer_forms import as_number, normalise_answer
+from workbench.answer_forms import as_number
 
 TaskKind = Literal["classification", "short_answer", "generation"]
 
@@ -128,15 +128,3 @@ class Task:
             for sample in (*self.train, *self.dev)
             for answer in sample.all_references
         )
-
-    @cached_property
-    def shared_answers(self) -> frozenset[str]:
-        """The short answers that several rows of train and dev have, in their normal form."""
-        if self.kind != "short_answer":
-            return frozenset()
-        counts = Counter(
-            normalise_answer(answer)
-            for sample in (*self.train, *self.dev)
-            for answer in sample.all_references
-        )
-        return frozenset(answer for answer, count in counts.items() if count > 1)

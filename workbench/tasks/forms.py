@@ -6,6 +6,7 @@ Texts stay as they are; here is only said which of them are one text to a reader
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 # Soft hyphen, joiners, zero-width spaces, direction marks, byte order mark: none takes up room.
 _INVISIBLE = re.compile(
@@ -40,7 +41,7 @@ def label_warnings(counts: Mapping[str, int]) -> list[str]:
     Args:
         counts: Label to number of rows.
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str | Decimal, list[str]] = {}
     for label in counts:
         groups.setdefault(_label_form(label), []).append(label)
     alike = [labels for labels in groups.values() if len(labels) > 1]
@@ -58,9 +59,9 @@ def label_warnings(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _label_form(label: str) -> str:
+def _label_form(label: str) -> str | Decimal:
     form = folded(label)
-    return str(float(form)) if _NUMBER.fullmatch(form) else form
+    return Decimal(form) if _NUMBER.fullmatch(form) else form  # exact, of any length
 
 
 def _difference(labels: Sequence[str]) -> str:

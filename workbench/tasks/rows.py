@@ -192,6 +192,18 @@ def _texts_of(cell: object) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None)
 
 
+def is_list_of_texts(cell: object) -> bool:
+    """Return whether a cell is a list of texts and of nothing else, or JSON of one."""
+    if isinstance(cell, np.ndarray):  # a list out of Parquet
+        cell = cell.tolist()
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            return False
+    return isinstance(cell, list | tuple) and all(isinstance(text, str) for text in cell)
+
+
 class _Cells:
     """Reads columns and collects what is wrong with them."""
 

@@ -65,8 +65,8 @@ def _cost(column: Column) -> str:
     prompt_tokens = (found.prompt_tokens if found else 0) or column.conditioning.num_tokens
     parts = [f"{number(prompt_tokens)} prompt tokens"]
     if found is not None and found.sampled_answers is not None:
-        voices = found.sampled_answers
-        parts.append(f"{voices.count(found.answer)} of {len(voices)} votes")
+        voices = len(found.sampled_answers)
+        parts.append(f"{round((found.vote_share or 0) * voices)} of {voices} votes")
     if column.generation is not None:
         parts.append(f"{len(column.generation.token_ids)} written")
     if column.first_token_seconds is not None:

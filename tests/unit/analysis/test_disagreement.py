@@ -148,6 +148,19 @@ def test_short_answers_that_count_as_one_do_not_disagree(make_run, predict):
     assert ids(browse(table, BrowseMode.DISAGREE)) == ["y"]
 
 
+def test_an_answer_with_words_after_it_agrees_and_is_right(make_run, predict):
+    task = {"kind": "short_answer"}
+    targets = {"targets": ["Yes", "a, b"], "ids": ["x", "y"]}
+    runs = [
+        make_run("zero_shot", predict(["Yes, it is", "a, b"], **targets), task=task),
+        make_run("lora", predict(["yes", "a, c"], **targets), task=task),
+        make_run("few_shot", predict(["Yes (really)", "a, b"], **targets), task=task),
+    ]
+    table = compare_runs(runs, reference="zero_shot")
+    assert ids(browse(table, BrowseMode.DISAGREE)) == ["y"]
+    assert ids(browse(table, BrowseMode.WRONG_IN_ANY)) == ["y"]
+
+
 def test_baselines_alone_are_judged_themselves(make_run, predict):
     run = make_run("majority_class", predict(["a", "b"], ["a", "a"]))
     table = compare_runs([run], reference="majority_class")

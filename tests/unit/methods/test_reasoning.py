@@ -180,6 +180,26 @@ def test_answers_that_mean_the_same_are_one_by_either_rule_of_reading(numbers):
     assert found.lenient_answer == "**yes**"
 
 
+@pytest.mark.parametrize(
+    ("answers", "share", "shown"),
+    [
+        (["Yes, it is", "no", "Yes"], 2 / 3, "Yes"),
+        (["Washington", "Washington, D.C.", "Washington, D.C."], 1, "Washington, D.C."),
+        (["a, b", "a, b", "a, c", "a, c", "a, c"], 0.6, "a, c"),
+        (["a, b", "a, c", "d", "d"], 0.5, "d"),
+        (["No", "no (never)", "yes", "yes."], 0.5, "No"),
+        ([None, None, "Yes, it is", "yes"], 0.5, "Yes, it is"),
+    ],
+)
+def test_an_answer_counts_as_its_first_clause_where_another_voice_gives_no_more(
+    numbers, answers, share, shown
+):
+    found = agree(numbers, [chain(answer) for answer in answers])
+
+    assert (found.vote_share, found.answer) == (pytest.approx(share), shown)
+    assert found.lenient_answer == shown
+
+
 @given(st.permutations(range(5)))
 def test_what_chains_agree_on_does_not_depend_on_their_order(numbers_order):
     fitted = _Bare()

@@ -12,9 +12,12 @@ from workbench.encoding import PromptEncoder
 from workbench.errors import PromptError
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import dev_score
-from workbench.fitting.prediction import predict, read_written
+from workbench.fitting.prediction import predict
+from workbench.fitting.short_answers import is_right
 from workbench.methods.catalog import make_method
 from workbench.models.base import Generation
+from workbench.runs.runner import check_lengths
+from workbench.runs.session import Session
 from workbench.runs.task_metrics import measure
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 
@@ -108,24 +111,44 @@ def test_the_dev_loss_is_that_of_the_answer_with_any_end(tiny_engine, tiny_folde
 
 
 @pytest.mark.parametrize(
-    ("written", "answer"),
+    ("written", "wanted", "right"),
     [
-        (" Yes, it is", "Yes"),
-        (" **Yes**", "Yes"),
-        (" Yes!", "Yes"),
-        (" **No**, because it rains.", "No"),
-        (" Maybe, or no", "Maybe, or no"),
-        (" No one knows", "No one knows"),
+        (" Yes, it is", "yes", True),
+        (" **Yes**", "yes", True),
+        (" Yes!", "yes", True),
+        (" **No**, because it rains.", "no", True),
+        (" yes, but no", "yes", True),
+        (" yes, but no", "no", False),
+        (" Maybe, or no", "no", False),
+        (" No one knows", "no", False),
+        (" Washington, D.C.", "Washington, D.C.", True),
+        (" Washington, D.C.", "Washington", True),
+        (" Washington", "Washington, D.C.", False),
+        (" Paris (Texas)", "Paris (Texas)", True),
+        (" (b) Paris", "Paris", False),
+        (' "Yes", he said', "yes", True),
     ],
 )
-def test_an_answer_that_examples_share_may_have_words_after_it(
-    tiny_engine, tmp_path, written, answer
+@pytest.mark.parametrize("train", [("other",), ("yes", "no", "Washington", "Paris")])
+def test_an_answer_is_right_as_a_whole_or_by_its_first_clause_whatever_rows_share(
+    writes, tiny_engine, tmp_path, written, wanted, right, train
 ):
-    context = context_of(tiny_engine, tmp_path, ("yes",), ("no",))
+    asked = context_of(tiny_engine, tmp_path, (wanted,)).task.test
+    context = context_of(tiny_engine, tmp_path, *((word,) for word in train))
+    known = replace(context.task, dev=(*context.task.dev, *asked))
+    context = replace(context, encoder=replace(context.encoder, task=known))
     fitted = make_method("zero_shot", {}).fit(context)
-    generation = Generation(written, (1,), "stop", 5)
+    writes(written)
 
-    assert read_written(fitted, context.task.test[0], generation).answer == answer
+    found = predict(tiny_engine, fitted, asked)
+
+    measured = measure(context.task, found)
+    assert measured["accuracy"].value == measured["lenient_accuracy"].value == float(right)
+    drawn = [replace(p, sampled_answers=(p.answer,)) for p in found]
+    assert measure(context.task, drawn)["oracle_accuracy"].value == float(right)
+    assert is_right(context.task, found[0].answer, asked[0]) == right
+    on_dev = measure(context.task, predict(tiny_engine, fitted, context.task.dev))
+    assert dev_score(context, fitted).accuracy == on_dev["accuracy"].value
 
 
 def test_any_of_several_right_answers_counts(writes, tiny_engine, tmp_path):
@@ -163,3 +186,42 @@ def test_an_answer_that_holds_what_ends_it_is_refused(tiny_engine, tmp_path):
         "write them (ids train-0, dev-0, test-0). Use another separator, or the kind 'generation'."
     )
     context.encoder.check_answers()
+
+
+@pytest.mark.parametrize(
+    ("odd", "advice"),
+    [
+        (
+            "a dozen",
+            "All answers of train and dev are numbers, so a number is read; write these as numbers "
+            "too",
+        ),
+        ("...", "Write words or a number beside the marks"),
+    ],
+)
+def test_answers_that_would_not_be_right_where_they_are_written_exactly_are_refused(
+    tiny_engine, tmp_path, odd, advice
+):
+    usual = ("12",) if odd == "a dozen" else ("twelve",)
+    context = context_of(tiny_engine, tmp_path, usual, usual)
+    context.encoder.check_answers()
+    known = task_of((usual, (odd,), (*usual, odd))).test
+    task = replace(context.task, test=known)
+
+    with pytest.raises(PromptError) as caught:
+        replace(context.encoder, task=task).check_answers()
+
+    assert str(caught.value) == (
+        f"task 'short': 2 answers would count as wrong even where they are written exactly, such "
+        f"as {odd!r} (ids test-1, test-2). {advice}, or leave these rows out."
+    )
+
+
+def test_an_answer_that_cannot_be_encoded_is_refused_with_its_id_before_the_run(
+    tiny_engine, tmp_path
+):
+    context = context_of(tiny_engine, tmp_path, ("x",), ("lamp \ufdd0",))
+    check_lengths(Session(tiny_engine, context_of(tiny_engine, tmp_path, ("x",)).encoder))
+
+    with pytest.raises(PromptError, match=r"3 samples .* \(ids train-1, dev-1, test-1\): .*FDD0"):
+        check_lengths(Session(tiny_engine, context.encoder))

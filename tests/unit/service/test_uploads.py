@@ -281,6 +281,54 @@ def test_a_file_of_texts_keeps_its_references_and_says_so(tmp_path, workspace):
     assert task_choice(workspace, short).references_column == "references"
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("odd", ["Book 2, p. 14", "[1] Book 2", "[1]", '["12", 3]', '{"a": 1}'])
+def test_references_of_short_answers_are_taken_only_where_all_are_lists_of_texts(
+    suffix, odd, tmp_path, workspace
+):
+    known = ['["12", "twelve"]'] * 20
+    rows = pd.DataFrame({"q": [f"What is {n}?" for n in range(20)], "answer": [12] * 20})
+    columns = ColumnChoice("q", "answer", kind="short_answer")
+
+    lists = written(tmp_path / f"lists{suffix}", rows.assign(references=known))
+    _, task = keep(workspace, lists, columns=columns)
+    assert {sample.references for sample in task.test} == {("12", "twelve")}
+    assert task.warnings == ()
+
+    sources = written(
+        tmp_path / f"sources{suffix}", rows.assign(references=[*known[:4], odd, *known[5:]])
+    )
+    key, task = keep(workspace, sources, columns=columns)
+    assert task.answers_are_numbers
+    assert {sample.references for sample in task.test} == {()}
+    assert task_choice(workspace, key).references_column is None
+    place = "line 6" if suffix == ".csv" else "line 5" if suffix == ".jsonl" else "row 5"
+    assert task_view(task).warnings == (
+        f"Column 'references' is left out, so only 'answer' is right: {place} has no list of "
+        'texts there. If it holds further right answers, write each cell as ["one", "another"].',
+    )
+
+
+def test_lists_out_of_parquet_and_empty_cells_are_references(tmp_path, workspace):
+    lists = [["Rome", "Roma"], None] * 10
+    rows = pd.DataFrame({"q": [f"Capital {n}?" for n in range(20)], "answer": "Rome"})
+    path = written(tmp_path / "mine.parquet", rows.assign(references=lists))
+
+    _, task = keep(workspace, path, columns=ColumnChoice("q", "answer", kind="short_answer"))
+
+    found = {sample.references for sample in (*task.train, *task.dev, *task.test)}
+    assert found == {("Rome", "Roma"), ()}
+
+
+def test_a_column_of_empty_references_says_nothing(tmp_path, workspace):
+    rows = pd.DataFrame({"q": [f"Capital {n}?" for n in range(20)], "answer": "Rome"})
+    path = written(tmp_path / "mine.jsonl", rows.assign(references=None))
+
+    _, task = keep(workspace, path, columns=ColumnChoice("q", "answer", kind="short_answer"))
+
+    assert task.warnings == ()
+
+
 def test_a_kept_file_is_chosen_again_by_its_key(tmp_path, workspace):
     key, task = keep(workspace, written(tmp_path / "mine.csv"))
 

@@ -66,6 +66,10 @@ ALIKE = {
         "'caf\\xe9' (2 rows) / 'cafe\\u0301' (2 rows) differ in Unicode form",
     ),
     "1 and 1.0": ({"1": 2, "1.0": 2}, "'1' (2 rows) / '1.0' (2 rows) differ in how a number"),
+    "long numbers alike": (
+        {"12345678901234567": 2, "12345678901234567.0": 1, "12345678901234568": 2},
+        "'12345678901234567' (2 rows) / '12345678901234567.0' (1 row) differ in how a number",
+    ),
     "01 and 1": ({"1": 2, "01": 2}, "'1' (2 rows) / '01' (2 rows) differ in how a number"),
 }
 
@@ -87,8 +91,11 @@ def test_several_groups_are_one_warning() -> None:
     assert "; and 2 more." in warning
 
 
+LONG = ["12345678901234567", "12345678901234568", "0." + "1" * 40 + "2", "0." + "1" * 40 + "3"]
+
+
 @pytest.mark.parametrize(
-    "labels", [["pos", "neg"], ["1", "10", "1.5", "-1"], ["no", "no way"], ["c++", "c"], []]
+    "labels", [["pos", "neg"], ["1", "10", "1.5", "-1"], ["no", "no way"], ["c++", "c"], [], LONG]
 )
 def test_labels_that_differ_are_no_warning(labels: list[str]) -> None:
     assert label_warnings(dict.fromkeys(labels, 1)) == []
