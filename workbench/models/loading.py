@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
@@ -250,6 +251,30 @@ def exact_products(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer, dtype in zip(layers, usual, strict=True):
             layer.compute_dtype = dtype
+
+
+@contextmanager
+def restored_products(model: torch.nn.Module) -> Iterator[None]:
+    """Let quantised layers multiply with float32 copies of their weights, inside the block.
+
+    So the inputs of 8-bit products are not rounded, which depends on what is in the same batch.
+    """
+    kinds = (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)
+    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
+    for layer in layers:
+        layer.forward = partial(_restored_product, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class has its own
+
+
+def _restored_product(layer: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    bias: torch.Tensor | None = layer.bias  # type: ignore[assignment]  # modules are untyped
+    return torch.nn.functional.linear(
+        inputs.float(), dequantised_weight(layer), None if bias is None else bias.float()
+    )
 
 
 def packed_layers(model: torch.nn.Module) -> list[str]:

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 from workbench.errors import ModelError
 from workbench.models.base import Prefix, PrefixStates
 from workbench.models.forward import BaseForward
-from workbench.models.loading import exact_products
+from workbench.models.loading import exact_products, restored_products
 from workbench.models.rows import TokenTree, decoding_cache
+from workbench.models.wide_products import WideProducts
 
 if TYPE_CHECKING:
     from workbench.models.engine import Engine
@@ -58,7 +59,9 @@ class _Compared(NamedTuple):
 def check_exact(engine: "Engine") -> PrefixStates:
     """Compare the engine's ways of running rows with the model's own forward pass.
 
-    The model's own pass uses the plainest attention that transformers has, without cache.
+    The model's own pass uses the plainest attention that transformers has, without cache. What is
+    stored or multiplied in few bits is compared twice: as it is, where rounding hides much, and in
+    float32, where both ways have the same weights and nothing is hidden.
 
     Returns:
         The keys and values of the probe's prefix, whose shapes are those of any prefix.
@@ -81,14 +84,43 @@ def check_exact(engine: "Engine") -> PrefixStates:
         lines = str(error).splitlines() or [""]
         why = f"it fails where rows share a prefix ({type(error).__name__}: {lines[0][:200]})"
         raise _refusal(forward.model, why) from error
-    tolerance = _tolerance(engine)
+    rounding = float(torch.finfo(forward.dtype).eps)
+    if engine.info.precision == "int8":
+        rounding = max(rounding, _INT8_ROUNDING)
+    _check_gaps(forward, compared, rounding)
+    if rounding > _COARSE:
+        _check_in_float32(engine)
+    return states
+
+
+def _check_in_float32(engine: "Engine") -> None:
+    """Compare once more without rounding.
+
+    A failure here says nothing about the model, which has just run as it is stored: a kernel may
+    know 16 bits alone, or one matrix in 32 bits may be too much for the memory that is left.
+    """
+    forward = engine.forward
+    try:
+        with (
+            torch.inference_mode(),
+            restored_products(forward.model),
+            WideProducts(),  # type: ignore[no-untyped-call]  # torch's own class
+            _short_window(forward),
+        ):
+            _, compared = _both(engine)
+    except _ERRORS:
+        return
+    _check_gaps(forward, compared, float(torch.finfo(torch.float32).eps))
+
+
+def _check_gaps(forward: BaseForward, compared: list[_Compared], rounding: float) -> None:
+    tolerance = _tolerance(rounding, forward.num_layers)
     for what, ours, theirs in compared:
         gap = float((ours - theirs).square().mean().sqrt() / theirs.std())
         # Not `gap >= …`, which a NaN would pass.
         if not gap < tolerance:
             why = f"logits of {what} differ by {gap:.2g} standard deviations"
             raise _refusal(forward.model, why)
-    return states
 
 
 def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
@@ -176,13 +208,10 @@ def _short_window(forward: BaseForward) -> Iterator[None]:
         config.sliding_window, forward.window = usual, window
 
 
-def _tolerance(engine: "Engine") -> float:
+def _tolerance(rounding: float, num_layers: int) -> float:
     """Return how far two orders of the same sums may lie apart, by what they are rounded to."""
-    rounding = float(torch.finfo(engine.forward.dtype).eps)
-    if engine.info.precision == "int8":
-        rounding = max(rounding, _INT8_ROUNDING)
     least = _LEAST_COARSE_TOLERANCE if rounding > _COARSE else _LEAST_TOLERANCE
-    return max(least, _ROUNDINGS * rounding * math.sqrt(engine.forward.num_layers))
+    return max(least, _ROUNDINGS * rounding * math.sqrt(num_layers))
 
 
 def _refusal(model: PreTrainedModel, why: str) -> ModelError:
