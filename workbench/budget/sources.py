@@ -10,10 +10,11 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError
 from transformers import AutoConfig, PreTrainedConfig
 
-from workbench.budget.counting import TRANSFORMERS_ERRORS, count_shape, first_line
+from workbench.budget.counting import count_shape
 from workbench.budget.known import KNOWN_SHAPES, known_model
 from workbench.budget.shape import ModelShape
 from workbench.errors import ModelError
+from workbench.models.configs import TRANSFORMERS_ERRORS, first_line
 from workbench.models.folder_checks import check_unquantised
 from workbench.models.weights import HUB_ERRORS, gated_repository
 

@@ -28,15 +28,15 @@ _BUFFERS = re.compile(
 
 
 def check_folder(folder: Path, title: str) -> None:
-    """Look at a model folder's files before they are loaded.
+    """Look at what lies in a model folder, weights left out, before anything is loaded.
 
     Args:
         folder: Local folder with config, tokenizer and safetensors.
         title: Names the base at the start of a message.
 
     Raises:
-        ModelError: a file is a pointer of Git LFS or torn; the weights are quantised already or not
-            finite; an adapter lies beside the model.
+        ModelError: a file is a pointer of Git LFS or torn; the weights are quantised already; an
+            adapter lies beside the model.
     """
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in {".json", ".safetensors", ".model"}:
@@ -56,6 +56,14 @@ def check_folder(folder: Path, title: str) -> None:
             "model with or without the adapter is meant. Move the adapter's files to a folder of "
             "its own, from where it can be imported, or merge it into the model first."
         )
+
+
+def check_weight_files(folder: Path, title: str) -> None:
+    """Read the weights once: whole, and numbers throughout.
+
+    Raises:
+        ModelError: a file is missing or torn, or a weight is not finite.
+    """
     try:
         files = weight_files(folder)
     except ValueError as error:

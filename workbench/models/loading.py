@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -28,8 +28,19 @@ from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
 from workbench.models.compute_dtype import ChosenDtype, processor_dtype
-from workbench.models.configs import attention_for, context_length
-from workbench.models.folder_checks import check_folder, check_loaded, check_tokenizer
+from workbench.models.configs import (
+    TRANSFORMERS_ERRORS,
+    attention_for,
+    check_can_run,
+    context_length,
+    first_line,
+)
+from workbench.models.folder_checks import (
+    check_folder,
+    check_loaded,
+    check_tokenizer,
+    check_weight_files,
+)
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, find_weights
 
@@ -41,18 +52,6 @@ PRECISIONS: tuple[Precision, ...] = (
     "int8",
     "bf16",
     "fp32",
-)
-# Whatever a folder's config may lead transformers' own code to.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    StrictDataclassError,
 )
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
@@ -176,7 +175,10 @@ def load_weights(
     title = f"model '{name}' ({weights.source})"
     check_folder(weights.folder, title)
     try:
-        attention = attention_for(weights.folder)
+        config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
+        check_can_run(config, title)
+        attention = attention_for(config)
+        check_weight_files(weights.folder, title)
         with LOADING:
             model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
@@ -191,9 +193,10 @@ def load_weights(
                 ignore_mismatched_sizes=True,  # they are named below
             )
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
-    except _LOADING_ERRORS as error:
+    except TRANSFORMERS_ERRORS as error:
         raise ModelError(
-            f"{title}: cannot be loaded as a causal language model: {error}"
+            f"{title}: cannot be loaded as a causal language model: {first_line(error)}. Use a "
+            "folder with the config and the tokenizer that its weights were saved with."
         ) from error
     check_loaded(model, found, title)
     check_tokenizer(tokenizer, model, title)
