@@ -67,11 +67,12 @@ def check_exact(engine: "Engine") -> PrefixStates:
     except TRANSFORMERS_ERRORS as error:
         why = f"it fails where rows share a prefix ({type(error).__name__}: {first_line(error)})"
         raise _refusal(forward.model, why) from error
+    least = float(torch.finfo(torch.float32).eps)
     rounding = float(torch.finfo(forward.dtype).eps)
     if engine.info.precision == "int8":
         rounding = max(rounding, _INT8_ROUNDING)
     _check_gaps(forward, compared, rounding)
-    if rounding > _COARSE:
+    if rounding > least:
         _check_in_float32(engine)
     return states
 
