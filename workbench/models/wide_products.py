@@ -1,6 +1,6 @@
 """Computing in float32 what is stored in less, for comparisons that rounding would blur."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,10 +32,7 @@ class WideProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of to
         if func.overloadpacket is torch.ops.aten.embedding:  # wide rows instead of a wide table
             return tree_map(_wide, func(*args, **options))
         is_view = any(one.alias_info is not None for one in func._schema.returns)
-        change: Callable[[object], object] = _wide
-        if is_view and func.overloadpacket is not torch.ops.aten.to:
-            change = _wide_dtype
-        args, options = tree_map(change, (args, options))
+        args, options = tree_map(_wide_dtype if is_view else _wide, (args, options))
         return func(*args, **options)
 
 
