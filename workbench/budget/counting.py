@@ -7,9 +7,9 @@ The one file of the budget that needs torch and transformers. No weights are rea
 import re
 from collections.abc import Iterator
 from math import prod
+from typing import NamedTuple
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import HfQuantizer
@@ -19,7 +19,13 @@ from workbench.budget.shape import Attention, Linear, ModelShape
 from workbench.errors import ConfigError, ModelError
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Prefix
-from workbench.models.configs import context_length
+from workbench.models.configs import (
+    TRANSFORMERS_ERRORS,
+    cannot_run,
+    check_can_run,
+    context_length,
+    first_line,
+)
 from workbench.models.forward import BaseForward
 from workbench.models.layers import decoder_modules, features_of, linear_layers
 from workbench.models.one_at_a_time import LOADING
@@ -27,7 +33,6 @@ from workbench.models.roles import layers_of_role
 from workbench.models.rows import recording_cache
 
 _MOST_BLOCKS = 1000  # the deepest models stay far below; each takes a millisecond to make
-_KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 _SOME_TOKENS = (1, 2, 3)
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
@@ -35,11 +40,6 @@ _EXPERTS_ASKED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "
 _EXPERT_WIDTHS = (
     *("moe_intermediate_size", "expert_ffn_hidden_size", "ffn_hidden_size"),
     "intermediate_size",
-)
-# Whatever values of a config may make an architecture's own code say.
-TRANSFORMERS_ERRORS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
-    *(RuntimeError, StrictDataclassError, TypeError, ValueError),
 )
 _COMPOSED = ("NewGELUActivation", "FastGELUActivation", "AccurateGELUActivation")
 
@@ -55,33 +55,25 @@ def count_shape(config: PreTrainedConfig, *, name: str, source: str) -> ModelSha
     Raises:
         ModelError: no causal language model, or one the engine has no way to run.
     """
+    check_can_run(config, f"model '{name}'")
     return shape_of(empty_model(config, name), name=name, source=source)
 
 
 def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
-    """Return the size of a model, which may be empty; see `count_shape`."""
+    """Return the size of a model that can be run, which may be empty; see `count_shape`."""
     text = model.config.get_text_config(decoder=True)
-    others = sorted(set(getattr(text, "layer_types", None) or ()) - _KNOWN_LAYERS)
-    if others:
-        raise _refusal(model, name, f"it has layers of the kind {', '.join(others)}")
-    if getattr(text, "hidden_size_per_layer_input", 0):
-        raise _refusal(model, name, "its layers look up the ids of tokens, which vectors lack")
-    if not (model._supports_sdpa or model._can_set_attn_implementation()):
-        raise _refusal(
-            model, name, "it computes attention its own way, which cannot be given masks of rows"
-        )
     try:
         forward, heads = BaseForward(model), int(text.num_attention_heads)
         states, attention = _states(model, forward)
     except TRANSFORMERS_ERRORS as error:
         why = f"it fails where rows share a prefix ({type(error).__name__}: {first_line(error)})"
-        raise _refusal(model, name, why) from error
-    layers, (kv_heads, head_width, _) = len(states), states[0]
+        raise cannot_run(model.config, why, f"model '{name}'") from error
     linears = tuple(_linears(model))
     if not any(linear.is_adaptable for linear in linears):
-        raise _refusal(model, name, "its decoder has no linear layers")
+        raise cannot_run(model.config, "its decoder has no linear layers", f"model '{name}'")
+    layers, first = len(states), states[0]
     experts = _experts(model)
-    norm_width, has_float_norms = _norms(model, text, kv_heads, head_width)
+    norm_width, has_float_norms = _norms(model, text, first)
     asked, share, returned = _experts_asked(text, experts)
     inner = _inner_width(linears) + asked
     return ModelShape(
@@ -95,9 +87,9 @@ def shape_of(model: PreTrainedModel, *, name: str, source: str) -> ModelShape:
         width=int(text.hidden_size),
         embedding_width=forward.embedding_width,
         heads=heads,
-        kv_heads=kv_heads,
-        head_width=head_width,
-        state_width=sum(heads * (keys + values) for heads, keys, values in states),
+        kv_heads=first.heads,
+        head_width=first.key_width,
+        state_width=sum(one.heads * (one.key_width + one.value_width) for one in states),
         inner_width=inner // layers or int(4 * text.hidden_size),
         activation_copies=_activation_copies(model, linears),
         norm_width=norm_width // layers,
@@ -138,10 +130,16 @@ def empty_model(config: PreTrainedConfig, name: str) -> PreTrainedModel:
     return model.eval()
 
 
-def _states(
-    model: PreTrainedModel, forward: BaseForward
-) -> tuple[list[tuple[int, int, int]], Attention]:
-    """Return heads, width of a key and width of a value of each layer, and how it attends.
+class _LayerStates(NamedTuple):
+    """How a layer's keys and values look: key/value heads, and the width of either in a head."""
+
+    heads: int
+    key_width: int
+    value_width: int
+
+
+def _states(model: PreTrainedModel, forward: BaseForward) -> tuple[list[_LayerStates], Attention]:
+    """Return how the keys and values of each layer look, and how it attends.
 
     The engine's own run of a prefix says it, and fails for models that cannot be run so. Where code
     looks at numbers, of which an empty model has none, the config has to do.
@@ -162,32 +160,20 @@ def _states(
         text = model.config.get_text_config(decoder=True)
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        return [(int(heads), int(width), int(width))] * forward.num_layers, "apart"
+        return [_LayerStates(int(heads), int(width), int(width))] * forward.num_layers, "apart"
     whole: Attention = "whole" if can_be_replaced else "own"
     return sizes, "apart" if len(asked) == len(sizes) else whole
 
 
-def _run(forward: BaseForward, **options: object) -> list[tuple[int, int, int]]:
-    """Run a prefix; return heads, width of a key and width of a value of each layer."""
+def _run(forward: BaseForward, **options: object) -> list[_LayerStates]:
+    """Run a prefix; return how the keys and values of each layer look."""
     cache = recording_cache(forward.num_layers)
     with torch.no_grad():
         forward.run_prefix(Prefix((_SOME_TOKENS,)), cache, **options)
     return [
-        (int(layer.keys.shape[1]), int(layer.keys.shape[-1]), int(layer.values.shape[-1]))
+        _LayerStates(layer.keys.shape[1], layer.keys.shape[-1], layer.values.shape[-1])
         for layer in cache.layers
     ]
-
-
-def _refusal(model: PreTrainedModel, name: str, why: str) -> ModelError:
-    return ModelError(
-        f"model '{name}': its architecture ({model.config.model_type}) cannot be run here as its "
-        f"authors run it: {why}. Use a Llama-, Gemma-, Qwen-, Mistral- or GPT-2-like model."
-    )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what transformers says, for the middle of a sentence of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
 
 
 def _linears(model: PreTrainedModel) -> Iterator[Linear]:
@@ -288,7 +274,7 @@ def _activation_copies(model: PreTrainedModel, linears: tuple[Linear, ...]) -> i
 
 
 def _norms(
-    model: PreTrainedModel, text: PreTrainedConfig, kv_heads: int, head_width: int
+    model: PreTrainedModel, text: PreTrainedConfig, states: _LayerStates
 ) -> tuple[int, bool]:
     """Return the features that norms in blocks read for a position, and whether in float32."""
     width, is_float = 0, False
@@ -298,10 +284,9 @@ def _norms(
         weight = getattr(module, "weight", None)
         own = getattr(module, "normalized_shape", (text.hidden_size,))
         features = int(prod(own) if weight is None else weight.numel())
-        if features == head_width != text.hidden_size:
-            features *= kv_heads if name.rpartition(".")[2].startswith("k") else int(
-                text.num_attention_heads
-            )  # fmt: skip
+        if features == states.key_width != text.hidden_size:  # a norm of each head
+            is_key = name.rpartition(".")[2].startswith("k")
+            features *= states.heads if is_key else int(text.num_attention_heads)
         width += features
         is_float = is_float or "RMS" in type(module).__name__
     return width, is_float

@@ -105,7 +105,7 @@ class ModelShape:
 
     @property
     def kv_width(self) -> int:
-        """Width of all keys together; that of the values is the same."""
+        """Width of all keys together; values have another where the model has latent attention."""
         return self.kv_heads * self.head_width
 
     @property
@@ -153,8 +153,8 @@ class ModelShape:
 
         Layers of one module read the same, except for those that end attention or MLP.
         """
-        ends = {linear.name for role in ("attention_output", "mlp_output") for linear in
-                self._of_role(role)}  # fmt: skip
+        roles = ("attention_output", "mlp_output")
+        ends = {linear.name for role in roles for linear in self._of_role(role)}
         read: dict[tuple[str, int], int] = {}
         for linear in layers:
             place = linear.name if linear.name in ends else linear.name.rpartition(".")[0]

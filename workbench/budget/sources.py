@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import GatedRepoError
 from transformers import AutoConfig, PreTrainedConfig
 
-from workbench.budget.counting import TRANSFORMERS_ERRORS, count_shape, first_line
+from workbench.budget.counting import count_shape
 from workbench.budget.known import KNOWN_SHAPES, known_model
 from workbench.budget.shape import ModelShape
 from workbench.errors import ModelError
+from workbench.models.configs import TRANSFORMERS_ERRORS, first_line
 from workbench.models.folder_checks import check_unquantised
+from workbench.models.weights import HUB_ERRORS, gated_repository
 
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
 _MOST_BYTES = 1_000_000  # of a config.json; real ones have a few thousand
@@ -59,7 +61,9 @@ def _hub_config(hub_id: str) -> Path:
             hub_id, allow_patterns=[_CONFIG], etag_timeout=_HUB_TIMEOUT_SECONDS
         )
         return Path(folder) / _CONFIG
-    except (OSError, ValueError, HFValidationError) as error:  # unreachable, missing, no such id
+    except GatedRepoError as error:
+        raise gated_repository(hub_id) from error
+    except (*HUB_ERRORS, ValueError) as error:
         raise ModelError(
             f"model '{hub_id[:80]}': its config.json is not in the Hub's cache and cannot be "
             f"downloaded. Check the id and the network, or use one of: {', '.join(KNOWN_SHAPES)}."

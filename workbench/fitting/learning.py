@@ -202,7 +202,7 @@ def embedding_rms(context: FitContext) -> float:
     A sensible step size for learned vectors is a share of it: the well-known 0.3 belongs to T5,
     whose prompts end up hundreds of times larger.
     """
-    size = len(context.encoder.tokenizer)
+    size = min(len(context.encoder.tokenizer), context.engine.forward.num_embeddings)
     sample = np.random.default_rng(0).integers(0, size, 2048)
     vectors: torch.Tensor = context.engine.forward.embed(sample.tolist())
     return float(vectors.square().mean().sqrt())

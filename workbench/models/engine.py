@@ -62,6 +62,7 @@ class Engine:
         self.info = base.info
         self.tokenizer = base.tokenizer
         self.forward = BaseForward(base.model)
+        self.forward.token_name = lambda number: str(base.tokenizer.convert_ids_to_tokens(number))
         self.adapters = AdapterBank(base.model)
         self.prefixes = PrefixCache(int(base.info.footprint_bytes * _PREFIX_CACHE_SHARE))
         self.lock = threading.RLock()
@@ -258,7 +259,11 @@ class Engine:
         are laid out.
 
         Differentiable with respect to the prefix states and the adapters.
+
+        Raises:
+            PromptError: a token that the base has no embedding for.
         """
+        self.forward.check_tokens(token for tree in trees for token in tree.token_ids)
         lengths = [0 if state is None else state.num_tokens for state in states]
         packed = pack_rows(trees, lengths, self.forward.device)
         cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
@@ -278,7 +283,11 @@ class Engine:
 
         Prefix and rows are one tree, so each layer is entered once and the prefix is run once.
         The mask grows with the square of all tokens together: meant for short batches.
+
+        Raises:
+            PromptError: a token that the base has no embedding for.
         """
+        self.forward.check_tokens(token for row in rows for token in row)
         if prefix.patches:
             raise ValueError("patches act on a prefix that is run on its own, not on a tree")
         if prefix.states is not None:

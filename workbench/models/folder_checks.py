@@ -16,23 +16,26 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.errors import ModelError, some_of
+from workbench.models.control_tokens import control_tokens
 
-_INDEX = "model.safetensors.index.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
 # Old checkpoints carry masks and frequencies, which newer models compute.
-_BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn(\.attention)?\.(masked_bias|bias)$")
+_BUFFERS = re.compile(
+    r"rotary_emb\.inv_freq$|\.attn(\.attention)?\.bias$|\.(attn|attention)\.masked_bias$"
+)
 
 
 def check_folder(folder: Path, title: str) -> None:
-    """Look at a model folder's files before they are loaded.
+    """Look at what lies in a model folder, weights left out, before anything is loaded.
 
     Args:
         folder: Local folder with config, tokenizer and safetensors.
         title: Names the base at the start of a message.
 
     Raises:
-        ModelError: a file is a pointer of Git LFS or torn; the weights are quantised already or not
-            finite; an adapter lies beside the model.
+        ModelError: a file is a pointer of Git LFS or torn; the weights are quantised already; an
+            adapter lies beside the model.
     """
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in {".json", ".safetensors", ".model"}:
@@ -43,7 +46,7 @@ def check_folder(folder: Path, title: str) -> None:
                     f"{title}: {path.name} is a pointer of Git LFS, not the file itself. Run "
                     "'git lfs pull' in the folder, or download the model again."
                 )
-    for name in ("config.json", "tokenizer.json", _INDEX):
+    for name in ("config.json", "tokenizer.json"):
         _read_json(folder / name, title)
     check_unquantised(_read_json(folder / "config.json", title), title)
     if (folder / "adapter_config.json").is_file():
@@ -52,7 +55,19 @@ def check_folder(folder: Path, title: str) -> None:
             "model with or without the adapter is meant. Move the adapter's files to a folder of "
             "its own, from where it can be imported, or merge it into the model first."
         )
-    for path in weight_files(folder):
+
+
+def check_weight_files(folder: Path, title: str) -> None:
+    """Read the weights once: whole, and numbers throughout.
+
+    Raises:
+        ModelError: a file is missing or torn, or a weight is not finite.
+    """
+    try:
+        files = weight_files(folder)
+    except ValueError as error:
+        raise _torn(folder / INDEX, error, title) from error
+    for path in files:
         _check_tensors(path, title)
 
 
@@ -65,7 +80,7 @@ def check_unquantised(config: Mapping[str, object], title: str) -> None:
     inner = [value for value in config.values() if isinstance(value, dict)]
     for part in (config, *inner):
         quantisation = part.get("quantization_config")
-        if isinstance(quantisation, dict):
+        if isinstance(quantisation, dict) and quantisation:
             method = quantisation.get("quant_method") or "bitsandbytes"
             raise ModelError(
                 f"{title}: its weights are quantised already by {method}, as its config.json says "
@@ -75,14 +90,22 @@ def check_unquantised(config: Mapping[str, object], title: str) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that make up the model; others may lie beside them."""
-    single, index = folder / "model.safetensors", folder / _INDEX
+    """Return the safetensors files that make up the model; others may lie beside them.
+
+    Raises:
+        ValueError: the index of several files is no JSON, or names none.
+    """
+    single, index = folder / SINGLE, folder / INDEX
     if single.is_file():
         return [single]
-    if index.is_file():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return sorted({folder / name for name in names})
-    return []
+    if not index.is_file():
+        return []
+    content = json.loads(index.read_text(encoding="utf-8"))
+    files = content.get("weight_map") if isinstance(content, dict) else None
+    names = list(files.values()) if isinstance(files, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("no file under weight_map")
+    return sorted({folder / name for name in names})
 
 
 def check_loaded(
@@ -104,40 +127,53 @@ def check_loaded(
     reshaped = sorted(_shapes(entry) for entry in found["mismatched_keys"])
     errors = [str(message) for message in found["error_msgs"]]
     parts = [
-        f"{len(names)} {what}: {some_of(names)}"
-        for what, names in (
-            (f"weights of {type(model).__name__} are missing in its files", missing),
-            ("weights in its files have no place in it", extra),
-            ("weights have another shape in its files than in its config", reshaped),
-            ("weights cannot be read", errors),
+        f"{len(names)} {one if len(names) == 1 else several}: {some_of(names)}"
+        for one, several, names in (
+            ("weight is missing in its files", "weights are missing in its files", missing),
+            (
+                "weight in its files has no place in it",
+                "weights in its files have no place in it",
+                extra,
+            ),
+            (
+                "weight has another shape in its files than in its config",
+                "weights have another shape in its files than in its config",
+                reshaped,
+            ),
+            ("weight cannot be read", "weights cannot be read", errors),
         )
         if names
     ]
     if parts:
+        risk = "What is missing would be random numbers. " if missing or reshaped else ""
         raise ModelError(
-            f"{title}: is not the whole model that its config.json describes. "
-            f"{'; '.join(parts)}. What is missing would be random numbers. Use a folder with all "
-            "weights of a causal language model and the config they were saved with."
+            f"{title}: is not the {type(model).__name__} that its config.json describes. "
+            f"{'; '.join(parts)}. {risk}Use a folder with the weights of a causal language model, "
+            "all of them and no others, and the config they were saved with."
         )
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, title: str) -> None:
-    """Compare the tokenizer's ids with the rows of the embedding.
+    """Compare the ids that the tokenizer gives for texts with the rows of the embedding.
+
+    Control tokens are in no text. Some models have one that stands for a picture and has no row; a
+    prompt that writes it is refused when it is run.
 
     Raises:
         ModelError: there are tokens that the embedding has no row for.
     """
     rows = model.get_input_embeddings().weight.shape[0]
-    added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
-    highest = max([len(tokenizer) - 1, *added])
-    if highest < rows:
+    beyond = {number: text for text, number in tokenizer.get_vocab().items() if number >= rows}
+    around = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
+    in_texts = (beyond.keys() - control_tokens(tokenizer).added.keys()) | (beyond.keys() & around)
+    if not in_texts:
         return
-    beyond = [f"'{token}' ({number})" for number, token in sorted(added.items()) if number >= rows]
-    names = f", among them {some_of(beyond)}" if beyond else ""
+    names = some_of([f"'{beyond[number]}' ({number})" for number in sorted(in_texts)])
     raise ModelError(
-        f"{title}: its tokenizer has ids up to {highest}, but its embedding has only {rows} rows"
-        f"{names}. Tokenizer and weights are of two models, or the embedding was not enlarged "
-        "after tokens were added: use the tokenizer that the weights were trained with."
+        f"{title}: its tokenizer has ids up to {max(beyond)}, but its embedding has only {rows} "
+        f"rows, and texts can reach {names}. Tokenizer and weights are of two models, or the "
+        "embedding was not enlarged after tokens were added: use the tokenizer that the weights "
+        "were trained with."
     )
 
 
@@ -147,10 +183,15 @@ def _read_json(path: Path, title: str) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(
-            f"{title}: {path.name} is torn or no JSON ({error}). Download or copy it again."
-        ) from error
+        raise _torn(path, error, title) from error
     return content if isinstance(content, dict) else {}
+
+
+def _torn(path: Path, error: ValueError, title: str) -> ModelError:
+    return ModelError(
+        f"{title}: {path.name} is torn or not what its name says ({error}). Download or copy it "
+        "again."
+    )
 
 
 def _check_tensors(path: Path, title: str) -> None:
@@ -158,6 +199,8 @@ def _check_tensors(path: Path, title: str) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  it is no mapping
+                if _BUFFERS.search(name):  # a mask's lowest number is infinite in 16 bits
+                    continue
                 tensor = file.get_tensor(name)
                 if tensor.is_floating_point() and tensor.itemsize > 1 and tensor.numel():
                     low, high = torch.aminmax(tensor)  # either is NaN where the tensor has one
@@ -169,7 +212,7 @@ def _check_tensors(path: Path, title: str) -> None:
                         )
     except FileNotFoundError as error:
         raise ModelError(
-            f"{title}: {path.name}, which {_INDEX} names, is missing. Download it again."
+            f"{title}: {path.name}, which {INDEX} names, is missing. Download it again."
         ) from error
     except SafetensorError as error:
         raise ModelError(

@@ -4,7 +4,7 @@ Hidden states and logits are separate steps: logits (V wide) are only computed w
 needed, and always in float32.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
-from workbench.errors import ModelError
+from workbench.errors import ModelError, PromptError
 from workbench.models.attention import GROUPED_ATTENTION, AttentionWatch, RowBlocks
 from workbench.models.base import Patch, Prefix, PrefixStates
 from workbench.models.rows import PackedRows, TokenTree, pack_rows, recording_cache
@@ -27,6 +27,7 @@ class BaseForward:
         num_layers: Layers that have keys and values (L).
         window: How many tokens a layer with sliding attention sees, itself included; or None.
         layer_types: The kinds of attention its layers have, by the names transformers gives them.
+        token_name: Writes a token's id for a message.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -45,6 +46,7 @@ class BaseForward:
             getattr(config, "logits_scaling", None) or 1.0
         )
         self._shapes: list[tuple[int, int, int]] = []  # per layer; see `take_shapes`
+        self.token_name: Callable[[int], str] = str
 
     def take_shapes(self, states: PrefixStates) -> None:
         """Remember how wide keys and values are, from those of any prefix of this base."""
@@ -79,8 +81,33 @@ class BaseForward:
         """Width of a token's embedding (D)."""
         return int(self.model.get_input_embeddings().weight.shape[1])
 
+    @property
+    def num_embeddings(self) -> int:
+        """Rows of the embedding (V)."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    def check_tokens(self, token_ids: Iterable[int]) -> None:
+        """Look whether the embedding has a row for each token.
+
+        Raises:
+            PromptError: a token that was added to the tokenizer and never to the model.
+        """
+        highest = max(token_ids, default=0)
+        if highest >= self.num_embeddings:
+            raise PromptError(
+                f"prompt: it has the token '{self.token_name(highest)}' ({highest}), which was "
+                "added to the tokenizer and never to the model "
+                f"'{self.model.config._name_or_path}', whose embedding has {self.num_embeddings} "
+                "rows. Leave it out of the wording, and use no chat template that writes it."
+            )
+
     def embed(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Return the embeddings (T, D) as the first layer sees them, in float32."""
+        """Return the embeddings (T, D) as the first layer sees them, in float32.
+
+        Raises:
+            PromptError: see `check_tokens`.
+        """
+        self.check_tokens(token_ids)
         ids = torch.tensor(list(token_ids), dtype=torch.long, device=self.device)
         embedded: torch.Tensor = self.model.get_input_embeddings()(ids)
         return embedded.float()

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import bitsandbytes as bnb
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -27,8 +28,19 @@ from workbench.errors import ConfigError, ModelError, unknown_name
 from workbench.models.attention import use_grouped_attention
 from workbench.models.base import Precision
 from workbench.models.compute_dtype import ChosenDtype, processor_dtype
-from workbench.models.configs import attention_for, context_length
-from workbench.models.folder_checks import check_folder, check_loaded, check_tokenizer
+from workbench.models.configs import (
+    TRANSFORMERS_ERRORS,
+    attention_for,
+    check_can_run,
+    context_length,
+    first_line,
+)
+from workbench.models.folder_checks import (
+    check_folder,
+    check_loaded,
+    check_tokenizer,
+    check_weight_files,
+)
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, find_weights
 
@@ -40,18 +52,6 @@ PRECISIONS: tuple[Precision, ...] = (
     "int8",
     "bf16",
     "fp32",
-)
-# Whatever a folder's config may lead transformers' own code to.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    StrictDataclassError,
 )
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
@@ -175,7 +175,10 @@ def load_weights(
     title = f"model '{name}' ({weights.source})"
     check_folder(weights.folder, title)
     try:
-        attention = attention_for(weights.folder)
+        config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
+        check_can_run(config, title)
+        attention = attention_for(config)
+        check_weight_files(weights.folder, title)
         with LOADING:
             model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
@@ -190,9 +193,10 @@ def load_weights(
                 ignore_mismatched_sizes=True,  # they are named below
             )
         tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
-    except _LOADING_ERRORS as error:
+    except TRANSFORMERS_ERRORS as error:
         raise ModelError(
-            f"{title}: cannot be loaded as a causal language model: {error}"
+            f"{title}: cannot be loaded as a causal language model: {first_line(error)}. Use a "
+            "folder with the config and the tokenizer that its weights were saved with."
         ) from error
     check_loaded(model, found, title)
     check_tokenizer(tokenizer, model, title)
@@ -250,6 +254,30 @@ def exact_products(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer, dtype in zip(layers, usual, strict=True):
             layer.compute_dtype = dtype
+
+
+@contextmanager
+def restored_products(model: torch.nn.Module) -> Iterator[None]:
+    """Let quantised layers multiply with float32 copies of their weights, inside the block.
+
+    So the inputs of 8-bit products are not rounded, which depends on what is in the same batch.
+    """
+    kinds = (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)
+    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
+    for layer in layers:
+        layer.forward = partial(_restored_product, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class has its own
+
+
+def _restored_product(layer: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    bias: torch.Tensor | None = layer.bias  # type: ignore[assignment]  # modules are untyped
+    return torch.nn.functional.linear(
+        inputs.float(), dequantised_weight(layer), None if bias is None else bias.float()
+    )
 
 
 def packed_layers(model: torch.nn.Module) -> list[str]:

@@ -16,9 +16,11 @@ from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
 from workbench.models.base import Prefix, PrefixStates
+from workbench.models.configs import TRANSFORMERS_ERRORS, cannot_run, first_line
 from workbench.models.forward import BaseForward
-from workbench.models.loading import exact_products
+from workbench.models.loading import exact_products, restored_products
 from workbench.models.rows import TokenTree, decoding_cache
+from workbench.models.wide_products import WideProducts
 
 if TYPE_CHECKING:
     from workbench.models.engine import Engine
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 _TOKENS = (11, 7, 23, 5, 17, 3, 29, 13, 19, 31)  # any ids do; they only compare ways to logits
 _SHARED, _OWN = 3, 6  # of them in the prefix, and before the first choice
 _WINDOW = 4  # shorter than the probe
-_KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
 # Root mean square, of the logits' standard deviation. What is computed wrongly may be off by little
 # (a cap that is left out), so the bound follows the rounding of the products.
 _LEAST_TOLERANCE = 1e-4
@@ -34,17 +35,6 @@ _ROUNDINGS = 10.0
 # Rounded to so few digits, a token may be sent to another expert, which changes more than rounding.
 _COARSE, _LEAST_COARSE_TOLERANCE = 1e-3, 0.3
 _INT8_ROUNDING = 1 / 127  # of the inputs of 8-bit products
-# Whatever a model's own code may do with inputs that it does not expect.
-_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-)
-_USE = "Use a Llama-, Gemma-, Qwen-, Mistral- or GPT-2-like model."
 
 
 class _Compared(NamedTuple):
@@ -58,7 +48,9 @@ class _Compared(NamedTuple):
 def check_exact(engine: "Engine") -> PrefixStates:
     """Compare the engine's ways of running rows with the model's own forward pass.
 
-    The model's own pass uses the plainest attention that transformers has, without cache.
+    The model's own pass uses the plainest attention that transformers has, without cache. What is
+    stored or multiplied in few bits is compared twice: as it is, where rounding hides much, and in
+    float32, where both ways have the same weights and nothing is hidden.
 
     Returns:
         The keys and values of the probe's prefix, whose shapes are those of any prefix.
@@ -67,28 +59,52 @@ def check_exact(engine: "Engine") -> PrefixStates:
         ModelError: they differ, or the model cannot be run so.
     """
     forward = engine.forward
-    others = sorted(forward.layer_types - _KNOWN_LAYERS)
-    if others:
-        raise _refusal(forward.model, f"it has layers of the kind {', '.join(others)}")
-    if getattr(forward.model.config.get_text_config(), "hidden_size_per_layer_input", 0):
-        raise _refusal(forward.model, "its layers look up the ids of tokens, which vectors lack")
     try:
         with torch.inference_mode(), exact_products(forward.model), _short_window(forward):
             states, compared = _both(engine)
     except torch.OutOfMemoryError:  # says nothing about the architecture
         raise
-    except _ERRORS as error:
-        lines = str(error).splitlines() or [""]
-        why = f"it fails where rows share a prefix ({type(error).__name__}: {lines[0][:200]})"
+    except TRANSFORMERS_ERRORS as error:
+        why = f"it fails where rows share a prefix ({type(error).__name__}: {first_line(error)})"
         raise _refusal(forward.model, why) from error
-    tolerance = _tolerance(engine)
+    least = float(torch.finfo(torch.float32).eps)
+    rounding = float(torch.finfo(forward.dtype).eps)
+    if engine.info.precision == "int8":
+        rounding = max(rounding, _INT8_ROUNDING)
+    _check_gaps(forward, compared, rounding)
+    if rounding > least:
+        _check_in_float32(engine)
+    return states
+
+
+def _check_in_float32(engine: "Engine") -> None:
+    """Compare once more without rounding.
+
+    A failure here says nothing about the model, which has just run as it is stored: a kernel may
+    know 16 bits alone, or one matrix in 32 bits may be too much for the memory that is left.
+    """
+    forward = engine.forward
+    try:
+        with (
+            torch.inference_mode(),
+            restored_products(forward.model),
+            WideProducts(),  # type: ignore[no-untyped-call]  # torch's own class
+            _short_window(forward),
+        ):
+            _, compared = _both(engine)
+    except TRANSFORMERS_ERRORS:
+        return
+    _check_gaps(forward, compared, float(torch.finfo(torch.float32).eps))
+
+
+def _check_gaps(forward: BaseForward, compared: list[_Compared], rounding: float) -> None:
+    tolerance = _tolerance(rounding, forward.num_layers)
     for what, ours, theirs in compared:
         gap = float((ours - theirs).square().mean().sqrt() / theirs.std())
         # Not `gap >= …`, which a NaN would pass.
         if not gap < tolerance:
             why = f"logits of {what} differ by {gap:.2g} standard deviations"
             raise _refusal(forward.model, why)
-    return states
 
 
 def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
@@ -176,17 +192,11 @@ def _short_window(forward: BaseForward) -> Iterator[None]:
         config.sliding_window, forward.window = usual, window
 
 
-def _tolerance(engine: "Engine") -> float:
+def _tolerance(rounding: float, num_layers: int) -> float:
     """Return how far two orders of the same sums may lie apart, by what they are rounded to."""
-    rounding = float(torch.finfo(engine.forward.dtype).eps)
-    if engine.info.precision == "int8":
-        rounding = max(rounding, _INT8_ROUNDING)
     least = _LEAST_COARSE_TOLERANCE if rounding > _COARSE else _LEAST_TOLERANCE
-    return max(least, _ROUNDINGS * rounding * math.sqrt(engine.forward.num_layers))
+    return max(least, _ROUNDINGS * rounding * math.sqrt(num_layers))
 
 
 def _refusal(model: PreTrainedModel, why: str) -> ModelError:
-    return ModelError(
-        f"model '{model.config._name_or_path}': its architecture ({model.config.model_type}) "
-        f"cannot be run here as its authors run it: {why}. {_USE}"
-    )
+    return cannot_run(model.config, why, f"model '{model.config._name_or_path}'")

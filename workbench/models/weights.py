@@ -17,17 +17,23 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from huggingface_hub import snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import list_repo_files, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # an error of its client
+    GatedRepoError,
+    HFValidationError,
+    HTTPError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # lazily there
 from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from workbench.errors import ModelError
 from workbench.models.catalog import BaseModelEntry, PackagedWeights, find_base_model
+from workbench.models.folder_checks import weight_files
 from workbench.models.one_at_a_time import LOADING
 
 _WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
+HUB_ERRORS = (OSError, HTTPError, HFValidationError)  # unreachable, missing, not permitted
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
 
 
@@ -59,7 +65,8 @@ def find_weights(name: str, revision: str | None = None) -> WeightSource:
     catalog's package.
 
     Raises:
-        ModelError: none of them has it; says what was tried and what to do.
+        ModelError: none of them has it, or not for everybody, or not as safetensors; says what was
+            tried and what to do.
         ConfigError: an unknown short name.
     """
     folder = _local_folder(name)
@@ -97,7 +104,7 @@ def locate_weights(name: str) -> str:
         return f"local folder {name}"
     entry = find_base_model(name)
     hub_id = entry.hub_id if entry else name
-    if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
+    if _is_cached(hub_id, None):
         return f"in the Hub's cache ({hub_id})"
     if entry and entry.packaged and importlib.util.find_spec(entry.packaged.module):
         return f"package {entry.packaged.requirements[0]} is installed; the Hub is asked first"
@@ -145,9 +152,32 @@ def _local_weights(folder: Path) -> WeightSource:
     return WeightSource(folder, f"local folder {folder.name}", f"local:{sha.hexdigest()[:16]}")
 
 
+def gated_repository(hub_id: str) -> ModelError:
+    """Return what to say of a repository that is only for those who accept its licence."""
+    return ModelError(
+        f"model '{hub_id}': the Hub gives it only to those who accept its licence. Accept it on "
+        f"the page of {hub_id} and log in with 'hf auth login', or use another model."
+    )
+
+
+def _is_cached(hub_id: str, revision: str | None) -> bool:
+    """Return whether the Hub's cache has all weights; planning leaves a config there alone."""
+    config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return False
+    try:
+        files = weight_files(Path(config).parent)
+    except ValueError:  # a torn index
+        return False
+    return bool(files) and all(file.is_file() for file in files)
+
+
 def _hub_weights(hub_id: str, revision: str | None) -> WeightSource | None:
-    """Return the Hub's snapshot, from its cache or the network; None if neither has it."""
-    cached = isinstance(try_to_load_from_cache(hub_id, "config.json", revision=revision), str)
+    """Return the Hub's snapshot, from its cache or the network; None if neither has it.
+
+    Raises:
+        ModelError: the repository is gated, or has only pickled weights.
+    """
     try:
         folder = Path(
             snapshot_download(
@@ -155,15 +185,34 @@ def _hub_weights(hub_id: str, revision: str | None) -> WeightSource | None:
                 revision=revision,
                 allow_patterns=_WEIGHT_FILES,
                 etag_timeout=_HUB_TIMEOUT_SECONDS,
-                local_files_only=cached,
+                local_files_only=_is_cached(hub_id, revision),
             )
         )
-    except (OSError, HFValidationError):  # the Hub's errors: unreachable, missing, not permitted
-        return None
-    if not any(folder.glob("*.safetensors")):
+    except GatedRepoError as error:
+        raise gated_repository(hub_id) from error
+    except HUB_ERRORS:
         return None
     commit = folder.name
+    if not any(folder.glob("*.safetensors")):
+        pickled = _pickled_weights(hub_id, commit)
+        if not pickled:
+            return None
+        raise ModelError(
+            f"model '{hub_id}': its repository has no safetensors, only pickled weights "
+            f"({pickled[0]}), which could run code when they are read. Look for a copy of it with "
+            "safetensors, or convert it where you trust it: load it with transformers, write it "
+            "with save_pretrained, and give that folder."
+        )
     return WeightSource(folder, f"Hugging Face Hub {hub_id}@{commit[:12]}", f"hub:{commit}")
+
+
+def _pickled_weights(hub_id: str, commit: str) -> list[str]:
+    """Return the files of a repository that hold pickled weights; none where nobody answers."""
+    try:
+        names = list_repo_files(hub_id, revision=commit)
+    except HUB_ERRORS:
+        return []
+    return sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
 
 
 def _packaged_weights(entry: BaseModelEntry, packaged: PackagedWeights) -> WeightSource:

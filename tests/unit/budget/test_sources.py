@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from transformers import AutoConfig
 
+from architectures import tiny_config, tiny_tokenizer
 from workbench.budget.known import KNOWN_SHAPES, known_model
 from workbench.budget.sources import find_shape
 from workbench.errors import ModelError
 from workbench.models.catalog import BASE_MODELS
 from workbench.models.folder_checks import check_folder
+from workbench.models.loading import load_base
 
 SMALL = {"model_type": "llama", "num_hidden_layers": 3, "hidden_size": 48, "intermediate_size": 80,
          "vocab_size": 101, "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
@@ -57,6 +60,27 @@ def test_weights_that_are_quantised_already_are_refused_as_at_loading(tmp_path):
     reasons = [str(caught.value).partition(": ")[2] for caught in (planned, loaded)]
     assert reasons[0] == reasons[1]
     assert "quantised already by gptq" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["bloom", "lfm2", "mamba", "gemma3n_text", "xlm", "t5", "llama4_text"]
+)
+def test_what_a_config_decides_is_said_alike_and_before_weights_are_read(tmp_path, name):
+    """A file of weights that is no such file would be complained of if it were opened."""
+    config = AutoConfig.for_model("t5") if name == "t5" else tiny_config(name)
+    config.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"none")
+
+    with pytest.raises(ModelError) as planned:
+        find_shape(str(tmp_path))
+    with pytest.raises(ModelError) as loaded:
+        load_base(str(tmp_path), device="cpu")
+
+    reasons = [str(caught.value).partition(": ")[2] for caught in (planned, loaded)]
+    assert reasons[0] == reasons[1]
+    assert "Use a Llama-, Gemma-" in reasons[0]
+    assert "\n" not in reasons[0]
 
 
 WRONG = {

@@ -19,8 +19,10 @@ from transformers import (
     BitsAndBytesConfig,
 )
 
+from architectures import save_tiny
 from toys import TEST_DEVICE
-from workbench.errors import ModelError
+from workbench.errors import ModelError, PromptError
+from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import load_base
 
@@ -57,6 +59,13 @@ def change_weights(
 ) -> None:
     tensors = change(load_file(folder / WEIGHTS))
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def add_tokens(folder: Path, *tokens: str, is_special: bool) -> None:
+    """Add tokens to the folder's tokenizer, after the last row of the embedding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)(list(tokens))
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 # What is not the model
@@ -109,9 +118,32 @@ def test_old_buffers_are_no_weights(folder):
     load(folder)
 
 
+@pytest.mark.parametrize("name", ["gpt_neox", "gpt2"])
+def test_old_masks_are_no_weights_however_low(tmp_path, name):
+    """In 16 bits the lowest number of a mask of earlier years, -1e9, is minus infinity."""
+    folder = save_tiny(name, tmp_path / "base")
+    block = {"gpt_neox": "gpt_neox.layers.{}.attention", "gpt2": "transformer.h.{}.attn"}[name]
+    old = {f"{block.format(i)}.masked_bias": torch.tensor(-1e9).half() for i in range(2)}
+    assert not any(mask.isfinite() for mask in old.values())
+    change_weights(folder, lambda all_: all_ | old)
+    load(folder)
+
+
 def test_a_folder_loads_to_the_same_numbers_twice(folder):
     first, second = load(folder).model.state_dict(), load(folder).model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_what_is_left_over_is_not_called_missing(folder, num):
+    """Training by reinforcement leaves a head for values beside the model."""
+    names = ["v_head.summary.weight", "v_head.summary.bias"][:num]
+    change_weights(folder, lambda all_: all_ | {name: torch.ones(1) for name in names})
+    message = refusal(folder)
+    assert "v_head.summary.weight" in message
+    assert "random" not in message
+    assert ("1 weight in its files has no place" in message) == (num == 1)
+    assert ("2 weights in its files have no place" in message) == (num == 2)
 
 
 # What is quantised already
@@ -133,6 +165,12 @@ def test_a_quantised_folder_is_refused(folder, quantization, names, precision):
     message = refusal(folder, precision)
     assert names in message
     assert "quantised already" in message
+
+
+@pytest.mark.parametrize("nothing", [{}, None])
+def test_an_empty_word_on_quantisation_says_nothing(folder, nothing):
+    change_config(folder, quantization_config=nothing)
+    load(folder)
 
 
 def test_quantised_matrices_without_a_word_in_the_config_are_refused(folder):
@@ -182,11 +220,45 @@ def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused(folder):
     assert "256" in message  # the tokenizer's highest id
 
 
-def test_a_token_added_beyond_the_embedding_is_refused(folder):
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.add_special_tokens(["<pad>"])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    assert "'<pad>' (257)" in refusal(folder)
+@pytest.mark.parametrize("is_special", [True, False])
+def test_only_an_added_token_that_texts_reach_needs_a_row(folder, is_special):
+    """A padding token that was added and never trained is in no prompt; an added word may be."""
+    add_tokens(folder, "<pad>" if is_special else "sunny", is_special=is_special)
+    if is_special:
+        load(folder)
+    else:
+        assert "'sunny' (257)" in refusal(folder)
+
+
+@pytest.mark.parametrize("role", ["bos_token", "eos_token"])
+def test_a_token_that_starts_or_ends_texts_needs_a_row(folder, role):
+    add_tokens(folder, "<own>", is_special=True)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {role: "<own>"}))
+    assert "'<own>' (257)" in refusal(folder)
+
+
+def test_a_prompt_with_a_token_that_has_no_row_is_refused_in_words(folder):
+    """A wording may write any control token; the embedding must not be asked for it."""
+    add_tokens(folder, "<image>", is_special=True)
+    engine = Engine(load(folder))
+    number = engine.tokenizer.convert_tokens_to_ids("<image>")
+    options = GenerationOptions(max_new_tokens=1)
+    for row in (
+        Conditioning(Prefix(((5, number),)), (6, 7)),
+        Conditioning(Prefix(((5,),)), (6, number)),
+    ):
+        for run in (
+            lambda row=row: engine.score([row], [[(8,)]]),
+            lambda row=row: engine.generate([row], options),
+            lambda row=row: engine.run_as_tree(row.prefix, [row.token_ids], None),
+        ):
+            with pytest.raises(PromptError, match=r"'<image>' \(257\).*257 rows.*Leave it out"):
+                run()
+    with pytest.raises(PromptError, match="'<image>'"):
+        engine.score([Conditioning(Prefix(((5,),)), (6,))], [[(8, number, 9)]])
+    with pytest.raises(PromptError, match="'<image>'"):
+        engine.states_of_prefix(Prefix(((5, number),)))
 
 
 # What is no weight
@@ -213,6 +285,17 @@ def test_a_torn_json_file_is_named(folder, name):
     whole = (folder / name).read_text()
     (folder / name).write_text(whole[: len(whole) // 2])
     assert name in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", '{"weight_map": 3}', '{"weight_map": {"a": 1}}', '{"weight_map": {}}']
+)
+def test_an_index_that_names_no_files_is_torn(folder, content):
+    (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(content)
+    message = refusal(folder)
+    assert f"{WEIGHTS}.index.json is torn" in message
+    assert "again" in message
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])

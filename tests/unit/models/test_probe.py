@@ -41,7 +41,8 @@ def test_a_good_base_is_taken_in_every_precision(folder_of, name, precision):
     assert Engine(open_tiny(folder_of(name), precision)).forward.num_layers == 2
 
 
-@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "nf4"])
 @pytest.mark.parametrize(("name", "left_out"), [("gemma2", "softcap"), ("gpt_oss", "sinks")])
 def test_a_part_of_attention_that_is_left_out_is_seen(
     folder_of, monkeypatch, name, left_out, precision
@@ -54,6 +55,37 @@ def test_a_part_of_attention_that_is_left_out_is_seen(
     )
     with pytest.raises(ModelError, match=r"logits of .* differ by"):
         Engine(open_tiny(folder_of(name), precision))
+
+
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+@pytest.mark.parametrize("factor", [0.8, 1.01])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_logits_on_another_scale_are_seen_in_every_precision(
+    folder_of, monkeypatch, factor, precision
+):
+    """Whatever the weights are rounded to, both ways are rounded to the same."""
+    from workbench.models.forward import BaseForward
+
+    right = BaseForward.logits
+    monkeypatch.setattr(BaseForward, "logits", lambda self, hidden: factor * right(self, hidden))
+    with pytest.raises(ModelError, match=r"logits of .* differ by"):
+        Engine(open_tiny(folder_of("llama"), precision))
+
+
+@pytest.mark.filterwarnings("ignore:MatMul8bitLt")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_comparison_leaves_the_base_as_it_was(folder_of, precision):
+    base = open_tiny(folder_of("llama"), precision)
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    engine = Engine(base)
+    for name, tensor in base.model.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+    row = Conditioning(Prefix(((5, 6, 7),)), (8, 9))
+    (first,), (second,) = (engine.score([row], [[(5,), (9, 4)]]) for _ in range(2))
+    assert first.logprobs.tolist() == second.logprobs.tolist()
+    kept = engine.compute_prefix(row.prefix, None)
+    assert kept.keys[0].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 @pytest.mark.parametrize("part", ["window", "layer_types"])
