@@ -1,5 +1,7 @@
 """Everything that can be known before a base is loaded is said before, all of it in one message."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from toys import export_lora
 from visitors import keep_rows, local_workspace, tiny_experiment, write_rows
 from workbench.cli import app
 from workbench.errors import ConfigError, StoreError, TaskError, require_all
+from workbench.models.weights import find_weights
 from workbench.runs import session
 from workbench.runs.checks import check_experiment
 from workbench.runs.experiment import Experiment, TaskChoice
@@ -157,11 +160,38 @@ def test_adapters_of_runs_on_another_base_are_refused(tiny_folder, tmp_path):
     rows = {"a": {"method": "imported", "adapter": str(folder)}}
     experiment = Experiment(methods=rows, reference="a")
     assert check_experiment(experiment)
-    (tmp_path / "run" / "spec.json").write_text('{"base": {"name": "another-base"}}')
+    (tmp_path / "run" / "spec.json").write_text('{"base": {"name": "gemma-3-270m"}}')
 
-    with pytest.raises(ConfigError, match=r"methods\.a\.adapter: run 'run' was made on base 'ano"):
+    with pytest.raises(ConfigError, match=r"methods\.a\.adapter: run 'run' was made on base 'gem"):
         check_experiment(experiment)
-    assert check_experiment(experiment.model_copy(update={"model": "another-base"}))
+    assert check_experiment(experiment.model_copy(update={"model": "gemma-3-270m"}))
+    assert check_experiment(experiment.model_copy(update={"model": "google/gemma-3-270m"}))
+
+
+def test_an_adapter_is_known_on_its_base_by_every_spelling_of_its_folder(
+    tiny_folder, tmp_path, monkeypatch
+):
+    rows = {
+        "a": {
+            "method": "imported",
+            "adapter": str(export_lora(tiny_folder, tmp_path / "run" / "a")),
+        }
+    }
+    base = tmp_path / "bases" / "tiny"
+    shutil.copytree(tiny_folder, base)
+    identity = find_weights(str(base)).identity
+    spec = {"base": {"name": "../bases/tiny", "identity": identity}}
+    (tmp_path / "run" / "spec.json").write_text(json.dumps(spec))
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other" / "tiny"
+    shutil.copytree(tiny_folder, other, copy_function=shutil.copyfile)
+
+    def asked(name: object) -> Experiment:
+        return Experiment(methods=rows, reference="a", model=str(name))
+
+    assert all(check_experiment(asked(name)) for name in (base, "bases/tiny", "run/../bases/tiny"))
+    with pytest.raises(ConfigError, match=r"made on base '\.\./bases/tiny', not on 'other/tiny'"):
+        check_experiment(asked("other/tiny"))
 
 
 def test_sizes_of_a_curve_and_values_of_a_sweep_are_held_against_the_task(tmp_path):

@@ -15,6 +15,8 @@ from workbench.errors import ConfigError, StoreError, TaskError, WorkbenchError,
 from workbench.fitting.base import Method
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.adapters.files import CONFIG_NAME
+from workbench.models.catalog import hub_id_of
+from workbench.models.weights import local_identity
 from workbench.options import declared_options
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment, TaskChoice
@@ -134,15 +136,26 @@ def _adapter_problem(folder: Path, model: str) -> str | None:
         )
     try:
         spec = json.loads((folder.parent / "spec.json").read_text(encoding="utf-8"))
-        base = str(spec["base"]["name"])
-    except (OSError, ValueError, TypeError, KeyError):
+        base, identity = str(spec["base"]["name"]), spec["base"].get("identity")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not made here: its weights are held against the base when it is loaded
-    if base == model:
+    mine = _local_identity(model)
+    if hub_id_of(base) == hub_id_of(model) or (mine is not None and mine == identity):
         return None
+    if mine is not None and Path(base).expanduser().resolve() == Path(model).expanduser().resolve():
+        return None
+    copied = " A copy of a folder is the same base if its files keep their dates (cp -p)."
     return (
         f"run '{folder.parent.name}' was made on base '{base}', not on '{model}'. What was "
-        "learned on one base means nothing on another."
+        f"learned on one base means nothing on another.{copied if mine is not None else ''}"
     )
+
+
+def _local_identity(model: str) -> str | None:
+    """Return the identity of a base in a folder, however its path is written; None for others."""
+    with suppress(WorkbenchError):  # a folder that holds no base is said where it is loaded
+        return local_identity(model)
+    return None
 
 
 def _check_folder(folder: Path | None) -> None:
