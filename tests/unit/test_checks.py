@@ -11,10 +11,12 @@ from toys import export_lora
 from visitors import keep_rows, local_workspace, tiny_experiment, write_rows
 from workbench.cli import app
 from workbench.errors import ConfigError, StoreError, TaskError, require_all
+from workbench.models.loading import load_base
 from workbench.models.weights import find_weights
 from workbench.runs import session
 from workbench.runs.checks import check_experiment
 from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.session import open_task
 from workbench.service import jobs
 from workbench.service.profile import LOCAL
 from workbench.service.worker import work
@@ -248,3 +250,21 @@ def test_a_job_says_everything_before_it_loads_a_base(tiny_folder, tmp_path):
     assert (status.state, opened) == ("failed", [])
     assert "methods.few_shot: k: 60 demonstrations" in status.message
     assert "methods.lora.rank: 0 is out of bounds" in status.message
+
+
+def test_a_job_reads_its_task_once(tiny_folder, tmp_path, monkeypatch):
+    workspace = local_workspace(tmp_path)
+    key = keep_rows(workspace, tmp_path / "given")
+    experiment = tiny_experiment(workspace, tiny_folder, key, {"zero_shot": {}})
+    job = jobs.submit(workspace, LOCAL, experiment, kind="evaluate", title="a row")
+    read = []
+    for module in ("session", "checks"):
+        monkeypatch.setattr(
+            f"workbench.runs.{module}.open_task", lambda c: read.append(c) or open_task(c)
+        )
+    monkeypatch.setattr(session, "load_base", load_base)
+
+    status = work(job.folder, workspace.store)
+
+    assert status.state == "finished", status.message
+    assert len(read) == 1
