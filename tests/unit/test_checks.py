@@ -268,3 +268,40 @@ def test_a_job_reads_its_task_once(tiny_folder, tmp_path, monkeypatch):
 
     assert status.state == "finished", status.message
     assert len(read) == 1
+
+
+def test_what_a_search_for_instructions_cannot_do_is_said_before_a_base_is_loaded():
+    def asked(**options: object) -> Experiment:
+        row = {"method": "instruction_search", **options}
+        return Experiment(methods={"zero_shot": {}, "found": row})
+
+    with pytest.raises(ConfigError) as told:
+        check_experiment(asked(budget=2, paraphrases="Say it.\nTell {it}.\nName it.\nA\x07b"))
+
+    lines = str(told.value).splitlines()
+    assert any("methods.found.budget: 2 candidates cannot hold" in line for line in lines), lines
+    assert any("methods.found.paraphrases" in line and "{it}" in line for line in lines), lines
+    assert any("cannot be printed" in line for line in lines), lines
+    assert check_experiment(asked(budget=4, paraphrases="Say it.\nName {labels}."))
+
+
+def test_what_a_base_cannot_be_is_said_with_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    rows = ("--methods", "lora", "--set", "methods.lora.rank=0", "--out", tmp_path / "out")
+
+    unknown = command("evaluate", *rows, "--precision", "fp5", "--set", "device=cuda")
+    name = command("evaluate", *rows, "--model", "smollm2-135m")
+    empty = command("evaluate", *rows, "--model", tmp_path)
+
+    assert len(said(unknown, "methods.lora.rank", "precision 'fp5'", "no usable GPU")) == 3
+    assert len(said(name, "methods.lora.rank", "unknown base model 'smollm2-135m'")) == 2
+    assert len(said(empty, "methods.lora.rank", "no config.json in it")) == 2
+
+
+def test_a_rounding_that_is_not_there_is_said_before_a_base_is_loaded():
+    rows = {"lora": {}, "mine": {"method": "lora", "init": "loftq"}}
+    experiment = Experiment(methods=rows, reference="lora", precision="fp32")
+
+    with pytest.raises(ConfigError, match=r"methods\.mine\.init: 'loftq' corrects .* 'fp32' has"):
+        check_experiment(experiment)
+    assert check_experiment(experiment.model_copy(update={"precision": "nf4"}))
