@@ -95,7 +95,7 @@ def test_loftq_without_rounding_is_refused(context):
         start_of(make_method("lora", {"init": "loftq"}), context)
 
     assert str(caught.value) == (
-        "methods.lora.init: 'loftq' corrects a quantised base's rounding, and precision 'fp32' has "
+        "lora.init: 'loftq' corrects a quantised base's rounding, and precision 'fp32' has "
         "none. Use precision nf4, or init 'zero'."
     )
 

@@ -1,5 +1,7 @@
 """Everything that can be known before a base is loaded is said before, all of it in one message."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,12 @@ from toys import export_lora
 from visitors import keep_rows, local_workspace, tiny_experiment, write_rows
 from workbench.cli import app
 from workbench.errors import ConfigError, StoreError, TaskError, require_all
+from workbench.models.loading import load_base
+from workbench.models.weights import find_weights
 from workbench.runs import session
 from workbench.runs.checks import check_experiment
 from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.session import open_task
 from workbench.service import jobs
 from workbench.service.profile import LOCAL
 from workbench.service.worker import work
@@ -157,11 +162,38 @@ def test_adapters_of_runs_on_another_base_are_refused(tiny_folder, tmp_path):
     rows = {"a": {"method": "imported", "adapter": str(folder)}}
     experiment = Experiment(methods=rows, reference="a")
     assert check_experiment(experiment)
-    (tmp_path / "run" / "spec.json").write_text('{"base": {"name": "another-base"}}')
+    (tmp_path / "run" / "spec.json").write_text('{"base": {"name": "gemma-3-270m"}}')
 
-    with pytest.raises(ConfigError, match=r"methods\.a\.adapter: run 'run' was made on base 'ano"):
+    with pytest.raises(ConfigError, match=r"methods\.a\.adapter: run 'run' was made on base 'gem"):
         check_experiment(experiment)
-    assert check_experiment(experiment.model_copy(update={"model": "another-base"}))
+    assert check_experiment(experiment.model_copy(update={"model": "gemma-3-270m"}))
+    assert check_experiment(experiment.model_copy(update={"model": "google/gemma-3-270m"}))
+
+
+def test_an_adapter_is_known_on_its_base_by_every_spelling_of_its_folder(
+    tiny_folder, tmp_path, monkeypatch
+):
+    rows = {
+        "a": {
+            "method": "imported",
+            "adapter": str(export_lora(tiny_folder, tmp_path / "run" / "a")),
+        }
+    }
+    base = tmp_path / "bases" / "tiny"
+    shutil.copytree(tiny_folder, base)
+    identity = find_weights(str(base)).identity
+    spec = {"base": {"name": "../bases/tiny", "identity": identity}}
+    (tmp_path / "run" / "spec.json").write_text(json.dumps(spec))
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other" / "tiny"
+    shutil.copytree(tiny_folder, other, copy_function=shutil.copyfile)
+
+    def asked(name: object) -> Experiment:
+        return Experiment(methods=rows, reference="a", model=str(name))
+
+    assert all(check_experiment(asked(name)) for name in (base, "bases/tiny", "run/../bases/tiny"))
+    with pytest.raises(ConfigError, match=r"made on base '\.\./bases/tiny', not on 'other/tiny'"):
+        check_experiment(asked("other/tiny"))
 
 
 def test_sizes_of_a_curve_and_values_of_a_sweep_are_held_against_the_task(tmp_path):
@@ -218,3 +250,58 @@ def test_a_job_says_everything_before_it_loads_a_base(tiny_folder, tmp_path):
     assert (status.state, opened) == ("failed", [])
     assert "methods.few_shot: k: 60 demonstrations" in status.message
     assert "methods.lora.rank: 0 is out of bounds" in status.message
+
+
+def test_a_job_reads_its_task_once(tiny_folder, tmp_path, monkeypatch):
+    workspace = local_workspace(tmp_path)
+    key = keep_rows(workspace, tmp_path / "given")
+    experiment = tiny_experiment(workspace, tiny_folder, key, {"zero_shot": {}})
+    job = jobs.submit(workspace, LOCAL, experiment, kind="evaluate", title="a row")
+    read = []
+    for module in ("session", "checks"):
+        monkeypatch.setattr(
+            f"workbench.runs.{module}.open_task", lambda c: read.append(c) or open_task(c)
+        )
+    monkeypatch.setattr(session, "load_base", load_base)
+
+    status = work(job.folder, workspace.store)
+
+    assert status.state == "finished", status.message
+    assert len(read) == 1
+
+
+def test_what_a_search_for_instructions_cannot_do_is_said_before_a_base_is_loaded():
+    def asked(**options: object) -> Experiment:
+        row = {"method": "instruction_search", **options}
+        return Experiment(methods={"zero_shot": {}, "found": row})
+
+    with pytest.raises(ConfigError) as told:
+        check_experiment(asked(budget=2, paraphrases="Say it.\nTell {it}.\nName it.\nA\x07b"))
+
+    lines = str(told.value).splitlines()
+    assert any("methods.found.budget: 2 candidates cannot hold" in line for line in lines), lines
+    assert any("methods.found.paraphrases" in line and "{it}" in line for line in lines), lines
+    assert any("cannot be printed" in line for line in lines), lines
+    assert check_experiment(asked(budget=4, paraphrases="Say it.\nName {labels}."))
+
+
+def test_what_a_base_cannot_be_is_said_with_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    rows = ("--methods", "lora", "--set", "methods.lora.rank=0", "--out", tmp_path / "out")
+
+    unknown = command("evaluate", *rows, "--precision", "fp5", "--set", "device=cuda")
+    name = command("evaluate", *rows, "--model", "smollm2-135m")
+    empty = command("evaluate", *rows, "--model", tmp_path)
+
+    assert len(said(unknown, "methods.lora.rank", "precision 'fp5'", "no usable GPU")) == 3
+    assert len(said(name, "methods.lora.rank", "unknown base model 'smollm2-135m'")) == 2
+    assert len(said(empty, "methods.lora.rank", "no config.json in it")) == 2
+
+
+def test_a_rounding_that_is_not_there_is_said_before_a_base_is_loaded():
+    rows = {"lora": {}, "mine": {"method": "lora", "init": "loftq"}}
+    experiment = Experiment(methods=rows, reference="lora", precision="fp32")
+
+    with pytest.raises(ConfigError, match=r"methods\.mine\.init: 'loftq' corrects .* 'fp32' has"):
+        check_experiment(experiment)
+    assert check_experiment(experiment.model_copy(update={"precision": "nf4"}))

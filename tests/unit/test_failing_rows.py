@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest
 from typer.testing import CliRunner, Result
 
-from pages import Seen
+from pages import Seen, is_problem
 from visitors import keep_rows, local_workspace, tiny_experiment, write_rows
 from workbench.cli import app
 from workbench.commands.shared import server
@@ -28,8 +28,10 @@ from workbench.runs.store import RunStore
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
 from workbench.service.jobs import JobStatus, RowFailure
-from workbench.service.profile import LOCAL
+from workbench.service.profile import LOCAL, Profile
 from workbench.service.worker import work
+from workbench.ui.app import make_context
+from workbench.ui.ask import on_answer
 from workbench.ui.comparison_view import results_html
 from workbench.ui.job_panel import job_html
 
@@ -254,6 +256,52 @@ def test_differences_and_their_adjustment_are_those_of_the_rows_that_are_there(
         assert row["difference"]["p_value_holm"] == pytest.approx(highest)
 
 
+# Asked afterwards
+
+
+def test_ask_answers_with_the_ways_that_can_and_names_the_others(
+    tiny_folder, tmp_path, monkeypatch
+):
+    fails(monkeypatch, FewShot, ConfigError("methods.few_shot.k: too many."))
+    out = tmp_path / "out"
+    two = ("--methods", "zero_shot,few_shot")
+    command("evaluate", tiny_folder, out, *two)
+    asking = ["ask", "lovely sun", "--out", str(out), "--max-new-tokens", "2", "--methods"]
+    wide = {"COLUMNS": "300", "TERM": "dumb"}
+
+    done = CliRunner().invoke(app, [*asking, "zero_shot,few_shot"], env=wide)
+    alone = CliRunner().invoke(app, [*asking, "few_shot"], env=wide)
+    monkeypatch.setattr(ZeroShot, "fit", FewShot.fit)
+    none = CliRunner().invoke(app, [*asking, "zero_shot,few_shot"], env=wide)
+
+    assert done.exit_code == 0, done.exception
+    assert "few_shot: left out: methods.few_shot.k: too many." in done.output
+    assert "prompt tokens" in done.output
+    assert str(alone.exception) == "methods.few_shot.k: too many."
+    assert str(none.exception).splitlines() == [
+        "zero_shot: methods.few_shot.k: too many.",
+        "few_shot: methods.few_shot.k: too many.",
+    ]
+
+
+def test_the_page_answers_with_the_ways_that_can_and_names_the_others(
+    tiny_folder, tmp_path, monkeypatch
+):
+    context = make_context(tmp_path / "page", Profile("tests", models=(str(tiny_folder),)))
+    key = keep_rows(context.workspace(None), tmp_path / "given")
+    values = {"task": key, "model": str(tiny_folder), "precision": "fp32"}
+    given = {"text": "lovely sun", "text_b": "", "max_new_tokens": 2, "temperature": 0, "seed": 0}
+    fails(monkeypatch, FewShot, ConfigError("methods.few_shot.k: <b>too</b> many."))
+    ways = ["words:zero_shot", "words:few_shot"]
+
+    shown = list(on_answer(context, ways=ways, **given, **values))[-1]
+
+    assert not is_problem(shown)
+    assert "left out: methods.few_shot.k: <b>too</b> many." in Seen(shown).text
+    assert "prompt tokens" in Seen(shown).text
+    assert is_problem(list(on_answer(context, ways=ways[1:], **given, **values))[-1])
+
+
 # Along an axis, and in a job
 
 
@@ -343,6 +391,25 @@ def test_a_server_whose_job_lost_rows_still_gives_its_report(tmp_path, monkeypat
 
     status["rows"] = []
     with pytest.raises(StoreError, match="failed on the server: 1 failed"):
+        server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
+
+
+@pytest.mark.parametrize("state", ["stopped", "interrupted"])
+def test_a_servers_job_that_was_ended_early_says_why_and_is_asked_for_no_report(
+    state, tmp_path, monkeypatch
+):
+    failure = {"row": "lora", "seed": 1, "reason": "out of memory"}
+    done = {"row": "zero_shot", "seed": 0, "accuracy": 0.5, "metric": "accuracy", "value": 0.5}
+    status = {"state": state, "message": "time is up", "rows": [done], "failures": [failure]}
+    given = {"/start_evaluation": "a-job", "/job_status": status}
+
+    @contextmanager
+    def connected(_address):
+        yield SimpleNamespace(predict=lambda *_, api_name, **__: given[api_name])
+
+    monkeypatch.setattr(server, "_server", connected)
+
+    with pytest.raises(StoreError, match=f"{state} on the server: time is up"):
         server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
 
 

@@ -79,7 +79,7 @@ def answer_here(
     from workbench.runs.runner import requests_of
     from workbench.runs.session import open_session
     from workbench.runs.store import RunStore
-    from workbench.serving.asking import answer, fit_way
+    from workbench.serving.asking import answer, fit_way, fit_ways
     from workbench.tasks.base import Sample
 
     requests_of(experiment)  # the cheap checks come first
@@ -94,7 +94,12 @@ def answer_here(
         )
     sample = Sample("question", dict(zip(names, texts, strict=True)), target="")
     ways = _ways(session, experiment, RunStore(folder), console)
-    fitted = [(way.label, fit_way(session, way, folder)) for way in ways]
+    fitted, left_out = fit_ways(
+        session, ways, lambda way: fit_way(session, way, folder), sample, max_new_tokens
+    )
+    for way in left_out:
+        text = f"{way.label}: left out: {way.reason}"
+        console.print(text, style="yellow", highlight=False, markup=False)
     decoding = GenerationOptions(max_new_tokens=max_new_tokens)
     with Live(console=console, refresh_per_second=8) as live:
         for columns in answer(session, fitted, sample, decoding):

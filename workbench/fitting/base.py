@@ -234,6 +234,14 @@ class SupportsCheck(Protocol):
 
 
 @runtime_checkable
+class SupportsPrecisionCheck(Protocol):
+    """A method that knows before a base is loaded which precisions it cannot start from."""
+
+    def check_precision(self, precision: str) -> None:
+        """Raise `WorkbenchError` with what is wrong."""
+
+
+@runtime_checkable
 class SupportsSearch(Protocol):
     """A method that chooses words on dev; `fit` writes the choice into the run's folder."""
 

@@ -10,13 +10,14 @@ every candidate is scored on the whole dev split, and proposals are not paraphra
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from workbench.encoding import PromptEncoder
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, require_all
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.demonstrations import drawn
 from workbench.fitting.searching import (
@@ -62,19 +63,11 @@ class InstructionSearch(SearchOptions):
         """Collect `budget` instructions, score each on dev, and return the best one's prompt.
 
         Raises:
-            ConfigError: more instructions are given than the budget allows, or one is unusable.
-            PromptError: a paraphrase uses a placeholder that the template does not know.
+            WorkbenchError: see `check`.
             Interrupted: asked to stop.
         """
-        sources = dict.fromkeys([context.template.instruction], "template")
-        for line in self._listed(context):
-            sources.setdefault(line, "paraphrase")
-        if len(sources) > self.budget:
-            raise ConfigError(
-                f"instruction_search.budget: {self.budget} candidates cannot hold the template's "
-                f"instruction and {len(sources) - 1} paraphrases. Raise the budget to "
-                f"{len(sources)} or more, or give fewer."
-            )
+        self.check(context.task, context.template)
+        sources = self._given(context.template)
         for text in self._proposed(context, self.budget - len(sources)):
             if len(sources) < self.budget:
                 sources.setdefault(text, "proposed")
@@ -83,6 +76,17 @@ class InstructionSearch(SearchOptions):
             for text, source in sources.items()
         ]
         return best_on_dev(context, candidates)
+
+    def check(self, task: Task, template: PromptTemplate) -> None:
+        """Refuse more instructions than the budget allows, and those that cannot be asked with.
+
+        Raises:
+            ConfigError: everything that is wrong.
+            PromptError: a paraphrase uses a placeholder that the template does not know.
+        """
+        lines = [partial(_check_line, line, task, template) for line in self._lines()]
+        calibration = partial(super().check, task, template)
+        require_all(calibration, partial(self._check_budget, template), *lines)
 
     def restore(self, context: FitContext, folder: Path) -> FittedMethod:
         """Return the prompt with the instruction that the run in `context.folder` chose.
@@ -104,15 +108,19 @@ class InstructionSearch(SearchOptions):
         lines = (line.strip() for line in self.paraphrases.splitlines())
         return list(dict.fromkeys(line for line in lines if line))
 
-    def _listed(self, context: FitContext) -> list[str]:
-        """Return the user's paraphrases, checked."""
-        task, where = context.task, "instruction_search.paraphrases"
-        for line in self._lines():
-            if not line.isprintable():
-                raise ConfigError(f"{where}: {line[:40]!r} has characters that cannot be printed.")
-            changed = context.template.model_copy(update={"instruction": line})
-            changed.check(task.field_names, task.labels, where=where)
-        return self._lines()
+    def _given(self, template: PromptTemplate) -> dict[str, str]:
+        """Return where each instruction comes from that nobody has to propose."""
+        found = {template.instruction: "template"}
+        return found | {line: "paraphrase" for line in self._lines() if line not in found}
+
+    def _check_budget(self, template: PromptTemplate) -> None:
+        given = self._given(template)
+        if len(given) > self.budget:
+            raise ConfigError(
+                f"instruction_search.budget: {self.budget} candidates cannot hold the template's "
+                f"instruction and {len(given) - 1} paraphrases. Raise the budget to {len(given)} "
+                "or more, or give fewer."
+            )
 
     def _prompt(self, context: FitContext, instruction: str) -> FittedMethod:
         template = context.template.model_copy(update={"instruction": instruction})
@@ -139,6 +147,15 @@ class InstructionSearch(SearchOptions):
         encoder = replace(context.encoder, template=_ASKING, task=asking)
         start = encoder.start()
         return Conditioning(start.prefix, encoder.own_ids({_SOLVED: solved}, start))
+
+
+def _check_line(line: str, task: Task, template: PromptTemplate) -> None:
+    """Refuse a paraphrase that cannot stand in the place of the template's instruction."""
+    where = "instruction_search.paraphrases"
+    if not line.isprintable():
+        raise ConfigError(f"{where}: {line[:40]!r} has characters that cannot be printed.")
+    changed = template.model_copy(update={"instruction": line})
+    changed.check(task.field_names, task.labels, where=where)
 
 
 def _solved(encoder: PromptEncoder, demonstrations: Sequence[Demonstration]) -> str:

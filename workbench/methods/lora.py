@@ -80,6 +80,18 @@ class Lora(LowRankTraining):
             }
         )
 
+    def check_precision(self, precision: str) -> None:
+        """Refuse to correct the rounding of a base that has none.
+
+        Raises:
+            ConfigError: says so.
+        """
+        if self.init == "loftq" and precision in ("bf16", "fp32"):
+            raise ConfigError(
+                f"lora.init: 'loftq' corrects a quantised base's rounding, and precision "
+                f"'{precision}' has none. Use precision nf4, or init 'zero'."
+            )
+
     @property
     def scaling(self) -> float:
         """What B A is multiplied by."""
@@ -116,11 +128,7 @@ class Lora(LowRankTraining):
     ) -> dict[str, LowRankChange]:
         """Return changes that start at the best approximation of what quantising took away."""
         info = context.engine.info
-        if info.precision in ("bf16", "fp32"):
-            raise ConfigError(
-                f"methods.lora.init: 'loftq' corrects a quantised base's rounding, and precision "
-                f"'{info.precision}' has none. Use precision nf4, or init 'zero'."
-            )
+        self.check_precision(info.precision)
         model = context.engine.forward.model
         originals = original_weights(info, model, [f"{name}.weight" for name in layers])
         return {

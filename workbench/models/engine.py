@@ -85,7 +85,7 @@ class Engine:
             ModelError: an adapter that is not present.
         """
         for row, row_choices in zip(rows, choices, strict=True):
-            self._check_length(row, max(len(choice) for choice in row_choices))
+            self.check_length(row, max(len(choice) for choice in row_choices))
         scores: list[ChoiceScores | None] = [None] * len(rows)
         sizes = [
             len(row.token_ids) + sum(len(choice) - 1 for choice in row_choices)
@@ -148,7 +148,7 @@ class Engine:
             ModelError: an adapter that is not present.
         """
         for row in rows:
-            self._check_length(row, options.max_new_tokens)
+            self.check_length(row, options.max_new_tokens)
         seeds = _row_seeds(rows, options.seed)
         sizes = [row.num_tokens + options.max_new_tokens for row in rows]
         max_tokens = max(1, _MAX_CACHE_BYTES // self.forward.cache_bytes_per_token)
@@ -346,7 +346,12 @@ class Engine:
         computed = _states_of(cache)
         return computed if prefix.states is None else computed.followed_by(prefix.states)
 
-    def _check_length(self, row: Conditioning, new_tokens: int) -> None:
+    def check_length(self, row: Conditioning, new_tokens: int) -> None:
+        """Refuse a row that has no room for so many new tokens.
+
+        Raises:
+            PromptError: both together exceed the context window; says by how many tokens.
+        """
         if not row.token_ids:
             raise ValueError("a row needs at least one token of its own")
         excess = row.num_tokens + new_tokens - self.info.context_length

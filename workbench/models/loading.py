@@ -155,7 +155,7 @@ def products_of(
     device: str = "auto",
 ) -> tuple[str, str]:
     """Return the device a base would be on and the dtype of its products, without loading it."""
-    target = _device(device)
+    target = device_of(device)
     return target, _name(products_dtype(compute_dtype, precision, target).dtype)
 
 
@@ -168,7 +168,7 @@ def load_weights(
     device: str = "auto",
 ) -> LoadedBase:
     """Return the base whose files are in `weights.folder`; see `load_base`."""
-    target = _device(device)
+    target = device_of(device)
     compute, why = products_dtype(compute_dtype, precision, target)
     storage = _storage_dtype(precision, compute, target)
     quantization = _quantization(precision, compute)
@@ -413,7 +413,12 @@ def _int8_scales(model: torch.nn.Module) -> list[torch.Tensor]:
     return [scales for scales in found if scales is not None]
 
 
-def _device(device: str) -> str:
+def device_of(device: str) -> str:
+    """Return where a base goes that is asked for on a device, "auto" included.
+
+    Raises:
+        ConfigError: no such device, or no usable GPU.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -475,7 +480,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def check_quantisation() -> str:
     """Return whether NF4 works here: a matrix is quantised and restored on the default device."""
-    device = _device("auto")
+    device = device_of("auto")
     weight = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
     try:
         packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")

@@ -113,6 +113,17 @@ def locate_weights(name: str) -> str:
     raise ModelError(f"{hub_id} has to be downloaded from the Hub{advice}")
 
 
+def local_identity(name: str) -> str | None:
+    """Return the identity of a base in a local folder, nothing loaded; None for an id of the Hub.
+
+    Raises:
+        ModelError: no base is in the folder, or the name could be neither.
+        ConfigError: an unknown short name.
+    """
+    folder = _local_folder(name)
+    return None if folder is None else _local_weights(folder).identity
+
+
 def _local_folder(name: str) -> Path | None:
     """Return the folder of that name, or None where there is none and for an id of the Hub.
 

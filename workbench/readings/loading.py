@@ -114,7 +114,7 @@ def _start_of(session: Session, run: StoredRun, vectors: np.ndarray) -> np.ndarr
 
 def _check_base(session: Session, base: BaseIdentity, run_id: str) -> None:
     info = session.engine.info
-    if (base.name, base.identity) != (info.name, info.identity):
+    if base.identity != info.identity:  # a folder has many names
         raise ConfigError(
             f"run {run_id}: was made on base '{base.name}' from other weights than "
             f"'{info.name}' here. A soft prompt means nothing on another base; open it with its "

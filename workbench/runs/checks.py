@@ -15,10 +15,13 @@ from workbench.errors import ConfigError, StoreError, TaskError, WorkbenchError,
 from workbench.fitting.base import Method
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.adapters.files import CONFIG_NAME
+from workbench.models.catalog import hub_id_of
+from workbench.models.loading import check_precision, device_of
+from workbench.models.weights import local_identity
 from workbench.options import declared_options
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.runs.runner import check_methods, requests_of
+from workbench.runs.runner import check_methods, check_precisions, requests_of
 from workbench.runs.session import open_task, open_template
 from workbench.tasks.base import Task
 from workbench.templates import read_template
@@ -51,7 +54,7 @@ def check_experiment(
 
     Raises:
         WorkbenchError: everything that is wrong, a line each: rows and their options, files and
-            columns, the wording, adapters, and what a method cannot do with the task.
+            columns, the base, the wording, adapters, and what a method cannot do with the task.
     """
     requests: list[RunRequest] = []
     tasks: list[Task] = []
@@ -64,9 +67,20 @@ def check_experiment(
         tasks.append(open_task(experiment.task))
         also(tasks[0])
 
-    def words() -> None:
+    def methods_asked() -> dict[str, Method]:
         methods = {f"{one.row} at {one.place}": one.method for one in variants}
-        methods = methods or _methods(experiment, without=missing)
+        return methods or _methods(experiment, without=missing)
+
+    def base() -> None:
+        require_all(
+            partial(local_identity, experiment.model),
+            partial(check_precision, experiment.precision),
+            partial(device_of, experiment.device),
+            lambda: check_precisions(experiment.precision, methods_asked()),
+        )
+
+    def words() -> None:
+        methods = methods_asked()
         names = wordings or (experiment.template,)
         require_all(*(partial(_check_words, name, tasks, methods) for name in names))
 
@@ -78,7 +92,7 @@ def check_experiment(
         if missing:
             raise ConfigError("\n".join(line for found in problems.values() for line in found))
 
-    require_all(rows, data, adapters, words, partial(_check_folder, folder))
+    require_all(base, rows, data, adapters, words, partial(_check_folder, folder))
     return Checked(requests, tasks[0])
 
 
@@ -134,15 +148,26 @@ def _adapter_problem(folder: Path, model: str) -> str | None:
         )
     try:
         spec = json.loads((folder.parent / "spec.json").read_text(encoding="utf-8"))
-        base = str(spec["base"]["name"])
-    except (OSError, ValueError, TypeError, KeyError):
+        base, identity = str(spec["base"]["name"]), spec["base"].get("identity")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not made here: its weights are held against the base when it is loaded
-    if base == model:
+    mine = _local_identity(model)
+    if hub_id_of(base) == hub_id_of(model) or (mine is not None and mine == identity):
         return None
+    if mine is not None and Path(base).expanduser().resolve() == Path(model).expanduser().resolve():
+        return None
+    copied = " A copy of a folder is the same base if its files keep their dates (cp -p)."
     return (
         f"run '{folder.parent.name}' was made on base '{base}', not on '{model}'. What was "
-        "learned on one base means nothing on another."
+        f"learned on one base means nothing on another.{copied if mine is not None else ''}"
     )
+
+
+def _local_identity(model: str) -> str | None:
+    """Return the identity of a base in a folder, however its path is written; None for others."""
+    with suppress(WorkbenchError):  # a folder that holds no base is said where it is loaded
+        return local_identity(model)
+    return None
 
 
 def _check_folder(folder: Path | None) -> None:

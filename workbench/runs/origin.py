@@ -7,29 +7,42 @@ experiment that asked for it, kept in the run's folder and, for all runs of a co
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
+from pathlib import Path
 
 from workbench.atomic import write_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
 from workbench.runs.session import open_task, open_template
+from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunStore, StoredRun
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
 
 _FILE = "origin.json"
+_MOST_SHOWN = 3  # paths in a message; jobs beside a run may name many
 _KEPT = {"model", "revision", "device", "task", "template"}
 
 
 def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
-    """Write beside a run's spec where its base, data and wording lie."""
-    content = experiment.model_dump(mode="json", include=_KEPT)
-    write_json(store.root / run_id / _FILE, content)
+    """Write beside a run's spec where its base, data and wording lie, from whatever folder."""
+    task, model = experiment.task, Path(experiment.model).expanduser()
+    files = {name: path.absolute() for name, path in _files(task).items()}
+    changes: dict[str, object] = {"task": task.model_copy(update=files)}
+    if _is_file(experiment.template):
+        changes["template"] = str(Path(experiment.template).absolute())
+    if model.is_dir():
+        changes["model"] = str(model.absolute())
+    kept = experiment.model_copy(update=changes)
+    write_json(store.root / run_id / _FILE, kept.model_dump(mode="json", include=_KEPT))
 
 
 def own_experiment(
     run: StoredRun, *, open_task: Callable[[TaskChoice], Task] = open_task
 ) -> Experiment:
     """Return an experiment with a run's own base, precision, task and wording.
+
+    What lies beside the run is read only where its own data or wording is not at hand.
 
     Args:
         run: Any run.
@@ -38,43 +51,40 @@ def own_experiment(
     Raises:
         StoreError: its data or its wording are not at hand any more, or are others now.
     """
-    spec = run.spec
-    found = [one for one in _candidates(run) if _digest(one.task, open_task) == spec.task.digest]
-    if not found:
-        raise StoreError(
-            f"run {run.record.run_id}: the data it was made on (task '{spec.task.name}', "
-            f"{spec.task.num_train} train, {spec.task.num_dev} dev and {spec.task.num_test} test "
-            "rows) are not at hand: a file was moved or changed, or the run is a point of a "
-            "learning curve. It is not read on other data. Put the file back, or run the "
-            "comparison again."
-        )
-    task = open_task(found[0].task)
+    spec, own = run.spec, _own(run)
+    seen: list[Experiment] = []
+    looked: dict[TaskChoice, None] = {}
+    task = None
+    for one in chain([] if own is None else [own], _beside(run)):
+        seen.append(one)
+        if task is None and one.task not in looked:
+            looked[one.task] = None
+            task = _task_of(one.task, spec.task.digest, open_task)
+            choice = one.task
+        if task is None:
+            continue
+        for name in dict.fromkeys(other.template for other in seen):
+            if _template_digest(name, task) == spec.template.digest:
+                return _experiment(spec, own, seen, choice, name)
+    if task is None:
+        raise _data_gone(run, list(looked))
     names = sorted(path.stem for path in (prompts_folder() / task.name).glob("*.yaml"))
-    for name in dict.fromkeys([*(one.template for one in found), spec.template.name, *names]):
+    for name in dict.fromkeys([spec.template.name, *names]):
         if _template_digest(name, task) == spec.template.digest:
-            own = next((one for one in found if one.model == spec.base.name), None)
-            return Experiment(
-                model=spec.base.name,
-                revision=None if own is None else own.revision,
-                device="auto" if own is None else own.device,
-                precision=spec.base.precision,
-                compute_dtype=spec.base.compute_dtype,
-                task=found[0].task,
-                template=name,
-                chat=spec.template.chat,
-            )
-    raise StoreError(
-        f"run {run.record.run_id}: the wording it was made with ('{spec.template.name}' of task "
-        f"'{spec.task.name}') is not at hand: its file was moved or changed. It is not read with "
-        "other words. Put the file back, or run the comparison again."
-    )
+            return _experiment(spec, own, seen, choice, name)
+    raise _wording_gone(run, [one.template for one in seen])
 
 
-def _candidates(run: StoredRun) -> Iterator[Experiment]:
-    """Yield the experiments that may have made a run: its own, those beside it, the catalog's."""
+def _own(run: StoredRun) -> Experiment | None:
+    """Return the experiment that a run itself keeps."""
     with suppress(OSError, ValueError):
         text = (run.folder / _FILE).read_text(encoding="utf-8")
-        yield Experiment.model_validate(json.loads(text))
+        return Experiment.model_validate(json.loads(text))
+    return None
+
+
+def _beside(run: StoredRun) -> Iterator[Experiment]:
+    """Yield the other experiments that may have made a run: those beside it, the catalog's."""
     parent = run.folder.parent
     for folder in (parent, *sorted((parent / "jobs").glob("*"))):
         with suppress(StoreError):
@@ -84,11 +94,31 @@ def _candidates(run: StoredRun) -> Iterator[Experiment]:
     yield Experiment(task=TaskChoice(name=run.spec.task.name))
 
 
-def _digest(choice: TaskChoice, open_task: Callable[[TaskChoice], Task]) -> str | None:
-    try:
-        return open_task(choice).digest
-    except WorkbenchError:
-        return None
+def _experiment(
+    spec: RunSpec, own: Experiment | None, seen: list[Experiment], choice: TaskChoice, name: str
+) -> Experiment:
+    """Return the experiment of a spec; the run's own says where the base lies, if it is kept."""
+    base = own or next((one for one in seen if one.model == spec.base.name), None)
+    return Experiment(
+        model=spec.base.name if base is None else base.model,
+        revision=None if base is None else base.revision,
+        device="auto" if base is None else base.device,
+        precision=spec.base.precision,
+        compute_dtype=spec.base.compute_dtype,
+        task=choice,
+        template=name,
+        chat=spec.template.chat,
+    )
+
+
+def _task_of(
+    choice: TaskChoice, digest: str, open_task: Callable[[TaskChoice], Task]
+) -> Task | None:
+    """Return a task if it can be read and has the data that was digested."""
+    with suppress(WorkbenchError):
+        task = open_task(choice)
+        return task if task.digest == digest else None
+    return None
 
 
 def _template_digest(name: str, task: Task) -> str | None:
@@ -96,3 +126,44 @@ def _template_digest(name: str, task: Task) -> str | None:
         return open_template(name, task).digest
     except WorkbenchError:
         return None
+
+
+def _files(choice: TaskChoice) -> dict[str, Path]:
+    named = {name: getattr(choice, name) for name in ("train", "dev", "test")}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def _is_file(template: str) -> bool:
+    return template.endswith((".yaml", ".yml"))
+
+
+def _data_gone(run: StoredRun, looked: list[TaskChoice]) -> StoreError:
+    """Return the error that a run's data is nowhere, with the paths that were looked for."""
+    task = run.spec.task
+    paths = [path for choice in looked for path in _files(choice).values()]
+    return StoreError(
+        f"run {run.record.run_id}: the data it was made on (task '{task.name}', {task.num_train} "
+        f"train, {task.num_dev} dev and {task.num_test} test rows) are not at hand: "
+        f"{_found(paths)}a file was moved or changed, or the run is a point of a learning curve. "
+        "It is not read on other data. Put the file back, or run the comparison again."
+    )
+
+
+def _wording_gone(run: StoredRun, templates: list[str]) -> StoreError:
+    """Return the error that a run's wording is nowhere, with the paths that were looked for."""
+    paths = [Path(name) for name in templates if _is_file(name)]
+    return StoreError(
+        f"run {run.record.run_id}: the wording it was made with ('{run.spec.template.name}' of "
+        f"task '{run.spec.task.name}') is not at hand: {_found(paths)}its file was moved or "
+        "changed. It is not read with other words. Put the file back, or run the comparison again."
+    )
+
+
+def _found(paths: list[Path]) -> str:
+    """Return what stands at the first paths that were looked for; "" without any."""
+    said = [
+        f"{path}: {'gives something else' if path.is_file() else 'no such file'}"
+        for path in dict.fromkeys(path.absolute() for path in paths)
+    ]
+    more = f" and {len(said) - _MOST_SHOWN} more" if len(said) > _MOST_SHOWN else ""
+    return f"{', '.join(said[:_MOST_SHOWN])}{more}; " if said else ""

@@ -13,7 +13,7 @@ from workbench.errors import (
     WorkbenchError,
     unknown_name,
 )
-from workbench.fitting.base import Method, SupportsCheck, SupportsSave
+from workbench.fitting.base import Method, SupportsCheck, SupportsPrecisionCheck, SupportsSave
 from workbench.fitting.reasoning import REASONING
 from workbench.memory import return_freed_memory
 from workbench.methods.catalog import make_method, method_name, with_options
@@ -320,13 +320,35 @@ def check_methods(task: Task, template: PromptTemplate, rows: Mapping[str, Metho
     Raises:
         ConfigError: names all such rows, and what is wrong with each.
     """
+
+    def check(method: Method) -> None:
+        if isinstance(method, SupportsCheck):
+            method.check(task, template)
+
+    _check_rows(rows, check)
+
+
+def check_precisions(precision: str, rows: Mapping[str, Method]) -> None:
+    """Refuse methods that say they cannot start from a base in a precision.
+
+    Raises:
+        ConfigError: names all such rows, and what is wrong with each.
+    """
+
+    def check(method: Method) -> None:
+        if isinstance(method, SupportsPrecisionCheck):
+            method.check_precision(precision)
+
+    _check_rows(rows, check)
+
+
+def _check_rows(rows: Mapping[str, Method], check: Callable[[Method], None]) -> None:
     problems = []
     for row, method in rows.items():
-        if isinstance(method, SupportsCheck):
-            try:
-                method.check(task, template)
-            except WorkbenchError as error:
-                problems += [_of_row(line, row, method) for line in str(error).splitlines()]
+        try:
+            check(method)
+        except WorkbenchError as error:
+            problems += [_of_row(line, row, method) for line in str(error).splitlines()]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
 

@@ -44,8 +44,8 @@ class BaseIdentity(_Identity):
     device: str
 
     def is_same_weights(self, other: "BaseIdentity") -> bool:
-        """Return whether both are one base, in whatever precision and on whatever device."""
-        return (self.name, self.identity) == (other.name, other.identity)
+        """Return whether both are one base, under whatever name, precision and device."""
+        return self.identity == other.identity
 
 
 class TaskIdentity(_Identity):

@@ -11,6 +11,7 @@ from workbench.service.profile import Profile
 from workbench.service.worker import work
 from workbench.service.workspace import workspace_of
 from workbench.serving.desk import ModelDesk
+from workbench.tasks.base import Task
 
 _SAVING_SECONDS = 15  # for the step that is being made and the checkpoint after it
 
@@ -39,8 +40,8 @@ def chunk_runner(desk: ModelDesk, profile: Profile) -> Callable[[str], str]:
     "interrupted" means that the next chunk is due: going on is the same as resuming.
     """
 
-    def open_alone(experiment: Experiment) -> Session:
-        session = desk.session(experiment)
+    def open_alone(experiment: Experiment, task: Task) -> Session:
+        session = desk.session(experiment, task)
         desk.forget_fitted()
         return session
 

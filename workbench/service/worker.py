@@ -28,11 +28,12 @@ from workbench.service import jobs
 from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
 from workbench.service.profile import detect_profile
 from workbench.service.workspace import workspace_of
+from workbench.tasks.base import Task
 
 _WRITE_SECONDS = 0.4  # between two writes of the status
 _SHOWN_FIGURES = ("loss", "dev_accuracy", "dev_loss", "learning_rate", "gradient_norm")
 
-OpenSession = Callable[[Experiment], Session]
+OpenSession = Callable[[Experiment, Task], Session]
 
 
 class StatusWriter:
@@ -136,7 +137,8 @@ def work(
     Args:
         folder: Folder of the job.
         store: Where its runs go.
-        open_session: Loads what the experiment needs, or hands over what is loaded already.
+        open_session: Loads what the experiment needs besides its task, or hands over what is
+            loaded already.
         seconds: Length of one chunk; the job then waits for the next one.
         minutes: Computing time of the whole job; it then stops with a checkpoint.
         stopping: Set when this process is told to end.
@@ -152,9 +154,9 @@ def work(
         asked = jobs.should_stop(folder, deadline=deadline)
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
-            check_experiment(experiment)
+            checked = check_experiment(experiment)
             comparison = run_comparison(
-                open_session(experiment),
+                open_session(experiment, checked.task),
                 experiment,
                 store=store,
                 folder=folder,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.fitting.base import FittedMethod, needs_run
 from workbench.fitting.prediction import (
     Prediction,
@@ -75,6 +75,14 @@ class Column:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A way that cannot answer, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PromptPiece:
     """A stretch of the prompt as it is sent: tokens as text, or learned vectors or states.
 
@@ -129,6 +137,40 @@ def fit_way(session: Session, way: Way, folder: Path) -> FittedMethod:
         )
     spec = session.spec_of(method, way.seed)
     return method.fit(session.context(way.seed, folder, adapter_name=spec.digest))
+
+
+def fit_ways(
+    session: Session,
+    ways: Sequence[Way],
+    fit: Callable[[Way], FittedMethod],
+    sample: Sample,
+    max_new_tokens: int,
+) -> tuple[list[tuple[str, FittedMethod]], list[LeftOut]]:
+    """Return heading and fitted method of each way that can answer a text, and the others.
+
+    Args:
+        session: Base, task and wording.
+        ways: What is asked for.
+        fit: Returns a way's fitted method, see `fit_way`.
+        sample: The text asked about.
+        max_new_tokens: The most tokens of an answer, which has to fit into the context.
+
+    Raises:
+        WorkbenchError: none can answer: what is wrong with the only one, or with each.
+    """
+    fitted, errors = [], []
+    for way in ways:
+        try:
+            method = fit(way)
+            session.engine.check_length(method.condition(sample.fields), max_new_tokens)
+            fitted.append((way.label, method))
+        except WorkbenchError as error:
+            errors.append((way.label, error))
+    if errors and not fitted:
+        if len(errors) == 1:
+            raise errors[0][1]
+        raise ConfigError("\n".join(f"{label}: {error}" for label, error in errors))
+    return fitted, [LeftOut(label, str(error)) for label, error in errors]
 
 
 def answer(

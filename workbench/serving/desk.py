@@ -148,15 +148,16 @@ class ModelDesk:
                 self._tasks.popitem(last=False)
         return task
 
-    def session(self, experiment: Experiment) -> Session:
+    def session(self, experiment: Experiment, task: Task | None = None) -> Session:
         """Return base, task and wording of an experiment; call it on the model's thread.
 
-        Another base than the one in memory takes its place.
+        Another base than the one in memory takes its place. A task that was read for the
+        experiment is not read again.
 
         Raises:
             WorkbenchError: the task, the wording or the base cannot be had.
         """
-        task = self.task(experiment.task)
+        task = task or self.task(experiment.task)
         template = open_template(experiment.template, task)
         choice = _base_choice(experiment)
         if self._engine is None or choice != self._choice:

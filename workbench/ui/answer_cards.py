@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.presentation.display import duration, number, one_line
-from workbench.serving.asking import Column, PromptPiece
+from workbench.serving.asking import Column, LeftOut, PromptPiece
 from workbench.ui.rendering import render
 
 _MOST_BARS = 6
@@ -30,10 +30,13 @@ class Card:
     is_done: bool
 
 
-def columns_html(columns: Sequence[Column], *, is_done: bool) -> str:
-    """Return the columns as cards, with how far they agree."""
+def columns_html(
+    columns: Sequence[Column], left_out: Sequence[LeftOut] = (), *, is_done: bool
+) -> str:
+    """Return the columns as cards, with how far they agree and what cannot answer."""
     cards = [_card(column, is_done=is_done) for column in columns]
-    return render("columns", cards=cards, agreement=_agreement(cards), is_done=is_done)
+    agreement = _agreement(cards)
+    return render("columns", cards=cards, agreement=agreement, left_out=left_out, is_done=is_done)
 
 
 def _card(column: Column, *, is_done: bool) -> Card:

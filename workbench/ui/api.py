@@ -70,13 +70,17 @@ class Endpoints:
 
         Returns:
             `columns`: label, text, answer, probabilities, prompt and generated tokens, seconds.
+            `left_out`: label and reason of each way that cannot answer.
         """
         values = SettingValues(visitor, task, wording, self._context.profile.models[0], precision)
         question = Question(
             (text, text_b), ways or _DEFAULT_WAYS, max_new_tokens, temperature, seed
         )
-        for columns in stream_columns(self._context, values, question):
-            yield {"columns": [_column(column) for column in columns]}
+        for columns, left_out in stream_columns(self._context, values, question):
+            yield {
+                "columns": [_column(column) for column in columns],
+                "left_out": [asdict(way) for way in left_out],
+            }
 
     def score(
         self,

@@ -12,7 +12,7 @@ from workbench.service.accelerator import accelerated
 from workbench.service.command_line import ask_command
 from workbench.service.profile import Caps
 from workbench.service.ways import experiment_of, first_ways, rows_of, way_choices
-from workbench.serving.asking import Column
+from workbench.serving.asking import Column, LeftOut
 from workbench.ui.answer_cards import columns_html
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
 from workbench.ui.question import Question, field_title, stream_columns
@@ -43,13 +43,14 @@ def on_answer(
     """Yield the cards as they grow, at most ten times a second."""
     question = Question((text, text_b), ways, max_new_tokens, temperature, seed)
     columns: list[Column] = []
+    left_out: list[LeftOut] = []
     shown = 0.0
     yield render("hint", text="Waiting for the model …")
-    for columns in stream_columns(context, SettingValues(**setting), question):
+    for columns, left_out in stream_columns(context, SettingValues(**setting), question):
         if time.monotonic() - shown >= _YIELD_SECONDS:
             shown = time.monotonic()
-            yield columns_html(columns, is_done=False)
-    yield columns_html(columns, is_done=True)
+            yield columns_html(columns, left_out, is_done=False)
+    yield columns_html(columns, left_out, is_done=True)
 
 
 @or_skip(4)

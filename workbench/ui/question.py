@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, without_folders
+from workbench.fitting.base import FittedMethod
 from workbench.models.base import GenerationOptions
 from workbench.service.ways import ways_of
-from workbench.serving.asking import Column, answer, fit_way, spec_of
+from workbench.serving.asking import Column, LeftOut, Way, answer, fit_way, fit_ways, spec_of
 from workbench.tasks.base import Sample
 from workbench.ui.context import AppContext, SettingValues
 from workbench.ui.raw_values import number_between
@@ -26,25 +27,30 @@ class Question:
 
 def stream_columns(
     context: AppContext, values: SettingValues, question: Question
-) -> Iterator[list[Column]]:
-    """Yield the columns as they grow; the last one has everything.
+) -> Iterator[tuple[list[Column], list[LeftOut]]]:
+    """Yield the columns as they grow, the last one has everything; and what cannot answer.
 
     Raises:
-        WorkbenchError: something about the setting or the question is wrong.
+        WorkbenchError: something about the setting or the question is wrong, or nothing can
+            answer.
     """
     workspace, experiment = context.experiment(values)
     ways = ways_of(workspace, question.ways, most=context.profile.caps.columns)
     options = _decoding(context, question)
     fields = _fields(context, question, context.desk.task(experiment.task).field_names)
 
-    def work(should_stop: Callable[[], bool]) -> Iterator[list[Column]]:
+    def work(should_stop: Callable[[], bool]) -> Iterator[tuple[list[Column], list[LeftOut]]]:
         session = context.desk.session(experiment)
-        fitted = []
-        for way in ways:
-            fit = partial(fit_way, session, way, workspace.folder)
-            fitted.append((way.label, context.desk.fitted(spec_of(session, way).digest, fit)))
+
+        def fit(way: Way) -> FittedMethod:
+            anew = partial(fit_way, session, way, workspace.folder)
+            return context.desk.fitted(spec_of(session, way).digest, anew)
+
         sample = Sample("question", fields, target="")
-        yield from answer(session, fitted, sample, options, should_stop=should_stop)
+        fitted, left_out = fit_ways(session, ways, fit, sample, options.max_new_tokens)
+        left_out = [LeftOut(one.label, without_folders(one.reason)) for one in left_out]
+        for columns in answer(session, fitted, sample, options, should_stop=should_stop):
+            yield columns, left_out
 
     yield from context.desk.stream(work)
 

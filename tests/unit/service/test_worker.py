@@ -279,7 +279,7 @@ def test_one_job_trains_several_weight_adapters(add):
 def test_a_bug_fails_the_job_without_details_and_goes_on_to_the_log(add):
     workspace, job = add(zero_shot={})
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("secret details")
 
     with pytest.raises(ZeroDivisionError):

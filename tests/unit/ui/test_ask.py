@@ -267,7 +267,7 @@ def test_at_most_six_labels_have_bars():
 def test_the_stream_can_be_read_without_a_page(page):
     asked = Question(("lovely", ""), ["words:zero_shot"], 4)
 
-    *_, last = stream_columns(page.context, SettingValues(**page.setting), asked)
+    *_, (last, _) = stream_columns(page.context, SettingValues(**page.setting), asked)
 
     assert np.isclose(sum(last[0].prediction.probabilities.values()), 1)
 

@@ -49,7 +49,8 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
         console.print(f"job {job_id} on {server}", style="bold", highlight=False)
         status = _follow(client, job_id, visitor, console)
         failed = [FailedRun(**failure) for failure in status.get("failures", ())]
-        if status["state"] != "finished" and not (failed and status["rows"]):
+        has_report = status["state"] == "failed" and failed and status["rows"]
+        if status["state"] != "finished" and not has_report:
             raise StoreError(
                 f"job {job_id}: {status['state']} on the server: {status['message']}. Look at it "
                 "under Evaluate there."
@@ -88,8 +89,13 @@ def ask_there(
             visitor=visitor,
             api_name="/ask",
         )
+        answer: Mapping[str, Any] = {}
         for answer in job:
             live.update(Columns([_panel(column) for column in answer["columns"]]))
+        for way in answer.get("left_out", ()):
+            console.print(
+                f"{way['label']}: left out: {way['reason']}", style="yellow", markup=False
+            )
         job.result()  # iterating ends without a word when the server refused
 
 
