@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from transformers import (
 from architectures import save_tiny
 from toys import TEST_DEVICE
 from workbench.errors import ModelError, PromptError
+from workbench.fitting.learning import embedding_rms
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import load_base
@@ -259,6 +261,14 @@ def test_a_prompt_with_a_token_that_has_no_row_is_refused_in_words(folder):
         engine.score([Conditioning(Prefix(((5,),)), (6,))], [[(8, number, 9)]])
     with pytest.raises(PromptError, match="'<image>'"):
         engine.states_of_prefix(Prefix(((5, number),)))
+
+
+def test_a_step_size_is_taken_from_the_embeddings_that_are_there(folder):
+    add_tokens(folder, "<pad>", is_special=True)
+    engine = Engine(load(folder))
+    context = SimpleNamespace(engine=engine, encoder=SimpleNamespace(tokenizer=engine.tokenizer))
+    table = engine.forward.embed(range(257))
+    assert embedding_rms(context) == pytest.approx(float(table.square().mean().sqrt()), rel=0.05)
 
 
 # What is no weight
