@@ -180,14 +180,14 @@ def changed(literals, place, literal):
 def usual_arguments(name):
     """Return arguments that an endpoint takes, without the visitor's token."""
     rows = ["mine", "text,label\na,b\n", ".csv", "text", "label", "", "classification"]
-    question = ["x", ["words:zero_shot"], "support_intents", "", "plain", 2, 0.0, 0]
+    question = ["x", ["words:zero_shot"], "support_intents", "", "plain", 2, 0.0, 0, "nf4"]
     return {
         "ask": question,
         "compare": question,
         "export_comparison": ["some-job"],
         "job_status": ["some-job"],
         "list_runs": [],
-        "score": [["x"], "words:zero_shot", "support_intents", "plain"],
+        "score": [["x"], "words:zero_shot", "support_intents", "plain", "nf4"],
         "start_evaluation": [{"model": "someone/else"}],
         "start_training": ["none", {}, "support_intents", "plain", 0],
         "stop_job": ["some-job"],

@@ -212,7 +212,7 @@ def crowd(address):
     caller = Visitor(address, "")
     handler = next(h for h in caller.config["dependencies"] if h["api_name"] == "score")
     texts = [f"text {number} {'x' * 200}" for number in range(200)]
-    data = [texts, "words:zero_shot", "support_intents", "plain", "", "nf4"]
+    data = [texts, "words:zero_shot", "support_intents", "plain", "nf4", ""]
     is_over, is_full = threading.Event(), threading.Event()
 
     def push():

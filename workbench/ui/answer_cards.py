@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workbench.answer_forms import as_one
 from workbench.presentation.display import duration, number, one_line
 from workbench.serving.asking import Column, LeftOut, PromptPiece
 from workbench.ui.rendering import render
@@ -35,7 +36,7 @@ def columns_html(
 ) -> str:
     """Return the columns as cards, with how far they agree and what cannot answer."""
     cards = [_card(column, is_done=is_done) for column in columns]
-    agreement = _agreement(cards)
+    agreement = _agreement(columns, cards)
     return render("columns", cards=cards, agreement=agreement, left_out=left_out, is_done=is_done)
 
 
@@ -81,12 +82,19 @@ def _cost(column: Column) -> str:
     return " · ".join(parts)
 
 
-def _agreement(cards: Sequence[Card]) -> dict[str, object] | None:
-    """Return how many columns give each answer; None until all of several have answered."""
+def _agreement(columns: Sequence[Column], cards: Sequence[Card]) -> dict[str, object] | None:
+    """Return how many columns give each answer; None until all of several have answered.
+
+    Short answers that would be one in a vote are one.
+    """
     answers = [card.answer for card in cards if card.answer is not None]
     if len(cards) < 2 or len(answers) < len(cards):
         return None
-    counts = Counter(answers).most_common()
+    forms: Sequence[str | None] = answers
+    if any(column.fitted.encoder.task.kind == "short_answer" for column in columns):
+        forms = as_one(answers)
+    first = dict(zip(reversed(forms), reversed(answers), strict=True))
+    counts = [(first[form], count) for form, count in Counter(forms).most_common()]
     most = counts[0][1]
     headline = (
         f"All {len(cards)} agree:"

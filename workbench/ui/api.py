@@ -50,8 +50,8 @@ class Endpoints:
         max_new_tokens: int = 24,
         temperature: float = 0.0,
         seed: int = 0,
-        visitor: str = "",
         precision: str = "nf4",
+        visitor: str = "",
     ) -> Iterator[dict[str, Any]]:
         """Answer one text in several ways at once; yields the columns as they grow.
 
@@ -65,8 +65,8 @@ class Endpoints:
             max_new_tokens: Upper bound of each answer.
             temperature: 0 is greedy.
             seed: What sampling draws from.
-            visitor: Secret of the caller on a public page.
             precision: Of the base; a run is asked in its own, on its own task and wording.
+            visitor: Secret of the caller on a public page.
 
         Returns:
             `columns`: label, text, answer, probabilities, prompt and generated tokens, seconds.
@@ -88,8 +88,8 @@ class Endpoints:
         way: str = "words:zero_shot",
         task: str = "support_intents",
         wording: str = "plain",
-        visitor: str = "",
         precision: str = "nf4",
+        visitor: str = "",
     ) -> list[dict[str, float]]:
         """Return the label probabilities of many texts, one mapping each.
 
@@ -98,8 +98,8 @@ class Endpoints:
             way: One of `ways`, see `ask`.
             task: Name of a task, or key of an upload.
             wording: Name of a wording.
-            visitor: Secret of the caller on a public page.
             precision: Of the base; see `ask`.
+            visitor: Secret of the caller on a public page.
         """
         context = self._context
         _check_texts(texts, context)

@@ -1,6 +1,8 @@
 """The tab that asks: cards grow and end, and anything that is no question gets one message."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -78,6 +80,35 @@ def test_learned_vectors_are_said_where_they_stand(shown):
 def test_agreement_is_counted_once_all_have_answered(shown):
     assert "agree" not in Seen(shown[1]).text
     assert "agree" in Seen(shown[-1]).text
+
+
+def fitted_to(kind: str) -> Any:
+    """Return what a card asks of a fitted method: the kind of its task."""
+    return SimpleNamespace(encoder=SimpleNamespace(task=SimpleNamespace(kind=kind)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "agreement"),
+    [("short_answer", "2 different answers, 2 of 3 agree"), ("generation", "3 different answers")],
+)
+def test_short_answers_agree_and_are_counted_as_in_a_vote(kind, agreement):
+    voted = Prediction(
+        "1", "18", "18", vote_share=2 / 3, sampled_answers=("18", "18.00", "17"), text="t"
+    )
+    columns = [
+        Column(
+            label=answer,
+            fitted=fitted_to(kind),
+            conditioning=Conditioning(Prefix(((1,),)), (2,)),
+            prediction=replace(voted, answer=answer),
+        )
+        for answer in ("18, of course", "18", "17")
+    ]
+
+    text = Seen(columns_html(columns, is_done=True)).text
+
+    assert agreement in text
+    assert text.count("2 of 3 votes") == 3
 
 
 def test_one_column_agrees_with_nobody(page):
@@ -211,7 +242,8 @@ def test_hostile_labels_and_rows_are_shown_as_text(hostile_page):
 def column(text: str, **changes: Any) -> Column:
     """Return a column whose model wrote a given text."""
     content = {
-        "label": text, "fitted": None, "conditioning": Conditioning(Prefix(), (1, 2)), "text": text,
+        "label": text, "fitted": fitted_to("classification"),
+        "conditioning": Conditioning(Prefix(), (1, 2)), "text": text,
         "first_token_seconds": 0.1, "seconds": 0.2,
         "generation": Generation(text, (1, 2, 3), "length", 2),
         "prediction": Prediction("question", "", text, probabilities={text: 0.9, "other": 0.1}),
