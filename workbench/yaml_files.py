@@ -8,6 +8,7 @@ import re
 import reprlib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +92,34 @@ def check_mapping(data: Mapping[str, object], model: type[Model], *, where: str)
         return model.model_validate(data)
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(where, error, model, data=data))) from error
+
+
+def sound_part(data: Mapping[str, object], model: type[Model]) -> Model | None:
+    """Return a model of a mapping without the keys that break it; None where that is none either.
+
+    For saying what else is wrong, never for use.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        broken = [_real_location(details, data) for details in error.errors()]
+    part = deepcopy(dict(data))
+    for location in broken:
+        _drop(part, location)
+    try:
+        return model.model_validate(part)
+    except ValidationError:
+        return None
+
+
+def _drop(data: dict[str, Any], location: Sequence[str | int]) -> None:
+    """Take a key out of nested mappings, with the whole list where it is a member of one."""
+    for key in location:
+        inner = data.get(str(key))
+        if not isinstance(inner, dict) or key == location[-1]:
+            data.pop(str(key), None)
+            return
+        data = inner
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -204,7 +233,12 @@ def _problems(
 ) -> list[str]:
     """Return one line per key; the branches of a union complain apart and are joined again."""
     reasons: dict[str, list[str]] = {}
+    found_at = [details["loc"] for details in error.errors()]
     for details in error.errors():
+        own = details["loc"]
+        below = (other for other in found_at if len(other) > len(own) and other[: len(own)] == own)
+        if details["type"] == "too_short" and any(below):
+            continue  # its members are wrong, and pydantic counts those that are right
         location = _real_location(details, data)
         reason = _reason(details, model, location)
         key = _key_path(location)

@@ -265,6 +265,56 @@ def test_the_sizes_of_a_curve_and_the_limits_of_a_command_may_be_powers_of_ten()
     from workbench.commands.curve import _sizes
 
     assert _sizes("0,8,1e2") == [0, 8, 100]
-    done = CliRunner().invoke(cli.app, ["evaluate", "--limit-test", "many", "--out", "x"])
-    assert done.exit_code == 2
+    for refused in ("many", "0", "1.5", "-1e1"):
+        done = CliRunner().invoke(cli.app, ["evaluate", "--limit-test", refused, "--out", "x"])
+        assert done.exit_code == 2
+        assert "--limit-test" in done.output
     assert not Path("x").exists()
+
+
+def test_the_limits_of_a_command_may_be_powers_of_ten(monkeypatch):
+    limits = ("--limit-train", "1e2", "--limit-test", "1_0", "--limit-dev", "7")
+
+    task = asked(monkeypatch, "evaluate", "--methods", "zero_shot", *limits).task
+
+    assert (task.limit_train, task.limit_test, task.limit_dev) == (100, 10, 7)
+
+
+def test_a_setting_of_a_wrong_form_is_said_with_the_files_and_rows_that_are_not_there(tmp_path):
+    gone = ["--train", str(tmp_path / "a.csv"), "--test", str(tmp_path / "b.csv")]
+    words = ["evaluate", *gone, "--set", "seeds=[a]", "--methods", "zero_shot,lorra"]
+    words += ["--set", "methods.lora.rank=0", "--out", str(tmp_path / "out")]
+
+    done = CliRunner().invoke(cli.app, words)
+
+    lines = str(done.exception).splitlines()
+    assert [line for line in lines if "seeds[0]" in line]
+    assert [line for line in lines if "a.csv" in line and "b.csv" in line]
+    assert [line for line in lines if "unknown method 'lorra'" in line]
+    assert not [line for line in lines if "at least 1 item" in line]
+    assert not [line for line in lines if "reference" in line]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["reference=[x]", "methods={lora: {}}"],
+        ["reference=mine", "methods=5"],
+        ["reference=mine", "methods={mine: 5, lora: {}}"],
+        ["task.kind=verse", "reference=mine", "methods={mine: {method: lora}}"],
+    ],
+)
+def test_nothing_is_said_of_what_a_fault_of_form_leaves_open(settings):
+    words = [word for setting in settings for word in ("--set", setting)]
+
+    done = CliRunner().invoke(cli.app, ["evaluate", *words, "--out", "x"])
+
+    lines = str(done.exception).splitlines()
+    assert len(lines) == 1, lines
+    assert "unknown row" not in lines[0]
+
+
+def test_an_empty_list_of_seeds_still_says_that_one_is_needed():
+    with pytest.raises(ConfigError, match=r"seeds: .*at least 1 item"):
+        read_experiment(None, ["seeds=[]"])

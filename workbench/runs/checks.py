@@ -96,6 +96,15 @@ def check_experiment(
     return Checked(requests, tasks[0])
 
 
+def check_rows_and_files(experiment: Experiment) -> None:
+    """Refuse what is wrong with rows, and files that are not there, nothing of the data read.
+
+    Raises:
+        WorkbenchError: everything of it, a line each.
+    """
+    require_all(partial(requests_of, experiment), partial(_check_files, experiment.task))
+
+
 def _check_words(name: str, tasks: Sequence[Task], methods: Mapping[str, Method]) -> None:
     """Refuse a wording that does not fit the task, and rows that cannot use it."""
     if not tasks:  # what is wrong with the data is said already

@@ -279,16 +279,34 @@ def read_experiment(
 ) -> Experiment:
     """Return the experiment of a YAML file, changed by `key=value` settings and by options.
 
+    See `asked_mapping`.
+
+    Raises:
+        ConfigError: every problem of the file, the settings and the options at once.
+    """
+    data = asked_mapping(path, settings, changes)
+    return check_mapping(data, Experiment, where=where_asked(path))
+
+
+def where_asked(path: Path | None) -> str:
+    """Return what the lines about an experiment start with."""
+    return "experiment" if path is None else str(path)
+
+
+def asked_mapping(
+    path: Path | None, settings: Sequence[str], changes: Mapping[str, object] | None
+) -> dict[str, Any]:
+    """Return what a file, settings and options say, not checked yet.
+
     Args:
         path: The file; None starts from the defaults.
         settings: "task.limit_test=50", "methods.lora.rank=16": dotted keys, values read as YAML.
         changes: Dotted keys to values, applied last; None values are skipped.
 
     Raises:
-        ConfigError: every problem of the file, the settings and the options at once.
+        ConfigError: a file that is no mapping, or a setting of another form.
     """
     data = {} if path is None else read_mapping(path)
-    where = "experiment" if path is None else str(path)
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
@@ -300,7 +318,7 @@ def read_experiment(
     for key, value in (changes or {}).items():
         if value is not None:
             _put(data, key, value, where=key)
-    return check_mapping(data, Experiment, where=where)
+    return data
 
 
 def store_experiment(folder: Path, experiment: Experiment) -> None:

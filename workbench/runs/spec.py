@@ -94,7 +94,8 @@ class RunSetting(_Identity):
     def differences(self, other: "RunSetting") -> list[str]:
         """Return what another setting has instead, in words: "on task 'a'", "in bf16".
 
-        Another device is none: the same numbers are meant to come out there.
+        Another device alone is none: the same numbers are meant to come out there. What products
+        are taken in is one, and follows the device unless it is asked for.
         """
         base, mine = other.base, self.base
         found = []
@@ -109,6 +110,17 @@ class RunSetting(_Identity):
         if other.template.chat != self.template.chat:
             found.append(f"with{'' if other.template.chat else 'out'} the chat template")
         return found
+
+    def advice(self, other: "RunSetting") -> str:
+        """Return what to do to use a run of another setting, as a sentence."""
+        products = other.base.compute_dtype
+        alike = other.base.model_copy(update={"compute_dtype": self.base.compute_dtype})
+        if self.differences(other.model_copy(update={"base": alike})):
+            return "Choose its base, precision, task and wording, or another run."
+        return (
+            f"Ask it on a machine that takes products in {products}, write compute_dtype: "
+            f"{products} into an experiment for the command line, or train it again here."
+        )
 
 
 class RunSpec(BaseModel):

@@ -106,11 +106,12 @@ def spec_of(session: Session, way: Way) -> RunSpec:
         ConfigError: a run that was made on another base, task or wording than the session's.
     """
     if way.run is not None:
-        made = session.setting.differences(way.run.spec.setting)
+        here, there = session.setting, way.run.spec.setting
+        made = here.differences(there)
         if made:
             raise ConfigError(
                 f"run {way.run.record.run_id}: was made {' and '.join(made)}, which is not what "
-                "is asked with here. Choose its base, precision, task and wording, or another run."
+                f"is asked with here. {here.advice(there)}"
             )
         return way.run.spec
     return session.spec_of(make_method(way.method, way.options), way.seed)

@@ -97,7 +97,7 @@ def _where_made(
     The base is the page's, which has one in memory: a run of another precision is refused.
 
     Raises:
-        ConfigError: the run was made in another precision.
+        ConfigError: the run was made in another precision, or with products in another dtype.
         StoreError: its data or wording are not at hand any more.
     """
     run = next((one.run for one in chosen if one.run is not None), None)
@@ -105,10 +105,12 @@ def _where_made(
         return experiment
     base, info = run.spec.base, context.desk.info(experiment)
     if (base.precision, base.compute_dtype) != (info.precision, info.compute_dtype):
+        choose = "Choose the run's precision in the first row, or read it with"
+        advice = "Read it with" if base.precision == info.precision else choose
         raise ConfigError(
             f"run {run.record.run_id}: was made in {base.precision} (products in "
             f"{base.compute_dtype}), and the page's base is in {info.precision} (products in "
-            f"{info.compute_dtype}). Choose the run's precision in the first row, or read it with: "
+            f"{info.compute_dtype}). {advice}: "
             f"workbench inspect {run.record.run_id}"
         )
     own = own_experiment(run, open_task=context.desk.task)

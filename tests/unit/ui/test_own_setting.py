@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,35 @@ def test_a_run_of_another_precision_is_refused(own, prompt):
     assert is_problem(shown[-1][0])
     assert "was made in fp32" in said(shown[-1][0])
     assert "bf16" in said(shown[-1][0])
+
+
+def test_products_that_no_row_of_the_page_can_choose_are_not_advised_to_be_chosen(
+    own, prompt, tiny_folder, monkeypatch
+):
+    run = own.workspace.run(prompt.removeprefix("run:"))
+    base = run.spec.base.model_copy(update={"compute_dtype": "bfloat16"})
+    there = run.spec.setting.model_copy(update={"base": base})
+    ours, theirs = run.spec.setting, there.model_copy()
+
+    (differing,) = ours.differences(theirs)
+    assert differing == "in fp32 (products in bfloat16)"
+    advice = ours.advice(theirs)
+    assert "Choose" not in advice
+    assert "products in bfloat16" in advice
+    assert "compute_dtype: bfloat16" in advice
+    assert "train it again" in advice
+    assert "Choose its base" in ours.advice(
+        there.model_copy(update={"base": base.model_copy(update={"precision": "nf4"})})
+    )
+
+    info = own.context.desk.info(own.context.experiment(SettingValues(**own.setting))[1])
+    other = replace(info, compute_dtype="bfloat16")
+    monkeypatch.setattr(own.context.desk, "info", lambda _: other)
+    steps = partial(reading_steps, own.context)
+    shown = list(on_read(steps, what=prompt, against=[], reading="nearest", **own.values()))
+    assert "products in bfloat16" in said(shown[-1][0])
+    assert "Choose the run's precision" not in said(shown[-1][0])
+    assert f"workbench inspect {run.record.run_id}" in said(shown[-1][0])
 
 
 def test_what_lies_beside_says_that_it_was_made_elsewhere(own, prompt, tiny_folder, tmp_path):

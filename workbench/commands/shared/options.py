@@ -5,6 +5,17 @@ from typing import Annotated
 
 import typer
 
+from workbench.options import whole_number
+
+
+def _count(text: str | int) -> int:
+    """Return a number from 1 up, in whatever spelling a setting may have."""
+    number = whole_number(text)
+    if not isinstance(number, int) or number < 1:
+        raise typer.BadParameter(f"{text!r}: a whole number from 1 up is needed.")
+    return number
+
+
 ExperimentFile = Annotated[
     Path | None, typer.Argument(help="YAML file; without it the defaults are used.")
 ]
@@ -26,7 +37,10 @@ Separator = Annotated[
     typer.Option(help="Between the cells of a CSV: ',', ';', '|', tab. Found out unless given."),
 ]
 IdColumn = Annotated[str | None, typer.Option(help="Column of ids, if any.")]
-Limit = Annotated[int | None, typer.Option(help="The most rows to use of that split.", min=1)]
+Limit = Annotated[
+    int | None,  # typer reads no bound beside a parser; the reference of the commands does
+    typer.Option(help="The most rows to use of that split.", min=1, parser=_count, metavar="INT"),
+]
 Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]
 Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
 Precision = Annotated[

@@ -1,11 +1,12 @@
 """The experiment that a command is asked for, and the folder it lives in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.options import whole_number
-from workbench.runs.experiment import Experiment, read_experiment
+from workbench.runs.experiment import Experiment, asked_mapping, where_asked
+from workbench.yaml_files import check_mapping, sound_part
 
 DEFAULT_FOLDER = Path("runs")
 _KEYS = {  # of an experiment, by the name of the option that changes it
@@ -46,8 +47,31 @@ def resolve_experiment(
     changes = {_KEYS[name]: value for name, value in options.items()}
     if seeds is not None:
         changes["seeds"] = _seeds(str(seeds))
-    experiment = read_experiment(path, settings or (), changes)
+    data = asked_mapping(path, settings or (), changes)
+    where = where_asked(path)
+    try:
+        experiment = check_mapping(data, Experiment, where=where)
+    except ConfigError as error:
+        raise _with_the_rest(error, data, rows) from error
     return experiment if rows is None else _only_rows(experiment, str(rows))
+
+
+def _with_the_rest(error: ConfigError, data: Mapping[str, object], rows: object) -> ConfigError:
+    """Return an error of form with what else is wrong: rows, and files that are not there."""
+    from workbench.runs.checks import check_rows_and_files  # nobody waits for it otherwise
+
+    sound = sound_part(data, Experiment)
+    if sound is None:
+        return error
+    given = data.get("methods")
+    is_whole = isinstance(given, dict) and given.keys() == sound.methods.keys()
+    if not is_whole or sound.reference != data.get("reference"):  # it may name what is left out
+        sound = sound.model_copy(update={"reference": next(iter(sound.methods))})
+    try:
+        check_rows_and_files(sound if rows is None else _only_rows(sound, str(rows)))
+    except WorkbenchError as more:
+        return ConfigError(f"{error}\n{more}")
+    return error
 
 
 def experiment_folder(path: Path | None, out: Path | None) -> Path:
