@@ -66,13 +66,16 @@ def built(tmp_path_factory) -> dict[str, dict[str, object]]:
 
 QUESTION = {
     "text": False, "ways": True, "task": True, "text_b": True, "wording": True,
-    "max_new_tokens": True, "temperature": True, "seed": True, "visitor": True,
+    "max_new_tokens": True, "temperature": True, "seed": True, "precision": True, "visitor": True,
 }  # fmt: skip
 
 ENDPOINTS = {
     "/ask": QUESTION,
     "/compare": QUESTION,  # its former name
-    "/score": {"texts": False, "way": True, "task": True, "wording": True, "visitor": True},
+    "/score": {
+        "texts": False, "way": True, "task": True, "wording": True, "precision": True,
+        "visitor": True,
+    },
     "/upload_rows": {
         "name": False, "content": False, "file_type": True, "text_column": True,
         "label_column": True, "text_b_column": True, "kind": True, "visitor": True,

@@ -25,7 +25,7 @@ from workbench.service.estimate import CostEstimate
 from workbench.service.jobs import JobStatus, RowResult
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
-from workbench.serving.asking import PromptPiece
+from workbench.serving.asking import LeftOut, PromptPiece
 from workbench.ui.answer_cards import Card
 from workbench.ui.plan import Row
 from workbench.ui.rendering import render
@@ -106,6 +106,7 @@ TEMPLATES: dict[str, Any] = {
     "columns": lambda text: {
         "cards": [card(text)],
         "agreement": {"headline": text, "parts": [{"answer": text, "count": 2}]},
+        "left_out": [LeftOut(text, text)],
         "is_done": True,
     },
     "command": lambda text: {"command": text},
