@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -78,6 +78,10 @@ bench: setup
 # What was read is kept in runs/nulls.jsonl; a second call goes on from there.
 nulls: setup
 	$(BIN)/python tests/nulls/measure.py
+
+# A hundred kills and every kind of torn file on a small model: docs/torture.md. The suite has a few.
+torture: setup
+	$(BIN)/python tests/torture/measure.py
 
 # As a Space would: a fresh environment from requirements.txt alone, a Space's variables.
 space:

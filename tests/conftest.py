@@ -40,7 +40,7 @@ TESTS = Path(__file__).parent
 
 SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # They begin first, so that no core waits for one of them at the end.
-LONGEST = (*SHARED_APPS, "end_to_end", "contracts", "numerics", "unit/readings")
+LONGEST = (*SHARED_APPS, "torture", "end_to_end", "contracts", "numerics", "unit/readings")
 
 # What the inner loop leaves out: the default base and a whole page; whole jobs and readings, all
 # architectures, and what starts processes or compiles UMAP.
