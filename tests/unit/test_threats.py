@@ -18,7 +18,7 @@ def rows() -> list[list[str]]:
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     """Return the names of a file's tests."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
@@ -34,4 +34,4 @@ def test_every_test_of_the_table_is_there():
     named = [match.groups() for cells in rows() for match in _TEST.finditer(cells[2])]
     missing = [(file, name) for file, name in named if not (ROOT / file).is_file()]
     assert missing == []
-    assert [(f, name) for f, name in named if name and name not in tests_of(f)] == []
+    assert [(f, name) for f, name in named if name and name not in names_in(f)] == []
