@@ -13,7 +13,7 @@ from workbench.readings.catalog import make_reader, reader_class, readers_of
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
 from workbench.runs.origin import own_experiment
-from workbench.runs.store import StoredRun
+from workbench.runs.store import StoredRun, check_adapter
 from workbench.yaml_files import parse_value
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
@@ -51,6 +51,7 @@ def _find(name: str, runs: Path) -> StoredRun | Path | str:
     path = Path(name)
     is_adapter = (path / CONFIG_NAME).is_file() and not (path / "record.json").is_file()
     if is_adapter:
+        check_adapter(path)
         return path
     run = find_stored_run(name, runs)
     if run is not None:
@@ -66,6 +67,7 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
     if isinstance(found, StoredRun):
         if found.record.status != "finished":
             raise StoreError(f"run {found.record.run_id}: is {found.record.status}; finish it.")
+        found.check_learned()
         learned = learned_runs([found], found.spec.base)
         if not learned:
             raise ConfigError(
