@@ -181,7 +181,7 @@ def _note(damage: str, found: StoredRun | None, *, is_whole: bool) -> ProgressEv
     elif found is not None and found.record.status == "trained":
         done = "the test split is predicted again"
     else:
-        done = "the run is made again"
+        done = "the run is made again, from its last checkpoint if it has one"
     return ProgressEvent("damaged", 0, 0, note=f"{damage}; {done}.")
 
 

@@ -44,7 +44,7 @@ def _find(name: str, runs: Path) -> StoredRun | Path | str:
     """Return a run, an adapter folder, or the key of a control.
 
     Raises:
-        StoreError: nothing of that name.
+        StoreError: nothing of that name, or it is damaged.
     """
     if name in {one.key for one in controls()}:
         return name
@@ -55,6 +55,7 @@ def _find(name: str, runs: Path) -> StoredRun | Path | str:
         return path
     run = find_stored_run(name, runs)
     if run is not None:
+        run.check_learned()
         return run
     raise StoreError(
         f"inspect: no run or adapter '{name}' (looked below {runs}). Give the id of a run (see: "
@@ -67,7 +68,6 @@ def _learned(name: str, found: StoredRun | Path | str) -> Learned:
     if isinstance(found, StoredRun):
         if found.record.status != "finished":
             raise StoreError(f"run {found.record.run_id}: is {found.record.status}; finish it.")
-        found.check_learned()
         learned = learned_runs([found], found.spec.base)
         if not learned:
             raise ConfigError(
