@@ -1,11 +1,11 @@
 """Torn files of runs: made again and said so, or named with the way out; never a wrong number."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from damages import DAMAGES, flip
 from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
 from workbench.commands.shared.opening import opened
 from workbench.encoding import PromptEncoder
@@ -47,34 +47,6 @@ OTHERS = {
     "adalora": ("ranks.json", CONFIG),
 }
 """Files of a finished run, each with a method that has them."""
-
-
-def flip(share: float) -> Callable[[Path], None]:
-    """Return what flips one bit at a share of a file's length."""
-
-    def damage(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        if content:
-            content[int(share * (len(content) - 1))] ^= 1
-        path.write_bytes(content)
-
-    return damage
-
-
-def into_folder(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.mkdir()
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "empty": lambda path: path.write_bytes(b""),
-    "bit in the header": flip(0.02),
-    "bit in the middle": flip(0.5),
-    "bit at the end": flip(1.0),
-    "missing": lambda path: path.unlink(),
-    "a folder": into_folder,
-}
 
 
 @pytest.fixture(scope="module")
