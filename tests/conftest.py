@@ -51,6 +51,7 @@ SLOW_PLACES = (
     "unit/service/test_job_processes.py",
     "unit/service/test_worker.py",
     "unit/readings/test_",
+    "unit/test_saved_bytes.py",
     "unit/readings/vectors/test_projection.py",
 )
 

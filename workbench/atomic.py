@@ -1,19 +1,30 @@
 """Files written whole or not at all, and the system's refusals as messages."""
 
 import errno
+import glob
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from workbench.errors import StoreError
+
+_SCRATCH = ".writing"  # ends the name of a file that is not whole yet
+_STALE_SECONDS = 3600.0  # nothing is written for that long
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file in one step; see `write_text`."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Mapping[str, object]) -> str:
+    """Return what `write_json` writes."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,23 +33,68 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all, so that it outlasts a power cut.
 
     Raises:
         StoreError: no space left, or no permission.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a stream whose content takes the place of a file once all of it is on the disk.
+
+    Renaming survives a killed process, and a power cut only if file and folder were flushed.
+
+    Args:
+        path: What is written; its folder is made if it is not there.
+        keep: Where the file that was there goes in the same moment; None drops it.
+
+    Raises:
+        StoreError: no space left, or no permission.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_SCRATCH}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
         try:
             with scratch.open("wb") as stream:
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
+            if keep is not None and path.is_file():
+                path.replace(keep)
             scratch.replace(path)
-        except OSError:
+            flush_folder(path.parent)
+        finally:
             scratch.unlink(missing_ok=True)
-            raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in a folder written to the disk, where the system can do that."""
+    with suppress(OSError):  # Windows opens no folders, and some shared disks flush none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder that nobody else writes into."""
+    for path in folder.rglob(f".*{_SCRATCH}"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what killed processes left of a file, once nobody can be writing it any more."""
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*{_SCRATCH}"):
+        with suppress(OSError):  # somebody else removed it
+            if time.time() - other.stat().st_mtime > _STALE_SECONDS:
+                other.unlink()
 
 
 @contextmanager

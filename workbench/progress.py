@@ -10,12 +10,16 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """A step of something long: what, how far, and figures worth showing."""
+    """A step of something long: what, how far, and figures worth showing.
+
+    `note` is a sentence to be told once, of what was found damaged and how the work goes on.
+    """
 
     stage: str
     done: int
     total: int
     figures: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 Progress = Callable[[ProgressEvent], None]

@@ -72,7 +72,7 @@ def read_answers(run: StoredRun) -> tuple[Answer, ...]:
     has_labels = is_classification(run)
     try:
         answers = tuple(_answer(line, has_labels=has_labels) for line in run.predictions())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"run {run.record.run_id}: predictions.jsonl cannot be read ({error!r}). Delete the "
             "folder to run it again."

@@ -7,7 +7,7 @@ from statistics import median
 
 from workbench.budget.plan import Question
 from workbench.models.catalog import hub_id_of
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.store import BrokenRun, RunStore, StoredRun, folders_below, sort_runs
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,9 @@ class Measured:
     train_seconds: float | None
 
 
-def runs_below(folder: Path) -> list[StoredRun]:
-    """Return every readable run below a folder."""
-    roots = sorted({path.parent.parent for path in folder.rglob("record.json")})
-    return [run for root in roots for run in RunStore(root).runs()]
+def runs_below(folder: Path) -> tuple[list[StoredRun], list[BrokenRun]]:
+    """Return every run below a folder that can be read, and those that cannot."""
+    return sort_runs(run for root in folders_below(folder) for run in RunStore(root).everything())
 
 
 def measured_costs(runs: Iterable[StoredRun], question: Question) -> dict[str, Measured]:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from workbench.commands.shared import options
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DamagedFile
 
 if TYPE_CHECKING:
     from workbench.runs.experiment import Experiment
@@ -122,7 +122,13 @@ def _ways(
         if row in searches and experiment.search_of(row) is not None:
             given |= searches[row].best.options
         method, seed = make_method(name, given), experiment.seeds_of(row)[0]
-        run = find_run(session, store, method, seed)
+        try:
+            run = find_run(session, store, method, seed)
+        except DamagedFile as error:
+            console.print(
+                f"{row}: left out. {error}", style="yellow", highlight=False, markup=False
+            )
+            continue
         if run is not None or not needs_run(type(method)):
             ways.append(Way(row, name, given, seed, run))
         else:

@@ -39,6 +39,7 @@ def merge(
             f"{run}: no finished run of that name below {runs}. Give its folder or id; "
             "workbench runs lists them."
         )
+    found.check_learned()
     adapter, base = read_adapter(found.adapter_folder), found.spec.base
     with console.status("loading base model …"):
         loaded = load_base(

@@ -100,6 +100,7 @@ def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
     from workbench.budget.advice import advise
     from workbench.budget.finished_runs import measured_costs, runs_below
     from workbench.budget.plan import make_plan
+    from workbench.commands.shared.stored_runs import print_broken
 
     plan = make_plan(question)
     advice = advise(plan)
@@ -108,12 +109,17 @@ def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
             f"--runs {runs}: no such folder. Give one with finished runs; they are made by: "
             "workbench evaluate"
         )
-    measured = measured_costs(runs_below(runs), question) if runs is not None else {}
+    found, broken = ([], []) if runs is None else runs_below(runs)
+    measured = measured_costs(found, question)
     if as_json:
-        text = json.dumps(_as_data(plan, advice, measured), indent=2)
+        data = _as_data(plan, advice, measured)
+        if broken:
+            data["broken_runs"] = [run.sentence for run in broken]
+        text = json.dumps(data, indent=2)
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
         return
     _print(plan, advice, measured)
+    print_broken(Console(), broken)
 
 
 def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> None:

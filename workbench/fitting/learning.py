@@ -1,5 +1,6 @@
 """What trained methods share: labelled examples, the dev score, and the cost of training."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import PromptTuningConfig, TaskType
-from safetensors.torch import save_file
 from scipy.special import logsumexp
 
 from workbench.batches import Example
@@ -16,12 +16,14 @@ from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
 from workbench.fitting.label_scores import label_scores
 from workbench.fitting.short_answers import is_right, read_answer, writing_options
 from workbench.memory import PeakMemory
+from workbench.models.adapters.peft_changes import write_config
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Conditioning
 from workbench.models.catalog import published_name
 from workbench.models.engine import Engine
 from workbench.tasks.base import Sample
+from workbench.tensor_files import write_tensors
 from workbench.training.loop import Trainable, TrainingRequest, train
 from workbench.training.options import TrainingOptions
 from workbench.training.score import DevScore
@@ -61,6 +63,7 @@ def fit_by_training(
         seed=context.seed,
         evaluate=evaluate,
         folder=context.folder,
+        identity=_identity(context, options),
     )
     with PeakMemory(context.engine.info.device) as peak:
         state = train(
@@ -79,6 +82,16 @@ def fit_by_training(
         dev_loss=None if state.best is None else state.best.loss,
     )
     return replace(fitted(), cost=cost)
+
+
+def _identity(context: FitContext, options: TrainingOptions) -> str:
+    """Return a digest of all that decides a training; a checkpoint of another is not its own."""
+    info, encoder = context.engine.info, context.encoder
+    parts = (
+        *(context.adapter_name, info.identity, info.precision, info.compute_dtype, info.device),
+        *(context.task.digest, encoder.template.digest, encoder.chat, context.seed, repr(options)),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def training_examples(context: FitContext, start: PromptStart) -> list[Example]:
@@ -225,15 +238,14 @@ def save_prompt(context: FitContext, fitted: FittedMethod, folder: Path) -> None
         num_transformer_submodules=1,
         inference_mode=True,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    config.save_pretrained(folder)
+    write_config(config, folder)
     begin, end = len(fitted.start.head_ids), len(vectors)  # of a hard prompt, which is all tokens
     place = 0
     for piece in pieces:
         if isinstance(piece, torch.Tensor):
             begin, end = place, place + len(piece)
         place += len(piece)
-    save_file({PROMPT: vectors.contiguous()}, folder / WEIGHTS, metadata=learned_range(begin, end))
+    write_tensors(folder / WEIGHTS, {PROMPT: vectors}, learned_range(begin, end))
 
 
 def read_learned_vectors(context: FitContext, folder: Path) -> torch.Tensor:

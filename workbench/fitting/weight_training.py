@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from workbench.atomic import write_json
-from workbench.errors import ModelError
+from workbench.errors import DamagedFile, ModelError
 from workbench.fitting.base import Family, FitContext, FittedMethod
 from workbench.fitting.learning import fit_by_training
 from workbench.models.adapters.bank import WeightAdapter
@@ -23,6 +21,7 @@ from workbench.models.layers import features_of, is_turned, linear_layers
 from workbench.models.roles import shortest_targets
 from workbench.options import option
 from workbench.shared_options import RANK, TARGETS
+from workbench.tensor_files import read_tensors, write_tensors
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -115,12 +114,11 @@ class OwnWeightTraining(WeightTraining):
 
     def save(self, context: FitContext, fitted: FittedMethod, folder: Path) -> None:
         """Write the parameters by name, and what method they belong to."""
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {
-            name: parameter.detach().to("cpu", self.stored_dtype()).contiguous()
+            name: parameter.detach().to("cpu", self.stored_dtype())
             for name, parameter in context.engine.adapters.parameters(context.adapter_name).items()
         }
-        save_file(tensors, folder / WEIGHTS_NAME)
+        write_tensors(folder / WEIGHTS_NAME, tensors)
         write_json(
             folder / CONFIG_NAME,
             {
@@ -169,14 +167,10 @@ def _fitted(context: FitContext) -> FittedMethod:
 
 def _fill(parameters: Mapping[str, torch.nn.Parameter], folder: Path) -> None:
     """Copy stored values into parameters of the same names and shapes."""
-    path = folder / WEIGHTS_NAME
     try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"adapter folder {folder}: {WEIGHTS_NAME} cannot be read ({error}). Train the run "
-            "again."
-        ) from error
+        stored = read_tensors(folder / WEIGHTS_NAME)
+    except DamagedFile as error:
+        raise ModelError(f"adapter folder {folder}: {error}. Train the run again.") from error
     found = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     if found != wanted:

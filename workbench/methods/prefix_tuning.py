@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from peft import PrefixTuningConfig, TaskType
-from safetensors.torch import save_file
 
 from workbench.fitting.base import Family, FitContext, FittedMethod
 from workbench.fitting.learning import PROMPT, WEIGHTS, fit_by_training
@@ -31,6 +30,7 @@ from workbench.fitting.soft_prompts import (
     initial_ids,
     with_stored,
 )
+from workbench.models.adapters.peft_changes import write_config
 from workbench.models.adapters.reading import (
     join_states,
     read_adapter,
@@ -43,6 +43,7 @@ from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
+from workbench.tensor_files import write_tensors
 from workbench.training.loop import Trainable
 from workbench.training.options import TrainingOptions
 
@@ -127,10 +128,9 @@ class PrefixTuning(TrainingOptions):
             base_model_name_or_path=published_name(context.engine.info.name),
             inference_mode=True,
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save_pretrained(folder)
+        write_config(config, folder)
         learned = learned_range(fitted.prefix.num_computed, len(flat))
-        save_file({PROMPT: flat.contiguous()}, folder / WEIGHTS, metadata=learned)
+        write_tensors(folder / WEIGHTS, {PROMPT: flat}, learned)
 
     def num_trainable(self, context: FitContext) -> int:
         """Return P 2 L K, K = H x head width; with "mlp" P K + K h + h + (h + 1) 2 L K."""

@@ -6,9 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DamagedFile
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import PROMPT, read_learned_vectors
 from workbench.methods.catalog import METHODS, make_method, method_class
@@ -19,6 +18,7 @@ from workbench.readings.vectors.prompt import INSTEAD_OF_INSTRUCTION, SoftPrompt
 from workbench.runs.session import Session
 from workbench.runs.spec import BaseIdentity
 from workbench.runs.store import StoredRun
+from workbench.tensor_files import read_tensors
 from workbench.training.folder import PATH_FOLDER
 
 
@@ -65,19 +65,32 @@ def load_prompt(session: Session, run: StoredRun, name: str) -> SoftPrompt:
 
     Raises:
         ConfigError: the run has another base, so that its vectors mean nothing on this one.
+        DamagedFile: what it learned is not what was written.
         ModelError: the adapter cannot be read, or is no soft prompt.
     """
     _check_base(session, run.spec.base, run.record.run_id)
+    run.check_learned(also=[f"{PATH_FOLDER}/"])
     context = session.context(run.spec.seed, run.folder)
     vectors = read_learned_vectors(context, adapter_folder_of(run)).float().numpy()
     path = tuple(
-        (int(file.stem), load_file(file)[PROMPT].float().numpy())
+        (int(file.stem), _point(run, file))
         for file in sorted((run.folder / PATH_FOLDER).glob("*.safetensors"))
     )
     start = path[0][1] if path and path[0][0] == 0 else _start_of(session, run, vectors)
     position = str(run.spec.options.get("position", INSTEAD_OF_INSTRUCTION))
     task = run.spec.task.name
     return SoftPrompt(name, vectors, start, path, task=task, position=position)
+
+
+def _point(run: StoredRun, file: Path) -> np.ndarray:
+    """Return the vectors (P, D) of a point of a run's path."""
+    try:
+        return read_tensors(file)[PROMPT].float().numpy()
+    except (DamagedFile, KeyError) as error:
+        raise DamagedFile(
+            f"run {run.record.run_id}: its path is damaged at {file.name} ({error}). Make it again "
+            "with evaluate, or delete it."
+        ) from error
 
 
 def load_adapter_prompt(session: Session, folder: Path, name: str) -> SoftPrompt:
@@ -97,6 +110,7 @@ def load_weights(session: Session, run: StoredRun, name: str) -> WeightChange:
         ConfigError: the run has another base.
     """
     _check_base(session, run.spec.base, run.record.run_id)
+    run.check_learned()
     return WeightChange(name, adapter_folder_of(run), task=run.spec.task.name)
 
 

@@ -18,19 +18,21 @@ from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
 from workbench.methods.catalog import make_method
 from workbench.models.sentence_encoder import SentenceEncoder
-from workbench.progress import Interrupted, Progress, ignore_progress
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.runs.baselines import baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
-from workbench.runs.origin import keep_origin
+from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunCost, RunRecord, RunStore, StoredRun
+from workbench.runs.store import CARD, PREDICTIONS, RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
+from workbench.training.folder import remove_checkpoints
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_AFTER_TRAINING = {CARD, PREDICTIONS}
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 
 
@@ -67,7 +69,8 @@ def execute(
 
     An unfinished run goes on from its last checkpoint, a trained one with the test split. A trial
     ends when it is trained; whether a spec's run has been asked for more than that is no part of
-    the spec, because it changes no number of the run.
+    the spec, because it changes no number of the run. What is damaged is made again: the run, or
+    only what comes after training if that is all; a note and the record's warnings say so.
 
     Raises:
         Interrupted: asked to stop; what is done so far is kept.
@@ -75,41 +78,122 @@ def execute(
         RunError: out of memory, or an error of ours; its traceback is in the run's folder.
         WorkbenchError: whatever else its method cannot do.
     """
-    method = request.method
-    spec = session.spec_of(method, request.seed)
-    found = store.find(spec.run_id)
-    if found is not None and found.record.status in _DONE[request.is_trial]:
+    spec = session.spec_of(request.method, request.seed)
+    found, damage = _found(store, spec)
+    done = _DONE[request.is_trial]
+    if found is not None and not damage and found.record.status in done:
+        _keep_origin(session, store, found)
         return found
+    notes: list[str] = []
+
+    def told(event: ProgressEvent) -> None:
+        if event.note:
+            event = replace(event, note=f"run {spec.run_id}: {event.note}")
+            notes.append(event.note)
+        progress(event)
+
     with store.working_on(spec) as folder:
+        if damage:  # its spec is written again by now, which may be all that was missing
+            found, left = _found(store, spec)
+            is_whole = found is not None and not left and found.record.status in done
+            told(_note(damage, found, is_whole=is_whole))
+            if is_whole:
+                return _stored(store, spec)
         if session.experiment is not None:
             keep_origin(store, spec.run_id, session.experiment)
         context = session.context(request.seed, folder, adapter_name=spec.digest)
-        context = replace(context, progress=progress, should_stop=should_stop)
+        context = replace(context, progress=told, should_stop=should_stop)
         try:
             if found is not None and found.record.status == "trained":
-                # Whatever goes wrong from here on, what is trained stays so.
-                with _recorded_failure(store, spec.run_id, None):
-                    record, fitted = found.record, method.restore(context, found.adapter_folder)
-                    record = _predicted(session, store, context, record, fitted)
+                _go_on(session, store, context, request=request, found=found, notes=notes)
             else:
-                record = _start(session, spec, request.row)
-                store.write_record(record)
-                with _recorded_failure(store, spec.run_id, record):
-                    record, fitted = _trained(context, method, record)
-                    if request.is_trial:
-                        record = record.model_copy(update={"status": "trained"})
-                        store.write_record(record)
-                    else:
-                        record = _predicted(session, store, context, record, fitted)
-            if isinstance(method, SupportsSave) and record.status == "finished":
-                write_model_card(folder / "adapter", spec, record, session.encoder)
+                _make(session, store, context, request=request, spec=spec, notes=notes)
         finally:  # a stopped run goes on with the same engine where training comes in chunks
             if spec.digest in session.engine.adapters.names:
                 session.engine.adapters.remove(spec.digest)
-        for checkpoint in folder.rglob("checkpoint.safetensors"):  # an ensemble has several
-            checkpoint.unlink(missing_ok=True)
+        remove_checkpoints(folder)
         (folder / _LOG).unlink(missing_ok=True)
     return _stored(store, spec)
+
+
+def _go_on(
+    session: Session,
+    store: RunStore,
+    context: FitContext,
+    *,
+    request: RunRequest,
+    found: StoredRun,
+    notes: Sequence[str],
+) -> None:
+    """Finish a trained run."""
+    # Whatever goes wrong from here on, what is trained stays so.
+    with _recorded_failure(store, found.spec.run_id, None):
+        fitted = request.method.restore(context, found.adapter_folder)
+        record = _with_notes(found.record, notes)
+        _predicted(session, store, context, (found.spec, record), fitted)
+
+
+def _make(
+    session: Session,
+    store: RunStore,
+    context: FitContext,
+    *,
+    request: RunRequest,
+    spec: RunSpec,
+    notes: Sequence[str],
+) -> None:
+    """Make a run from its beginning or its last checkpoint; `notes` may grow meanwhile."""
+    record = _with_notes(_start(session, spec, request.row), notes)
+    store.write_record(record)
+    with _recorded_failure(store, spec.run_id, record):
+        record, fitted = _trained(context, request.method, record)
+        record = _with_notes(record, notes)
+        if request.is_trial:
+            store.write_record(record.model_copy(update={"status": "trained"}))
+        else:
+            _predicted(session, store, context, (spec, record), fitted)
+
+
+def _found(store: RunStore, spec: RunSpec) -> tuple[StoredRun | None, str]:
+    """Return the run of a spec as far as it is whole, and what is damaged, "" if nothing is.
+
+    One that lost only what is made after training counts as trained.
+    """
+    found = store.look(spec.run_id)
+    if not isinstance(found, StoredRun):
+        return None, "" if found is None else found.reason
+    if found.spec != spec:
+        return None, "spec.json is that of another run"
+    damaged = found.damaged()
+    if not damaged:
+        return found, ""
+    what = f"{', '.join(damaged)} {'is' if len(damaged) == 1 else 'are'} not what was written"
+    if set(damaged) <= _AFTER_TRAINING and found.folder.parent == store.root:
+        changes: dict[str, object] = {"status": "trained", "finished": None, "metrics": {}}
+        return replace(found, record=found.record.model_copy(update=changes)), what
+    return None, what
+
+
+def _note(damage: str, found: StoredRun | None, *, is_whole: bool) -> ProgressEvent:
+    """Return the event that says what was damaged and what is done about it."""
+    if is_whole:
+        done = "the file was written again"
+    elif found is not None and found.record.status == "trained":
+        done = "the test split is predicted again"
+    else:
+        done = "the run is made again, from its last checkpoint if it has one"
+    return ProgressEvent("damaged", 0, 0, note=f"{damage}; {done}.")
+
+
+def _with_notes(record: RunRecord, notes: Sequence[str]) -> RunRecord:
+    warnings = tuple(dict.fromkeys((*record.warnings, *notes)))
+    return record.model_copy(update={"warnings": warnings})
+
+
+def _keep_origin(session: Session, store: RunStore, run: StoredRun) -> None:
+    """Write down again where a finished run comes from, if that was lost."""
+    if session.experiment is not None and run.folder.parent == store.root and not has_origin(run):
+        keep_origin(store, run.record.run_id, session.experiment)
 
 
 @contextmanager
@@ -158,15 +242,24 @@ def execute_baseline(
 ) -> StoredRun | None:
     """Return the finished run of a baseline; None where it does not apply to the task."""
     spec = session.spec(name, {}, 0)
-    found = store.find(spec.run_id)
+    found, damage = _found(store, spec)
     if found is not None and found.record.status == "finished":
         return found
     predictions = baseline_predictions(name, session.task, embed)
     if predictions is None:
         return None
+    notes = [f"run {spec.run_id}: {damage}; the run is made again."] if damage else []
     with store.working_on(spec):
-        _finish(session, store, _start(session, spec, name), predictions, RunCost())
+        record = _with_notes(_start(session, spec, name), notes)
+        store.write_predictions(record.run_id, with_scores(session.task, predictions))
+        store.write_record(_finished(session, record, predictions, RunCost()))
     return _stored(store, spec)
+
+
+def is_finished(store: RunStore, spec: RunSpec) -> bool:
+    """Return whether the run of a spec is finished and whole."""
+    found, _ = _found(store, spec)
+    return found is not None and found.record.status == "finished"
 
 
 def run_id_of(session: Session, request: RunRequest) -> str:
@@ -175,13 +268,22 @@ def run_id_of(session: Session, request: RunRequest) -> str:
 
 
 def find_run(session: Session, store: RunStore, method: Method, seed: int) -> StoredRun | None:
-    """Return the finished run of a method with these options, or None."""
+    """Return the finished run of a method with these options, or None.
+
+    Raises:
+        DamagedFile: it cannot be read.
+    """
     found = store.find(session.spec_of(method, seed).run_id)
     return found if found is not None and found.record.status == "finished" else None
 
 
 def restore(session: Session, run: StoredRun) -> FittedMethod:
-    """Return a finished run's fitted method, ready to condition new texts."""
+    """Return a finished run's fitted method, ready to condition new texts.
+
+    Raises:
+        DamagedFile: what it learned is not what was written.
+    """
+    run.check_learned()
     method = make_method(run.spec.method, run.spec.options)
     context = session.context(run.spec.seed, run.folder, adapter_name=run.spec.digest)
     return method.restore(context, run.adapter_folder)
@@ -216,10 +318,11 @@ def _predicted(
     session: Session,
     store: RunStore,
     context: FitContext,
-    record: RunRecord,
+    trained: tuple[RunSpec, RunRecord],
     fitted: FittedMethod,
-) -> RunRecord:
-    """Predict the test split and finish the record of a trained run."""
+) -> None:
+    """Predict the test split and finish a trained run; its record is written last and seals it."""
+    spec, record = trained
     with PeakMemory(context.engine.info.device) as memory:
         began = perf_counter()
         predictions = predict(
@@ -238,7 +341,12 @@ def _predicted(
         "milliseconds_per_item": 1000.0 * seconds / len(predictions),
     }
     cost = record.cost.model_copy(update=measured)
-    return _finish(session, store, record, predictions, cost)
+    record = _finished(session, record, predictions, cost)
+    store.write_predictions(record.run_id, with_scores(session.task, predictions))
+    adapter = context.folder / "adapter"
+    if adapter.is_dir():
+        write_model_card(adapter, spec, record, session.encoder)
+    store.write_record(record)
 
 
 def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
@@ -255,15 +363,10 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
     )
 
 
-def _finish(
-    session: Session,
-    store: RunStore,
-    record: RunRecord,
-    predictions: Sequence[Prediction],
-    cost: RunCost,
+def _finished(
+    session: Session, record: RunRecord, predictions: Sequence[Prediction], cost: RunCost
 ) -> RunRecord:
-    store.write_predictions(record.run_id, with_scores(session.task, predictions))
-    finished = record.model_copy(
+    return record.model_copy(
         update={
             "status": "finished",
             "finished": _now(),
@@ -271,8 +374,6 @@ def _finish(
             "cost": cost,
         }
     )
-    store.write_record(finished)
-    return finished
 
 
 def _stored(store: RunStore, spec: RunSpec) -> StoredRun:

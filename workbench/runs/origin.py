@@ -13,6 +13,7 @@ from pathlib import Path
 from workbench.atomic import write_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
+from workbench.runs.seal import sealed, unsealed
 from workbench.runs.session import open_task, open_template
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunStore, StoredRun
@@ -34,7 +35,13 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     if model.is_dir():
         changes["model"] = str(model.absolute())
     kept = experiment.model_copy(update=changes)
-    write_json(store.root / run_id / _FILE, kept.model_dump(mode="json", include=_KEPT))
+    content = kept.model_dump(mode="json", include=_KEPT)
+    write_json(store.root / run_id / _FILE, sealed(content))
+
+
+def has_origin(run: StoredRun) -> bool:
+    """Return whether a run says where it comes from, and that can be read."""
+    return _own(run) is not None
 
 
 def own_experiment(
@@ -76,10 +83,10 @@ def own_experiment(
 
 
 def _own(run: StoredRun) -> Experiment | None:
-    """Return the experiment that a run itself keeps."""
+    """Return the experiment that a run itself keeps; None if it is damaged or was never kept."""
     with suppress(OSError, ValueError):
-        text = (run.folder / _FILE).read_text(encoding="utf-8")
-        return Experiment.model_validate(json.loads(text))
+        content, _ = unsealed(json.loads((run.folder / _FILE).read_bytes()))
+        return Experiment.model_validate(content)
     return None
 
 

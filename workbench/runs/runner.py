@@ -21,7 +21,7 @@ from workbench.models.sentence_encoder import find_sentence_encoder
 from workbench.options import declared_options
 from workbench.progress import Interrupted, ProgressEvent
 from workbench.runs.baselines import BASELINES, needs_neighbours
-from workbench.runs.execute import RunRequest, execute, execute_baseline, run_id_of
+from workbench.runs.execute import RunRequest, execute, execute_baseline, is_finished, run_id_of
 from workbench.runs.experiment import Experiment, RateSearch
 from workbench.runs.failures import FailedRun
 from workbench.runs.search import SearchOutcome, Trial, grid_around, next_rate
@@ -392,8 +392,7 @@ def _baselines(session: Session, store: RunStore) -> list[RowRun]:
     rows = []
     for name in BASELINES:
         spec = session.spec(name, {}, 0)
-        stored = store.find(spec.run_id)
-        needed = stored is None and needs_neighbours(name, session.task)
+        needed = needs_neighbours(name, session.task) and not is_finished(store, spec)
         run = execute_baseline(session, store, name, find_sentence_encoder() if needed else None)
         if run is not None:
             rows.append(RowRun(name, run))

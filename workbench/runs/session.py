@@ -27,6 +27,7 @@ from workbench.runs.spec import (
     TaskIdentity,
     TemplateIdentity,
 )
+from workbench.runs.store import check_adapter
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import load_task, prompts_folder, task_from_files
 from workbench.tasks.rows import ColumnMapping
@@ -86,17 +87,20 @@ class Session:
 
 
 def _contents(method: Method) -> dict[str, str]:
-    """Return, of each option that names adapter folders, a digest of their files."""
+    """Return, of each option that names adapter folders, a digest of their files.
+
+    Raises:
+        DamagedFile: one lies in a run and is not what the run wrote.
+    """
     found = {}
     for name, declared in declared_options(type(method)).items():
         given = getattr(method, name)
         if declared.holds in ("adapter", "run", "runs") and given:
-            files = [
-                Path(folder.strip()) / file
-                for folder in given.split(",")
-                for file in (CONFIG_NAME, WEIGHTS_NAME)
-            ]
+            folders = [Path(folder.strip()) for folder in given.split(",")]
+            files = [folder / file for folder in folders for file in (CONFIG_NAME, WEIGHTS_NAME)]
             if all(file.is_file() for file in files):  # else its fit says what is missing
+                for folder in folders:
+                    check_adapter(folder)
                 sha = hashlib.sha256()
                 for file in files:
                     sha.update(hashlib.sha256(file.read_bytes()).digest())

@@ -1,18 +1,23 @@
 """The run store: one folder per run, written atomically, readable without a deep-learning stack.
 
 <root>/<run id>/spec.json         what was asked, resolved
-                record.json       what happened: status, metrics, cost, environment
+                record.json       what happened: status, metrics, cost, environment; digests
                 predictions.jsonl one line per test item
                 history.jsonl     training, as it goes
                 adapter/          learned vectors or weights, in PEFT's format
-                checkpoint.safetensors, .lock   only while a run is unfinished
+                checkpoint*.safetensors, .lock   only while a run is unfinished
+
+The record is written last and seals the run: a file that is not what it was is noticed when it is
+read (`workbench.runs.seal`), and whoever lists runs is told of those that cannot be read.
 """
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,10 +31,11 @@ from pydantic import (
     model_serializer,
 )
 
-from workbench.atomic import explained, write_json, write_text
-from workbench.errors import StoreError
+from workbench.atomic import explained, remove_scratch, write_json, write_text
+from workbench.errors import DamagedFile, StoreError
 from workbench.metrics import Estimate
 from workbench.runs.provenance import Provenance
+from workbench.runs.seal import damaged_among, digests_of, sealed, unsealed
 from workbench.runs.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -37,7 +43,13 @@ if TYPE_CHECKING:
 
 RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
-_PREDICTIONS = "predictions.jsonl"
+_SPEC, _RECORD, _HISTORY = "spec.json", "record.json", "history.jsonl"
+PREDICTIONS = "predictions.jsonl"
+CARD = "adapter/README.md"
+_WAY_OUT = "Make it again with evaluate, or delete it."
+_STARTING_SECONDS = 60.0  # in which a run that has begun has its record
+_FILE_SUFFIXES = (".json", ".jsonl", ".log", ".md", ".safetensors", ".txt")
+_FOLDERS = ("adapter", "path", "member_*")
 
 
 Figure = float | int | None
@@ -137,11 +149,19 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run's folder with its spec and record."""
+    """A run's folder with its spec and record.
+
+    Attributes:
+        folder: Where its files are.
+        spec: What was asked for.
+        record: What happened.
+        files: Digests of its files by name; none in records from before they were kept.
+    """
 
     folder: Path
     spec: RunSpec
     record: RunRecord
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def adapter_folder(self) -> Path:
@@ -155,16 +175,94 @@ class StoredRun:
         return self.record.status + older
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Return one mapping per test item, in the order of the test split."""
-        text = (self.folder / _PREDICTIONS).read_text(encoding="utf-8")
+        """Return one mapping per test item, in the order of the test split.
+
+        Raises:
+            DamagedFile: they are not what was written.
+            OSError, ValueError: of a run without digests, they cannot be read.
+        """
         # Not splitlines: answers may hold U+2028 and its like, which JSON leaves as they are.
-        return [json.loads(line) for line in text.split("\n") if line]
+        return [json.loads(line) for line in self._text(PREDICTIONS).split("\n") if line]
 
     def history(self) -> list[dict[str, float]]:
-        """Return the steps and dev evaluations of the training; none if nothing was trained."""
-        path = self.folder / "history.jsonl"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        """Return the steps and dev evaluations of the training; none if nothing was trained.
+
+        Raises:
+            DamagedFile: they are not what was written.
+            OSError, ValueError: of a run without digests, they cannot be read.
+        """
+        is_there = _HISTORY in self.files or (self.folder / _HISTORY).is_file()
+        text = self._text(_HISTORY) if is_there else ""
         return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+    def damaged(self) -> list[str]:
+        """Return the names of files that are not what was written."""
+        found = damaged_among(self.folder, self.files, self.files)
+        if not self.files and self.record.status == "finished":  # from before digests were kept
+            try:
+                is_whole = len(self.predictions()) == self.spec.task.num_test
+            except (OSError, ValueError):
+                is_whole = False
+            found += [] if is_whole else [PREDICTIONS]
+        return found
+
+    def check_learned(self, *, also: Sequence[str] = ()) -> None:
+        """Refuse what was learned or chosen if it is not what was written.
+
+        Args:
+            also: How the names of further files begin that are needed.
+
+        Raises:
+            DamagedFile: names the file.
+        """
+        names = [
+            name
+            for name in self.files
+            if name.startswith(tuple(also))
+            or not (name.endswith((".jsonl", ".md", _SPEC)) or "path/" in name)
+        ]
+        for name in damaged_among(self.folder, self.files, names):
+            raise self._damaged(name)
+
+    def _text(self, name: str) -> str:
+        path = self.folder / name
+        if name not in self.files:
+            return path.read_text(encoding="utf-8")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._damaged(name) from error
+        if hashlib.sha256(content).hexdigest() != self.files[name]:
+            raise self._damaged(name)
+        return content.decode("utf-8")
+
+    def _damaged(self, name: str) -> DamagedFile:
+        return DamagedFile(
+            f"run {self.record.run_id}: {name} is damaged: it is not what was written. {_WAY_OUT}"
+        )
+
+
+@dataclass(frozen=True)
+class BrokenRun:
+    """The folder of a run that cannot be read.
+
+    Attributes:
+        folder: Where it is.
+        reason: What is wrong, as the end of a sentence.
+    """
+
+    folder: Path
+    reason: str
+
+    @property
+    def run_id(self) -> str:
+        """Folder name."""
+        return self.folder.name
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong and what to do."""
+        return f"run {self.run_id}: {self.reason}. {_WAY_OUT}"
 
 
 class RunStore:
@@ -183,21 +281,48 @@ class RunStore:
         """Return the folder of a spec's run, whether it exists or not."""
         return self.root / spec.run_id
 
-    def find(self, run_id: str) -> StoredRun | None:
-        """Return a run by its id, or None if there is none."""
+    def look(self, run_id: str) -> StoredRun | BrokenRun | None:
+        """Return a run by its id, what is wrong with one that cannot be read, or None.
+
+        A run that can be read, in whichever folder, goes before one that cannot.
+        """
+        broken = None
         for root in self.roots:
             folder = root / run_id
-            if folder.parent == root and (folder / "record.json").is_file():
-                run = _read_run(folder)
-                if root == self.root or run.record.status == "finished":
-                    return run
-        return None
+            if folder.parent != root or not _is_run(folder):
+                continue
+            run = _look_into(folder)
+            if isinstance(run, BrokenRun):
+                broken = broken or run
+            elif root == self.root or run.record.status == "finished":
+                return run
+        return broken
+
+    def find(self, run_id: str) -> StoredRun | None:
+        """Return a run by its id, or None if there is none.
+
+        Raises:
+            DamagedFile: it cannot be read.
+        """
+        found = self.look(run_id)
+        if isinstance(found, BrokenRun):
+            raise DamagedFile(found.sentence)
+        return found
 
     def runs(self) -> list[StoredRun]:
-        """Return all runs, oldest first."""
-        folders = (path.parent for root in self.roots for path in root.glob("*/record.json"))
-        found = [_read_run(folder) for folder in folders]
-        return sorted(found, key=lambda run: run.record.started)
+        """Return all runs that can be read, oldest first; `broken` has the others."""
+        return sort_runs(self.everything())[0]
+
+    def broken(self) -> list[BrokenRun]:
+        """Return the runs that cannot be read, by name."""
+        return sort_runs(self.everything())[1]
+
+    def everything(self) -> Iterator[StoredRun | BrokenRun]:
+        """Yield all runs, those that cannot be read too, in no order."""
+        for root in self.roots:
+            for folder in root.glob("*"):
+                if _is_run(folder, in_lists=True):
+                    yield _look_into(folder)
 
     @contextmanager
     def working_on(self, spec: RunSpec) -> Iterator[Path]:
@@ -209,6 +334,8 @@ class RunStore:
         folder = self.folder(spec)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            if (folder / ".lock").is_dir():
+                shutil.rmtree(folder / ".lock")
         lock = FileLock(folder / ".lock", timeout=0)
         try:
             lock.acquire()
@@ -218,39 +345,121 @@ class RunStore:
                 "another folder with --out."
             ) from error
         try:
-            write_json(folder / "spec.json", spec.model_dump(mode="json"))
+            with explained(folder):
+                _make_way(folder)
+            write_json(folder / _SPEC, spec.model_dump(mode="json"))
             yield folder
         finally:
             lock.release()
 
     def write_record(self, record: RunRecord) -> None:
-        """Write a run's record in one step."""
-        write_json(self.root / record.run_id / "record.json", record.model_dump(mode="json"))
+        """Write a run's record in one step; of one that is trained or finished it seals the files.
+
+        So it is written after all of them.
+        """
+        folder = self.root / record.run_id
+        files = digests_of(folder) if record.status in ("trained", "finished") else {}
+        write_json(folder / _RECORD, sealed(record.model_dump(mode="json"), files))
 
     def write_predictions(self, run_id: str, predictions: "Iterable[DataclassInstance]") -> None:
         """Write predictions (dataclass instances), one line each, in one step."""
         lines = [json.dumps(asdict(p), ensure_ascii=False) for p in predictions]
-        write_text(self.root / run_id / _PREDICTIONS, "".join(line + "\n" for line in lines))
+        write_text(self.root / run_id / PREDICTIONS, "".join(line + "\n" for line in lines))
 
     def delete(self, run_id: str) -> None:
-        """Delete a run's folder.
+        """Delete a run's folder, whether it can be read or not.
 
         Raises:
             StoreError: no such run.
         """
-        run = self.find(run_id)
+        run = self.look(run_id)
         if run is None:
             raise StoreError(f"run '{run_id}': not found below {self.root}.")
         shutil.rmtree(run.folder)
 
 
-def _read_run(folder: Path) -> StoredRun:
+def sort_runs(
+    found: Iterable[StoredRun | BrokenRun],
+) -> tuple[list[StoredRun], list[BrokenRun]]:
+    """Return the runs that can be read, oldest first, and the others by name, each once."""
+    readable: dict[Path, StoredRun] = {}
+    broken: dict[Path, BrokenRun] = {}
+    for run in found:
+        if isinstance(run, BrokenRun):
+            broken[run.folder] = run
+        else:
+            readable[run.folder] = run
+    return (
+        sorted(readable.values(), key=lambda run: run.record.started),
+        sorted(broken.values(), key=lambda run: run.run_id),
+    )
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """Return the folders anywhere below one that hold runs, for a store of each."""
+    files = (path for name in (_RECORD, _SPEC) for path in folder.rglob(name))
+    return sorted({path.parent.parent for path in files})
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuse the folder of an adapter that lies in a run and is not what the run wrote.
+
+    Raises:
+        DamagedFile: says which file, or that the run cannot be read.
+    """
+    here = folder.resolve()
+    for place in (here.parent, here.parent.parent):  # an ensemble has a folder for each member
+        if (place / _RECORD).exists():
+            run = _look_into(place)
+            if isinstance(run, BrokenRun):
+                raise DamagedFile(run.sentence)
+            run.check_learned()
+            return
+
+
+def _is_run(folder: Path, *, in_lists: bool = False) -> bool:
+    """Return whether a folder is a run's; lists wait for the record of one that is beginning."""
+    if (folder / _RECORD).exists():
+        return True
     try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
-        return StoredRun(folder, RunSpec(**spec), RunRecord(**record))
-    except (OSError, ValueError, ValidationError) as error:
-        raise StoreError(
-            f"run {folder}: spec.json or record.json cannot be read ({error}). Delete the folder "
-            "to run it again."
-        ) from error
+        begun = (folder / _SPEC).stat().st_mtime
+    except OSError:
+        return False
+    return not in_lists or begun < time.time() - _STARTING_SECONDS
+
+
+def _look_into(folder: Path) -> StoredRun | BrokenRun:
+    """Return the run of a folder, or what is wrong with it."""
+    name = _RECORD
+    try:
+        content, files = unsealed(json.loads((folder / _RECORD).read_bytes()))
+        record = RunRecord(**content)
+        name = _SPEC
+        spec = RunSpec(**json.loads((folder / _SPEC).read_bytes()))
+    except FileNotFoundError:
+        return BrokenRun(folder, f"{name} is missing")
+    except OSError as error:
+        return BrokenRun(folder, f"{name} cannot be read ({error.strerror})")
+    except (ValueError, TypeError, RecursionError) as error:
+        return BrokenRun(folder, f"{name} cannot be read ({_first_line(error)})")
+    if spec.run_id != record.run_id:  # the id ends in the spec's digest
+        return BrokenRun(folder, f"{_SPEC} is damaged: it is not what was written")
+    return StoredRun(folder, spec, record, files)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what is wrong first, on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0]
+
+
+def _make_way(folder: Path) -> None:
+    """Remove what cannot be a run's from its folder: half-written files, folders named as files."""
+    remove_scratch(folder)
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink() and path.suffix in _FILE_SUFFIXES:
+            shutil.rmtree(path)
+        elif path.is_file() and any(path.match(name) for name in _FOLDERS):
+            path.unlink()

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from workbench.analysis.answers import read_answers, read_history
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
-from workbench.errors import StoreError, without_folders
+from workbench.errors import DamagedFile, StoreError, without_folders
 from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.failures import FailedRun
 from workbench.runs.search import read_outcome
@@ -78,11 +79,17 @@ def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
     """Return the comparison of a folder; `modified` says which version of its report."""
     del modified  # only tells versions apart in the cache
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
-    runs = [
-        ComparedRun(row["row"], workspace.run(row["run_id"]), read_outcome(row.get("search")))
-        for row in report["rows"]
-    ]
+    runs = []
     failed = [FailedRun(**failure) for failure in report.get("failed", ())]
+    for row in report["rows"]:
+        try:
+            run = workspace.run(row["run_id"])
+            read_answers(run)
+            read_history(run)
+        except DamagedFile as error:  # the others can still be compared
+            failed.append(FailedRun(row["row"], row["seed"], str(error)))
+        else:
+            runs.append(ComparedRun(row["row"], run, read_outcome(row.get("search"))))
     if workspace.is_public:
         failed = [replace(one, reason=without_folders(one.reason)) for one in failed]
     return compare_runs(runs, reference=report["reference"], failed=failed)

@@ -11,7 +11,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
-from workbench.runs.store import StoredRun
+from workbench.runs.store import CARD, StoredRun
 
 
 class Hub(Protocol):
@@ -89,4 +89,5 @@ def _adapter_files(run: StoredRun) -> list[Path]:
             f"run '{run.record.run_id}': has no adapter; {run.spec.method} stores none, or the run "
             "is not finished."
         )
+    run.check_learned(also=[CARD])
     return found

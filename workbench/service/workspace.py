@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
-from workbench.errors import ConfigError, StoreError
+from workbench.errors import ConfigError, DamagedFile, StoreError
 from workbench.runs.experiment import EXPERIMENT_FILE
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -96,43 +97,44 @@ class Workspace:
         return self.folder / "imports"
 
     def runs(self) -> list[StoredRun]:
-        """Return the runs the visitor may see, oldest first; unreadable folders are passed over."""
+        """Return the runs the visitor may see, oldest first; `broken_runs` has the others."""
         found: dict[str, StoredRun] = {}
-        for root in self.store.roots:
-            for path in root.glob("*/record.json"):
-                with suppress(StoreError):
-                    run = self._run_in(root, path.parent.name)
-                    if run is not None:
-                        found.setdefault(run.record.run_id, run)
-        return sorted(found.values(), key=lambda run: run.record.started)
+        for run in self._everything():
+            if isinstance(run, StoredRun):
+                found.setdefault(run.record.run_id, run)
+        return sort_runs(found.values())[0]
+
+    def broken_runs(self) -> list[BrokenRun]:
+        """Return the visitor's runs that cannot be read, by name."""
+        return sort_runs(self._everything())[1]
 
     def run(self, run_id: object) -> StoredRun:
         """Return one of the visitor's runs.
 
         Raises:
-            StoreError: no such run, or not the visitor's.
+            StoreError: no such run, not the visitor's, or it cannot be read.
         """
-        name = checked_name(run_id, "run")
-        for root in self.store.roots:
-            run = self._run_in(root, name)
-            if run is not None:
-                return run
-        raise StoreError(f"run '{name}': not found among your runs. Choose one from the list.")
+        run = self._look(run_id)
+        if isinstance(run, BrokenRun):
+            raise DamagedFile(run.sentence)
+        return run
 
     def delete_run(self, run_id: object) -> None:
-        """Delete a run's folder.
+        """Delete a run's folder, whether it can be read or not.
 
         Raises:
             StoreError: no such run, not the visitor's, or a process is working on it.
         """
-        run = self.run(run_id)
+        run = self._look(run_id)
         with explained(run.folder):
             try:
+                if (run.folder / ".lock").is_dir():
+                    shutil.rmtree(run.folder / ".lock")
                 with FileLock(run.folder / ".lock", timeout=0):
                     shutil.rmtree(run.folder)
             except Timeout as error:
                 raise StoreError(
-                    f"run '{run.record.run_id}': is being made right now. Stop its job first."
+                    f"run '{run.folder.name}': is being made right now. Stop its job first."
                 ) from error
 
     def experiments(self) -> list[Path]:
@@ -162,9 +164,25 @@ class Workspace:
                 "under Runs."
             )
 
-    def _run_in(self, root: Path, name: str) -> StoredRun | None:
-        run = RunStore(root).find(name)
-        return None if run is not None and self.is_public and _has_links(run.folder) else run
+    def _look(self, run_id: object) -> StoredRun | BrokenRun:
+        """Return a run of the visitor's, or what is wrong with it.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        name = checked_name(run_id, "run")
+        found = [RunStore(root).look(name) for root in self.store.roots]
+        mine = [run for run in found if run is not None and self._may_see(run)]
+        for run in (*(run for run in mine if isinstance(run, StoredRun)), *mine):
+            return run
+        raise StoreError(f"run '{name}': not found among your runs. Choose one from the list.")
+
+    def _everything(self) -> Iterator[StoredRun | BrokenRun]:
+        found = (run for root in self.store.roots for run in RunStore(root).everything())
+        return (run for run in found if self._may_see(run))
+
+    def _may_see(self, run: StoredRun | BrokenRun) -> bool:
+        return not (self.is_public and _has_links(run.folder))
 
 
 def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:

@@ -1,25 +1,55 @@
-"""The files of a training: its checkpoint, its history, and the path its parameters took.
+"""The files of a training: its checkpoints, its history, and the path its parameters took.
 
-checkpoint.safetensors   to go on from; its tensors come in parts, as "best/<name>"
-history.jsonl            the figures of each step and of each dev evaluation, in order
-path/0000025.safetensors what the parameters were at a step, where the method keeps that
+checkpoint.safetensors        to go on from; its tensors come in parts, as "best/<name>"
+checkpoint_before.safetensors the one before, for the day the last one turns out to be damaged
+history.jsonl                 the figures of each step and of each dev evaluation, in order
+path/0000025.safetensors      what the parameters were at a step, where the method keeps that
+
+A checkpoint holds the history up to its step; the file beside it is what others look at meanwhile.
 """
 
-import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from workbench.atomic import explained
+from workbench.atomic import explained, write_text
+from workbench.errors import DamagedFile
+from workbench.tensor_files import TensorFile, open_tensors, write_tensors
 
 PATH_FOLDER = "path"
 HISTORY = "history.jsonl"
+_FORMAT = "2"  # of checkpoints; those of another are not gone on from
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training stood.
+
+    Attributes:
+        position: What it was written with.
+        history: The figures up to there.
+        stored: The open file.
+    """
+
+    position: dict[str, Any]
+    history: History
+    stored: TensorFile
+
+    def load(self, part: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of a part by name, on the CPU."""
+        return {
+            key.removeprefix(f"{part}/"): self.stored.get_tensor(key)
+            for key in self.stored.keys()  # noqa: SIM118  a safe_open handle is not iterable
+            if key.startswith(f"{part}/")
+        }
 
 
 class TrainingFolder:
@@ -27,40 +57,61 @@ class TrainingFolder:
 
     Args:
         folder: Where they are; made with the first of them.
+        identity: What is trained on what; checkpoints of anything else are not gone on from.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder, self._identity = folder, identity
         self._checkpoint = folder / "checkpoint.safetensors"
+        self._before = folder / "checkpoint_before.safetensors"
         self._history = folder / HISTORY
 
     def save(
-        self, parts: Mapping[str, Mapping[str, torch.Tensor]], position: Mapping[str, Any]
+        self,
+        parts: Mapping[str, Mapping[str, torch.Tensor]],
+        position: Mapping[str, Any],
+        history: Sequence[Mapping[str, float]],
     ) -> None:
-        """Write a checkpoint in one step: tensors by part and name, and where training stands.
+        """Write a checkpoint in one step, and keep the one before.
 
         Raises:
             StoreError: the file cannot be written.
         """
         tensors = {f"{part}/{name}": t for part, some in parts.items() for name, t in some.items()}
-        _write(self._checkpoint, tensors, {"position": json.dumps(position)})
+        metadata = {
+            "format": "pt",
+            "checkpoint": _FORMAT,
+            "identity": self._identity,
+            "position": json.dumps(position),
+            "history": json.dumps(history),
+        }
+        write_tensors(self._checkpoint, tensors, metadata, keep=self._before)
 
-    def position(self) -> dict[str, Any] | None:
-        """Return where the training of the checkpoint stands; None if there is none."""
-        if not self._checkpoint.is_file():
-            return None
-        with safe_open(self._checkpoint, framework="pt") as stored:
-            position: dict[str, Any] = json.loads(stored.metadata()["position"])
-        return position
+    @contextmanager
+    def newest(
+        self, points_until: Callable[[int], Iterable[int]]
+    ) -> Iterator[tuple[Checkpoint | None, str]]:
+        """Open the newest checkpoint that is whole, for the block; None if there is none.
 
-    def load(self, part: str) -> dict[str, torch.Tensor]:
-        """Return the tensors of a part of the checkpoint by name, on the CPU."""
-        with safe_open(self._checkpoint, framework="pt") as stored:
-            return {
-                key.removeprefix(f"{part}/"): stored.get_tensor(key)
-                for key in stored.keys()  # noqa: SIM118  a safe_open handle is not iterable
-                if key.startswith(f"{part}/")
-            }
+        Whatever was written after it is removed: all of it where there is none. The second value
+        says in a sentence what was damaged, or is "".
+
+        Args:
+            points_until: Returns the steps up to one whose points the path must have.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        damaged: list[str] = []
+        with ExitStack() as stack:
+            found = self._opened(stack, points_until, damaged)
+            if found is None:
+                self._clear()
+                yield None, _sentence(damaged, "began anew")
+                return
+            self._cut(found)
+            step = found.position["step"]
+            yield found, _sentence(damaged, f"went on from step {step}")
 
     def keep_point(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Store a point of the path.
@@ -68,7 +119,7 @@ class TrainingFolder:
         Raises:
             StoreError: the file cannot be written.
         """
-        _write(self._folder / PATH_FOLDER / f"{step:07d}.safetensors", tensors, {})
+        write_tensors(self._point(step), tensors)
 
     def record(self, entry: Mapping[str, float]) -> None:
         """Add a line to the history.
@@ -81,40 +132,73 @@ class TrainingFolder:
             with self._history.open("a") as stream:
                 stream.write(json.dumps(entry) + "\n")
 
-    def history_until(self, step: int) -> list[dict[str, float]]:
-        """Return the history up to a step, and drop what comes after it from the file."""
-        entries = []
-        if self._history.is_file():
-            for line in self._history.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:  # the line that was being written when it was killed
-                    break
-                if entry["step"] <= step:
-                    entries.append(entry)
-        self._history.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        return entries
+    def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the whole history in one step, whatever was added to the file line by line.
 
-    def clear(self) -> None:
-        """Remove history and path of a training that left no checkpoint to go on from."""
-        self._history.unlink(missing_ok=True)
+        Raises:
+            StoreError: it cannot be written.
+        """
+        write_text(self._history, "".join(json.dumps(entry) + "\n" for entry in history))
+
+    def _point(self, step: int) -> Path:
+        return self._folder / PATH_FOLDER / f"{step:07d}.safetensors"
+
+    def _opened(
+        self,
+        stack: ExitStack,
+        points_until: Callable[[int], Iterable[int]],
+        damaged: list[str],
+    ) -> Checkpoint | None:
+        """Open the newest checkpoint to go on from; what is wrong with others goes to `damaged`."""
+        there = [path for path in (self._checkpoint, self._before) if path.exists()]
+        if there == [self._before]:
+            damaged.append(f"{self._checkpoint.name} is missing")
+        for path in there:
+            try:
+                stored = stack.enter_context(open_tensors(path, needs_digest=True))
+                found = self._checked(path, stored, points_until)
+            except DamagedFile as error:
+                damaged.append(str(error))
+                continue
+            if path == self._before:
+                self._checkpoint.unlink(missing_ok=True)
+            return found
+        return None
+
+    def _checked(
+        self, path: Path, stored: TensorFile, points_until: Callable[[int], Iterable[int]]
+    ) -> Checkpoint:
+        """Return an open checkpoint if it is of this training and all of its path is there."""
+        metadata = stored.metadata()
+        if (metadata["checkpoint"], metadata["identity"]) != (_FORMAT, self._identity):
+            raise DamagedFile(f"{path.name} is of another training")
+        found = Checkpoint(
+            json.loads(metadata["position"]), json.loads(metadata["history"]), stored
+        )
+        for step in points_until(found.position["step"]):
+            with open_tensors(self._point(step), needs_digest=True):
+                pass
+        return found
+
+    def _cut(self, found: Checkpoint) -> None:
+        """Remove what was written after a checkpoint."""
+        self.write_history(found.history)
+        for file in (self._folder / PATH_FOLDER).glob("*.safetensors"):
+            if not file.stem.isdecimal() or int(file.stem) > found.position["step"]:
+                file.unlink()
+
+    def _clear(self) -> None:
+        """Remove whatever a training left that cannot be gone on from."""
+        for file in (self._history, self._checkpoint, self._before):
+            file.unlink(missing_ok=True)
         shutil.rmtree(self._folder / PATH_FOLDER, ignore_errors=True)
 
 
-def _write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a file of tensors whole or not at all.
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of all trainings below the folder of a run that needs them no more."""
+    for checkpoint in folder.rglob("checkpoint*.safetensors"):  # an ensemble has several
+        checkpoint.unlink(missing_ok=True)
 
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    scratch = path.with_suffix(".writing")
-    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(contiguous, scratch, metadata=metadata)
-        except SafetensorError as error:  # safetensors hides the system's own error in text
-            needed = sum(tensor.nbytes for tensor in contiguous.values())
-            full = shutil.disk_usage(scratch.parent).free < needed
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
-        scratch.replace(path)
+
+def _sentence(damaged: Sequence[str], result: str) -> str:
+    return f"{', and '.join(damaged)}: the training {result}." if damaged else ""

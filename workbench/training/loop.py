@@ -21,7 +21,7 @@ from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import packed_layers
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
-from workbench.training.folder import TrainingFolder
+from workbench.training.folder import Checkpoint, TrainingFolder
 from workbench.training.loss import answer_loss
 from workbench.training.options import TrainingOptions, learning_rate_at
 from workbench.training.score import DevScore
@@ -91,7 +91,8 @@ class TrainingRequest:
         options: Steps, batch size and so on; `learning_rate` must be resolved.
         seed: What batches and dropout are drawn from.
         evaluate: Scores the current parameters on dev.
-        folder: Where checkpoint, history and path are.
+        folder: Where checkpoints, history and path are.
+        identity: What is trained on what; checkpoints of anything else are not gone on from.
     """
 
     trainable: Trainable
@@ -100,6 +101,7 @@ class TrainingRequest:
     seed: int
     evaluate: Callable[[], DevScore]
     folder: Path
+    identity: str = ""
 
 
 def train(
@@ -111,16 +113,19 @@ def train(
 ) -> TrainingState:
     """Train, leaving the parameters of the best dev evaluation in place.
 
-    Continues from `request.folder` if a checkpoint is there.
+    Continues from `request.folder` if a checkpoint is there; from the one before if the last is
+    damaged, and from the beginning if both are, which the first event then says.
 
     Raises:
         Interrupted: `should_stop` returned True; a checkpoint was written.
         ModelError: gradients are missing or not finite, or 4-bit weights were repacked.
     """
     loop = _Loop(engine, request)
-    loop.resume()
-    loop.keep_point()
+    note = loop.resume()
     options, state = request.options, loop.state
+    if note:
+        progress(ProgressEvent("train", state.step, options.steps, note=note))
+    loop.keep_point()
     while state.step < options.steps and not loop.out_of_patience():
         if should_stop():
             loop.save()
@@ -131,7 +136,7 @@ def train(
             loop.keep_point()
             loop.save()
         progress(ProgressEvent("train", state.step, options.steps, figures))
-    loop.restore_best()
+    loop.finish()
     return state
 
 
@@ -147,7 +152,7 @@ class _Loop:
             self._groups(), lr=options.learning_rate or 0.0, weight_decay=options.weight_decay
         )
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self._files = TrainingFolder(request.folder)
+        self._files = TrainingFolder(request.folder, request.identity)
 
     def step(self) -> dict[str, float]:
         """Make one optimizer step and return its figures."""
@@ -195,23 +200,31 @@ class _Loop:
 
     def keep_point(self) -> None:
         """Store the parameters as they are, if the method asks for its path."""
-        options, step = self.request.options, self.state.step
-        # Every evaluation, or every second, third … of them, so that no path has more points.
-        gap = math.ceil(math.ceil(options.steps / options.eval_every) / _MOST_PATH_POINTS)
-        is_wanted = step % (gap * options.eval_every) == 0 or step == options.steps
-        if not (self.request.trainable.keep_path and is_wanted):
+        step = self.state.step
+        if step not in self._points_until(step):
             return
         made = self.request.trainable.path
         tensors = self.parameters if made is None else made()
         self._files.keep_point(step, tensors)
+
+    def _points_until(self, step: int) -> list[int]:
+        """Return the steps up to one whose parameters the path has."""
+        if not self.request.trainable.keep_path:
+            return []
+        # Every evaluation, or every second, third … of them, so that no path has more points.
+        options = self.request.options
+        gap = math.ceil(math.ceil(options.steps / options.eval_every) / _MOST_PATH_POINTS)
+        points = range(0, step + 1, gap * options.eval_every)
+        return [*points, *([step] if step == options.steps and step not in points else [])]
 
     def out_of_patience(self) -> bool:
         """Return whether early stopping applies."""
         patience = self.request.options.patience
         return patience > 0 and self.state.evaluations_since_best >= patience
 
-    def restore_best(self) -> None:
-        """Put the parameters of the best dev evaluation in place."""
+    def finish(self) -> None:
+        """Put the parameters of the best dev evaluation in place, and write the whole history."""
+        self._files.write_history(self.state.history)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.best[name])
@@ -286,37 +299,39 @@ class _Loop:
             "companion": {} if companion is None else companion.state(),
         }
         position = asdict(replace(self.state, history=[]))
-        del position["history"]  # has a file of its own, which only grows
-        self._files.save(parts, position)
+        del position["history"]
+        self._files.save(parts, position, self.state.history)
 
-    def resume(self) -> None:
-        """Continue from the checkpoint, if there is one; history after it is dropped."""
-        position = self._files.position()
-        if position is None:
-            self._files.clear()
-            return
+    def resume(self) -> str:
+        """Continue from the newest whole checkpoint, if there is one; say what was damaged."""
+        with self._files.newest(self._points_until) as (checkpoint, note):
+            if checkpoint is not None:
+                self._go_on(checkpoint)
+        return note
 
+    def _go_on(self, checkpoint: Checkpoint) -> None:
         # 1. Parameters, and those of the best evaluation.
-        now, best = self._files.load("now"), self._files.load("best")
+        now, best = checkpoint.load("now"), checkpoint.load("best")
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(now[name])
                 self.best[name] = best[name].to(parameter.device)
 
         # 2. The optimizer, and what goes along with it.
-        for key, value in self._files.load("adam").items():
+        for key, value in checkpoint.load("adam").items():
             slot, name = key.split("/", 1)
             parameter = self.parameters[name]
             place = "cpu" if slot == "step" else parameter.device  # AdamW counts there
             self.optimizer.state[parameter][slot] = value.to(place)
         if self.request.trainable.companion is not None:
-            self.request.trainable.companion.restore(self._files.load("companion"))
+            self.request.trainable.companion.restore(checkpoint.load("companion"))
 
         # 3. The position.
+        position = dict(checkpoint.position)
         score = position.pop("best")
         self.state = TrainingState(
             **position,
             best=None if score is None else DevScore(**score),
-            history=self._files.history_until(position["step"]),
+            history=checkpoint.history,
         )
         self._parameters_changed()

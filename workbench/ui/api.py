@@ -241,10 +241,13 @@ class Endpoints:
     def list_runs(self, visitor: str = "") -> list[dict[str, Any]]:
         """Return the caller's runs: id, task, method, seed, status, metrics and costs.
 
+        One that cannot be read has the status "damaged", the reason, and nothing else.
+
         Args:
             visitor: Secret of the caller on a public page.
         """
-        return [
+        workspace = self._context.workspace(visitor)
+        listed: list[dict[str, Any]] = [
             {
                 "run_id": run.record.run_id,
                 "task": run.spec.task.name,
@@ -255,8 +258,13 @@ class Endpoints:
                 "metrics": {name: asdict(value) for name, value in run.record.metrics.items()},
                 "cost": run.record.cost.figures,
             }
-            for run in self._context.workspace(visitor).runs()
+            for run in workspace.runs()
         ]
+        listed += [
+            {"run_id": run.run_id, "status": "damaged", "reason": run.sentence}
+            for run in workspace.broken_runs()
+        ]
+        return listed
 
     def _submit(
         self,

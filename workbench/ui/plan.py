@@ -1,6 +1,6 @@
 """The tab for those who have not begun: what each method would cost, and which one to try."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -86,12 +86,14 @@ def on_plan(
         has_checkpointing=checkpointing is True,
         numbers={key: numbers.get(key, option.default) for key, option in NUMBERS.items()},
     )
-    measured = measured_costs(context.workspace(token).runs(), question)
-    return plan_html(make_plan(question), measured)
+    workspace = context.workspace(token)
+    measured = measured_costs(workspace.runs(), question)
+    broken = [run.sentence for run in workspace.broken_runs()]
+    return plan_html(make_plan(question), measured, broken)
 
 
-def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
-    """Return a plan as HTML."""
+def plan_html(plan: Plan, measured: Mapping[str, Measured], more_notes: Sequence[str] = ()) -> str:
+    """Return a plan as HTML, with further notes below its own."""
     device = plan.question.device
     return render(
         "plan",
@@ -99,7 +101,7 @@ def plan_html(plan: Plan, measured: Mapping[str, Measured]) -> str:
         shape=plan.question.shape,
         device=device.title,
         rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
-        notes=plan.notes,
+        notes=[*plan.notes, *more_notes],
         has_measured=bool(measured),
         drawing=memory_plot(plan),
         speed=f"Speed: {device.speed_source}. All of this is estimated from the model's config; a "

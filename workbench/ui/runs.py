@@ -13,7 +13,7 @@ from workbench.analysis.run_diff import diff_records, diff_specs, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import ConfigError
 from workbench.models.adapters.reading import import_adapter
-from workbench.presentation.display import percent
+from workbench.presentation.display import NOTHING, percent
 from workbench.presentation.quantities import metric_of
 from workbench.runs.store import StoredRun
 from workbench.service.publishing import adapter_archive, push_adapter
@@ -28,9 +28,14 @@ _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept he
 
 
 def run_table(context: AppContext, token: object) -> pd.DataFrame:
-    """Return the visitor's runs, the newest first."""
-    runs = reversed(context.workspace(token).runs())
-    return pd.DataFrame([_line(run) for run in runs], columns=list(_COLUMNS))
+    """Return the visitor's runs, the newest first, and behind them those that cannot be read."""
+    workspace = context.workspace(token)
+    lines = [_line(run) for run in reversed(workspace.runs())]
+    lines += [
+        [*[NOTHING] * 4, f"damaged: {run.reason}", NOTHING, run.run_id]
+        for run in workspace.broken_runs()
+    ]
+    return pd.DataFrame(lines, columns=list(_COLUMNS))
 
 
 def on_refresh(context: AppContext, token: object) -> list[Any]:

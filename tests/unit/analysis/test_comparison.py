@@ -1,6 +1,7 @@
 """Differences against scipy and hand counts, pairing of seeds, refusals with their messages."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -271,8 +272,11 @@ def test_unreadable_predictions_are_refused(make_row, content):
     compared = make_row("lora", [True])
     path = compared.run.folder / "predictions.jsonl"
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(StoreError, match=r"predictions.jsonl cannot be read"):
+    with pytest.raises(StoreError, match=r"predictions.jsonl is damaged: it is not what was"):
         compare_runs([compared], reference="lora")
+    older = replace(compared, run=replace(compared.run, files={}))  # whose record has no digests
+    with pytest.raises(StoreError, match=r"predictions.jsonl cannot be read"):
+        compare_runs([older], reference="lora")
 
 
 def test_unreadable_history_is_refused(make_row):

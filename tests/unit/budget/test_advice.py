@@ -138,7 +138,7 @@ def test_finished_runs_of_the_same_base_and_precision_are_read_and_others_are_no
     store_run(tmp_path, base=base | {"precision": "fp32"}, method="bitfit")
     store_run(tmp_path, base=base | {"device": "cuda"}, method="adalora")
     store_run(tmp_path, base=base, method="ia3", status="failed")
-    runs = runs_below(tmp_path)
+    runs, _ = runs_below(tmp_path)
 
     here = measured_costs(runs, Question(SHAPES[name], processor(24 * GIB)))
     card = measured_costs(runs, Question(SHAPES[name], DEVICES["t4"]))

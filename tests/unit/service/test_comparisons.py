@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,23 @@ def test_a_spoiled_report_is_passed_over(content, tmp_path):
     (folder / "report.json").write_text(content)
 
     assert list_comparisons(workspace) == []
+
+
+@pytest.mark.parametrize("file", ["predictions.jsonl", "record.json"])
+def test_a_torn_run_takes_no_other_out_of_its_comparison(file, place, tmp_path):
+    shutil.copytree(place[0].root, tmp_path, dirs_exist_ok=True)
+    anna = visitor(tmp_path, ANNA)
+    report = json.loads((anna.jobs / place[1]["first"] / "report.json").read_text())
+    *others, torn = report["rows"]
+    path = anna.folder / torn["run_id"] / file
+    path.write_bytes(path.read_bytes()[:-9])
+
+    comparison, _, _ = open_comparison(anna, place[1]["first"])
+
+    assert [row.row for row in comparison.rows] == [row["row"] for row in others]
+    (failed,) = comparison.failed
+    assert (failed.row, failed.seed) == (torn["row"], torn["seed"])
+    assert f"run {torn['run_id']}: {file} " in failed.reason
 
 
 # Of the batch command

@@ -254,12 +254,15 @@ def test_a_folder_without_an_experiment_is_not_looked_into(tmp_path):
     assert local_workspace(tmp_path).runs() == []
 
 
-def test_runs_come_oldest_first_and_an_unreadable_one_is_passed_over(tmp_path):
+def test_runs_come_oldest_first_and_an_unreadable_one_is_named(tmp_path):
     workspace = local_workspace(tmp_path)
     ids = [store_run(workspace.folder, seed=seed) for seed in (2, 0, 1)]
     (workspace.folder / ids[0] / "record.json").write_text('{"torn')
 
     assert [run.record.run_id for run in workspace.runs()] == [ids[1], ids[2]]
+    assert [run.run_id for run in workspace.broken_runs()] == [ids[0]]
+    workspace.delete_run(ids[0])
+    assert workspace.broken_runs() == []
 
 
 def test_a_deleted_run_is_gone(tmp_path):

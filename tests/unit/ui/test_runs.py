@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from toys import export_prompt
 from visitors import store_run
+from workbench.runs.store import RunStore
 from workbench.service.ways import imported_folders
 from workbench.service.workspace import share_key
 from workbench.ui.runs import (
@@ -171,9 +172,8 @@ def test_a_hostile_run_is_shown_as_text(hostile_page):
 def test_a_hostile_error_of_a_run_is_shown_as_text(empty_page):
     folder = empty_page.workspace.folder
     run_id = store_run(folder, status="failed")
-    record = json.loads((folder / run_id / "record.json").read_text())
-    error = "\n".join(HOSTILE)
-    (folder / run_id / "record.json").write_text(json.dumps(record | {"error": error}))
+    failed = empty_page.workspace.run(run_id).record
+    RunStore(folder).write_record(failed.model_copy(update={"error": "\n".join(HOSTILE)}))
 
     html = open_run(empty_page, run_id)
 

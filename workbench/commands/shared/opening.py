@@ -13,7 +13,7 @@ from workbench.readings.catalog import make_reader, reader_class, readers_of
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
 from workbench.runs.origin import own_experiment
-from workbench.runs.store import StoredRun
+from workbench.runs.store import StoredRun, check_adapter
 from workbench.yaml_files import parse_value
 
 _CHOOSE = "Choose a run of a soft prompt or of a weight adapter."
@@ -44,16 +44,18 @@ def _find(name: str, runs: Path) -> StoredRun | Path | str:
     """Return a run, an adapter folder, or the key of a control.
 
     Raises:
-        StoreError: nothing of that name.
+        StoreError: nothing of that name, or it is damaged.
     """
     if name in {one.key for one in controls()}:
         return name
     path = Path(name)
     is_adapter = (path / CONFIG_NAME).is_file() and not (path / "record.json").is_file()
     if is_adapter:
+        check_adapter(path)
         return path
     run = find_stored_run(name, runs)
     if run is not None:
+        run.check_learned()
         return run
     raise StoreError(
         f"inspect: no run or adapter '{name}' (looked below {runs}). Give the id of a run (see: "

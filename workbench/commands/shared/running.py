@@ -91,7 +91,9 @@ class RunProgress:
         )
 
     def progressed(self, event: ProgressEvent) -> None:
-        """Show a step."""
+        """Show a step, and print what is to be told on a line of its own."""
+        if event.note:
+            self._console.print(event.note, markup=False, highlight=False, style="yellow")
         self._figures |= event.figures
         shown = ("loss", "dev_accuracy", "dev_loss")
         figures = "  ".join(

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from workbench.runs.store import RunStore, StoredRun
+from rich.console import Console
+
+from workbench.errors import DamagedFile
+from workbench.runs.store import BrokenRun, RunStore, StoredRun, folders_below
 
 
 def find_stored_run(name: str, runs: Path) -> StoredRun | None:
@@ -11,15 +14,27 @@ def find_stored_run(name: str, runs: Path) -> StoredRun | None:
     Args:
         name: What the user gave.
         runs: Folder to look below.
+
+    Raises:
+        DamagedFile: the only one of that name cannot be read.
     """
-    path = Path(name)
-    if (path / "record.json").is_file():
-        run = RunStore(path.resolve().parent).find(path.resolve().name)
-        if run is not None:
+    path = Path(name).resolve()
+    found = [RunStore(path.parent).look(path.name)] if path.is_dir() else []
+    for root in folders_below(runs) if runs.is_dir() else []:
+        names = sorted(folder.name for folder in root.iterdir())
+        found += [
+            RunStore(root).look(one) for one in names if one == name or one.endswith(f"_{name}")
+        ]
+    for run in found:
+        if isinstance(run, StoredRun):
             return run
-    for file in sorted(runs.rglob("record.json")) if runs.is_dir() else []:
-        if file.parent.name == name or file.parent.name.endswith(f"_{name}"):
-            run = RunStore(file.parent.parent).find(file.parent.name)
-            if run is not None:
-                return run
+    for run in found:
+        if isinstance(run, BrokenRun):
+            raise DamagedFile(run.sentence)
     return None
+
+
+def print_broken(console: Console, broken: list[BrokenRun]) -> None:
+    """Print a line for each run that a list leaves out because it cannot be read."""
+    for run in broken:
+        console.print(run.sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)

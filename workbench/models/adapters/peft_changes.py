@@ -1,16 +1,17 @@
 """Between PEFT's files of a weight adapter and the changes of layers that the engine applies."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import PeftConfig
-from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from workbench.atomic import write_text
 from workbench.errors import ModelError, some_of
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
-from workbench.models.adapters.files import WEIGHTS_NAME
+from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME
 from workbench.models.adapters.layer_changes import (
     DirectionChange,
     LowRankChange,
@@ -20,6 +21,7 @@ from workbench.models.adapters.layer_changes import (
 from workbench.models.adapters.reading import CheckedAdapter
 from workbench.models.layers import check_is_run, features_of, unread_layers
 from workbench.models.roles import is_targeted
+from workbench.tensor_files import write_tensors
 
 _AS_MODULES = ("lora_A", "lora_B")  # PEFT's LoRA keeps these as layers, AdaLoRA as bare tensors
 
@@ -85,15 +87,30 @@ def save_adapter(adapter: WeightAdapter, config: PeftConfig, folder: Path) -> No
         config: PEFT's, with the base's public name.
         folder: Made if it is not there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config.inference_mode = True
-    config.save_pretrained(folder)
+    write_config(config, folder)
     tensors = {
-        f"base_model.model.{layer}.{part}": tensor.detach().float().cpu().contiguous()
+        f"base_model.model.{layer}.{part}": tensor.detach().float().cpu()
         for layer, change in sorted(adapter.changes.items())
         for part, tensor in _parts(change).items()
     }
-    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS_NAME, tensors)
+
+
+def write_config(config: PeftConfig, folder: Path) -> None:
+    """Write adapter_config.json as PEFT's `save_pretrained` does, in one step and in one order.
+
+    PEFT keeps names of modules as a set and writes them in whatever order it has in the process.
+
+    Args:
+        config: PEFT's.
+        folder: Made if it is not there.
+    """
+    fields = {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in config.to_dict().items()
+    }
+    write_text(folder / CONFIG_NAME, json.dumps(fields, indent=2, sort_keys=True))
 
 
 def check_fits(adapter: CheckedAdapter, model: PreTrainedModel, base_name: str) -> None:

@@ -6,7 +6,6 @@ numbers were looked at. Nothing is written before everything has passed.
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
 
 from workbench.atomic import explained, write_json
@@ -34,6 +32,7 @@ from workbench.models.adapters.tensors import (
 from workbench.models.base import PrefixStates
 from workbench.models.catalog import is_hub_id
 from workbench.models.roles import is_targeted
+from workbench.tensor_files import write_tensors
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
 
@@ -275,12 +274,8 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
             scratch.mkdir(parents=True)
             write_json(scratch / CONFIG_NAME, adapter.config)
             learned = adapter.learned
-            metadata = {"format": "pt"} if learned is None else learned_range(*learned)
-            content = safetensors.torch.save(dict(adapter.tensors), metadata=metadata)
-            with (scratch / WEIGHTS_NAME).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            metadata = None if learned is None else learned_range(*learned)
+            write_tensors(scratch / WEIGHTS_NAME, adapter.tensors, metadata)
             try:
                 scratch.rename(target)
             except OSError:

@@ -15,6 +15,7 @@ from workbench.errors import ModelError
 from workbench.models.adapters.config import BY_THE_WEIGHTS, MAX_RANK, strict_json
 from workbench.models.adapters.files import shown
 from workbench.models.roles import is_targeted
+from workbench.tensor_files import is_sealed
 
 _DTYPES = ("F32", "F16", "BF16")
 _MAX_HEADER_BYTES = 4_000_000  # of the weights; 1000 adapted modules need about 300 kB
@@ -46,6 +47,7 @@ def checked_tensors(
     Raises:
         ModelError: the file is damaged, or anything in it is not as it should be.
     """
+    _check_content(where, content)
     # All triplets of an AdaLoRA's module may have been pruned.
     shapes = _shapes(where, content, least=0 if config["peft_type"] == "ADALORA" else 1)
     if "target_modules" in config:
@@ -68,6 +70,15 @@ def checked_tensors(
                 "train the adapter again, with a lower learning rate."
             )
     return tensors
+
+
+def _check_content(where: str, content: bytes) -> None:
+    """Hold a file that the workbench wrote against the digest in it."""
+    _header(where, content)  # refuses one that is no header, or a very long one
+    try:
+        is_sealed(content)
+    except ValueError as error:
+        raise _damaged(where, str(error)) from error
 
 
 def _shapes(where: str, content: bytes, *, least: int) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,162 @@
+"""Files of tensors, and all files: whole or not at all, on the disk before they count, sealed."""
+
+import ast
+import os
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import workbench
+from damages import DAMAGES
+from workbench.atomic import write_json, write_text
+from workbench.errors import DamagedFile, StoreError
+from workbench.tensor_files import open_tensors, read_tensors, write_tensors
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
+TENSORS = {
+    **{str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in DTYPES},
+    "one number": torch.tensor(3.5),
+    "none": torch.zeros(0, 4),
+    "turned": torch.arange(6.0).reshape(2, 3).T,
+    "ünïcode \n": torch.ones(1),
+}
+METADATA = {"format": "pt", "learned_vectors": "3:23", "zeta": "ü\n", "alpha": ""}
+
+
+def same(found: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == TENSORS.keys() and all(
+        found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+        for name, tensor in TENSORS.items()
+    )
+
+
+def test_what_is_written_is_read_here_and_by_safetensors(tmp_path):
+    path = tmp_path / "new" / "it.safetensors"
+
+    write_tensors(path, TENSORS, METADATA)
+
+    assert same(read_tensors(path))
+    assert same(safetensors.torch.load_file(path))
+    with open_tensors(path, needs_digest=True) as stored:
+        assert METADATA.items() <= stored.metadata().items()
+
+
+def test_the_bytes_do_not_depend_on_any_order(tmp_path):
+    forwards, backwards = tmp_path / "a", tmp_path / "b"
+
+    write_tensors(forwards, TENSORS, METADATA)
+    write_tensors(backwards, dict(reversed(TENSORS.items())), dict(reversed(METADATA.items())))
+
+    assert forwards.read_bytes() == backwards.read_bytes()
+
+
+def test_no_flipped_bit_is_read_as_another_number_or_text(tmp_path):
+    path = tmp_path / "it.safetensors"
+    write_tensors(path, TENSORS, METADATA)
+    content, noticed = path.read_bytes(), 0
+
+    for place in range(len(content)):
+        torn = bytearray(content)
+        torn[place] ^= 1 << (place % 7)
+        path.write_bytes(torn)
+        try:
+            with open_tensors(path) as stored:
+                assert METADATA.items() <= stored.metadata().items()
+                assert same({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+        except DamagedFile:
+            noticed += 1
+
+    assert len(content) - noticed <= len("content_sha256")  # its own name, and nothing else
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_one_error(damage, tmp_path):
+    path = tmp_path / "it.safetensors"
+    write_tensors(path, TENSORS)
+    DAMAGES[damage](path)
+
+    with pytest.raises(DamagedFile, match=r"it\.safetensors cannot be read"):
+        read_tensors(path)
+
+
+def test_a_file_without_a_digest_is_read_where_none_is_needed(tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(2)}, path, metadata={"format": "pt"})
+
+    assert torch.equal(read_tensors(path)["a"], torch.ones(2))
+    with pytest.raises(DamagedFile, match="has no digest"), open_tensors(path, needs_digest=True):
+        pass
+
+
+WRITERS = {
+    "text": lambda path: write_text(path, "new"),
+    "json": lambda path: write_json(path, {"new": 1}),
+    "tensors": lambda path: write_tensors(path, TENSORS),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_it_counts(
+    write, tmp_path, monkeypatch
+):
+    done, path = [], tmp_path / "it"
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append("folder" if Path(f"/proc/self/fd/{descriptor}").resolve().is_dir() else "file")
+        fsync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        done.append(f"to {Path(target).name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write(path)
+
+    assert done == ["file", "to it", "folder"]
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_file_that_cannot_be_finished_leaves_the_one_before(write, tmp_path, monkeypatch):
+    path = tmp_path / "it"
+    path.write_text("before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space is left there"):
+        write(path)
+
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_once_nobody_can_be_writing(tmp_path):
+    old, new, other = (
+        tmp_path / name for name in (".it.1.2.writing", ".it.3.4.writing", ".its.1.2.writing")
+    )
+    for path in (old, new, other):
+        path.write_text("half")
+    for path in (old, other):
+        os.utime(path, (0, time.time() - 7200))
+
+    write_text(tmp_path / "it", "whole")
+
+    assert sorted(tmp_path.iterdir()) == sorted([new, other, tmp_path / "it"])
+
+
+def test_no_other_module_writes_tensors():
+    package = Path(workbench.__file__).parent
+    found = []
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", "")))
+            if name in ("save_file", "serialize_file", "serialize"):
+                found.append(path.relative_to(package).as_posix())
+
+    assert found == []
