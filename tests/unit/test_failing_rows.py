@@ -27,7 +27,7 @@ from workbench.runs.session import open_session
 from workbench.runs.store import RunStore
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
-from workbench.service.jobs import JobStatus, RowFailure
+from workbench.service.job_status import JobStatus, RowFailure
 from workbench.service.profile import LOCAL, Profile
 from workbench.service.worker import work
 from workbench.ui.app import make_context

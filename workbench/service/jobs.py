@@ -1,11 +1,12 @@
 """Jobs: comparisons that run in a process of their own and say in a file how far they are.
 
 A job is a folder with an experiment. Whoever looks (a page, another page, the same page after a
-restart) reads `status.json`; nobody has to stay. One job runs at a time on a machine, the oldest
-first: every look and every ending job starts the next one, so no process has to wait for it.
+restart) reads `status.json`; nobody has to stay. One job runs at a time below a root, whose turn
+it is (see `job_queue`): every look and every ending job starts the next one, so no process has to
+wait for it. Several pages over one root share its jobs.
 """
 
-import json
+import logging
 import os
 import re
 import secrets
@@ -20,132 +21,57 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import psutil
-from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from workbench.atomic import write_json
-from workbench.errors import StoreError, without_folders
-from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
+from workbench.atomic import explained
+from workbench.errors import StoreError
+from workbench.runs.experiment import Experiment, store_experiment
+from workbench.service.job_locks import (
+    JOB_LOCK,
+    ROOT_LOCK,
+    adopt,
+    is_held,
+    put_aside,
+    release,
+    take,
+)
+from workbench.service.job_queue import (
+    Entry,
+    Ledger,
+    changing,
+    check_places,
+    entries,
+    in_order,
+    job_folders,
+    note_start,
+)
+from workbench.service.job_status import (
+    CAN_RESUME,
+    UNFINISHED,
+    JobStatus,
+    experiment_digest,
+    experiment_fault,
+    now,
+    read_status,
+    whole_experiment,
+    write_status,
+)
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
 
-JobState = Literal["queued", "running", "finished", "stopped", "failed", "interrupted"]
-UNFINISHED: tuple[JobState, ...] = ("queued", "running")
-CAN_RESUME: tuple[JobState, ...] = ("stopped", "failed", "interrupted")
-
-_STATUS, _STOP, _LOG = "status.json", "stop", "worker.log"
+_STOP, _LOG = "stop", "worker.log"
+_LOG_BYTES = 4000  # of its end, to be shown
 _NICENESS = 5  # the page stays responsive while a job computes
-_LOCK_SECONDS = 5  # others hold the queue for as long as it takes to read a few small files
+_HAND_OVER_SECONDS = 2  # whoever looks at a job that died holds its lock for a moment
 
-
-class RowResult(BaseModel):
-    """A finished run of a job.
-
-    Attributes:
-        row: Name of the row in the table.
-        seed: Seed of the run.
-        run_id: Name of the run's folder.
-        accuracy: Accuracy on test; None for tasks whose answers are texts.
-        found: Whether it was finished before.
-        metric: What the task ranks its rows by; "accuracy" or "rouge_l".
-        value: The run's figure in it; None in files from before it was kept.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    row: str
-    seed: int
-    run_id: str
-    accuracy: float | None
-    found: bool
-    metric: str = "accuracy"
-    value: float | None = None
-
-    @property
-    def quality(self) -> float | None:
-        """The figure to show: the value, or the accuracy of an older file."""
-        return self.accuracy if self.value is None else self.value
-
-
-class RowFailure(BaseModel):
-    """A run of a job that could not be made, and why."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    row: str
-    seed: int
-    reason: str
-
-
-class JobStatus(BaseModel):
-    """How far a job is.
-
-    Attributes:
-        job_id: Name of the job's folder.
-        kind: What it was started as; "train" shows curves first, "evaluate" the table.
-        title: What lists call it.
-        state: "interrupted" is a process that died; like "stopped" it can go on.
-        created: ISO 8601, UTC; so are `started` and `ended`.
-        pid: Number of the process; with its start time, because numbers are used again.
-        number: Which run is the current one, from 0.
-        total: Runs of the job.
-        row: Name of the current run.
-        run_id: Its folder.
-        stage: What it is doing: "load", "train", "predict", "report".
-        done: Steps of the stage so far.
-        steps: Steps of the stage in all.
-        seconds_left: Time until the stage ends; None while not known.
-        figures: The latest ones: loss, dev_accuracy.
-        memory_bytes: Resident memory of the process.
-        rows: The runs that are finished.
-        failures: The runs that failed; a job with some is "failed" although it has a report.
-        message: Why it stopped or failed.
-        seconds: Computing time so far, over all resumptions.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    job_id: str
-    kind: Literal["train", "evaluate"]
-    title: str
-    state: JobState
-    created: str
-    started: str | None = None
-    ended: str | None = None
-    pid: int | None = None
-    pid_started: float | None = None
-    number: int = 0
-    total: int = 0
-    row: str = ""
-    run_id: str = ""
-    stage: str = ""
-    done: int = 0
-    steps: int = 0
-    seconds_left: float | None = None
-    figures: dict[str, float] = {}
-    memory_bytes: int | None = None
-    rows: list[RowResult] = []
-    failures: list[RowFailure] = []
-    message: str = ""
-    seconds: float = 0.0
-
-    def without_folders(self) -> "JobStatus":
-        """Return the status as others may read it: nothing says where things lie here."""
-        failures = [
-            one.model_copy(update={"reason": without_folders(one.reason)}) for one in self.failures
-        ]
-        changes = {"message": without_folders(self.message), "failures": failures}
-        return self.model_copy(update=changes)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job's folder, its experiment and where its runs go."""
+    """A job's folder, its experiment and where its runs go; of a broken job there is none."""
 
     folder: Path
     store_folder: Path
-    experiment: Experiment
+    experiment: Experiment | None
     status: JobStatus
 
     @property
@@ -156,8 +82,12 @@ class Job:
     @property
     def log(self) -> str:
         """The end of what its process printed."""
-        path = self.folder / _LOG
-        return path.read_text(encoding="utf-8", errors="replace")[-4000:] if path.is_file() else ""
+        with suppress(OSError):
+            opened = os.open(self.folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(opened, "rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_BYTES))
+                return stream.read(_LOG_BYTES).decode("utf-8", errors="replace")
+        return ""
 
 
 def submit(
@@ -167,30 +97,47 @@ def submit(
     *,
     kind: Literal["train", "evaluate"],
     title: str,
+    address: str = "",
 ) -> Job:
     """Return a new job that waits for its turn.
+
+    Args:
+        workspace: Of the visitor.
+        profile: What this place allows.
+        experiment: What to run.
+        kind: What it is started as.
+        title: What lists call it.
+        address: Network address it comes from; kept as a keyed hash.
 
     Raises:
         ConfigError: beyond the caps.
         StoreError: too many unfinished jobs, no space left, or the folder cannot be written.
     """
     profile.check(experiment)
-    _check_room(workspace, profile)
+    workspace.check_space(profile.caps.stored_bytes)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or kind
-    now = datetime.now(UTC)
-    # Ids sort by time; to the second would not tell apart what one click after another starts.
-    job_id = f"{now.strftime('%Y%m%d-%H%M%S-%f')}-{slug}-{secrets.token_hex(3)}"
-    folder = workspace.jobs / job_id
-    store_experiment(folder, experiment)
-    status = JobStatus(
-        job_id=job_id,
-        kind=kind,
-        title=title,
-        state="queued",
-        created=now.isoformat(timespec="seconds"),
-        total=sum(len(experiment.seeds_of(row)) for row in experiment.methods),
-    )
-    write_status(folder, status)
+    moment = datetime.now(UTC)
+    job_id = f"{moment.strftime('%Y%m%d-%H%M%S-%f')}-{slug}-{secrets.token_hex(3)}"
+    with changing(workspace.root) as ledger:
+        place = _checked_place(workspace, profile, ledger, address)
+        _sweep(workspace.jobs)
+        scratch = workspace.jobs / f".{job_id}"
+        store_experiment(scratch, experiment)
+        status = JobStatus(
+            job_id=job_id,
+            kind=kind,
+            title=title,
+            state="queued",
+            created=moment.isoformat(timespec="seconds"),
+            serial=place.ticket,
+            ticket=place.ticket,
+            address=place.address,
+            experiment_digest=experiment_digest(scratch),
+            total=sum(len(experiment.seeds_of(row)) for row in experiment.methods),
+        )
+        write_status(scratch, status)
+        with explained(workspace.jobs / job_id):
+            scratch.rename(workspace.jobs / job_id)  # whole or not at all
     return read_job(workspace, job_id)
 
 
@@ -198,49 +145,70 @@ def read_job(workspace: Workspace, job_id: object) -> Job:
     """Return one of the visitor's jobs as it stands.
 
     Raises:
-        StoreError: no such job, or its files cannot be read.
+        StoreError: no such job.
     """
     name = checked_name(job_id, "job")
     folder = workspace.jobs / name
-    experiment = stored_experiment(folder)
-    if experiment is None:
+    if not folder.is_dir() or folder.is_symlink():
         raise StoreError(f"job '{name}': not found among your jobs. Choose one from the list.")
-    return Job(folder, workspace.folder, experiment, _read_status(folder))
+    return Job(folder, workspace.folder, whole_experiment(folder), read_status(folder))
 
 
 def list_jobs(workspace: Workspace) -> list[Job]:
-    """Return the visitor's jobs, the newest first; unreadable ones are passed over."""
+    """Return the visitor's jobs, the newest first; broken ones are among them."""
     jobs = []
-    for path in workspace.jobs.glob(f"*/{_STATUS}"):
-        with suppress(StoreError):
-            jobs.append(read_job(workspace, path.parent.name))
-    return sorted(jobs, key=lambda job: job.status.job_id, reverse=True)
+    for folder in job_folders(workspace.jobs):
+        with suppress(StoreError):  # deleted meanwhile, or no folder of ours
+            jobs.append(read_job(workspace, folder.name))
+    return sorted(jobs, key=lambda job: (job.status.serial, job.status.job_id), reverse=True)
 
 
 def stop(workspace: Workspace, job_id: object) -> Job:
     """Ask a job to stop; it writes a checkpoint first. A waiting one stops at once."""
     job = read_job(workspace, job_id)
-    status = job.status
-    if status.state == "queued":
-        status = _end(job.folder, "queued", state="stopped", message="stopped before it began")
-    if status.state in ("running", "interrupted"):  # the latter also stands between two chunks
-        (job.folder / _STOP).touch()
+    if job.status.state == "queued":
+        with changing(workspace.root):
+            job = read_job(workspace, job_id)  # it may have been started since
+            if job.status.state == "queued":
+                changes = {"state": "stopped", "message": "stopped before it began", "ended": now()}
+                write_status(job.folder, job.status.model_copy(update=changes))
+    if job.status.state in ("running", "interrupted"):  # the latter also stands between two chunks
+        _ask_to_stop(job.folder)
     return read_job(workspace, job_id)
 
 
-def resume(workspace: Workspace, profile: Profile, job_id: object) -> Job:
-    """Let a stopped, failed or interrupted job go on where it stopped.
+def resume(workspace: Workspace, profile: Profile, job_id: object, *, address: str = "") -> Job:
+    """Let a stopped, failed or interrupted job go on where it stopped, at the end of the line.
 
     Raises:
-        StoreError: it waits, runs or is finished, or there are too many unfinished jobs.
+        StoreError: it waits, runs, is finished or broken, its time is used up, or there are too
+            many unfinished jobs.
     """
-    job = read_job(workspace, job_id)
-    if job.status.state not in CAN_RESUME:
-        raise StoreError(f"job '{job.status.job_id}': is {job.status.state}; nothing to resume.")
-    _check_room(workspace, profile)
-    (job.folder / _STOP).unlink(missing_ok=True)
-    changes = {"state": "queued", "message": "", "ended": None, "pid": None, "pid_started": None}
-    write_status(job.folder, job.status.model_copy(update=changes))
+    workspace.check_space(profile.caps.stored_bytes)
+    with changing(workspace.root) as ledger:
+        job = read_job(workspace, job_id)
+        status, minutes = job.status, profile.caps.minutes
+        if status.state == "broken":
+            raise StoreError(f"job '{status.job_id}': {status.message}")
+        if status.state not in CAN_RESUME:
+            raise StoreError(f"job '{status.job_id}': is {status.state}; nothing to resume.")
+        if minutes is not None and status.seconds >= 60 * minutes:
+            raise StoreError(
+                f"job '{status.job_id}': its {minutes:g} minutes are used up. Start it anew: what "
+                "it finished is found again, and it waits for its turn like any other."
+            )
+        place = _checked_place(workspace, profile, ledger, address)
+        _clear(job.folder / _STOP)
+        changes = {
+            "state": "queued",
+            "message": "",
+            "ended": None,
+            "pid": None,
+            "ticket": place.ticket,
+            "address": place.address,
+            "experiment_digest": status.experiment_digest or experiment_digest(job.folder),
+        }
+        write_status(job.folder, status.model_copy(update=changes))
     return read_job(workspace, job_id)
 
 
@@ -250,171 +218,177 @@ def delete(workspace: Workspace, job_id: object) -> None:
     Raises:
         StoreError: no such job, or it is still running.
     """
-    job = read_job(workspace, job_id)
-    if job.status.state == "running":
-        raise StoreError(f"job '{job.status.job_id}': is running. Stop it first.")
-    shutil.rmtree(job.folder)
+    with changing(workspace.root):
+        job = read_job(workspace, job_id)
+        held = take(job.folder / JOB_LOCK)
+        if held is None:
+            raise StoreError(f"job '{job.status.job_id}': is running. Stop it first.")
+        try:
+            hidden = job.folder.with_name(f".{job.folder.name}")
+            with explained(job.folder):
+                job.folder.rename(hidden)  # a deletion cut short leaves no half job behind
+                shutil.rmtree(hidden)
+        finally:
+            release(held)
 
 
 def start_next(root: Path) -> None:
-    """Start the oldest waiting job below a root unless one is running; safe to call at any time."""
-    with suppress(Timeout), FileLock(root / ".jobs.lock", timeout=_LOCK_SECONDS):
-        waiting = []
-        for folder in all_jobs(root):
-            status = _try_status(folder)
-            if status is not None and status.state == "running":
+    """Start the job whose turn it is unless one is running; safe to call at any time.
+
+    What cannot be written is left for the log: it must keep nobody from looking.
+    """
+    if is_held(root / ROOT_LOCK) or not in_order(root, entries(root)):
+        return  # looked at without writing anything, a disk may be read-only
+    try:
+        with changing(root) as ledger:
+            running = take(root / ROOT_LOCK)
+            if running is None:
                 return
-            if status is not None and status.state == "queued":
-                waiting.append((status.job_id, folder))
-        if waiting:
-            _start_process(min(waiting)[1])
+            try:
+                _start_first(in_order(root, entries(root)), running, ledger)
+            finally:
+                release(running)
+    except StoreError as error:
+        _log.warning("no job was started: %s", error)
 
 
 def place_in_queue(root: Path, job: Job) -> int:
     """Return how many jobs, of whomever, run or wait before this one."""
-    states = [status for folder in all_jobs(root) if (status := _try_status(folder)) is not None]
-    mine = job.status.job_id
-    return sum(
-        s.state == "running" or (s.state == "queued" and s.job_id < mine)
-        for s in states
-        if s.job_id != mine
-    )
-
-
-def all_jobs(root: Path) -> Iterator[Path]:
-    """Yield the folders of all visitors' jobs."""
-    for pattern in ("workspace/jobs/*", "visitors/*/jobs/*"):
-        yield from (path for path in root.glob(pattern) if (path / _STATUS).is_file())
+    found = [one for one in entries(root) if one.folder != job.folder]
+    mine = Entry(job.folder, job.status)
+    running = sum(one.status.state == "running" for one in found)
+    return running + in_order(root, [*found, mine]).index(mine)
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[JobStatus]:
+def running(folder: Path, lock: int | None = None) -> Iterator[JobStatus]:
     """Mark a job as running in this process for the block.
+
+    Args:
+        folder: Of the job.
+        lock: The job's lock where it was handed over; else it is taken.
 
     Raises:
         StoreError: it is running already, or is not waiting.
     """
-    status = _read_status(folder)
-    if status.state not in ("queued", "interrupted") and status.pid != os.getpid():
-        raise StoreError(f"job '{status.job_id}': is {status.state}, not waiting.")
-    changes = {
-        "state": "running",
-        "pid": os.getpid(),
-        "pid_started": psutil.Process().create_time(),
-        "started": status.started or _now(),
-        "stage": "load",
-        "rows": [],
-        "failures": [],
-    }
-    status = status.model_copy(update=changes)
-    write_status(folder, status)
-    yield status
+    held = None if lock is None else adopt(folder / JOB_LOCK, lock)
+    if held is None:
+        held = take(folder / JOB_LOCK, seconds=_HAND_OVER_SECONDS)
+    if held is None:
+        raise StoreError(f"job '{folder.name}': is running in another process.")
+    try:
+        status = read_status(folder)  # as its own process sees it: what waits is running
+        fault = experiment_fault(folder, status)
+        if fault:
+            raise StoreError(f"job '{status.job_id}': {fault}")
+        if status.state != "running":
+            raise StoreError(f"job '{status.job_id}': is {status.state}, not waiting.")
+        changes = {
+            "pid": os.getpid(),
+            "started": status.started or now(),
+            "stage": "load",
+            "rows": [],
+            "failures": [],
+        }
+        status = status.model_copy(update=changes)
+        write_status(folder, status)
+        yield status
+    finally:
+        release(held)
 
 
 def should_stop(folder: Path, *, deadline: float | None = None) -> Callable[[], bool]:
     """Return a function that says whether a job was asked to stop or its time (monotonic) is up."""
-    path = folder / _STOP
 
     def asked() -> bool:
-        return (deadline is not None and time.monotonic() > deadline) or path.exists()
+        return (deadline is not None and time.monotonic() > deadline) or is_stop_requested(folder)
 
     return asked
 
 
 def is_stop_requested(folder: Path) -> bool:
     """Return whether somebody asked the job to stop."""
-    return (folder / _STOP).exists()
+    return os.path.lexists(folder / _STOP)
 
 
-def write_status(folder: Path, status: JobStatus) -> None:
-    """Write a job's status in one step."""
-    write_json(folder / _STATUS, status.model_dump(mode="json"))
+@dataclass(frozen=True)
+class _Place:
+    ticket: int
+    address: str
 
 
-def _check_room(workspace: Workspace, profile: Profile) -> None:
-    caps = profile.caps
-    mine = sum(job.is_unfinished for job in list_jobs(workspace))
-    if mine >= caps.jobs:
-        raise StoreError(
-            f"jobs: you have {mine} unfinished, at most {caps.jobs} are allowed. Wait for one, or "
-            "stop it."
-        )
-    everyone = sum(
-        status.state in UNFINISHED
-        for folder in all_jobs(workspace.root)
-        if (status := _try_status(folder)) is not None
-    )
-    if everyone >= caps.waiting:
-        raise StoreError(
-            f"jobs: the queue is full ({everyone} waiting or running). Try again in a few minutes."
-        )
-    workspace.check_space(caps.stored_bytes)
+def _checked_place(workspace: Workspace, profile: Profile, ledger: Ledger, address: str) -> _Place:
+    """Return a place at the end of the line, if there is one."""
+    hashed = ledger.hashed(address)
+    check_places(entries(workspace.root), profile.caps, workspace.jobs, hashed)
+    return _Place(ledger.next(), hashed)
 
 
-def _start_process(folder: Path) -> None:
-    """Start a job's process; it outlives this one."""
-    status = _read_status(folder)
-    # The shell hands the process over to init at once, so that none stays as a zombie of ours.
-    command = f'nice -n {_NICENESS} "$@" >> "$0" 2>&1 < /dev/null & echo $!'
-    worker = [sys.executable, "-m", "workbench.service.job_process", str(folder)]
-    started = subprocess.run(  # noqa: S603  our own interpreter and folders only
-        ["/bin/sh", "-c", command, str(folder / _LOG), *worker],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        start_new_session=True,
-        env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
-    )
-    pid, created = int(started.stdout), 0.0
-    with suppress(psutil.NoSuchProcess):  # one that is gone already reads as interrupted
-        created = psutil.Process(pid).create_time()
-    changes = {"state": "running", "pid": pid, "pid_started": created, "stage": "start"}
-    write_status(folder, status.model_copy(update=changes))
+def _start_first(waiting: list[Entry], running: int, ledger: Ledger) -> None:
+    """Start the first job that can be started; one that cannot holds up nobody."""
+    for entry in waiting:
+        try:
+            held = take(entry.folder / JOB_LOCK, seconds=_HAND_OVER_SECONDS)
+            if held is None:
+                continue
+            try:
+                _start_process(entry.folder, entry.status, (running, held))
+            finally:
+                release(held)
+        except StoreError as error:
+            _log.warning("job %s was not started: %s", entry.folder.name, error)
+            continue
+        note_start(ledger, entry)
+        return
 
 
-def _read_status(folder: Path) -> JobStatus:
-    status = _stored_status(folder)
-    if status.state == "running" and not _is_alive(status):
-        message = "its process ended without a word; resume goes on"
-        return _end(folder, "running", state="interrupted", message=message)
-    return status
+def _start_process(folder: Path, status: JobStatus, locks: tuple[int, int]) -> None:
+    """Start a job's process, which outlives this one, and hand it the locks.
 
-
-def _stored_status(folder: Path) -> JobStatus:
-    path = folder / _STATUS
+    From its first moment on it is the locks' holder. The status is written before, because what
+    the process has to say comes after it.
+    """
+    path = folder / _LOG
+    with explained(path):
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            put_aside(path)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     try:
-        return JobStatus.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}). Delete the job.") from error
+        changes = {"state": "running", "pid": None, "stage": "start"}
+        write_status(folder, status.model_copy(update=changes))
+        # The shell hands the process over to init at once, so that none stays as a zombie of ours.
+        worker = [sys.executable, "-m", "workbench.service.job_process", str(folder)]
+        subprocess.run(  # noqa: S603  our own interpreter and folders only
+            ["/bin/sh", "-c", f'nice -n {_NICENESS} "$@" &', "sh", *worker, *map(str, locks)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
+            start_new_session=True,
+            pass_fds=locks,
+            env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
+        )
+    finally:
+        os.close(log)
 
 
-def _try_status(folder: Path) -> JobStatus | None:
-    with suppress(StoreError):
-        return _read_status(folder)
-    return None
+def _sweep(jobs: Path) -> None:
+    """Remove what a submission or a deletion that was cut short left hidden."""
+    for path in jobs.glob(".*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_alive(status: JobStatus) -> bool:
-    if status.pid is None or status.pid_started is None:
-        return False
-    try:
-        process = psutil.Process(status.pid)
-        is_same = abs(process.create_time() - status.pid_started) < 1.0
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, ValueError):
-        return False
+def _ask_to_stop(folder: Path) -> None:
+    with explained(folder / _STOP):
+        if not is_stop_requested(folder):
+            os.close(os.open(folder / _STOP, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
 
 
-def _end(folder: Path, before: JobState, *, state: JobState, message: str) -> JobStatus:
-    """End a job that is still as it was seen; its process may have ended it since."""
-    status = _stored_status(folder)
-    if status.state != before:
-        return status
-    changes = {"state": state, "message": message, "ended": _now(), "pid": None}
-    status = status.model_copy(update=changes)
-    write_status(folder, status)
-    return status
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _clear(path: Path) -> None:
+    """Remove a file, whatever stands in its place."""
+    with explained(path):
+        if path.is_dir() and not path.is_symlink():
+            put_aside(path)
+        else:
+            path.unlink(missing_ok=True)

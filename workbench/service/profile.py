@@ -27,7 +27,8 @@ class Caps:
         methods: Rows of one evaluation.
         seeds: Seeds of one evaluation.
         jobs: Unfinished jobs of one visitor.
-        waiting: Unfinished jobs of all visitors together.
+        waiting: Unfinished jobs of all visitors together; an address that has none may add one.
+        address_jobs: Unfinished jobs of one network address, whoever its visitors are.
         minutes: Running time of one job; it stops with a checkpoint then.
         stored_bytes: Disk space of one visitor.
         options: Method option to its largest value.
@@ -42,6 +43,7 @@ class Caps:
     seeds: int = 10
     jobs: int = 20
     waiting: int = 50
+    address_jobs: int = 50
     minutes: float | None = None
     stored_bytes: int = 50_000_000_000
     options: Mapping[str, float] = field(default_factory=dict)
@@ -119,7 +121,8 @@ _PUBLIC_CAPS = Caps(
     methods=8,
     seeds=3,
     jobs=2,
-    waiting=12,
+    waiting=24,
+    address_jobs=12,
     stored_bytes=200_000_000,
 )
 _SMALL_OPTIONS = {

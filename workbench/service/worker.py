@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -25,7 +24,15 @@ from workbench.runs.failures import FailedRun
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
-from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
+from workbench.service.job_locks import ROOT_LOCK, adopt, release, take
+from workbench.service.job_status import (
+    JobState,
+    JobStatus,
+    RowFailure,
+    RowResult,
+    now,
+    write_status,
+)
 from workbench.service.profile import detect_profile
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
@@ -70,7 +77,7 @@ class StatusWriter:
         if event.stage != self.status.stage:
             self._stage_began, self._first_step = time.monotonic(), event.done - 1
         spent, made = time.monotonic() - self._stage_began, event.done - 1 - self._first_step
-        left = spent / made * (event.total - event.done) if made > 0 else None
+        left = spent / made * max(0, event.total - event.done) if made > 0 else None
         figures = {k: v for k, v in event.figures.items() if k in _SHOWN_FIGURES}
         changes = {
             "stage": event.stage,
@@ -106,8 +113,7 @@ class StatusWriter:
 
     def finish(self, state: JobState, message: str = "") -> None:
         """Note how the job ended."""
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        self._update(state=state, message=message, ended=ended, seconds_left=None, pid=None)
+        self._update(state=state, message=message, ended=now(), seconds_left=None, pid=None)
 
     @property
     def seconds(self) -> float:
@@ -119,7 +125,7 @@ class StatusWriter:
         extra = {"seconds": round(self.seconds, 1), "memory_bytes": memory}
         self.status = self.status.model_copy(update=changes | extra)
         if is_written:
-            jobs.write_status(self._folder, self.status)
+            write_status(self._folder, self.status)
             self._written = time.monotonic()
 
 
@@ -131,6 +137,7 @@ def work(
     seconds: float | None = None,
     minutes: float | None = None,
     stopping: threading.Event | None = None,
+    lock: int | None = None,
 ) -> JobStatus:
     """Run a job until it is finished, asked to stop, or its time is up; return how it ended.
 
@@ -142,11 +149,12 @@ def work(
         seconds: Length of one chunk; the job then waits for the next one.
         minutes: Computing time of the whole job; it then stops with a checkpoint.
         stopping: Set when this process is told to end.
+        lock: The job's lock where it was handed over.
     """
     experiment = stored_experiment(folder)
     if experiment is None:
         raise StoreError(f"{folder}: no experiment in it.")
-    with jobs.running(folder) as status:
+    with jobs.running(folder, lock) as status:
         writer = StatusWriter(folder, status)
         limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
         shortest = min((limit for limit in limits if limit is not None), default=None)
@@ -187,17 +195,28 @@ def _why_stopped(
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of a folder; start the next one when it ends, whatever it ends with."""
+    """Run the job of a folder; start the next one when it ends, whatever it ends with.
+
+    Args:
+        arguments: The folder, and the locks of root and job where they were handed over.
+    """
     folder = Path(arguments[0]).resolve()
+    handed = [int(number) for number in arguments[1:]]
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     workspace = workspace_of(folder)
+    root_lock = workspace.root / ROOT_LOCK
+    held = (adopt(root_lock, handed[0]) if handed else None) or take(root_lock)
+    if held is None:
+        raise StoreError(f"{workspace.root}: a job is running there. Wait for it, or stop it.")
     try:
         minutes = detect_profile().caps.minutes
-        status = work(folder, workspace.store, minutes=minutes, stopping=stopping)
+        lock = handed[1] if handed else None
+        status = work(folder, workspace.store, minutes=minutes, stopping=stopping, lock=lock)
         return 0 if status.state == "finished" else 1
     finally:
+        release(held)
         jobs.start_next(workspace.root)

@@ -25,6 +25,7 @@ from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
 from workbench.serving.asking import Column, fit_way, spec_of
 from workbench.tasks.base import Sample
+from workbench.ui.addresses import caller_address
 from workbench.ui.context import AppContext, SettingValues
 from workbench.ui.endpoint_calls import told
 from workbench.ui.question import Question, stream_columns
@@ -280,7 +281,9 @@ class Endpoints:
                 "jobs: this Space lends its accelerator to the page only. Use the page, or a Space "
                 "with hardware of its own."
             )
-        job = jobs.submit(workspace, profile, experiment, kind=kind, title=title)
+        job = jobs.submit(
+            workspace, profile, experiment, kind=kind, title=title, address=caller_address()
+        )
         jobs.start_next(self._context.root)
         return job.status.job_id
 

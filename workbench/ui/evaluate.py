@@ -10,6 +10,7 @@ from workbench.errors import ConfigError
 from workbench.service import jobs
 from workbench.service.ways import experiment_of, is_quick, rows_of, way_choices
 from workbench.ui import comparison_view, job_panel
+from workbench.ui.addresses import caller_address
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, or_skip, shows_problems
 from workbench.ui.raw_values import item_limit, parse_seeds
 from workbench.ui.setup import Setup
@@ -59,7 +60,14 @@ def on_evaluate(
     )
     name = context.desk.task(experiment.task).name
     title = f"{len(experiment.methods)} rows on {name}"
-    job = jobs.submit(workspace, context.profile, experiment, kind="evaluate", title=title)
+    job = jobs.submit(
+        workspace,
+        context.profile,
+        experiment,
+        kind="evaluate",
+        title=title,
+        address=caller_address(),
+    )
     yield from job_panel.follow(context, "evaluate", values.token, job)
 
 

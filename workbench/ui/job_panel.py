@@ -13,8 +13,10 @@ from workbench.analysis.training_figure import history_plot
 from workbench.errors import without_folders
 from workbench.service import jobs
 from workbench.service.command_line import evaluate_command
-from workbench.service.jobs import CAN_RESUME, Job
+from workbench.service.job_status import CAN_DELETE, CAN_RESUME
+from workbench.service.jobs import Job
 from workbench.service.workspace import Workspace
+from workbench.ui.addresses import caller_address
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -23,8 +25,8 @@ from workbench.ui.wiring import AT_ONCE, QUIET
 Kind = Literal["train", "evaluate"]
 
 _TICK_SECONDS = 1.5
-KEPT = (KEEP,) * 5  # a panel's outputs after an error that is shown elsewhere
-_NO_BUTTONS = (lambda: gr.Button(interactive=False),) * 2
+KEPT = (KEEP,) * 6  # a panel's outputs after an error that is shown elsewhere
+_NO_BUTTONS = (lambda: gr.Button(interactive=False),) * 3
 _EMPTY: Mapping[Kind, str] = {
     "train": "Nothing was trained here yet. Choose a method and press Train; you can close this "
     "page meanwhile, the training goes on.",
@@ -43,6 +45,7 @@ class JobPanel:
         timer: Looks again while the job is unfinished.
         stop: Asks it to stop.
         resume: Lets it go on.
+        delete: Removes it from the list; its runs stay.
     """
 
     choice: gr.Dropdown
@@ -50,11 +53,12 @@ class JobPanel:
     timer: gr.Timer
     stop: gr.Button
     resume: gr.Button
+    delete: gr.Button
 
     @property
     def outputs(self) -> list[Any]:
         """What `updates` returns values for."""
-        return [self.choice, self.view, self.timer, self.stop, self.resume]
+        return [self.choice, self.view, self.timer, self.stop, self.resume, self.delete]
 
 
 @shows_problems(KEEP, PROBLEM, lambda: gr.Timer(active=False), *_NO_BUTTONS)
@@ -80,17 +84,25 @@ def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) 
         ]
     return [
         gr.Dropdown(choices=choices, value=shown.status.job_id),
-        job_html(workspace, shown),
+        job_html(workspace, shown, minutes=context.profile.caps.minutes),
         gr.Timer(active=shown.is_unfinished),
         *_buttons(shown),
     ]
 
 
-def job_html(workspace: Workspace, job: Job) -> str:
-    """Return a job's progress, rows and curves; on a public page, nothing about this machine."""
+def job_html(workspace: Workspace, job: Job, *, minutes: float | None = None) -> str:
+    """Return a job's progress, rows and curves; on a public page, nothing about this machine.
+
+    Args:
+        workspace: Of the visitor.
+        job: Which one.
+        minutes: The most computing time of a job here, for those that wait.
+    """
     is_public = workspace.is_public
     status = job.status.without_folders() if is_public else job.status
-    command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
+    command = ""
+    if job.experiment is not None:
+        command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
     share = status.number + (status.done / status.steps if status.steps else 0.0)
     fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
     is_drawn = status.kind == "train" or status.state != "finished"
@@ -101,6 +113,7 @@ def job_html(workspace: Workspace, job: Job) -> str:
         status=status,
         fraction=fraction,
         ahead=jobs.place_in_queue(workspace.root, job) if status.state == "queued" else 0,
+        minutes=minutes,
         drawing=drawing if histories else None,
         command=without_folders(command) if is_public else command,
         log=job.log if status.state in ("failed", "interrupted") and not is_public else "",
@@ -124,23 +137,32 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
         choice, view, *_ = updates(context, kind, token, job_id)
         # It only rests between two chunks, so the page offers what a running job allows.
         rests = [gr.Timer(active=True), gr.Button(interactive=True)]
-        yield [choice, view, *rests, gr.Button(interactive=False), ""]
+        others = [gr.Button(interactive=False)] * 2
+        yield [choice, view, *rests, *others, ""]
     yield [*updates(context, kind, token, job_id), "".join(troubles)]
 
 
-@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)
+@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
 def on_stop(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Ask the shown job to stop."""
     jobs.stop(context.workspace(token), job_id)
     return updates(context, kind, token, job_id)
 
 
-@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP)
+@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
+def on_delete(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
+    """Delete the shown job; its runs stay, and are found again by another one."""
+    jobs.delete(context.workspace(token), job_id)
+    return updates(context, kind, token, None)
+
+
+@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
 def on_resume(
     context: AppContext, kind: Kind, token: object, job_id: str | None
 ) -> Iterator[list[Any]]:
     """Let the shown job go on."""
-    job = jobs.resume(context.workspace(token), context.profile, job_id)
+    workspace = context.workspace(token)
+    job = jobs.resume(workspace, context.profile, job_id, address=caller_address())
     for shown in follow(context, kind, token, job):
         yield shown[:-1]
 
@@ -153,8 +175,10 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         )
         stop = gr.Button("Stop", interactive=False, elem_id=f"wb-{kind}-stop", min_width=90)
         resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
+        delete = gr.Button("Delete", interactive=False, elem_id=f"wb-{kind}-delete", min_width=90)
     view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
-    panel = JobPanel(choice, view, gr.Timer(_TICK_SECONDS, active=False), stop, resume)
+    timer = gr.Timer(_TICK_SECONDS, active=False)
+    panel = JobPanel(choice, view, timer, stop, resume, delete)
     inputs = [setup.values["token"], choice]
     look = partial(updates, context, kind)
     gr.on(
@@ -165,6 +189,7 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         **AT_ONCE,
     )
     stop.click(partial(on_stop, context, kind), inputs, panel.outputs, **AT_ONCE)
+    delete.click(partial(on_delete, context, kind), inputs, panel.outputs, **AT_ONCE)
     resume.click(
         partial(on_resume, context, kind), inputs, panel.outputs, concurrency_id="train", **QUIET
     )
@@ -206,4 +231,5 @@ def _buttons(job: Job | None) -> list[gr.Button]:
     return [
         gr.Button(interactive=state in ("queued", "running")),
         gr.Button(interactive=state in CAN_RESUME),
+        gr.Button(interactive=state in CAN_DELETE),
     ]

@@ -18,6 +18,7 @@ from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
 from workbench.ui import job_panel
+from workbench.ui.addresses import caller_address
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, shows_problem, shows_problems
 from workbench.ui.option_fields import (
     fields_of,
@@ -104,7 +105,14 @@ def on_train(
     workspace, experiment = training_experiment(context, setting, method, seed, options)
     context.desk.task(experiment.task)  # a task that cannot be had is said now
     title = f"{method} on {experiment.task.name}"
-    job = jobs.submit(workspace, context.profile, experiment, kind="train", title=title)
+    job = jobs.submit(
+        workspace,
+        context.profile,
+        experiment,
+        kind="train",
+        title=title,
+        address=caller_address(),
+    )
     yield from job_panel.follow(context, "train", setting.token, job)
 
 

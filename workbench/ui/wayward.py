@@ -9,6 +9,7 @@ from workbench.errors import ConfigError
 from workbench.service import jobs
 from workbench.service.ways import experiment_of
 from workbench.ui import job_panel
+from workbench.ui.addresses import caller_address
 from workbench.ui.context import AppContext, SettingValues, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -27,7 +28,12 @@ def on_wayward(context: AppContext, *, says: object, **setting: object) -> Itera
     experiment = experiment_of(workspace, context.profile, shared, methods=rows)
     name = context.desk.task(experiment.task).name
     job = jobs.submit(
-        workspace, context.profile, experiment, kind="train", title=f"wayward on {name}"
+        workspace,
+        context.profile,
+        experiment,
+        kind="train",
+        title=f"wayward on {name}",
+        address=caller_address(),
     )
     told = render(
         "hint",

@@ -1,6 +1,5 @@
 """Jobs without a process: the queue, its caps, and status files that cannot be trusted."""
 
-import json
 import os
 import shutil
 import sys
@@ -8,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +15,12 @@ import psutil
 import pytest
 from filelock import FileLock
 
+from job_files import alive, set_status
 from visitors import ANNA, BEN, local_workspace, visitor
 from workbench.errors import ConfigError, StoreError
 from workbench.runs.experiment import Experiment
-from workbench.service import jobs
+from workbench.service import job_status, jobs
+from workbench.service.job_locks import JOB_LOCK, ROOT_LOCK, is_held, take
 from workbench.service.profile import Caps, Profile
 
 EXPERIMENT = Experiment(methods={"few_shot": {"seeds": [0, 1]}, "zero_shot": {}})
@@ -33,16 +34,11 @@ def submit(workspace, *, title: str = "a title", **caps: float) -> jobs.Job:
     return jobs.submit(workspace, profile(**caps), EXPERIMENT, kind="evaluate", title=title)
 
 
-def set_status(job: jobs.Job, **changes: object) -> jobs.Job:
-    """Write a status as a process would."""
-    jobs.write_status(job.folder, job.status.model_copy(update=changes))
-    return job
-
-
-def mark_running(job: jobs.Job) -> jobs.Job:
-    """Let this process stand for the job's."""
-    started = psutil.Process().create_time()
-    return set_status(job, state="running", pid=os.getpid(), pid_started=started)
+@pytest.fixture
+def mark_running():
+    """Return a function that lets this process stand for a job's."""
+    with ExitStack() as stack:
+        yield lambda job: stack.enter_context(alive(job))
 
 
 @pytest.fixture
@@ -91,7 +87,7 @@ def states(*workspaces) -> dict[str, str]:
     }
 
 
-def wait_for(is_true: Callable[[], bool]) -> None:
+def wait_for(is_true: Callable[[], object]) -> None:
     deadline = time.monotonic() + 30
     while not is_true():
         assert time.monotonic() < deadline
@@ -224,6 +220,7 @@ def test_looks_at_once_start_one_process(anna, tmp_path, stand_in):
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(look, range(6)))
 
+    wait_for(stand_in.processes)
     assert len(stand_in.processes()) == 1
 
 
@@ -238,13 +235,17 @@ def test_a_look_beside_another_one_still_starts_the_next_job(anna, tmp_path, sta
     assert states(anna) == {job: "running"}
 
 
-def test_a_started_job_says_which_process_it_is(anna, tmp_path, stand_in):
+def test_a_started_process_holds_the_locks_of_its_job_and_of_the_root(anna, tmp_path, stand_in):
     job = submit(anna)
 
     jobs.start_next(tmp_path)
 
-    status = jobs.read_job(anna, job.status.job_id).status
-    assert [process.pid for process in stand_in.processes()] == [status.pid]
+    wait_for(stand_in.processes)
+    (process,) = stand_in.processes()
+    locks = (job.folder / JOB_LOCK, tmp_path / ROOT_LOCK)
+    assert [is_held(lock) for lock in locks] == [True, True]
+    process.kill()
+    wait_for(lambda: not any(is_held(lock) for lock in locks))
 
 
 def test_a_process_is_no_child_of_the_one_that_started_it(anna, tmp_path, stand_in):
@@ -252,6 +253,7 @@ def test_a_process_is_no_child_of_the_one_that_started_it(anna, tmp_path, stand_
 
     jobs.start_next(tmp_path)
 
+    wait_for(stand_in.processes)
     children = psutil.Process().children(recursive=True)
     assert set(stand_in.processes()).isdisjoint(children)
 
@@ -265,6 +267,7 @@ def test_a_process_that_dies_at_once_reads_as_interrupted_and_leaves_its_log(
     jobs.start_next(tmp_path)
     wait_for(lambda: states(anna) != {job_id: "running"})
 
+    wait_for(lambda: states(anna) != {job_id: "running"})
     found = jobs.read_job(anna, job_id)
     assert (found.status.state, found.status.message, found.log) == (
         "interrupted",
@@ -286,6 +289,7 @@ def test_a_program_that_is_not_there_is_not_tried_again_and_again(anna, tmp_path
 def test_a_killed_process_reads_as_interrupted_and_the_next_job_starts(anna, tmp_path, stand_in):
     first, second = submit(anna).status.job_id, submit(anna).status.job_id
     jobs.start_next(tmp_path)
+    wait_for(stand_in.processes)
     (process,) = stand_in.processes()
     process.kill()
     wait_for(lambda: states(anna)[first] != "running")
@@ -296,27 +300,25 @@ def test_a_killed_process_reads_as_interrupted_and_the_next_job_starts(anna, tmp
 
 
 def test_a_process_that_ends_while_it_is_looked_at_keeps_its_last_word(anna, monkeypatch):
-    job = mark_running(submit(anna))
+    job = set_status(submit(anna), state="running")
 
-    class Ended(psutil.Process):
-        def __init__(self, pid: int | None = None) -> None:
-            set_status(job, state="finished", pid=None)
-            raise psutil.NoSuchProcess(pid or 0)
+    def take_late(path: Path) -> int | None:
+        set_status(job, state="finished")
+        return take(path)
 
-    monkeypatch.setattr(psutil, "Process", Ended)
+    monkeypatch.setattr(job_status, "take", take_late)
 
     assert jobs.read_job(anna, job.status.job_id).status.state == "finished"
 
 
-def test_another_process_with_the_same_number_is_not_taken_for_the_job(anna):
-    job = mark_running(submit(anna))
-
-    set_status(job, state="running", pid=os.getpid(), pid_started=1.0)
+@pytest.mark.parametrize("pid", [None, -5, 0, os.getpid(), 2**70])
+def test_the_number_of_a_living_process_is_not_taken_for_the_job(pid, anna):
+    job = set_status(submit(anna), state="running", pid=pid)
 
     assert jobs.read_job(anna, job.status.job_id).status.state == "interrupted"
 
 
-def test_a_place_in_the_queue_counts_everybodys_jobs_before(anna, tmp_path):
+def test_a_place_in_the_queue_counts_everybodys_jobs_before(anna, tmp_path, mark_running):
     mark_running(submit(anna))
     submit(visitor(tmp_path, BEN))
     mine = submit(anna)
@@ -334,7 +336,7 @@ def test_stopping_a_waiting_job_ends_it_at_once(anna):
     assert (status.state, status.message) == ("stopped", "stopped before it began")
 
 
-def test_stopping_a_running_job_asks_its_process(anna):
+def test_stopping_a_running_job_asks_its_process(anna, mark_running):
     job = mark_running(submit(anna))
 
     jobs.stop(anna, job.status.job_id)
@@ -374,7 +376,7 @@ def test_a_job_that_ended_early_can_wait_again(state, anna):
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "finished"])
-def test_any_other_job_is_not_resumed(state, anna):
+def test_any_other_job_is_not_resumed(state, anna, mark_running):
     job = submit(anna)
     mark_running(job) if state == "running" else set_status(job, state=state)
 
@@ -384,7 +386,7 @@ def test_any_other_job_is_not_resumed(state, anna):
     assert str(caught.value) == f"job '{job.status.job_id}': is {state}; nothing to resume."
 
 
-def test_a_running_job_is_not_deleted(anna):
+def test_a_running_job_is_not_deleted(anna, mark_running):
     job = mark_running(submit(anna))
 
     with pytest.raises(StoreError) as caught:
@@ -411,12 +413,13 @@ def test_an_unknown_job_is_refused(anna):
     )
 
 
-def test_one_process_does_not_begin_a_job_of_another(anna):
-    job = submit(anna)
-    other = psutil.Process(os.getppid())
-    set_status(job, state="running", pid=other.pid, pid_started=other.create_time())
+def test_one_process_does_not_begin_a_job_of_another(anna, mark_running):
+    job = mark_running(submit(anna))
 
-    with pytest.raises(StoreError, match="is running, not waiting"), jobs.running(job.folder):
+    with (
+        pytest.raises(StoreError, match="is running in another process"),
+        jobs.running(job.folder),
+    ):
         pass
 
 
@@ -426,78 +429,6 @@ def test_a_job_that_ended_does_not_begin_again_by_itself(state, anna):
 
     with pytest.raises(StoreError, match=f"is {state}, not waiting"), jobs.running(job.folder):
         pass
-
-
-# Files that cannot be trusted
-
-GARBAGE = {
-    "torn": b'{"job_id": "x", "kin',
-    "empty": b"",
-    "no mapping": b"[]",
-    "a number": b"3",
-    "unknown key": b'{"surprise": 1}',
-    "unknown state": None,
-    "not UTF-8": b"\xff\xfe\x00",
-    "a folder": None,
-}
-
-
-@pytest.fixture
-def spoiled(anna):
-    """Return a function that spoils the status of a job that stands beside a good one."""
-
-    def spoil(case: str) -> tuple[jobs.Job, jobs.Job]:
-        good, bad = submit(anna), submit(anna)
-        path = bad.folder / "status.json"
-        if case == "a folder":
-            path.unlink()
-            path.mkdir()
-        elif case == "unknown state":
-            content = json.loads(path.read_text()) | {"state": "dancing"}
-            path.write_text(json.dumps(content))
-        else:
-            path.write_bytes(GARBAGE[case])
-        return good, bad
-
-    return spoil
-
-
-@pytest.mark.parametrize("case", GARBAGE)
-def test_a_spoiled_status_is_said_with_what_to_do(case, anna, spoiled):
-    _, bad = spoiled(case)
-
-    with pytest.raises(StoreError, match=r"(?s)status\.json: cannot be read .* Delete the job\."):
-        jobs.read_job(anna, bad.status.job_id)
-
-
-@pytest.mark.parametrize("case", GARBAGE)
-def test_a_spoiled_status_is_passed_over_in_lists(case, anna, spoiled):
-    good, _ = spoiled(case)
-
-    assert [job.status.job_id for job in jobs.list_jobs(anna)] == [good.status.job_id]
-
-
-@pytest.mark.parametrize("case", GARBAGE)
-def test_a_spoiled_status_does_not_hold_up_the_queue(case, anna, tmp_path, stand_in, spoiled):
-    good, _ = spoiled(case)
-
-    jobs.start_next(tmp_path)
-
-    assert states(anna) == {good.status.job_id: "running"}
-
-
-@pytest.mark.parametrize("pid", [-5, 0, 2**70])
-def test_a_process_number_that_is_none_reads_as_interrupted(pid, anna):
-    job = set_status(submit(anna), state="running", pid=pid, pid_started=1.0)
-
-    assert jobs.read_job(anna, job.status.job_id).status.state == "interrupted"
-
-
-def test_a_job_without_its_experiment_is_passed_over(anna):
-    job = submit(anna)
-    (job.folder / "experiment.json").unlink()
-
-    assert jobs.list_jobs(anna) == []
 
 
 def test_a_job_whose_folder_disappears_is_no_error_for_others(anna):

@@ -1,18 +1,19 @@
 """The panel of a job: it finds the newest one again, follows it, stops it and lets it go on."""
 
 import json
-import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from job_files import alive, set_status
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import tiny_experiment
 from workbench.service import jobs
+from workbench.service.job_status import RowResult
 from workbench.ui.job_panel import follow, on_resume, on_stop, read_history, updates
 from workbench.ui.train import on_train
 
@@ -26,27 +27,16 @@ def submit(page: Page, *, kind: Any = "train", title: str = "a job", **rows: Any
     return jobs.submit(page.workspace, page.context.profile, experiment, kind=kind, title=title)
 
 
-def set_status(job: jobs.Job, **changes: Any) -> None:
-    jobs.write_status(job.folder, job.status.model_copy(update=changes))
-
-
-def run_here(job: jobs.Job, **changes: Any) -> None:
-    """Let this process stand for the job's."""
-    started = psutil.Process().create_time()
-    set_status(job, state="running", pid=os.getpid(), pid_started=started, **changes)
-
-
 def look(page: Page, job_id: str | None = None, kind: Any = "train") -> list[Any]:
     return updates(page.context, kind, page.setting["token"], job_id)
 
 
 def test_without_a_job_the_panel_says_what_to_do(empty_page):
-    choice, view, timer, stop, resume = look(empty_page)
+    choice, view, timer, *buttons = look(empty_page)
 
     assert Seen(view).text.startswith("Nothing was trained here yet.")
-    assert (choice.value, timer.active, stop.interactive, resume.interactive) == (
-        None, False, False, False,
-    )  # fmt: skip
+    assert (choice.value, timer.active) == (None, False)
+    assert [button.interactive for button in buttons] == [False, False, False]
 
 
 def test_without_a_choice_the_newest_job_is_shown(empty_page):
@@ -109,22 +99,25 @@ def test_looking_starts_no_process_where_training_happens_in_the_page(chunk_page
 
 
 STATES = {
-    "running": (True, True, False),
-    "finished": (False, False, False),
-    "stopped": (False, False, True),
-    "failed": (False, False, True),
-    "interrupted": (False, False, True),
+    "running": [True, True, False, False],
+    "finished": [False, False, False, False],
+    "stopped": [False, False, True, True],
+    "failed": [False, False, True, True],
+    "interrupted": [False, False, True, True],
+    "broken": [False, False, False, True],
 }
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_the_buttons_are_those_the_state_allows(state, empty_page):
     job = submit(empty_page)
-    run_here(job) if state == "running" else set_status(job, state=state)
+    if state == "broken":
+        (job.folder / "experiment.json").write_text("{")
 
-    _, _, timer, stop, resume = look(empty_page)
+    with alive(job) if state == "running" else nullcontext(set_status(job, state=state)):
+        _, _, timer, *buttons = look(empty_page)
 
-    assert (timer.active, stop.interactive, resume.interactive) == STATES[state]
+    assert [timer.active, *(button.interactive for button in buttons)] == STATES[state]
 
 
 def test_a_running_job_shows_its_curve_and_figures(empty_page):
@@ -134,10 +127,11 @@ def test_a_running_job_shows_its_curve_and_figures(empty_page):
     entries = [{"step": step, "seconds": step, "loss": 2.0 / step} for step in (1, 2, 3)]
     text = "\n".join(map(json.dumps, entries))
     (folder / "history.jsonl").write_text(f'{text}\n{{"step": 4, "lo')
-    run_here(job, stage="train", done=3, steps=4, row="prompt_tuning, seed 0", run_id="some_run",
-             figures={"loss": 0.667}, total=1)  # fmt: skip
+    running = {"row": "prompt_tuning, seed 0", "run_id": "some_run", "total": 1}
+    running |= {"stage": "train", "done": 3, "steps": 4, "figures": {"loss": 0.667}}
 
-    _, view, *_ = look(empty_page)
+    with alive(job, **running):
+        _, view, *_ = look(empty_page)
 
     seen = Seen(view)
     assert "svg" in seen.tags
@@ -187,7 +181,7 @@ def test_a_public_page_shows_neither_folders_nor_logs(chunk_page):
 def test_a_hostile_job_is_shown_as_text(text, empty_page):
     job = submit(empty_page, title=text)
     (job.folder / "worker.log").write_text(text)
-    row = jobs.RowResult(row=text, seed=0, run_id="r", accuracy=0.5, found=True)
+    row = RowResult(row=text, seed=0, run_id="r", accuracy=0.5, found=True)
     set_status(job, state="failed", message=text, row=text, rows=[row])
 
     _, view, *_ = look(empty_page)
@@ -198,7 +192,7 @@ def test_a_hostile_job_is_shown_as_text(text, empty_page):
 
 def test_a_job_whose_runs_were_deleted_can_still_be_looked_at(empty_page):
     job = submit(empty_page)
-    row = jobs.RowResult(row="lora", seed=0, run_id="gone_run", accuracy=None, found=False)
+    row = RowResult(row="lora", seed=0, run_id="gone_run", accuracy=None, found=False)
     set_status(job, state="finished", rows=[row])
 
     _, view, *_ = look(empty_page)
@@ -256,7 +250,7 @@ def test_a_stopped_job_is_resumed(empty_page):
 
     (shown,) = on_resume(empty_page.context, "train", None, job.status.job_id)
 
-    assert len(shown) == 5
+    assert len(shown) == 6
     assert not is_problem(shown[1])
     assert jobs.read_job(empty_page.workspace, job.status.job_id).status.message != (
         "stopped before it began"
@@ -284,6 +278,8 @@ def chunks_that_end(*states: str) -> Any:
     def run_chunk(folder: str) -> str:
         path = Path(folder) / "status.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"state": left[0]}))
+        if left[0] == "finished":
+            path.with_name("report.json").write_text('{"rows": []}')
         return left.pop(0)
 
     return run_chunk
@@ -298,9 +294,10 @@ def test_between_two_chunks_a_job_can_be_stopped_and_not_resumed(chunk_page):
     shown = list(follow(context, "train", chunk_page.setting["token"], submit(chunk_page)))
 
     states = [
-        (timer.active, stop.interactive, go.interactive) for _, _, timer, stop, go, _ in shown
+        [timer.active, *(button.interactive for button in buttons)]
+        for _, _, timer, *buttons, _ in shown
     ]
-    assert states == [(True, True, False)] * 3 + [(False, False, False)]
+    assert states == [[True, True, False, False]] * 3 + [[False] * 4]
 
 
 def test_a_stop_between_two_chunks_ends_the_job(chunk_page):

@@ -22,7 +22,7 @@ from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
 from workbench.readings.vectors.chance import standing
 from workbench.service.estimate import CostEstimate
-from workbench.service.jobs import JobStatus, RowResult
+from workbench.service.job_status import JobStatus, RowResult
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
 from workbench.serving.asking import LeftOut, PromptPiece
@@ -126,8 +126,8 @@ TEMPLATES: dict[str, Any] = {
         "items": [item(text)], "names": [text, f"{text}2"], "total": 1, "page": 1, "last": 1,
     },
     "job": lambda text: {
-        "status": status(text), "fraction": 0.5, "ahead": 1, "drawing": drawing(text),
-        "message": text, "command": text, "log": text, "can_resume": True,
+        "status": status(text), "fraction": 0.5, "ahead": 1, "minutes": 20,
+        "drawing": drawing(text), "message": text, "command": text, "log": text, "can_resume": True,
     },
     "learned": lambda text: {
         "summary": AdapterSummary("prompt_tuning", 5, 0, (), 3, 2, text, text),
