@@ -135,10 +135,10 @@ def clear_scratch(folder: Path) -> None:
                 remove(path)
 
 
-def is_old(path: Path) -> bool:
-    """Return whether nobody has written to something for an hour."""
+def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
+    """Return whether nobody has written to something for an hour, or for so many seconds."""
     try:
-        return time.time() - path.lstat().st_mtime > _OLD_SECONDS
+        return time.time() - path.lstat().st_mtime > seconds
     except OSError:
         return False
 
