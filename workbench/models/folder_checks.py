@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from workbench.errors import ModelError, some_of
 from workbench.models.control_tokens import control_tokens
@@ -69,6 +69,34 @@ def check_weight_files(folder: Path, title: str) -> None:
         raise _torn(folder / INDEX, error, title) from error
     for path in files:
         _check_tensors(path, title)
+
+
+class _BareExceptions:
+    """Turns the bare `Exception` of the tokenizers library, and no other error, into our message.
+
+    Raises:
+        ValueError: the library could not read a file.
+    """
+
+    def __enter__(self) -> None:
+        """Do nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is Exception:
+            raise ValueError(f"its tokenizer cannot be read ({error})")
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a folder.
+
+    Raises:
+        ValueError: a file of it is torn; other errors as transformers has them.
+    """
+    with _BareExceptions():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False
+        )
+    return tokenizer
 
 
 def check_unquantised(config: Mapping[str, object], title: str) -> None:

@@ -18,7 +18,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -40,6 +39,7 @@ from workbench.models.folder_checks import (
     check_loaded,
     check_tokenizer,
     check_weight_files,
+    open_tokenizer,
 )
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.weights import WeightSource, find_weights
@@ -192,7 +192,7 @@ def load_weights(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are named below
             )
-        tokenizer = AutoTokenizer.from_pretrained(weights.folder, trust_remote_code=False)
+        tokenizer = open_tokenizer(weights.folder)
     except TRANSFORMERS_ERRORS as error:
         raise ModelError(
             f"{title}: cannot be loaded as a causal language model: {first_line(error)}. Use a "

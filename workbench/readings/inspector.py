@@ -6,6 +6,7 @@ that it is found again by every door. Readings of many steps tell how far they a
 
 import hashlib
 import json
+import logging
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from workbench.atomic import write_json
 from workbench.errors import ConfigError
 from workbench.models.adapters.reading import read_adapter
 from workbench.presentation.reading import Reading
@@ -36,11 +34,14 @@ from workbench.runs.experiment import Experiment
 from workbench.runs.session import Session
 from workbench.runs.spec import BaseIdentity, RunSetting
 from workbench.runs.store import StoredRun
+from workbench.sealed import is_there, read_sealed, write_sealed
 from workbench.serving.desk import ModelDesk
 
 READING_VERSION = 5  # raised when a reading's figures change their meaning
 INSTRUCTION, RANDOM = "control:instruction", "control:random"
 _MOST_SCORERS = 8
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class Inspector:
             return
         for step in self._work(subject, reader):
             if isinstance(step, Reading):
-                write_json(path, step.model_dump(mode="json"))
+                write_sealed(path, {"reading": step.model_dump(mode="json")})
                 yield _placed(step, subject)
             else:
                 yield step
@@ -309,10 +310,11 @@ def _check_kind(reader: Reader, subject: Subject) -> None:
 
 
 def _stored(path: Path) -> Reading | None:
-    """Return a kept reading; one that cannot be read is made again."""
-    if not path.is_file():
+    """Return a kept reading; one of which any byte has changed is made again."""
+    if not is_there(path):
         return None
     try:
-        return Reading.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+        return Reading.model_validate_json(json.dumps(read_sealed(path)["reading"]))
+    except (OSError, ValueError, KeyError):
+        _log.warning("%s: is damaged or of an older version, and is made again.", path)
         return None

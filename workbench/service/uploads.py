@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
-from workbench.atomic import explained, write_json
+from workbench.atomic import write_bytes
 from workbench.errors import StoreError, TaskError, WorkbenchError
 from workbench.runs.experiment import TaskChoice
 from workbench.runs.session import open_task
+from workbench.sealed import is_old, is_there, make_room, read_sealed, remove, write_sealed
 from workbench.service.profile import Caps
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
@@ -169,8 +168,7 @@ def keep_upload(
     stem = _slug(name or path.stem)
     if (prompts_folder() / stem).is_dir():  # its wordings fit other fields and labels
         stem += "_own"
-    mapping = json.dumps([stem, columns.text, columns.label, columns.text_b, columns.kind])
-    digest = hashlib.sha256(mapping.encode() + content).hexdigest()[:12]
+    digest = _digest([stem, columns.text, columns.label, columns.text_b, columns.kind], content)
     folder = workspace.uploads / digest
     target = folder / f"{stem}{path.suffix.lower()}"
     given = {
@@ -183,17 +181,19 @@ def keep_upload(
         "references_column": references,
     }
     choice = check_mapping(given, TaskChoice, where="upload")
+    _clear_half_kept(workspace.uploads)
     is_new = not (folder / _RECORD).is_file()
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    if folder.is_symlink() or folder.is_file():
+        remove(folder)
+    make_room(target)
+    write_bytes(target, content)
     try:
         task = _named(target, lambda: open_task(choice))
     except WorkbenchError:
         if is_new:
             shutil.rmtree(folder)
         raise
-    write_json(folder / _RECORD, choice.model_dump(mode="json"))
+    write_sealed(folder / _RECORD, choice.model_dump(mode="json"))
     return f"{_PREFIX}{digest}", replace(task, warnings=(*task.warnings, *warnings))
 
 
@@ -201,29 +201,64 @@ def task_choices(workspace: Workspace, catalog: Sequence[str]) -> list[tuple[str
     """Return (title, key) of every task the visitor can choose: their own first."""
     own = []
     for path in workspace.uploads.glob(f"*/{_RECORD}"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            name = json.loads(path.read_text(encoding="utf-8"))["name"]
+        with suppress(OSError, ValueError, KeyError):
+            name = read_sealed(path, is_digest_needed=False)["name"]
             own.append((path.stat().st_mtime, (f"{name} (yours)", f"{_PREFIX}{path.parent.name}")))
     newest_first = [choice for _, choice in sorted(own, reverse=True)]
     return [*newest_first, *((name, name) for name in catalog)]
 
 
 def task_choice(workspace: Workspace, key: object) -> TaskChoice:
-    """Return the task a key stands for.
+    """Return the task a key stands for; an upload's file is read once and compared with its name.
 
     Raises:
-        StoreError: an upload that is not among the visitor's.
+        StoreError: an upload that is not among the visitor's, or is damaged.
     """
     if isinstance(key, str) and key.startswith(_PREFIX):
         digest = checked_name(key.removeprefix(_PREFIX), "upload")
-        path = workspace.uploads / digest / _RECORD
-        try:
-            return TaskChoice.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
+        folder = workspace.uploads / digest
+        if not is_there(folder / _RECORD):
             raise StoreError(
                 f"upload '{digest}': not found among your files. Upload the file again."
+            )
+        try:
+            return _kept_choice(folder)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"upload '{digest}': has changed on disk or is damaged. Upload the file again."
             ) from error
     return TaskChoice(name=checked_name(key, "task"))
+
+
+def _kept_choice(folder: Path) -> TaskChoice:
+    """Return what was kept in a folder, which is named by the digest of it.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: a file is not what was kept.
+    """
+    choice = TaskChoice.model_validate(read_sealed(folder / _RECORD, is_digest_needed=False))
+    if choice.train is None:
+        raise ValueError("no file is named")
+    path = folder / choice.train.name  # wherever the folder was moved to
+    content = path.read_bytes()
+    first, kind = [choice.name, choice.text_column, choice.label_column], choice.kind
+    no_column = (None, "")  # as pages and programs say that there is no second text
+    seconds = (choice.text_b_column,) if choice.text_b_column else no_column
+    if folder.name not in [_digest([*first, second, kind], content) for second in seconds]:
+        raise ValueError("it has another digest than its folder")
+    return choice.model_copy(update={"train": path})
+
+
+def _digest(mapping: Sequence[str | None], content: bytes) -> str:
+    return hashlib.sha256(json.dumps(mapping).encode() + content).hexdigest()[:12]
+
+
+def _clear_half_kept(uploads: Path) -> None:
+    """Delete what processes left that were killed between a file and its record."""
+    for folder in uploads.glob("*"):
+        if folder.is_dir() and not is_there(folder / _RECORD) and is_old(folder):
+            remove(folder)
 
 
 def key_of(workspace: Workspace, choice: TaskChoice) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from workbench.errors import ConfigError, StoreError, unknown_name
 from workbench.fitting.base import PACES, Offer, needs_run
 from workbench.fitting.reasoning import ReasoningOptions
 from workbench.methods.catalog import METHODS, method_class
+from workbench.models.adapters.reading import check_imported
 from workbench.options import declared_options
 from workbench.runs.experiment import Experiment, read_experiment
 from workbench.runs.runner import requests_of
@@ -201,9 +203,11 @@ def run_title(run: StoredRun) -> str:
 
 def imported_folders(workspace: Workspace) -> list[str]:
     """Return the names of the adapters the visitor imported, the newest first."""
-    paths = workspace.imports.glob("*/adapter_config.json")
-    found = sorted(((path.stat().st_mtime, path.parent.name) for path in paths), reverse=True)
-    return [name for _, name in found]
+    found = []
+    for path in workspace.imports.glob("[!.]*/adapter_config.json"):
+        with suppress(OSError):  # one that leads nowhere hides no other
+            found.append((path.stat().st_mtime, path.parent.name))
+    return [name for _, name in sorted(found, reverse=True)]
 
 
 def ways_of(workspace: Workspace, keys: Sequence[str], *, most: int) -> list[Way]:
@@ -301,14 +305,18 @@ def _imported_folder(workspace: Workspace, asked: object) -> str:
 
     Raises:
         StoreError: it is not among the visitor's.
+        ModelError: it is damaged.
     """
-    folders = {name: str(workspace.imports / name) for name in imported_folders(workspace)}
     examples = [str(_EXAMPLE_FOLDER / name) for name in EXAMPLES]
-    if asked in (*folders.values(), *examples):
+    if asked in examples:
         return str(asked)
-    if not isinstance(asked, str) or asked not in folders:
+    folders = {name: workspace.imports / name for name in imported_folders(workspace)}
+    by_path = {str(folder): folder for folder in folders.values()}
+    folder = (folders | by_path).get(asked) if isinstance(asked, str) else None
+    if folder is None:
         raise StoreError(f"adapter {str(asked)[:60]!r}: not found among yours. Import it again.")
-    return folders[asked]
+    check_imported(folder)
+    return str(folder)
 
 
 def _own_adapters(workspace: Workspace, method: str, options: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 import hashlib
 from contextlib import suppress
+from pathlib import Path
 
 import yaml
 
 from workbench.atomic import write_text
 from workbench.errors import ConfigError, StoreError, WorkbenchError
 from workbench.runs.session import open_template
+from workbench.sealed import is_there, make_room
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
@@ -27,21 +29,27 @@ def wording_choices(workspace: Workspace, task: Task) -> list[tuple[str, str]]:
     names = sorted(path.stem for path in folder.glob("*.yaml") if path.name != "task.yaml")
     own = sorted(names, key=lambda name: name != "plain") or ["plain"]
     choices = [(name, name) for name in own]
-    for path in sorted(workspace.wordings.glob("*.yaml"), key=lambda p: -p.stat().st_mtime):
+    edited = []
+    for path in workspace.wordings.glob("*.yaml"):
         with suppress(WorkbenchError, OSError, ValueError):
-            template = parse_wording(path.read_text(encoding="utf-8"), task)
+            template = parse_wording(_kept_text(path), task)
             words = " ".join((template.instruction or template.input).split())
             title = words if len(words) <= _TITLE_CHARS else f"{words[: _TITLE_CHARS - 1]}…"
-            choices.append((f"edited: {title}", f"{_PREFIX}{path.stem}"))
-    return choices
+            choice = (f"edited: {title}", f"{_PREFIX}{path.stem}")
+            edited.append((-path.stat().st_mtime, choice))
+    return choices + [choice for _, choice in sorted(edited)]
 
 
 def wording_text(workspace: Workspace, task: Task, key: object) -> str:
-    """Return a wording as YAML to edit."""
+    """Return a wording as YAML to edit.
+
+    Raises:
+        StoreError: not among the visitor's, or damaged.
+    """
     name = template_name(workspace, key)
     path = prompts_folder() / task.name / f"{name}.yaml"
     if name.endswith(".yaml"):
-        return (workspace.wordings / name.rpartition("/")[2]).read_text(encoding="utf-8")
+        return _kept_text(workspace.wordings / name.rpartition("/")[2])
     if path.is_file():
         return path.read_text(encoding="utf-8")
     content = open_template(name, task).model_dump(mode="json", exclude={"name"})
@@ -95,7 +103,9 @@ def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
     """
     parse_wording(text, task)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    write_text(workspace.wordings / f"{digest}.yaml", text)
+    path = workspace.wordings / f"{digest}.yaml"
+    make_room(path)
+    write_text(path, text)
     return f"{_PREFIX}{digest}"
 
 
@@ -103,15 +113,35 @@ def template_name(workspace: Workspace, key: object) -> str:
     """Return what an experiment calls a wording: its name, or the path of an edited one.
 
     Raises:
-        StoreError: an edited wording that is not among the visitor's, or the name of a file.
+        StoreError: an edited wording that is damaged or not among the visitor's, or the name of a
+            file.
     """
     if isinstance(key, str) and key.startswith(_PREFIX):
         digest = checked_name(key.removeprefix(_PREFIX), "wording")
         path = workspace.wordings / f"{digest}.yaml"
-        if not path.is_file():
+        if not is_there(path):
             raise StoreError(f"wording '{digest}': not found among yours. Choose another one.")
+        _kept_text(path)
         return str(path)
     name = checked_name(key, "wording")
     if name.endswith((".yaml", ".yml")):  # would be read from the working directory
         raise StoreError(f"wording '{name}': files are not read from here. Choose one by its name.")
     return name
+
+
+def _kept_text(path: Path) -> str:
+    """Return an edited wording, whose file is named by the digest of its text.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:12] != path.stem:
+            raise ValueError("it has another digest than its name")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"wording '{path.stem}': has changed on disk or is damaged. Choose another one, or "
+            "edit it anew."
+        ) from error

@@ -12,6 +12,7 @@ Locally the folders that the batch command wrote below <root> are shown too.
 
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -27,11 +28,16 @@ from workbench.atomic import explained
 from workbench.errors import ConfigError, DamagedFile, StoreError
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
+from workbench.sealed import is_there, make_room, remove
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _KEY_FILE = ".share-secret"
+_SECRET_BYTES = 32
+_SECRET = re.compile(rb"[0-9a-f]{%d}" % (2 * _SECRET_BYTES))
 _OWN, _VISITORS = "workspace", "visitors"
+
+_log = logging.getLogger(__name__)
 
 
 def checked_name(name: object, kind: str) -> str:
@@ -236,17 +242,49 @@ def _has_links(folder: Path) -> bool:
 
 
 def _secret(root: Path) -> bytes:
+    """Return what keys of links are made with; a new one where there is none or a damaged one.
+
+    An empty or half-written secret would make keys that anybody can compute.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     path = root / _KEY_FILE
-    if not path.is_file():
-        scratch = path.with_name(f"{_KEY_FILE}.{os.getpid()}")
-        with explained(path):
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f"{_KEY_FILE}.lock"):  # several at once have to get one secret
-                if not path.is_file():
-                    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                    with os.fdopen(descriptor, "w") as stream:
-                        stream.write(secrets.token_hex(32))
-                        stream.flush()
-                        os.fsync(stream.fileno())
-                    scratch.replace(path)
-    return path.read_bytes()
+    with explained(path):
+        found = _stored_secret(path)
+        if found is not None:
+            return found
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{_KEY_FILE}.lock"):  # several at once have to get one secret
+            found = _stored_secret(path)
+            if found is not None:
+                return found
+            if is_there(path):
+                _log.warning(
+                    "%s: is damaged. A new one is made; links to runs that were shared before do "
+                    "not open any more and have to be made again.",
+                    path,
+                )
+            return _new_secret(path)
+
+
+def _stored_secret(path: Path) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    return content if _SECRET.fullmatch(content) else None
+
+
+def _new_secret(path: Path) -> bytes:
+    make_room(path)
+    content = secrets.token_hex(_SECRET_BYTES).encode()
+    scratch = path.with_name(f"{_KEY_FILE}.{os.getpid()}")
+    remove(scratch)  # a link there would lead elsewhere
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    scratch.replace(path)
+    return content

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError
+from workbench.models.adapters.reading import check_imported
 from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
@@ -18,6 +19,7 @@ from workbench.service.workspace import Workspace
 from workbench.ui.context import AppContext, SettingValues
 
 MOST_AGAINST = 6
+_IMPORT = "import:"  # begins the key of an adapter from elsewhere
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspac
     workspace, experiment = context.experiment(values)
     base = context.desk.setting(experiment).base
     folders = {
-        f"import:{name}": (f"imported {name}", workspace.imports / name)
+        f"{_IMPORT}{name}": (f"imported {name}", workspace.imports / name)
         for name in imported_folders(workspace)
     }
     if experiment.model == Experiment().model:
@@ -60,6 +62,7 @@ def opened(
 
     Raises:
         ConfigError: a key that is not among them, or too many.
+        ModelError: an imported adapter that is damaged.
     """
     keys = against or []
     if not isinstance(keys, list | tuple):
@@ -67,6 +70,9 @@ def opened(
     if len(keys) > MOST_AGAINST:
         raise ConfigError(f"against: {len(keys)} chosen; at most {MOST_AGAINST} here.")
     chosen, *others = (_known(found, key) for key in (what, *keys))
+    for one in (chosen, *others):
+        if one.key.startswith(_IMPORT) and one.folder is not None:
+            check_imported(one.folder)
     return chosen, [one for one in others if one != chosen]
 
 

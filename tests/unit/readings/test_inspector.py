@@ -1,6 +1,7 @@
 """Inspecting: what a visitor's runs learned, read once, kept, and left when asked."""
 
 import json
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from torn import DAMAGES
 from visitors import keep_rows, local_workspace, tiny_experiment
 from workbench.errors import ConfigError
 from workbench.presentation.reading import Reading
@@ -145,18 +147,65 @@ def test_anything_that_decides_a_reading_makes_another(workspace, experiment, de
     assert len(list(tmp_path.glob("*.json"))) == len(subjects)
 
 
-def test_a_kept_reading_that_cannot_be_read_is_made_again(
-    workspace, experiment, inspector, tmp_path
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_reading_is_made_again(
+    damage, workspace, experiment, inspector, tmp_path, caplog
 ):
+    """Also one whose figures still are figures: a flipped bit makes another digit of a digit."""
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
     subject = inspector.subject(experiment, one)
     first = inspector.read(subject, "nearest", {}, folder=tmp_path)
     (file,) = tmp_path.glob("*.json")
-    file.write_text('{"name": "nearest"')
+    whole = file.read_bytes()
+    DAMAGES[damage](file)
 
     assert inspector.read(subject, "nearest", {}, folder=tmp_path) == first
-    figures = first.model_copy(update={"setting": ""})  # said anew each time it is shown
-    assert Reading.model_validate_json(file.read_text()) == figures
+    assert file.read_bytes() == whole
+    assert not file.is_symlink()
+    said = sum("made again" in message for message in caplog.messages)
+    assert said == (0 if damage == "missing" else 1)
+
+
+def test_every_digit_of_a_kept_reading_counts(workspace, experiment, inspector, tmp_path):
+    (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
+    subject = inspector.subject(experiment, one)
+    first = inspector.read(subject, "nearest", {}, folder=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    text = file.read_text()
+    digits = [place for place, letter in enumerate(text) if letter in "02468"]
+    for place in digits[:: len(digits) // 6]:
+        file.write_text(f"{text[:place]}{int(text[place]) + 1}{text[place + 1 :]}")
+
+        assert inspector.read(subject, "nearest", {}, folder=tmp_path) == first
+
+
+def test_a_reading_under_another_one_s_name_is_not_that_one(
+    workspace, experiment, inspector, tmp_path
+):
+    one, other = (found for found in learned(workspace) if found.kind == "vectors")
+    made = [inspector.subject(experiment, found) for found in (one, other)]
+    first, second = (inspector.read(s, "nearest", {}, folder=tmp_path) for s in made)
+    (file, another) = sorted(tmp_path.glob("*.json"))
+    shutil.copy(file, another)
+
+    again = [inspector.read(subject, "nearest", {}, folder=tmp_path) for subject in made]
+
+    assert again == [first, second]
+    assert first != second
+
+
+def test_what_killed_processes_left_beside_readings_is_cleared(
+    workspace, experiment, inspector, tmp_path
+):
+    (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
+    old, new = tmp_path / ".nearest-0a.json.12.34", tmp_path / ".nearest-0b.json.12.34"
+    for left in (old, new):
+        left.write_text("half")
+    os.utime(old, (0, 0))
+
+    inspector.read(inspector.subject(experiment, one), "nearest", {}, folder=tmp_path)
+
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_leaving_a_reading_ends_it_and_frees_the_model(workspace, experiment, inspector, tmp_path):

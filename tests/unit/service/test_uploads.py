@@ -395,7 +395,7 @@ def test_an_unreadable_record_cannot_be_chosen(content, workspace):
         task_choice(workspace, "upload:broken")
 
     assert str(caught.value) == (
-        "upload 'broken': not found among your files. Upload the file again."
+        "upload 'broken': has changed on disk or is damaged. Upload the file again."
     )
 
 

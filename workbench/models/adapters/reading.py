@@ -32,6 +32,7 @@ from workbench.models.adapters.tensors import (
 from workbench.models.base import PrefixStates
 from workbench.models.catalog import is_hub_id
 from workbench.models.roles import is_targeted
+from workbench.sealed import flush, is_old, put_in_place, remove
 from workbench.tensor_files import write_tensors
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
@@ -259,15 +260,31 @@ def read_adapter(source: Path) -> CheckedAdapter:
     return CheckedAdapter(files.where, config, tensors, summary, learned)
 
 
+def check_imported(folder: Path) -> None:
+    """Read an adapter that was imported into a folder once: it is what it was then.
+
+    Raises:
+        ModelError: it is not; says to import it again.
+    """
+    if not _is_whole(folder):
+        raise ModelError(
+            f"adapter '{folder.name}': has changed on disk or is damaged since it was imported. "
+            "Import it again."
+        )
+
+
 def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
-    """Write an adapter's folder, whole or not at all; one that is there already is kept.
+    """Write an adapter's folder, whole or not at all; a whole one that is there already is kept.
 
     Raises:
         StoreError: no space left, or no permission.
     """
     name = _folder_name(adapter)
     target, scratch = target_root / name, target_root / f".{name}.{secrets.token_hex(4)}"
-    if target.is_dir():
+    for left in target_root.glob(".*"):
+        if left.is_dir() and is_old(left):
+            remove(left)
+    if _is_whole(target):
         return target
     try:
         with explained(target):
@@ -276,14 +293,23 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
             learned = adapter.learned
             metadata = None if learned is None else learned_range(*learned)
             write_tensors(scratch / WEIGHTS_NAME, adapter.tensors, metadata)
+            flush(scratch)
             try:
-                scratch.rename(target)
+                put_in_place(scratch, target)
             except OSError:
-                if not target.is_dir():  # else someone else has just written the same
+                if not _is_whole(target):  # else someone else has just written the same
                     raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a folder holds the adapter that its name stands for."""
+    try:
+        return _folder_name(read_adapter(folder)) == folder.name
+    except ModelError:
+        return False
 
 
 def _folder_name(adapter: CheckedAdapter) -> str:

@@ -18,13 +18,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+from zipfile import BadZipFile
 
 import numpy as np
 
 from workbench.progress import Interrupted
 from workbench.readings.vectors.projection import Method, Projection, check_rows, project
+from workbench.sealed import is_old, remove
 
 _POLL_SECONDS = 0.25
+_DAY_SECONDS = 86_400
+_FOLDER = "workbench-projection-"
 _REQUEST, _ANSWER = "request.npz", "answer.npz"
 
 
@@ -93,10 +97,13 @@ class _ProjectionProcess:
         while not self._turn.acquire(timeout=_POLL_SECONDS):
             wait()
         try:
-            with tempfile.TemporaryDirectory(prefix="projection-") as folder, ExitStack() as unless:
+            _clear_left_folders()
+            with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder, ExitStack() as unless:
                 unless.callback(self.end)  # what it is at is of no use to anybody then
                 ask(Path(folder))
-                answer = self._answer(Path(folder), wait)
+                answer = self._answer(Path(folder), wait) or self._answer(Path(folder), wait)
+                if answer is None:
+                    raise RuntimeError(f"the projection's answer in {folder} was damaged twice")
                 unless.pop_all()  # answered: the process stays for the next projection
                 return answer
         finally:
@@ -112,7 +119,8 @@ class _ProjectionProcess:
             with suppress(OSError):  # what was not sent yet cannot be
                 running.requests.close()
 
-    def _answer(self, folder: Path, wait: Callable[[], None]) -> Projection:
+    def _answer(self, folder: Path, wait: Callable[[], None]) -> Projection | None:
+        """Return the answer to the request in a folder; None if its file is damaged."""
         running = self._started()
         running.requests.write(f"{folder}\n")
         running.requests.flush()
@@ -125,13 +133,18 @@ class _ProjectionProcess:
                     f"the projection's process ended with {code}\n{running.said.read()}"
                 )
             time.sleep(_POLL_SECONDS)
-        with np.load(folder / _ANSWER) as found:
-            return Projection(
-                found["tokens"],
-                found["vectors"],
-                float(found["fidelity"]),
-                int(found["num_compared"]),
-            )
+        try:
+            # Opened here, because numpy leaves a file open that is no zip; arrays have checksums.
+            with (folder / _ANSWER).open("rb") as stream, np.load(stream) as found:
+                return Projection(
+                    found["tokens"],
+                    found["vectors"],
+                    float(found["fidelity"]),
+                    int(found["num_compared"]),
+                )
+        except (BadZipFile, EOFError, KeyError, OSError, ValueError):
+            remove(folder / _ANSWER)
+            return None
 
     def _started(self) -> "_Running":
         if self._running is None or self._running.process.poll() is not None:
@@ -158,6 +171,13 @@ class _Running:
     process: subprocess.Popen[str]
     requests: IO[str]
     said: IO[str]
+
+
+def _clear_left_folders() -> None:
+    """Delete what programs that were killed left behind, once it is a day old."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        if is_old(left, seconds=_DAY_SECONDS):
+            remove(left)
 
 
 def serve() -> None:

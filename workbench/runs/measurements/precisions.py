@@ -68,7 +68,8 @@ def measure_precisions(
     """
     task = open_task(experiment.task)
     check_answerable(task)
-    specs = {precision: _spec(experiment, task, precision, text) for precision in precisions}
+    identity = find_weights(experiment.model, experiment.revision).identity
+    specs = {p: _spec(experiment, task, p, text, identity=identity) for p in precisions}
     for precision in precisions:
         found = store.find(precision, specs[precision], PrecisionRecord)
         if found is None:
@@ -82,14 +83,19 @@ def measure_precisions(
 
 
 def _spec(
-    experiment: Experiment, task: Task, precision: Precision, text: PlainText | None
+    experiment: Experiment,
+    task: Task,
+    precision: Precision,
+    text: PlainText | None,
+    *,
+    identity: str,
 ) -> dict[str, Any]:
     """Return what decides the figures of a precision, without loading the base."""
     device, products = products_of(precision, experiment.compute_dtype, experiment.device)
     template = open_template(experiment.template, task)
     return {
         "base": {
-            "identity": find_weights(experiment.model, experiment.revision).identity,
+            "identity": identity,
             "precision": precision,
             "compute_dtype": products,
             "device": device,

@@ -6,21 +6,23 @@ deep-learning stack is needed to read one.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from workbench.atomic import write_json
-from workbench.errors import StoreError
 from workbench.metrics import Estimate, ratio
 from workbench.models.weight_error import WeightError
 from workbench.runs.provenance import Provenance
+from workbench.sealed import is_there, read_sealed, write_sealed
 
 Record = TypeVar("Record", bound=BaseModel)
 
 MEASUREMENT_VERSION = 1  # of what the figures mean; a change makes older parts be measured again
+
+_log = logging.getLogger(__name__)
 
 
 class _Record(BaseModel):
@@ -134,25 +136,21 @@ class MeasurementStore:
         self.folder = folder
 
     def find(self, name: str, spec: Mapping[str, Any], kind: type[Record]) -> Record | None:
-        """Return the part with this spec, or None.
-
-        Raises:
-            StoreError: its file cannot be read.
-        """
+        """Return the part with this spec; None where there is none, or a damaged one."""
         path = self._path(name, spec)
-        if not path.is_file():
+        if not is_there(path):
             return None
         try:
-            return kind(**json.loads(path.read_text(encoding="utf-8"))["result"])
-        except (OSError, KeyError, TypeError, ValueError, ValidationError) as error:
-            raise StoreError(
-                f"{path}: cannot be read ({error}). Delete the file to measure it again."
-            ) from error
+            # Parts of older versions have no digest; they took minutes to measure.
+            return kind(**read_sealed(path, is_digest_needed=False)["result"])
+        except (OSError, KeyError, TypeError, ValueError):
+            _log.warning("%s: is damaged, and is measured again.", path)
+            return None
 
     def keep(self, name: str, spec: Mapping[str, Any], record: BaseModel) -> None:
         """Write a part in one step."""
         content = {"spec": spec, "result": record.model_dump(mode="json")}
-        write_json(self._path(name, spec), content)
+        write_sealed(self._path(name, spec), content)
 
     def _path(self, name: str, spec: Mapping[str, Any]) -> Path:
         payload = json.dumps([MEASUREMENT_VERSION, spec], sort_keys=True, ensure_ascii=False)

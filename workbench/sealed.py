@@ -1,0 +1,160 @@
+"""Kept files that say themselves whether they are whole, and room for them where something is.
+
+A disk that loses power, or rots, gives back other bytes than it was given. What is kept to be
+believed later has a digest with it, so that a torn file is made again instead of being read.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from workbench.atomic import write_json
+
+_DIGEST = "digest"
+_OLD_SECONDS = 3600  # nobody writes one file for an hour
+_SCRATCH = re.compile(r"\..+\.\d+\.\d+")  # as `write_bytes` names what it has not finished
+
+_log = logging.getLogger(__name__)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all, with a digest of its name and content at its end.
+
+    Raises:
+        StoreError: no space left, or no permission.
+    """
+    clear_scratch(path.parent)
+    make_room(path)
+    write_json(path, {**content, _DIGEST: _digest(path.name, content)})
+
+
+def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
+    """Return the content of a file that `write_sealed` wrote under this name.
+
+    Args:
+        path: The file.
+        is_digest_needed: Whether a file without a digest, as older versions wrote it, is refused.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+        ValueError: it is damaged, or another file than the one written here.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    found = content.pop(_DIGEST, None)
+    if found is None and not is_digest_needed:
+        return content
+    if found != _digest(path.name, content):
+        raise ValueError("its content does not have the digest that it was written with")
+    return content
+
+
+def is_there(path: Path) -> bool:
+    """Return whether anything has this name, a link that leads nowhere included."""
+    return os.path.lexists(path)
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return a digest of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def digests_of(folder: Path, *, without: str) -> dict[str, str | None]:
+    """Return the digest of each thing in a folder by name; None for what is no file.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return {
+        path.name: file_digest(path) if path.is_file() else None
+        for path in sorted(folder.iterdir())
+        if path.name != without
+    }
+
+
+def flush(folder: Path) -> None:
+    """Bring a folder's files, and then its list of them, to the disk; see fsync(2)."""
+    for path in folder.iterdir():
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    _flush_names(folder)
+
+
+def put_in_place(finished: Path, target: Path) -> None:
+    """Let a finished folder take a name; who has open what was there before can go on reading it.
+
+    Raises:
+        OSError: as the system says.
+    """
+    aside = target.with_name(f".old-{target.name}-{secrets.token_hex(4)}")
+    if is_there(target):
+        target.rename(aside)
+    finished.rename(target)
+    _flush_names(target.parent)
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder; what cannot be deleted stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def make_room(path: Path) -> None:
+    """Move a folder away that has the name of a file to be written; its content is kept."""
+    if path.is_dir() and not path.is_symlink():
+        aside = path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}")
+        with suppress(OSError):  # who writes the file says what cannot be written
+            path.rename(aside)
+            _log.warning("%s: a folder has the place of this file. It is %s now.", path, aside.name)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder, once it is an hour old."""
+    with suppress(OSError):
+        for path in folder.glob(".*"):
+            if _SCRATCH.fullmatch(path.name) and is_old(path) and not path.is_dir():
+                remove(path)
+
+
+def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
+    """Return whether nobody has written to something for an hour, or for so many seconds."""
+    try:
+        return time.time() - path.lstat().st_mtime > seconds
+    except OSError:
+        return False
+
+
+def _digest(name: str, content: Mapping[str, Any]) -> str:
+    """Return a digest of a file's name and content, as they come back from JSON."""
+    plain = json.loads(json.dumps(content))
+    text = json.dumps([name, plain], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flush_names(folder: Path) -> None:
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
