@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.errors import StoreError
+from workbench.room import check_room
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -27,6 +28,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: no space left, or no permission.
     """
+    check_room(path, len(content))
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@
     ├── TaskError     labelled data (unreadable file, missing column, leak, one class only)
     ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
     ├── StoreError    the run store (no space, unreadable record, locked run)
+    │   └── RoomError     a shared server's bound on what may be stored is reached
     └── RunError      runs of a comparison that failed while the others went on
 
 The command line prints the message of a `WorkbenchError` alone and exits with 2; any other
@@ -42,6 +43,10 @@ class ModelError(WorkbenchError):
 
 class StoreError(WorkbenchError):
     """The run store cannot be read or written."""
+
+
+class RoomError(StoreError):
+    """What a shared server lets its visitors store is full."""
 
 
 class RunError(WorkbenchError):

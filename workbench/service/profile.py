@@ -7,11 +7,13 @@ from typing import Literal
 
 from workbench.errors import ConfigError
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
+from workbench.options import read_number
 from workbench.runs.experiment import Experiment
 
 Executor = Literal["process", "chunks"]
 
 _TEXT_OPTIONS = 2000  # characters of an option's text
+_MOST_MEGABYTES = 1e9
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Caps:
         waiting: Unfinished jobs of all visitors together.
         minutes: Running time of one job; it stops with a checkpoint then.
         stored_bytes: Disk space of one visitor.
+        total_bytes: Disk space of all visitors together.
         options: Method option to its largest value.
     """
 
@@ -44,6 +47,7 @@ class Caps:
     waiting: int = 50
     minutes: float | None = None
     stored_bytes: int = 50_000_000_000
+    total_bytes: int = 1_000_000_000_000
     options: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -121,6 +125,7 @@ _PUBLIC_CAPS = Caps(
     jobs=2,
     waiting=12,
     stored_bytes=200_000_000,
+    total_bytes=20_000_000_000,
 )
 _SMALL_OPTIONS = {
     "steps": 400,
@@ -158,8 +163,26 @@ ZERO_GPU = Profile(
 def detect_profile(environment: Mapping[str, str] = os.environ) -> Profile:
     """Return the profile of a Space by its hardware, or the local one.
 
-    `WORKBENCH_PUBLIC=1` makes any machine treat its visitors as a public Space does.
+    `WORKBENCH_PUBLIC=1` makes any machine treat its visitors as a public Space does, and
+    `WORKBENCH_VISITOR_MB` says how much disk space each of them may take.
+
+    Raises:
+        ConfigError: that is no number above 0.
     """
+    found = _place(environment)
+    asked = environment.get("WORKBENCH_VISITOR_MB", "")
+    if not found.is_public or not asked:
+        return found
+    megabytes = read_number(asked)
+    if megabytes is None or not 0 < megabytes < _MOST_MEGABYTES:
+        raise ConfigError(
+            f"WORKBENCH_VISITOR_MB: {asked[:40]!r} is no space for a visitor; a number of MB above "
+            "0 is needed, such as 200."
+        )
+    return replace(found, caps=replace(found.caps, stored_bytes=int(megabytes * 1_000_000)))
+
+
+def _place(environment: Mapping[str, str]) -> Profile:
     if environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "true"):
         return ZERO_GPU
     if "SPACE_ID" in environment:

@@ -27,6 +27,7 @@ from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
 from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
 from workbench.service.profile import detect_profile
+from workbench.service.space import bound_visitors
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
@@ -194,9 +195,10 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    workspace = workspace_of(folder)
+    workspace, profile = workspace_of(folder), detect_profile()
+    bound_visitors(workspace.root, profile)
     try:
-        minutes = detect_profile().caps.minutes
+        minutes = profile.caps.minutes
         status = work(folder, workspace.store, minutes=minutes, stopping=stopping)
         return 0 if status.state == "finished" else 1
     finally:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from workbench.atomic import explained
+from workbench.room import check_room
 
 PATH_FOLDER = "path"
 HISTORY = "history.jsonl"
@@ -76,10 +77,12 @@ class TrainingFolder:
         Raises:
             StoreError: it cannot be written.
         """
+        line = json.dumps(entry) + "\n"
+        check_room(self._history, len(line))
         with explained(self._history):
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._history.open("a") as stream:
-                stream.write(json.dumps(entry) + "\n")
+                stream.write(line)
 
     def history_until(self, step: int) -> list[dict[str, float]]:
         """Return the history up to a step, and drop what comes after it from the file."""
@@ -109,6 +112,7 @@ def _write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, 
     """
     scratch = path.with_suffix(".writing")
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    check_room(path, sum(tensor.nbytes for tensor in contiguous.values()))
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
