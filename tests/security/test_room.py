@@ -114,3 +114,22 @@ def test_full_fine_tuning_takes_no_more_of_the_disk_than_a_visitor_may_have(smal
     assert {row["row"] for row in done["rows"]} == {"zero_shot", "lora"}
     leftover = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".writing")]
     assert leftover == []
+
+
+def test_runs_that_cannot_fit_are_refused_before_they_wait(small):
+    anna = Visitor(small, ANNA)
+    rows = {f"row_{n}": {"method": "full_fine_tuning", "seeds": [0, 1, 2]} for n in range(8)}
+
+    answer = anna.call(
+        "start_evaluation",
+        experiment={
+            "model": anna.component("wb-model")["props"]["value"],
+            "precision": "fp32",
+            "task": {"name": upload_rows(anna)},
+            "methods": rows,
+            "reference": "row_0",
+        },
+    )
+
+    assert answer.data is None
+    assert answer.error.startswith("space: the runs asked for store about 4 MB, row_0 ")

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.atomic import write_json
 from workbench.errors import StoreError, without_folders
 from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
+from workbench.service.allowance import check_allowance
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
 
@@ -171,11 +172,12 @@ def submit(
     """Return a new job that waits for its turn.
 
     Raises:
-        ConfigError: beyond the caps.
+        ConfigError: beyond the caps, or too much as a whole.
         StoreError: too many unfinished jobs, no space left, or the folder cannot be written.
     """
     profile.check(experiment)
     _check_room(workspace, profile)
+    check_allowance(workspace, profile, experiment)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or kind
     now = datetime.now(UTC)
     # Ids sort by time; to the second would not tell apart what one click after another starts.
