@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from workbench.errors import StoreError
+from workbench.room import check_room
 
 _SCRATCH = ".writing"  # ends the name of a file that is not whole yet
 _STALE_SECONDS = 3600.0  # nothing is written for that long
@@ -38,23 +39,25 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: no space left, or no permission.
     """
-    with replacing(path) as stream:
+    with replacing(path, len(content)) as stream:
         stream.write(content)
 
 
 @contextmanager
-def replacing(path: Path, *, keep: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, num_bytes: int, *, keep: Path | None = None) -> Iterator[BinaryIO]:
     """Yield a stream whose content takes the place of a file once all of it is on the disk.
 
     Renaming survives a killed process, and a power cut only if file and folder were flushed.
 
     Args:
         path: What is written; its folder is made if it is not there.
+        num_bytes: Its size, to know whether there is room for it.
         keep: Where the file that was there goes in the same moment; None drops it.
 
     Raises:
         StoreError: no space left, or no permission.
     """
+    check_room(path, num_bytes)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_SCRATCH}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@
     ├── TaskError     labelled data (unreadable file, missing column, leak, one class only)
     ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
     ├── StoreError    the run store (no space, unreadable record, locked run)
-    │   └── DamagedFile   a stored file that is not what was written
+    │   ├── DamagedFile   a stored file that is not what was written
+    │   └── RoomError     a shared server's bound on what may be stored is reached
     └── RunError      runs of a comparison that failed while the others went on
 
 The command line prints the message of a `WorkbenchError` alone and exits with 2; any other
@@ -47,6 +48,10 @@ class StoreError(WorkbenchError):
 
 class DamagedFile(StoreError):
     """A stored file is not what was written: torn, changed, or something else in its place."""
+
+
+class RoomError(StoreError):
+    """What a shared server lets its visitors store is full."""
 
 
 class RunError(WorkbenchError):

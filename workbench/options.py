@@ -8,11 +8,12 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from workbench.errors import ConfigError, unknown_name
 
 Holds = Literal["text", "adapter", "run", "runs"]
+PublicSize = Literal["small", "large"]
 _SHOWN_CHARS = 60  # of a value in a message
 NUMBER = re.compile(
     r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
@@ -23,6 +24,28 @@ NUMBER = re.compile(
 
 _OF_ANOTHER_BASE = {"0x": 16, "0o": 8, "0b": 2}
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+class Public(NamedTuple):
+    """The most that a shared server lets strangers ask for: a number, or characters of a text.
+
+    Attributes:
+        small: On a server without an accelerator.
+        large: On one with an accelerator.
+    """
+
+    small: float
+    large: float
+
+    def on(self, size: PublicSize) -> float:
+        """Return the bound on a server of a size."""
+        return self.small if size == "small" else self.large
+
+
+FREE = Public(math.inf, math.inf)
+"""Of a number that costs a server nothing, however large it is."""
+TEXT = Public(2000, 2000)
+"""Of what people write or choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +62,7 @@ class Option:
         maximum: The largest.
         choices: The only values allowed; None: any.
         holds: What a text without choices stands for, see `option`.
+        public: The most on a shared server; None where nobody said.
     """
 
     name: str
@@ -50,6 +74,7 @@ class Option:
     maximum: float | None
     choices: Sequence[str] | None
     holds: Holds | None
+    public: Public | None
 
     @property
     def bounds(self) -> str:
@@ -68,6 +93,7 @@ def option(
     maximum: float | None = None,
     choices: Sequence[str] | None = None,
     holds: Holds | None = None,
+    public: tuple[float, float] | None = None,
 ) -> Any:
     """Return a dataclass field with a default, bounds and a help text.
 
@@ -83,6 +109,8 @@ def option(
             an adapter that was trained elsewhere; "run" for the adapter folder of a run, "runs" for
             several, comma-separated. A page takes names of the visitor's own where a folder is
             meant, and puts the folders in their place.
+        public: The most on a shared server without and with an accelerator, see `Public`; `FREE`
+            for what costs nothing. Numbers and texts of methods and readings need it.
     """
     metadata = {
         "help": help,
@@ -90,6 +118,7 @@ def option(
         "maximum": maximum,
         "choices": choices,
         "holds": holds,
+        "public": None if public is None else Public(*public),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -101,6 +130,7 @@ class Size:
     default: int
     minimum: int
     maximum: int
+    public: tuple[float, float] | None = None
     help: str
 
     def option(self, **changes: Any) -> Any:

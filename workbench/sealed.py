@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import time
@@ -17,11 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import write_json
+from workbench.atomic import flush_folder, write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
-_SCRATCH = re.compile(r"\..+\.\d+\.\d+")  # as `write_bytes` names what it has not finished
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +30,6 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         StoreError: no space left, or no permission.
     """
-    clear_scratch(path.parent)
     make_room(path)
     write_json(path, {**content, _DIGEST: _digest(path.name, content)})
 
@@ -92,7 +89,7 @@ def flush(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb+") as stream:
             os.fsync(stream.fileno())
-    _flush_names(folder)
+    flush_folder(folder)
 
 
 def put_in_place(finished: Path, target: Path) -> None:
@@ -105,7 +102,7 @@ def put_in_place(finished: Path, target: Path) -> None:
     if is_there(target):
         target.rename(aside)
     finished.rename(target)
-    _flush_names(target.parent)
+    flush_folder(target.parent)
     remove(aside)
 
 
@@ -127,14 +124,6 @@ def make_room(path: Path) -> None:
             _log.warning("%s: a folder has the place of this file. It is %s now.", path, aside.name)
 
 
-def clear_scratch(folder: Path) -> None:
-    """Delete what killed processes left half written in a folder, once it is an hour old."""
-    with suppress(OSError):
-        for path in folder.glob(".*"):
-            if _SCRATCH.fullmatch(path.name) and is_old(path) and not path.is_dir():
-                remove(path)
-
-
 def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
     """Return whether nobody has written to something for an hour, or for so many seconds."""
     try:
@@ -148,13 +137,3 @@ def _digest(name: str, content: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(content))
     text = json.dumps([name, plain], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _flush_names(folder: Path) -> None:
-    if os.name == "nt":
-        return  # folders cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,11 +9,19 @@ from workbench.options import Size
 TARGETS = ("attention_qv", "attention", "mlp", "all_linear")
 """Layers that a change of weights can be put on."""
 
-STEPS = Size(default=300, minimum=1, maximum=1_000_000, help="Optimizer steps.")
-BATCH_SIZE = Size(default=8, minimum=1, maximum=1024, help="Examples per step.")
+STEPS = Size(default=300, minimum=1, maximum=1_000_000, public=(400, 2000), help="Optimizer steps.")
+BATCH_SIZE = Size(default=8, minimum=1, maximum=1024, public=(16, 16), help="Examples per step.")
 # Lester et al. 2021, figure 3a: more than 20 brings little.
-NUM_VIRTUAL_TOKENS = Size(default=20, minimum=1, maximum=1000, help="Vectors (P).")
-RANK = Size(default=8, minimum=1, maximum=512, help="Rank r of the change.")
-INIT_RANK = Size(default=12, minimum=2, maximum=512, help="Rank of each change at the start.")
-WIDTH = Size(default=32, minimum=1, maximum=4096, help="Inner width m of each adapter.")
-DEMONSTRATIONS = Size(default=6, minimum=0, maximum=256, help="Number of demonstrations.")
+NUM_VIRTUAL_TOKENS = Size(
+    default=20, minimum=1, maximum=1000, public=(50, 200), help="Vectors (P)."
+)
+RANK = Size(default=8, minimum=1, maximum=512, public=(16, 64), help="Rank r of the change.")
+INIT_RANK = Size(
+    default=12, minimum=2, maximum=512, public=(24, 96), help="Rank of each change at the start."
+)
+WIDTH = Size(
+    default=32, minimum=1, maximum=4096, public=(64, 256), help="Inner width m of each adapter."
+)
+DEMONSTRATIONS = Size(
+    default=6, minimum=0, maximum=256, public=(16, 32), help="Number of demonstrations."
+)

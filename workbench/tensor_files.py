@@ -91,7 +91,7 @@ def write_tensors(
     for _, tensor in ordered:
         sha.update(_bytes_of(tensor))
     sealed = _header_bytes(header, kept | {_DIGEST: sha.hexdigest()})
-    with replacing(path, keep=keep) as stream:
+    with replacing(path, len(sealed) + begin, keep=keep) as stream:
         stream.write(len(sealed).to_bytes(_LENGTH_BYTES, "little") + sealed)
         for _, tensor in ordered:
             stream.write(_bytes_of(tensor))

@@ -2,19 +2,23 @@
 
 import ast
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Annotated, ClassVar, Literal, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel, Field
 
 import workbench
 import workbench.methods
 from workbench.budget.trained import RECIPES, UNPLANNED
 from workbench.fitting.base import PACES, Family, needs_run
 from workbench.methods.catalog import METHODS, method_class
-from workbench.options import declared_options, option
+from workbench.options import FREE, declared_options, option
 from workbench.readings.catalog import READERS, reader_class
+from workbench.runs.experiment import Experiment, SearchChoice, TaskChoice
+from workbench.service.profile import Caps, public_bound
 from workbench.training.options import TrainingOptions
 
 PACKAGE = Path(workbench.__file__).parent
@@ -62,6 +66,37 @@ def forgotten_training(name: str, found: type, where: str) -> list[str]:
     return missing
 
 
+UNBOUNDED = (
+    "say what a shared server allows strangers, without and with an accelerator: public=(16, 64); "
+    "FREE for a number that costs nothing, TEXT for what people write."
+)
+
+
+def forgotten_fields(found: type[BaseModel]) -> list[str]:
+    """Return, for what an experiment is made of, the fields that strangers could blow up."""
+    where = f"{found.__module__.replace('.', '/')}.py, {found.__name__}"
+    missing = []
+    for name, field in found.model_fields.items():
+        kinds = set(all_kinds(field.annotation))
+        is_open = not kinds.isdisjoint((int, float, str, list, tuple, dict))
+        is_nested = any(issubclass(kind, BaseModel) for kind in kinds)
+        is_said = name in CAPPED_AS_A_WHOLE or public_bound(found, name) is not None
+        if is_open and not is_nested and not is_said:
+            missing.append(f"{where}.{name}: {UNBOUNDED}")
+    return missing
+
+
+CAPPED_AS_A_WHOLE = {field.name for field in dataclasses.fields(Caps)} & {"methods", "seeds"}
+
+
+def all_kinds(annotation: object) -> Iterator[type]:
+    """Yield the types in an annotation, values of literals left out."""
+    if isinstance(annotation, type):
+        yield get_origin(annotation) or annotation
+    for inner in () if get_origin(annotation) is Literal else get_args(annotation):
+        yield from all_kinds(inner)
+
+
 def forgotten_options(found: type) -> list[str]:
     where = f"{found.__module__.replace('.', '/')}.py, {found.__name__}"
     options = declared_options(found)
@@ -78,6 +113,9 @@ def forgotten_options(found: type) -> list[str]:
                 f"{where}.{one.name}: say whether it is free text or names adapters, which a "
                 'public page has to check: option(…, holds="text"), "adapter", "run" or "runs"'
             )
+        is_open = one.kind in (int, float) or (one.kind is str and not one.choices)
+        if is_open and one.public is None:
+            missing.append(f"{where}.{one.name}: {UNBOUNDED}")
     return missing
 
 
@@ -92,6 +130,8 @@ def test_nothing_that_a_method_has_to_declare_is_forgotten():
         missing += forgotten(name, method_class(name))
     for name in READERS:
         missing += forgotten_options(reader_class(name))
+    for asked in (Experiment, TaskChoice, SearchChoice):
+        missing += forgotten_fields(asked)
 
     assert not missing, "\n".join(missing)
 
@@ -130,7 +170,9 @@ def test_what_is_forgotten_is_said_with_its_place():
         f"{HERE}, Forgetful.count: give it a default, bounds and help by workbench.options.option.",
         f"{HERE}, Forgetful.folder: say whether it is free text or names adapters, which a public "
         'page has to check: option(…, holds="text"), "adapter", "run" or "runs"',
+        f"{HERE}, Forgetful.folder: {UNBOUNDED}",
         f'{HERE}, Forgetful.size: say what it does: option(…, help="…")',
+        f"{HERE}, Forgetful.size: {UNBOUNDED}",
         f"{HERE}, Forgetful: say at which rate it learns on the tiny base of the contract suite "
         "(None: it cannot): tiny_rate: ClassVar[float] = …",
         "workbench/budget/trained.py: say what 'forgetful' costs by a Recipe, or why nothing is "
@@ -144,6 +186,23 @@ def test_what_is_forgotten_is_said_with_its_place():
         "workbench/methods/catalog.py: 'lora' belongs into workbench/methods/lora.py.",
         "workbench/budget/trained.py: the recipe of 'lora' is of kind 'weights', the method of "
         "family 'vectors'.",
+    ]
+
+
+class Careless(BaseModel):
+    """What is asked for, by somebody who thought of honest people alone."""
+
+    rows: int = 3
+    most: int | None = Field(None, ge=1)
+    words: list[str] = []
+    way: Literal["short", "long"] = "short"
+    is_fast: bool = True
+    said: Annotated[int, FREE] = 0
+
+
+def test_a_field_of_an_experiment_without_a_bound_is_said():
+    assert forgotten_fields(Careless) == [
+        f"{HERE}, Careless.{name}: {UNBOUNDED}" for name in ("rows", "most", "words")
     ]
 
 

@@ -41,6 +41,7 @@ def running_app(
             stdout=log,
             stderr=log,
             env=os.environ
+            | ({"WORKBENCH_PUBLIC": "1"} if profile == "public" else {})  # for its jobs too
             | {
                 "HF_HUB_OFFLINE": "1",
                 "OMP_NUM_THREADS": "1",
@@ -92,11 +93,12 @@ def _main(root: Path, profile: str, model: str, port: int) -> None:
     collect_rarely()
 
     from workbench.runs.experiment import Experiment
-    from workbench.service.profile import CPU_SPACE, LOCAL
+    from workbench.service.profile import detect_profile
     from workbench.ui import app as page
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    chosen = {"local": LOCAL, "public": CPU_SPACE}[profile]
+    chosen = detect_profile()
+    assert chosen.is_public == (profile == "public"), chosen.name
     context = page.make_context(root, replace(chosen, models=(model,)))
     context.desk.warm(Experiment(model=model))
     app = page.build_app(context)

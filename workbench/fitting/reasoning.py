@@ -19,9 +19,19 @@ REASONING = "reasoning"
 class ReasoningOptions:
     """How reasoning is asked for; methods that reason inherit these as their own options."""
 
-    k: int = option(0, minimum=0, maximum=64, help="Worked demonstrations; 0: a trigger sentence.")
+    k: int = option(
+        0,
+        minimum=0,
+        maximum=64,
+        public=(16, 32),
+        help="Worked demonstrations; 0: a trigger sentence.",
+    )
     max_new_tokens: int = option(
-        96, minimum=1, maximum=4096, help="Upper bound of the reasoning's length in tokens."
+        96,
+        minimum=1,
+        maximum=4096,
+        public=(96, 96),
+        help="Upper bound of the reasoning's length in tokens.",
     )
 
     def labelled_examples(self, task: Task) -> int:

@@ -33,6 +33,7 @@ class SearchOptions(CalibrationOptions):
         12,
         minimum=1,
         maximum=1000,
+        public=(24, 50),
         help="Candidates scored on dev; the default equals the evaluations of a default training.",
     )
 

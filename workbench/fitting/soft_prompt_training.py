@@ -25,7 +25,7 @@ from workbench.fitting.soft_prompts import (
 )
 from workbench.metrics import token_f1
 from workbench.models.vocabulary import embedding_table, nearest_tokens
-from workbench.options import option
+from workbench.options import FREE, TEXT, option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
@@ -49,10 +49,13 @@ class SoftPromptTraining(TrainingOptions):
         choices=("instruction", "labels", "text", "vocabulary", "random", "prompt"),
         help="Start from these tokens' embeddings, random vectors of their scale, or a prompt.",
     )
-    init_text: str | None = option(None, holds="text", help="The text for init 'text'.")
+    init_text: str | None = option(
+        None, holds="text", public=TEXT, help="The text for init 'text'."
+    )
     init_prompt: str | None = option(
         None,
         holds="run",
+        public=TEXT,
         help="Adapter folder of a trained soft prompt, for init 'prompt' (warm start).",
     )
     position: str = option(POSITIONS[0], choices=POSITIONS, help=POSITION_HELP)
@@ -62,15 +65,24 @@ class SoftPromptTraining(TrainingOptions):
         help="Train the vectors alone, or with a bottleneck that corrects them and is left behind.",
     )
     bottleneck: int = option(
-        128, minimum=1, maximum=4096, help="Width of the bottleneck of 'residual'."
+        128,
+        minimum=1,
+        maximum=4096,
+        public=(256, 256),
+        help="Width of the bottleneck of 'residual'.",
     )
     says: str | None = option(
         None,
         holds="text",
+        public=TEXT,
         help="A sentence that the nearest tokens of the vectors must go on spelling.",
     )
     says_strength: float = option(
-        10.0, minimum=0.0, maximum=1e6, help="Weight of the distance from that sentence, in nats."
+        10.0,
+        minimum=0.0,
+        maximum=1e6,
+        public=FREE,
+        help="Weight of the distance from that sentence, in nats.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -19,7 +19,7 @@ from workbench.models.base import Prefix
 from workbench.models.catalog import published_name
 from workbench.models.layers import features_of, is_turned, linear_layers
 from workbench.models.roles import shortest_targets
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.shared_options import RANK, TARGETS
 from workbench.tensor_files import read_tensors, write_tensors
 from workbench.training.loop import Trainable
@@ -91,8 +91,12 @@ class LowRankTraining(PeftWeightTraining):
     """Options of changes B A of rank `rank` beside linear layers."""
 
     rank: int = RANK.option()
-    alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / rank.")
-    dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
+    alpha: float = option(
+        16.0, minimum=1e-3, public=FREE, help="The change is scaled by alpha / rank."
+    )
+    dropout: float = option(
+        0.0, minimum=0.0, maximum=0.9, public=FREE, help="Dropout before A while training."
+    )
     targets: str = option(
         "attention_qv",
         choices=TARGETS,

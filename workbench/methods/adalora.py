@@ -25,7 +25,7 @@ from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import published_name
 from workbench.models.layers import linear_layers
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.shared_options import INIT_RANK, TARGETS
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
@@ -45,17 +45,35 @@ class AdaLora(PeftWeightTraining):
     tiny_rate: ClassVar[float] = 0.1
 
     init_rank: int = INIT_RANK.option()
-    target_rank: int = option(8, minimum=1, maximum=511, help="Mean rank at the end.")
-    alpha: float = option(16.0, minimum=1e-3, help="The change is scaled by alpha / init_rank.")
-    dropout: float = option(0.0, minimum=0.0, maximum=0.9, help="Dropout before A while training.")
+    target_rank: int = option(
+        8, minimum=1, maximum=511, public=(16, 64), help="Mean rank at the end."
+    )
+    alpha: float = option(
+        16.0, minimum=1e-3, public=FREE, help="The change is scaled by alpha / init_rank."
+    )
+    dropout: float = option(
+        0.0, minimum=0.0, maximum=0.9, public=FREE, help="Dropout before A while training."
+    )
     orthogonality: float = option(
-        0.5, minimum=0.0, maximum=100.0, help="Weight of keeping directions orthogonal in the loss."
+        0.5,
+        minimum=0.0,
+        maximum=100.0,
+        public=FREE,
+        help="Weight of keeping directions orthogonal in the loss.",
     )
     warmup_share: float = option(
-        0.1, minimum=0.0, maximum=0.45, help="Share of the steps before pruning starts."
+        0.1,
+        minimum=0.0,
+        maximum=0.45,
+        public=FREE,
+        help="Share of the steps before pruning starts.",
     )
     final_share: float = option(
-        0.3, minimum=0.0, maximum=0.45, help="Share of the steps after pruning has ended."
+        0.3,
+        minimum=0.0,
+        maximum=0.45,
+        public=FREE,
+        help="Share of the steps after pruning has ended.",
     )
     targets: str = option(
         "attention_qv",

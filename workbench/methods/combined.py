@@ -22,7 +22,7 @@ from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.peft_changes import adapter_of, caution_of_layers
 from workbench.models.adapters.reading import read_adapter
 from workbench.models.base import Prefix
-from workbench.options import option
+from workbench.options import FREE, TEXT, option
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
@@ -39,19 +39,25 @@ class Combined:
     offers: ClassVar[Sequence[Offer]] = ()  # adapters are offered one by one
 
     adapters: str | None = option(
-        None, holds="runs", help="Adapter folders in PEFT's format, comma-separated."
+        None, holds="runs", public=TEXT, help="Adapter folders in PEFT's format, comma-separated."
     )
     weights: str = option(
-        "", holds="text", help="A factor for each, comma-separated; empty: 1 for each."
+        "", holds="text", public=TEXT, help="A factor for each, comma-separated; empty: 1 for each."
     )
     way: str = option(
         "linear",
         choices=(*WAYS, *_VECTOR_WAYS),
         help="How: of weights linear, svd, ties or dare; of soft prompts concatenation or average.",
     )
-    rank: int = option(16, minimum=1, maximum=512, help="Directions kept; not used by linear.")
+    rank: int = option(
+        16, minimum=1, maximum=512, public=(16, 64), help="Directions kept; not used by linear."
+    )
     density: float = option(
-        0.5, minimum=0.01, maximum=0.99, help="Share of entries that TIES and DARE keep."
+        0.5,
+        minimum=0.01,
+        maximum=0.99,
+        public=FREE,
+        help="Share of entries that TIES and DARE keep.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -36,7 +36,7 @@ class DemonstrationSearch(SearchOptions):
     summary: ClassVar[str] = "solved examples chosen on dev"
     offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
-    k: int = option(6, minimum=1, maximum=256, help="Number of demonstrations.")
+    k: int = option(6, minimum=1, maximum=256, public=(16, 32), help="Number of demonstrations.")
     selection: str = option(
         "balanced", choices=DRAWN, help="Draw with the labels in turns, or purely at random."
     )

@@ -42,7 +42,11 @@ class HardPrompt(TrainingOptions):
     tiny_rate: ClassVar[float | None] = None  # tokens alone do not learn it
 
     num_tokens: int | None = option(
-        None, minimum=1, maximum=1000, help="Tokens (P); null: as many as the instruction has."
+        None,
+        minimum=1,
+        maximum=1000,
+        public=(50, 200),
+        help="Tokens (P); null: as many as the instruction has.",
     )
     init: str = option(
         "instruction",

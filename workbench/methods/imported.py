@@ -15,7 +15,7 @@ from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.peft_changes import adapter_of, caution_of_layers
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
 from workbench.models.base import Prefix
-from workbench.options import option
+from workbench.options import TEXT, option
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
@@ -31,6 +31,7 @@ class Imported:
     adapter: str | None = option(
         None,
         holds="adapter",
+        public=TEXT,
         help="Folder with adapter_config.json and adapter_model.safetensors.",
     )
 

@@ -29,7 +29,7 @@ from workbench.fitting.searching import (
     stored_choice,
 )
 from workbench.models.base import Conditioning, GenerationOptions
-from workbench.options import option
+from workbench.options import TEXT, option
 from workbench.tasks.base import Task
 from workbench.templates import Demonstration, PromptTemplate
 
@@ -53,10 +53,17 @@ class InstructionSearch(SearchOptions):
     offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
     paraphrases: str = option(
-        "", holds="text", help="Instructions to try, one per line; {labels} is allowed."
+        "",
+        holds="text",
+        public=TEXT,
+        help="Instructions to try, one per line; {labels} is allowed.",
     )
     examples: int = option(
-        6, minimum=1, maximum=64, help="Solved examples shown to the base for each proposal."
+        6,
+        minimum=1,
+        maximum=64,
+        public=(16, 32),
+        help="Solved examples shown to the base for each proposal.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

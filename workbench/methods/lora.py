@@ -27,7 +27,7 @@ from workbench.models.adapters.original_weights import original_weights
 from workbench.models.adapters.peft_changes import save_adapter
 from workbench.models.base import Prefix
 from workbench.models.catalog import published_name
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.training.loop import Trainable
 
 
@@ -43,7 +43,11 @@ class Lora(LowRankTraining):
         False, help="Scale by alpha / sqrt(rank) instead of alpha / rank (rsLoRA)."
     )
     learning_rate_ratio: float = option(
-        1.0, minimum=1.0, maximum=1000.0, help="Learning rate of B by that of A (LoRA+)."
+        1.0,
+        minimum=1.0,
+        maximum=1000.0,
+        public=FREE,
+        help="Learning rate of B by that of A (LoRA+).",
     )
     init: str = option(
         "zero",

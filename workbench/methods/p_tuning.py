@@ -43,7 +43,11 @@ class PTuning(TrainingOptions):
         help="Three linear layers, or a two-layer bidirectional LSTM and two linear layers.",
     )
     hidden_size: int | None = option(
-        None, minimum=1, maximum=4096, help="Width of the encoder (h); null: the embeddings'."
+        None,
+        minimum=1,
+        maximum=4096,
+        public=(1024, 1024),
+        help="Width of the encoder (h); null: the embeddings'.",
     )
     position: str = option(POSITIONS[0], choices=POSITIONS, help=POSITION_HELP)
 

@@ -39,7 +39,7 @@ from workbench.models.adapters.reading import (
 from workbench.models.adapters.tensors import learned_range
 from workbench.models.base import Prefix
 from workbench.models.catalog import published_name
-from workbench.options import option
+from workbench.options import TEXT, option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
@@ -73,13 +73,17 @@ class PrefixTuning(TrainingOptions):
         help="Start from the keys and values of these tokens, from random ones of the scale of "
         "frequent tokens', or from zeros (which is not the same as no prefix).",
     )
-    init_text: str | None = option(None, holds="text", help="The text for init 'text'.")
+    init_text: str | None = option(
+        None, holds="text", public=TEXT, help="The text for init 'text'."
+    )
     reparametrisation: str = option(
         "none",
         choices=("none", "mlp"),
         help="Train the keys and values, or an MLP that makes their shifts and is left behind.",
     )
-    hidden_size: int = option(512, minimum=1, maximum=4096, help="Width of 'mlp' (h).")
+    hidden_size: int = option(
+        512, minimum=1, maximum=4096, public=(1024, 1024), help="Width of 'mlp' (h)."
+    )
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Train keys and values on the training split; return the best step on dev."""

@@ -38,7 +38,9 @@ class PromptEnsemble(SoftPromptTraining):
         "folder, as in RUN/adapter/member_0."
     )
 
-    members: int = option(3, minimum=1, maximum=20, help="Soft prompts (n) that vote.")
+    members: int = option(
+        3, minimum=1, maximum=20, public=(3, 5), help="Soft prompts (n) that vote."
+    )
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Train the members one after the other, each keeping its best step on dev.

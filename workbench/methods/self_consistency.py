@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from workbench.fitting.base import Family, FitContext, FittedMethod, Offer
 from workbench.fitting.reasoning import ReasoningOptions
-from workbench.options import option
+from workbench.options import FREE, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,22 @@ class SelfConsistency(ReasoningOptions):
         ),
     )
 
-    samples: int = option(5, minimum=1, maximum=100, help="Chains of reasoning per question.")
+    samples: int = option(
+        5, minimum=1, maximum=100, public=(5, 10), help="Chains of reasoning per question."
+    )
     temperature: float = option(
-        0.7, minimum=0.0, maximum=5.0, help="Of the drawn tokens; 0 writes the most probable ones."
+        0.7,
+        minimum=0.0,
+        maximum=5.0,
+        public=FREE,
+        help="Of the drawn tokens; 0 writes the most probable ones.",
     )
     top_k: int = option(
-        40, minimum=0, maximum=100_000, help="Draw from the k most probable tokens; 0: from all."
+        40,
+        minimum=0,
+        maximum=100_000,
+        public=FREE,
+        help="Draw from the k most probable tokens; 0: from all.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

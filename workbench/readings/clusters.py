@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from workbench.models.sentence_encoder import SentenceEncoder, find_sentence_encoder
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.presentation.blocks import Cell, Line, Lines, Table
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
@@ -59,9 +59,9 @@ class Clusters:
     cost: ClassVar[Cost] = "seconds"
     needs_base: ClassVar[bool] = False
 
-    k: int = option(5, minimum=2, maximum=20, help="Nearest tokens per vector.")
+    k: int = option(5, minimum=2, maximum=20, public=FREE, help="Nearest tokens per vector.")
     meaning: bool = option(True, help="Guess a word for each cluster with a sentence model.")
-    seed: int = option(0, minimum=0, help="Of k-means, the controls and the words.")
+    seed: int = option(0, minimum=0, public=FREE, help="Of k-means, the controls and the words.")
 
     def read(self, subject: Subject) -> Reading:
         """Return the clusters with their standing."""

@@ -41,11 +41,14 @@ class Interpolation:
     cost: ClassVar[Cost] = "minutes"
     needs_base: ClassVar[bool] = True
 
-    points: int = option(7, minimum=3, maximum=101, help="Points on each path, both ends included.")
+    points: int = option(
+        7, minimum=3, maximum=101, public=(15, 31), help="Points on each path, both ends included."
+    )
     controls: int = option(
         NUM_RANDOM,
         minimum=1,
         maximum=199,
+        public=(19, 99),
         help="Paths to random vectors; with fewer than 19 nothing shows beyond chance at 5 %.",
     )
 

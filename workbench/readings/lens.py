@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.presentation.blocks import Cell, Heatmap, Table
 from workbench.presentation.reading import Reading
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
@@ -35,7 +35,9 @@ class LogitLens:
     cost: ClassVar[Cost] = "seconds"
     needs_base: ClassVar[bool] = True
 
-    layers: int = option(8, minimum=2, maximum=100, help="Layers shown, first and last included.")
+    layers: int = option(
+        8, minimum=2, maximum=100, public=FREE, help="Layers shown, first and last included."
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return the lens and how much probability it gives to the labels' words."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.presentation.blocks import Layer, Map, Point, Table
 from workbench.presentation.reading import NO_BETTER, Reading, Standing
 from workbench.progress import ProgressEvent
@@ -53,8 +53,12 @@ class VocabularyMap:
     needs_base: ClassVar[bool] = False
 
     method: str = option("umap", choices=METHODS, help="How to project to the plane.")
-    tokens: int = option(3000, minimum=100, maximum=MAX_TOKENS, help="Tokens on the map.")
-    seed: int = option(0, minimum=0, help="Of the tokens, the random vectors and the projection.")
+    tokens: int = option(
+        3000, minimum=100, maximum=MAX_TOKENS, public=(3000, 4000), help="Tokens on the map."
+    )
+    seed: int = option(
+        0, minimum=0, public=FREE, help="Of the tokens, the random vectors and the projection."
+    )
     path: bool = option(True, help="Draw how each vector moved from its start.")
 
     def read(self, subject: Subject) -> Reading:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.presentation.blocks import Cell, Table
 from workbench.presentation.reading import LEVEL, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject, evenly_spaced
@@ -43,8 +43,8 @@ class NearestTokens:
     cost: ClassVar[Cost] = "instant"
     needs_base: ClassVar[bool] = False
 
-    k: int = option(5, minimum=2, maximum=50, help="Tokens per vector.")
-    seed: int = option(0, minimum=0, help="Of the random vectors.")
+    k: int = option(5, minimum=2, maximum=50, public=FREE, help="Tokens per vector.")
+    seed: int = option(0, minimum=0, public=FREE, help="Of the random vectors.")
 
     def read(self, subject: Subject) -> Reading:
         """Return the nearest tokens with their standing."""

@@ -13,7 +13,7 @@ import numpy as np
 from workbench.differences import PairedDifference, paired_difference
 from workbench.fitting.learning import Outcome
 from workbench.metrics import Estimate, mean_with_interval, rate, token_f1
-from workbench.options import option
+from workbench.options import TEXT, option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
 from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing
 from workbench.readings.base import NUM_RANDOM, Cost, Kind, Subject
@@ -47,6 +47,7 @@ class Rounding:
     says: str | None = option(
         None,
         holds="text",
+        public=TEXT,
         help="A sentence that the rounded text is compared with (waywardness).",
     )
 

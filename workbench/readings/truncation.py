@@ -30,7 +30,9 @@ class Truncation:
     cost: ClassVar[Cost] = "minutes"
     needs_base: ClassVar[bool] = True
 
-    points: int = option(9, minimum=2, maximum=200, help="Lengths tried, both ends included.")
+    points: int = option(
+        9, minimum=2, maximum=200, public=(20, 50), help="Lengths tried, both ends included."
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return the two curves."""

@@ -70,7 +70,9 @@ class Verbalisation:
     cost: ClassVar[Cost] = "minutes"
     needs_base: ClassVar[bool] = True
 
-    max_new_tokens: int = option(16, minimum=1, maximum=200, help="Length of what is written.")
+    max_new_tokens: int = option(
+        16, minimum=1, maximum=200, public=(32, 64), help="Length of what is written."
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return what is said of the prompt, of the known instruction, and of random vectors."""

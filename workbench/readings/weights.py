@@ -18,7 +18,7 @@ from workbench.errors import ModelError
 from workbench.models.adapters.layer_changes import weight_of
 from workbench.models.adapters.named_base import caution_of_base
 from workbench.models.adapters.reading import CheckedAdapter, read_adapter
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.presentation.blocks import Chart, Heatmap
 from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing
 from workbench.readings.base import Cost, Kind, Subject, WeightChange
@@ -78,9 +78,9 @@ class WeightChanges:
     needs_base: ClassVar[bool] = True
 
     directions: int = option(
-        4, minimum=1, maximum=64, help="Leading directions whose overlap is taken."
+        4, minimum=1, maximum=64, public=(16, 64), help="Leading directions whose overlap is taken."
     )
-    seed: int = option(0, minimum=0, help="Of the random matrices.")
+    seed: int = option(0, minimum=0, public=FREE, help="Of the random matrices.")
 
     def read(self, subject: Subject) -> Reading:
         """Return size and rank per module, and overlaps beside random ones."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from workbench.atomic import write_text
-from workbench.errors import RunError, StoreError, WorkbenchError
+from workbench.errors import RoomError, RunError, StoreError, WorkbenchError
 from workbench.fitting.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
@@ -28,7 +28,7 @@ from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import CARD, PREDICTIONS, RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
-from workbench.training.folder import remove_checkpoints
+from workbench.runs.trimming import clear_for_others, trim_finished
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -111,7 +111,7 @@ def execute(
         finally:  # a stopped run goes on with the same engine where training comes in chunks
             if spec.digest in session.engine.adapters.names:
                 session.engine.adapters.remove(spec.digest)
-        remove_checkpoints(folder)
+        trim_finished(folder)
         (folder / _LOG).unlink(missing_ok=True)
     return _stored(store, spec)
 
@@ -214,6 +214,11 @@ def _recorded_failure(store: RunStore, run_id: str, record: RunRecord | None) ->
         yield
     except (Interrupted, KeyboardInterrupt):
         end(status="interrupted")
+        raise
+    except RoomError as error:
+        if record is not None:
+            clear_for_others(store.root / run_id)
+        end(status="failed", error=str(error))
         raise
     except StoreError:  # the record could not be written either
         raise

@@ -21,7 +21,7 @@ from pydantic import (
 
 from workbench.atomic import write_json
 from workbench.errors import ConfigError, StoreError
-from workbench.options import read_number, whole_number
+from workbench.options import FREE, TEXT, Public, read_number, whole_number
 from workbench.yaml_files import check_mapping, parse_value, read_mapping
 
 EXPERIMENT_FILE = "experiment.json"
@@ -42,6 +42,9 @@ def _whole(value: object) -> object:
 
 
 _Whole = Annotated[int, BeforeValidator(_whole)]
+_Text = Annotated[str, TEXT]
+_OptionalText = Annotated[str | None, TEXT]
+_Limit = Annotated[_Whole | None, FREE]
 
 
 class _Checked(BaseModel):
@@ -73,21 +76,21 @@ class TaskChoice(_Checked):
         split_seed: Decides splits and limits; not the runs' seed, so that all seeds share items.
     """
 
-    name: str | None = None
+    name: _OptionalText = None
     train: Path | None = None
     dev: Path | None = None
     test: Path | None = None
     kind: Literal["classification", "short_answer", "generation"] = "classification"
-    text_column: str = "text"
-    text_b_column: str | None = None
-    label_column: str = "label"
-    references_column: str | None = None
-    id_column: str | None = None
+    text_column: _Text = "text"
+    text_b_column: _OptionalText = None
+    label_column: _Text = "label"
+    references_column: _OptionalText = None
+    id_column: _OptionalText = None
     separator: Literal[",", ";", "\t", "|", "comma", "semicolon", "tab", "bar"] | None = None
-    limit_train: _Whole | None = Field(None, ge=1)
-    limit_dev: _Whole | None = Field(None, ge=1)
-    limit_test: _Whole | None = Field(None, ge=1)
-    split_seed: _Whole = Field(0, ge=0)
+    limit_train: _Limit = Field(None, ge=1)
+    limit_dev: _Limit = Field(None, ge=1)
+    limit_test: _Limit = Field(None, ge=1)
+    split_seed: Annotated[_Whole, FREE] = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _name_or_files(self) -> "TaskChoice":
@@ -107,8 +110,8 @@ class SearchChoice(_Checked):
         extend: How often the grid may grow by one rate while the best one lies at its edge.
     """
 
-    learning_rates: _Whole = 5
-    extend: _Whole = Field(1, ge=0, le=5)
+    learning_rates: Annotated[_Whole, Public(5, 9)] = 5
+    extend: Annotated[_Whole, Public(1, 2)] = Field(1, ge=0, le=5)
 
     @field_validator("learning_rates")
     @classmethod
@@ -153,16 +156,16 @@ class Experiment(_Checked):
     the method's own. `search` does so for all trained rows that have no rate set.
     """
 
-    model: str = "smollm2-135m-instruct"
-    revision: str | None = None
-    precision: str = "nf4"
+    model: _Text = "smollm2-135m-instruct"
+    revision: _OptionalText = None
+    precision: _Text = "nf4"
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     task: TaskChoice = TaskChoice(name=_DEFAULT_TASK)
-    template: str = "plain"
+    template: _Text = "plain"
     chat: bool = False
     seeds: tuple[_Whole, ...] = Field((0,), min_length=1)
-    reference: str = "zero_shot"
+    reference: _Text = "zero_shot"
     search: SearchChoice | None = None
     methods: dict[str, dict[str, Any]] = Field(default_factory=_default_rows, min_length=1)
 

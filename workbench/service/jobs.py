@@ -24,6 +24,7 @@ from typing import Literal
 from workbench.atomic import explained
 from workbench.errors import StoreError
 from workbench.runs.experiment import Experiment, store_experiment
+from workbench.service.allowance import check_allowance
 from workbench.service.job_locks import (
     JOB_LOCK,
     ROOT_LOCK,
@@ -110,11 +111,12 @@ def submit(
         address: Network address it comes from; kept as a keyed hash.
 
     Raises:
-        ConfigError: beyond the caps.
+        ConfigError: beyond the caps, or too much as a whole.
         StoreError: too many unfinished jobs, no space left, or the folder cannot be written.
     """
     profile.check(experiment)
     workspace.check_space(profile.caps.stored_bytes)
+    check_allowance(workspace, profile, experiment)
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or kind
     moment = datetime.now(UTC)
     job_id = f"{moment.strftime('%Y%m%d-%H%M%S-%f')}-{slug}-{secrets.token_hex(3)}"

@@ -2,16 +2,30 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
+from pydantic import BaseModel
+
 from workbench.errors import ConfigError
+from workbench.methods.catalog import method_class
 from workbench.models.catalog import BASE_MODELS, DEFAULT_BASE_MODEL
-from workbench.runs.experiment import Experiment
+from workbench.options import (
+    TEXT,
+    Option,
+    Public,
+    PublicSize,
+    check_value,
+    declared_options,
+    read_number,
+)
+from workbench.runs.experiment import Experiment, SearchChoice
 
 Executor = Literal["process", "chunks"]
 
-_TEXT_OPTIONS = 2000  # characters of an option's text
+_MOST_MEGABYTES = 1e9
+_MOST_SHOWN = 1e300  # larger whole numbers have no float to be written as
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,9 @@ class Caps:
         address_jobs: Unfinished jobs of one network address, whoever its visitors are.
         minutes: Running time of one job; it stops with a checkpoint then.
         stored_bytes: Disk space of one visitor.
-        options: Method option to its largest value.
+        total_bytes: Disk space of all visitors together.
+        size: How much of each option a visitor may ask for, as the option itself declares; None:
+            as much as works.
     """
 
     text_chars: int = 20_000
@@ -46,7 +62,8 @@ class Caps:
     address_jobs: int = 50
     minutes: float | None = None
     stored_bytes: int = 50_000_000_000
-    options: Mapping[str, float] = field(default_factory=dict)
+    total_bytes: int = 1_000_000_000_000
+    size: PublicSize | None = None
 
 
 @dataclass(frozen=True)
@@ -97,19 +114,84 @@ class Profile:
         most_seeds = max(len(experiment.seeds_of(row)) for row in experiment.methods)
         if most_seeds > caps.seeds:
             problems.append(f"{most_seeds} seeds; at most {caps.seeds} here.")
+        problems += self._field_problems(experiment, "")
         for row in experiment.methods:
-            for key, value in experiment.method_of(row)[1].items():
-                problems += self._option_problems(row, key, value)
+            name, options = experiment.method_of(row)
+            problems += self._option_problems(method_class(name), options, where=row)
+            search = experiment.search_of(row)
+            if search is not None:
+                bound = public_bound(SearchChoice, "learning_rates")
+                where = f"{row}.learning_rates"
+                problems += self._problems(where, search.num_rates, bound)
+        if problems:
+            raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+    def check_options(self, found: type, options: Mapping[str, object], *, where: str) -> None:
+        """Refuse options of a method or a reading beyond what they declare for this place.
+
+        Raises:
+            ConfigError: every excess at once.
+        """
+        problems = self._option_problems(found, options, where=where)
         if problems:
             raise ConfigError("\n".join(problems))
 
-    def _option_problems(self, row: str, key: str, value: object) -> list[str]:
-        most = self.caps.options.get(key)
-        if isinstance(value, str) and len(value) > _TEXT_OPTIONS:
-            return [f"{row}.{key}: {len(value)} characters; at most {_TEXT_OPTIONS} here."]
-        if most is None or isinstance(value, bool) or not isinstance(value, int | float):
+    def most(self, option: Option) -> float:
+        """Return the largest value of a number here."""
+        most = inf if option.maximum is None else option.maximum
+        size = self.caps.size
+        return most if size is None or option.public is None else min(most, option.public.on(size))
+
+    def bounded(self, option: Option) -> Option:
+        """Return an option as it is shown here: with the smaller bound."""
+        most = self.most(option)
+        if most == inf or option.kind not in (int, float):
+            return option
+        return replace(option, maximum=option.kind(most))
+
+    def _option_problems(
+        self, found: type, options: Mapping[str, object], *, where: str
+    ) -> list[str]:
+        known, problems = declared_options(found), []
+        for key, value in options.items():
+            option = known.get(key)
+            read, bound, is_text = value, None, False
+            if option is not None:  # a number may come as text
+                read, bound = check_value(value, option)[0], option.public
+                is_text = option.kind is str and bound is not None
+            if isinstance(read, str) and not is_text:
+                bound = TEXT
+            problems += self._problems(f"{where}.{key}", read, bound)
+        return problems
+
+    def _field_problems(self, model: BaseModel, where: str) -> list[str]:
+        problems = []
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if isinstance(value, BaseModel):
+                problems += self._field_problems(value, f"{where}{name}.")
+            problems += self._problems(f"{where}{name}", value, public_bound(type(model), name))
+        return problems
+
+    def _problems(self, where: str, value: object, bound: Public | None) -> list[str]:
+        if bound is None or self.caps.size is None or isinstance(value, bool):
             return []
-        return [] if value <= most else [f"{row}.{key}: {value:g}; at most {most:g} here."]
+        most = bound.on(self.caps.size)
+        if isinstance(value, str):
+            amount: float = len(value)
+            shown = f"{amount} characters"
+        elif isinstance(value, int | float):
+            amount = value
+            shown = f"{value:g}" if abs(value) < _MOST_SHOWN else "a number beyond all"
+        else:
+            return []
+        return [] if amount <= most else [f"{where}: {shown}; at most {most:g} here."]
+
+
+def public_bound(model: type[BaseModel], name: str) -> Public | None:
+    """Return what a field of an experiment declares for shared servers; None: nothing."""
+    metadata = model.model_fields[name].metadata
+    return next((one for one in metadata if isinstance(one, Public)), None)
 
 
 _PUBLIC_CAPS = Caps(
@@ -124,45 +206,52 @@ _PUBLIC_CAPS = Caps(
     waiting=24,
     address_jobs=12,
     stored_bytes=200_000_000,
+    total_bytes=20_000_000_000,
 )
-_SMALL_OPTIONS = {
-    "steps": 400,
-    "batch_size": 16,
-    "num_virtual_tokens": 50,
-    "rank": 16,
-    "k": 16,
-    "max_new_tokens": 96,
-    "members": 3,
-    "bottleneck": 256,
-    "hidden_size": 1024,
-}
-_LARGE_OPTIONS = _SMALL_OPTIONS | {"steps": 2000, "num_virtual_tokens": 200, "rank": 64, "k": 32}
 
 LOCAL = Profile("on this machine", models=tuple(BASE_MODELS))
 CPU_SPACE = Profile(
     "CPU Space",
     is_public=True,
-    caps=replace(_PUBLIC_CAPS, minutes=20, options=_SMALL_OPTIONS),
+    caps=replace(_PUBLIC_CAPS, minutes=20, size="small"),
 )
 GPU_SPACE = Profile(
     "GPU Space",
     is_public=True,
     models=(DEFAULT_BASE_MODEL, "smollm2-360m-instruct", "smollm2-1.7b-instruct"),
-    caps=replace(_PUBLIC_CAPS, minutes=30, options=_LARGE_OPTIONS),
+    caps=replace(_PUBLIC_CAPS, minutes=30, size="large"),
 )
 ZERO_GPU = Profile(
     "ZeroGPU Space",
     is_public=True,
     executor="chunks",
-    caps=replace(_PUBLIC_CAPS, minutes=10, options=_SMALL_OPTIONS),
+    caps=replace(_PUBLIC_CAPS, minutes=10, size="small"),
 )
 
 
 def detect_profile(environment: Mapping[str, str] = os.environ) -> Profile:
     """Return the profile of a Space by its hardware, or the local one.
 
-    `WORKBENCH_PUBLIC=1` makes any machine treat its visitors as a public Space does.
+    `WORKBENCH_PUBLIC=1` makes any machine treat its visitors as a public Space does, and
+    `WORKBENCH_VISITOR_MB` says how much disk space each of them may take.
+
+    Raises:
+        ConfigError: that is no number above 0.
     """
+    found = _place(environment)
+    asked = environment.get("WORKBENCH_VISITOR_MB", "")
+    if not found.is_public or not asked:
+        return found
+    megabytes = read_number(asked)
+    if megabytes is None or not 0 < megabytes < _MOST_MEGABYTES:
+        raise ConfigError(
+            f"WORKBENCH_VISITOR_MB: {asked[:40]!r} is no space for a visitor; a number of MB above "
+            "0 is needed, such as 200."
+        )
+    return replace(found, caps=replace(found.caps, stored_bytes=int(megabytes * 1_000_000)))
+
+
+def _place(environment: Mapping[str, str]) -> Profile:
     if environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "true"):
         return ZERO_GPU
     if "SPACE_ID" in environment:

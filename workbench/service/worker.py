@@ -34,6 +34,7 @@ from workbench.service.job_status import (
     write_status,
 )
 from workbench.service.profile import detect_profile
+from workbench.service.space import bound_visitors
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
@@ -207,13 +208,14 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: stopping.set())
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    workspace = workspace_of(folder)
+    workspace, profile = workspace_of(folder), detect_profile()
+    bound_visitors(workspace.root, profile)
     root_lock = workspace.root / ROOT_LOCK
     held = (adopt(root_lock, handed[0]) if handed else None) or take(root_lock)
     if held is None:
         raise StoreError(f"{workspace.root}: a job is running there. Wait for it, or stop it.")
     try:
-        minutes = detect_profile().caps.minutes
+        minutes = profile.caps.minutes
         lock = handed[1] if handed else None
         status = work(folder, workspace.store, minutes=minutes, stopping=stopping, lock=lock)
         return 0 if status.state == "finished" else 1

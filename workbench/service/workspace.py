@@ -18,7 +18,6 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, DamagedFile, StoreError
+from workbench.room import ordinary_bytes, used_bytes
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
 from workbench.sealed import is_there, make_room, remove
@@ -33,9 +33,10 @@ from workbench.sealed import is_there, make_room, remove
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _KEY_FILE = ".share-secret"
+VISITORS = "visitors"  # has a folder for each of them
+_OWN = "workspace"
 _SECRET_BYTES = 32
 _SECRET = re.compile(rb"[0-9a-f]{%d}" % (2 * _SECRET_BYTES))
-_OWN, _VISITORS = "workspace", "visitors"
 
 _log = logging.getLogger(__name__)
 
@@ -152,11 +153,7 @@ class Workspace:
 
     def stored_bytes(self) -> int:
         """Return the disk space the visitor's folder takes."""
-        total = 0
-        for path in self.folder.rglob("*"):
-            with suppress(OSError):  # a running job replaces its files meanwhile
-                total += path.stat().st_size if path.is_file() else 0
-        return total
+        return used_bytes(self.folder)
 
     def check_space(self, most: int) -> None:
         """Refuse to keep more of a visitor who has `most` bytes already; one's own disk is free.
@@ -164,7 +161,7 @@ class Workspace:
         Raises:
             ConfigError: says how much may be kept.
         """
-        if self.is_public and self.stored_bytes() > most:
+        if self.is_public and self.stored_bytes() > ordinary_bytes(most):
             raise ConfigError(
                 f"space: your runs and files take more than {most // 1_000_000} MB. Delete some "
                 "under Runs."
@@ -206,7 +203,7 @@ def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
             "to 64 letters, digits, '_' and '-' for the programming interface). Reload the page."
         )
     name = hashlib.sha256(token.encode()).hexdigest()[:32]
-    return Workspace(root, root / _VISITORS / name, is_public=True)
+    return Workspace(root, root / VISITORS / name, is_public=True)
 
 
 def workspace_of(job_folder: Path) -> Workspace:
@@ -229,7 +226,7 @@ def shared_run(root: Path, run_id: object, key: object) -> StoredRun:
     """
     name = checked_name(run_id, "run")
     if isinstance(key, str) and hmac.compare_digest(key.encode(), share_key(root, name).encode()):
-        for folder in root.glob(f"{_VISITORS}/*/{name}"):
+        for folder in root.glob(f"{VISITORS}/*/{name}"):
             run = RunStore(folder.parent).find(name)
             if run is not None and not _has_links(run.folder):
                 return run

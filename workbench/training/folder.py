@@ -20,6 +20,7 @@ import torch
 
 from workbench.atomic import explained, write_text
 from workbench.errors import DamagedFile
+from workbench.room import check_room
 from workbench.tensor_files import TensorFile, open_tensors, write_tensors
 
 PATH_FOLDER = "path"
@@ -127,10 +128,12 @@ class TrainingFolder:
         Raises:
             StoreError: it cannot be written.
         """
+        line = json.dumps(entry) + "\n"
+        check_room(self._history, len(line))
         with explained(self._history):
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._history.open("a") as stream:
-                stream.write(json.dumps(entry) + "\n")
+                stream.write(line)
 
     def write_history(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the whole history in one step, whatever was added to the file line by line.
@@ -192,12 +195,6 @@ class TrainingFolder:
         for file in (self._history, self._checkpoint, self._before):
             file.unlink(missing_ok=True)
         shutil.rmtree(self._folder / PATH_FOLDER, ignore_errors=True)
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of all trainings below the folder of a run that needs them no more."""
-    for checkpoint in folder.rglob("checkpoint*.safetensors"):  # an ensemble has several
-        checkpoint.unlink(missing_ok=True)
 
 
 def _sentence(damaged: Sequence[str], result: str) -> str:

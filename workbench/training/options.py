@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from workbench.options import option
+from workbench.options import FREE, option
 from workbench.shared_options import BATCH_SIZE, STEPS
 from workbench.tasks.base import Task
 
@@ -25,17 +25,30 @@ class TrainingOptions:
     steps: int = STEPS.option()
     batch_size: int = BATCH_SIZE.option()
     learning_rate: float | None = option(
-        None, minimum=1e-8, maximum=10.0, help="AdamW step size at the peak; null: the method's."
+        None,
+        minimum=1e-8,
+        maximum=10.0,
+        public=FREE,
+        help="AdamW step size at the peak; null: the method's.",
     )
     schedule: str = option(
         "cosine", choices=("constant", "cosine", "linear"), help="Decay after warm-up."
     )
-    warmup_steps: int = option(10, minimum=0, help="Steps from 0 to the peak learning rate.")
-    weight_decay: float = option(0.0, minimum=0.0, maximum=1.0, help="AdamW weight decay.")
-    clip_norm: float = option(1.0, minimum=0.0, help="Clip the gradient's norm; 0: do not clip.")
-    eval_every: int = option(25, minimum=1, help="Steps between evaluations on dev.")
+    warmup_steps: int = option(
+        10, minimum=0, public=FREE, help="Steps from 0 to the peak learning rate."
+    )
+    weight_decay: float = option(
+        0.0, minimum=0.0, maximum=1.0, public=FREE, help="AdamW weight decay."
+    )
+    clip_norm: float = option(
+        1.0, minimum=0.0, public=FREE, help="Clip the gradient's norm; 0: do not clip."
+    )
+    eval_every: int = option(25, minimum=1, public=FREE, help="Steps between evaluations on dev.")
     patience: int = option(
-        0, minimum=0, help="Stop after this many evaluations without a better one; 0: never."
+        0,
+        minimum=0,
+        public=FREE,
+        help="Stop after this many evaluations without a better one; 0: never.",
     )
 
     def labelled_examples(self, task: Task) -> int:

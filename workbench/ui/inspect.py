@@ -16,6 +16,7 @@ from workbench.readings.catalog import READERS, reader_class, readers_of
 from workbench.readings.inspector import Learned
 from workbench.readings.loading import adapter_folder_of
 from workbench.service.accelerator import accelerated
+from workbench.service.profile import Profile
 from workbench.ui import reading_panel, wayward
 from workbench.ui.context import (
     KEEP,
@@ -153,7 +154,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     facts = gr.HTML(elem_id="wb-open-facts")
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=290):
-            reading, fields, groups = _build_readings()
+            reading, fields, groups = _build_readings(context.profile)
             with gr.Row():
                 go = gr.Button("Read", variant="primary", elem_id="wb-read", min_width=100)
                 stop = gr.Button("Stop", elem_id="wb-read-stop", min_width=80)
@@ -239,7 +240,7 @@ def _wire_reading(
     )
 
 
-def _build_readings() -> tuple[gr.Radio, dict[str, Any], list[gr.Group]]:
+def _build_readings(profile: Profile) -> tuple[gr.Radio, dict[str, Any], list[gr.Group]]:
     """Lay out the list of readings and their options; return both, and the options' groups."""
     reading = _reading_list("vectors", label="Reading", elem_id="wb-reading", interactive=True)
     fields: dict[str, Any] = {}
@@ -248,7 +249,9 @@ def _build_readings() -> tuple[gr.Radio, dict[str, Any], list[gr.Group]]:
         for name in _with_options():
             with gr.Group(visible=name == _NEAREST) as group:
                 for option in fields_of(reader_class(name)):
-                    fields[f"{name}__{option.name}"] = option_component(name, option)
+                    fields[f"{name}__{option.name}"] = option_component(
+                        name, profile.bounded(option)
+                    )
             groups.append(group)
     return reading, fields, groups
 

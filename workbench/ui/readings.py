@@ -11,6 +11,7 @@ from workbench.errors import ConfigError
 from workbench.models.adapters.reading import check_imported
 from workbench.presentation.reading import Reading
 from workbench.progress import ProgressEvent
+from workbench.readings.catalog import reader_class
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
 from workbench.runs.origin import own_experiment
@@ -86,6 +87,8 @@ def reading_steps(
     """
     workspace, found = things_to_open(context, values)
     workspace.check_space(context.profile.caps.stored_bytes)
+    reader, where = reader_class(asked.reading), f"readings.{asked.reading}"
+    context.profile.check_options(reader, asked.options, where=where)
     chosen, others = opened(found, asked.what, asked.against)
     _, experiment = context.experiment(values)
     experiment = _where_made(context, experiment, (chosen, *others))

@@ -9,7 +9,7 @@ import gradio as gr
 from workbench.errors import ConfigError
 from workbench.fitting.base import SupportsSave
 from workbench.methods.catalog import METHODS, method_class
-from workbench.options import Option
+from workbench.options import Option, declared_options
 from workbench.runs.experiment import Experiment
 from workbench.runs.runner import requests_of
 from workbench.service import jobs
@@ -17,6 +17,7 @@ from workbench.service.estimate import estimate_training, measure_step
 from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
+from workbench.training.options import TrainingOptions
 from workbench.ui import job_panel
 from workbench.ui.addresses import caller_address
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, shows_problem, shows_problems
@@ -118,8 +119,10 @@ def on_train(
 
 def preset_options(profile: Profile, preset: str) -> dict[str, Any]:
     """Return a preset's options, as far as the place it runs in allows them."""
-    most = profile.caps.options
-    return {key: min(value, most.get(key, value)) for key, value in PRESETS.get(preset, {}).items()}
+    known = declared_options(TrainingOptions)
+    return {
+        key: min(value, profile.most(known[key])) for key, value in PRESETS.get(preset, {}).items()
+    }
 
 
 def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
@@ -139,7 +142,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
     method, preset, seed = _build_choices(methods)
-    fields, groups = _build_options(methods, method.value)
+    fields, groups = _build_options(context.profile, methods, method.value)
     estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
     start = gr.Button("Train", variant="primary", elem_id="wb-train")
     trouble = gr.HTML()
@@ -201,7 +204,9 @@ def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Nu
     return method, preset, seed
 
 
-def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any], list[gr.Group]]:
+def _build_options(
+    profile: Profile, methods: Sequence[str], default: str
+) -> tuple[dict[str, Any], list[gr.Group]]:
     """Lay out every method's options, one group visible; return components and groups.
 
     The components come in the order of the options, wherever they stand, as `on_preset` fills them.
@@ -209,7 +214,7 @@ def _build_options(methods: Sequence[str], default: str) -> tuple[dict[str, Any]
     fields: dict[str, Any] = {}
     groups = []
     for name in methods:
-        options = option_fields(name)
+        options = [profile.bounded(option) for option in option_fields(name)]
         shown = [o for i, o in enumerate(options) if i < _FIRST_OPTIONS or o.name in _ALWAYS_SHOWN]
         with gr.Group(visible=name == default) as group:
             with gr.Row():

@@ -431,13 +431,13 @@ def test_the_first_keys_asked_for_at_once_are_one(tmp_path):
     assert keys == {share_key(tmp_path, "some_run")}
 
 
-def test_stored_bytes_are_the_files_below_the_folder(tmp_path):
+def test_stored_bytes_are_the_blocks_of_the_files_below_the_folder(tmp_path):
     workspace = local_workspace(tmp_path)
     (workspace.uploads / "a").mkdir(parents=True)
     (workspace.uploads / "a" / "rows.csv").write_bytes(b"x" * 1000)
-    (workspace.folder / "note").write_bytes(b"x" * 24)
+    (workspace.folder / "note").write_bytes(b"x" * 5000)
 
-    assert workspace.stored_bytes() == 1024
+    assert workspace.stored_bytes() == 3 * 4096
 
 
 @pytest.mark.parametrize("what", ["upload", "job", "import"])

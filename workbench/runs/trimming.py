@@ -1,0 +1,50 @@
+"""What a run leaves on the disk: the one place that says what is thrown away, and when.
+
+while it is made        checkpoints, to go on from
+finished                adapter, path, history, predictions; no checkpoints
+  on a shared server    an ensemble's members leave their adapters alone: nothing shows their paths
+a trial that lost       adapter and path, to be opened; on a shared server only its figures
+failed for lack of room what was asked and the reason, or it would take the others' room
+
+A shared server is one where room is bound (`workbench/room.py`).
+"""
+
+import shutil
+from pathlib import Path
+
+from workbench.room import STATE_FILES, is_bound
+
+_CHECKPOINTS = ("checkpoint*", "*.writing", ".*.safetensors.*")
+_MEMBERS = "member_*"
+_LEARNED = ("adapter", "path", _MEMBERS)
+_LOCK = ".lock"
+
+
+def trim_finished(folder: Path) -> None:
+    """Remove from a finished or trained run's folder what only an unfinished one needs."""
+    for pattern in _CHECKPOINTS:
+        _remove(folder, pattern, is_deep=True)
+    if is_bound(folder):
+        _remove(folder, _MEMBERS)
+
+
+def trim_lost_trial(folder: Path) -> None:
+    """Remove on a shared server what a trial learned that lost a search; its figures stay."""
+    if is_bound(folder):
+        for pattern in _LEARNED:
+            _remove(folder, pattern)
+
+
+def clear_for_others(folder: Path) -> None:
+    """Remove all but the state files of a run that failed for lack of room."""
+    for path in folder.iterdir():
+        if path.name not in (*STATE_FILES, _LOCK):
+            _remove(folder, path.name)
+
+
+def _remove(folder: Path, pattern: str, *, is_deep: bool = False) -> None:
+    for path in list((folder.rglob if is_deep else folder.glob)(pattern)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
