@@ -11,8 +11,6 @@ Locally the folders that the batch command wrote below <root> are shown too.
 """
 
 import hashlib
-import hmac
-import os
 import re
 import secrets
 import shutil
@@ -26,10 +24,10 @@ from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import RunStore, StoredRun
+from workbench.service.sharing import drop_link, link_key, linked_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_KEY_FILE = ".share-secret"
 _OWN, _VISITORS = "workspace", "visitors"
 
 
@@ -129,11 +127,28 @@ class Workspace:
         with explained(run.folder):
             try:
                 with FileLock(run.folder / ".lock", timeout=0):
+                    drop_link(self.root, run.folder)
                     shutil.rmtree(run.folder)
             except Timeout as error:
                 raise StoreError(
                     f"run '{run.record.run_id}': is being made right now. Stop its job first."
                 ) from error
+
+    def share(self, run_id: object) -> str:
+        """Return the key that lets a link show this run, and no other one, to somebody else.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        return link_key(self.root, self.run(run_id).folder)
+
+    def stop_sharing(self, run_id: object) -> bool:
+        """Take a run's link back; return whether there was one.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        return drop_link(self.root, self.run(run_id).folder)
 
     def experiments(self) -> list[Path]:
         """Return folders with an experiment: the visitor's jobs; locally all."""
@@ -192,43 +207,22 @@ def workspace_of(job_folder: Path) -> Workspace:
     return Workspace(folder.parent.parent if is_public else folder.parent, folder, is_public)
 
 
-def share_key(root: Path, run_id: str) -> str:
-    """Return the key that lets a link show one run of a public page to somebody else."""
-    return hmac.new(_secret(root), run_id.encode(), hashlib.sha256).hexdigest()[:24]
-
-
 def shared_run(root: Path, run_id: object, key: object) -> StoredRun:
-    """Return the run a shared link names, whoever's it is.
+    """Return the run a shared link names: the copy of the visitor who made the link.
 
     Raises:
-        StoreError: no such run, or the key does not belong to it.
+        StoreError: no such link; one answer, whatever it is that is not there.
     """
-    name = checked_name(run_id, "run")
-    if isinstance(key, str) and hmac.compare_digest(key.encode(), share_key(root, name).encode()):
-        for folder in root.glob(f"{_VISITORS}/*/{name}"):
-            run = RunStore(folder.parent).find(name)
-            if run is not None and not _has_links(run.folder):
-                return run
-    raise StoreError(f"run '{name}': this link does not open it. Ask for the whole link again.")
+    folder = linked_folder(root, key)
+    if folder is not None and folder.name == run_id and folder.parent.parent == root / _VISITORS:
+        with suppress(StoreError):
+            return Workspace(root, folder.parent, is_public=True).run(run_id)
+    raise StoreError(
+        "link: opens no run. It was taken back, its run was deleted, or part of it is missing. Ask "
+        "whoever sent it for a new one."
+    )
 
 
 def _has_links(folder: Path) -> bool:
     """Return whether a folder, or anything in it, is a link: it may lead out of the workspace."""
     return folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*"))
-
-
-def _secret(root: Path) -> bytes:
-    path = root / _KEY_FILE
-    if not path.is_file():
-        scratch = path.with_name(f"{_KEY_FILE}.{os.getpid()}")
-        with explained(path):
-            root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f"{_KEY_FILE}.lock"):  # several at once have to get one secret
-                if not path.is_file():
-                    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                    with os.fdopen(descriptor, "w") as stream:
-                        stream.write(secrets.token_hex(32))
-                        stream.flush()
-                        os.fsync(stream.fileno())
-                    scratch.replace(path)
-    return path.read_bytes()
