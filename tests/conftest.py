@@ -14,9 +14,6 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 from xdist.scheduler import LoadFileScheduling
 
@@ -27,6 +24,7 @@ from toys import (
     export_lora,
     open_tiny,
     toy_samples,
+    write_tiny,
 )
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
@@ -100,37 +98,7 @@ def _no_network(socket_disabled):
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """Return a folder with a two-layer Llama over bytes, made from a fixed seed."""
-    folder = tmp_path_factory.mktemp("tiny")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<end>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    chat = (
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", chat_template=chat
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        config = LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            initializer_range=0.15,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-        LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

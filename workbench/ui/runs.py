@@ -20,7 +20,7 @@ from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE
+from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET
 
 _COLUMNS = ("task", "row", "seed", "test figure", "status", "started", "run")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
@@ -189,10 +189,9 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     listed = [table, run, other, empty]
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
     table.select(on_select, None, run, **AT_ONCE)
-    gr.on(
-        [run.change, other.change], partial(on_open, context), [token, run, other], view, **AT_ONCE
-    )
-    download.click(partial(on_download, context), [token, run], [file, note], **AT_ONCE)
+    opened = [run.change, other.change]
+    gr.on(opened, partial(on_open, context), [token, run, other], view, **QUIET, **LOOK)
+    download.click(partial(on_download, context), [token, run], [file, note], **QUIET, **MAKE)
     share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
     unshare.click(partial(on_unshare, context), [token, run], note, **AT_ONCE)
     delete.click(
@@ -212,7 +211,7 @@ def _build_import(context: AppContext, token: gr.BrowserState) -> None:
         )
         file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
         note = gr.HTML(elem_id="wb-import-note")
-    file.upload(partial(on_import, context), [token, file], note, **AT_ONCE)
+    file.upload(partial(on_import, context), [token, file], note, **QUIET, **BRING)
 
 
 def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -> None:
@@ -227,7 +226,7 @@ def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -
     ) -> str:
         return on_push(context, visitor, run_id, name, login)
 
-    push.click(upload, [token, run, repo_id], note, **AT_ONCE)
+    push.click(upload, [token, run, repo_id], note, **QUIET, **PUSH)
 
 
 def _line(run: StoredRun) -> list[object]:

@@ -12,7 +12,7 @@ from workbench.ui import job_panel
 from workbench.ui.context import AppContext, SettingValues, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import QUIET
+from workbench.ui.wiring import QUIET, TRAIN
 
 
 @shows_problem
@@ -58,8 +58,7 @@ def build(context: AppContext, setup: Setup) -> None:
         partial(on_wayward, context),
         inputs_kwargs={"says": says, **setup.values},
         outputs=note,
-        concurrency_id="train",
-        concurrency_limit=4,
         trigger_mode="once",
         **QUIET,
+        **TRAIN,
     )
