@@ -22,9 +22,9 @@ from toys import (
     TOY_LABELS,
     TOY_TEMPLATE,
     export_lora,
-    make_tiny,
     open_tiny,
     toy_samples,
+    write_tiny,
 )
 from workbench.encoding import PromptEncoder
 from workbench.errors import ModelError
@@ -99,7 +99,7 @@ def _no_network(socket_disabled):
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """Return a folder with a two-layer Llama over bytes, made from a fixed seed."""
-    return make_tiny(tmp_path_factory.mktemp("tiny"))
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -27,40 +27,6 @@ TOY_LABELS = ("good", "bad")
 TEST_DEVICE = os.environ.get("WORKBENCH_TEST_DEVICE", "cpu")  # where models of tests are
 
 
-def make_tiny(folder: Path) -> Path:
-    """Write a two-layer Llama over bytes, made from a fixed seed, into a folder; return it."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<end>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    chat = (
-        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
-        "{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", chat_template=chat
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        config = LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            initializer_range=0.15,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-        LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
-
-
 def toy_samples(split: str, num: int) -> tuple[Sample, ...]:
     """Return samples whose label is written in their text: separable by any trained method."""
     words = {"good": "yes sun", "bad": "no rain"}
@@ -156,4 +122,38 @@ def export_prompt(base_folder: Path, folder: Path, **options: object) -> Path:
         torch.manual_seed(12)
         model = get_peft_model(base, PromptTuningConfig(**options))
     model.save_pretrained(folder)
+    return folder
+
+
+def write_tiny(folder: Path) -> Path:
+    """Write a two-layer Llama over bytes, made from a fixed seed, into a folder; return it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<end>": 0} | {symbol: i + 1 for i, symbol in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    chat = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>", chat_template=chat
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        config = LlamaConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            initializer_range=0.15,
+            bos_token_id=None,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
     return folder

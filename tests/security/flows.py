@@ -43,7 +43,7 @@ def belongings(visitor: Visitor, lora_export: Path) -> Belongings:
     model = visitor.component("wb-model")["props"]["value"]
     task = upload_rows(visitor)
     visitor.click("wb-task", "change", wb_task="support_intents")
-    _know_tasks(visitor)
+    know_tasks(visitor)
     kept = visitor.click("wb-keep-wording", wb_task=task, wb_editor=WORDING)
     wording = kept.data[0]["value"]
     imported = import_zip(visitor, adapter_zip(lora_export))
@@ -57,7 +57,7 @@ def belongings(visitor: Visitor, lora_export: Path) -> Belongings:
     done = finished(visitor, job)
     assert done["state"] == "finished", done
     run = next(row["run_id"] for row in done["rows"] if row["row"] == "lora")
-    _know_runs(visitor)
+    know_runs(visitor)
     link = visitor.click("wb-share", wb_run=run).html.split('href="')[1].split('"')[0]
     return Belongings(task, wording, adapter, job, run, link.replace("&amp;", "&"))
 
@@ -101,14 +101,14 @@ def finished(visitor: Visitor, job_id: str) -> dict[str, Any]:
     raise AssertionError(f"job {job_id}: unfinished after {JOB_SECONDS} s")
 
 
-def _know_tasks(visitor: Visitor) -> None:
+def know_tasks(visitor: Visitor) -> None:
     """Load the page: the session's list of tasks then has the visitor's own."""
     loads = [h for h in visitor.handlers() if [0, "load"] in h["targets"]]
     for handler in loads:
         visitor.run(handler, visitor.inputs(handler))
 
 
-def _know_runs(visitor: Visitor) -> None:
+def know_runs(visitor: Visitor) -> None:
     """Open the tab of runs: the session's list of runs then has the visitor's own."""
     selects = [
         handler

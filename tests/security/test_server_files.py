@@ -48,7 +48,7 @@ def test_no_address_serves_a_file_of_the_server(anna, route, path):
 
 def test_nothing_below_the_folder_of_runs_is_served(public, anna, made):
     stored = made_files(anna, public)
-    assert {".share-secret", "record.json", "adapter_model.safetensors", "status.json"} <= {
+    assert {"link-key", "record.json", "adapter_model.safetensors", "status.json"} <= {
         path.name for path in stored
     }
 

@@ -139,6 +139,7 @@ def handler_calls(context, made, token):
         "put it beside another": lambda: runs.on_open(context, token, made.run, made.run + "x"),
         "download": lambda: runs.on_download(context, token, made.run),
         "share": lambda: runs.on_share(context, token, made.run),
+        "stop sharing": lambda: runs.on_unshare(context, token, made.run),
         "delete": lambda: runs.on_delete(context, token, made.run, True),
         "open a comparison": lambda: comparison_view.on_open(context, token, made.job),
         "costs": lambda: comparison_view.on_cost(context, token, made.job, *figures.values()),

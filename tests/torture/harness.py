@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from toys import make_tiny
+from toys import write_tiny
 from visitors import write_rows
 
 CHILD_SECONDS = 120
@@ -74,7 +74,7 @@ class Ended:
 
 def experiment_file(folder: Path) -> Path:
     """Write an experiment on the tiny base with rows of its own; return its file."""
-    make_tiny(folder / "base")
+    write_tiny(folder / "base")
     write_rows(folder / "rows.csv", 32)
     experiment = {
         "model": str(folder / "base"),

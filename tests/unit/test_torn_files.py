@@ -1,10 +1,8 @@
 """Damaged files outside runs: made again where that can be, else named with their one way out."""
 
-import hmac
 import json
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 
 from torn import DAMAGES
-from visitors import ANNA, keep_rows, local_workspace, store_run, visitor
+from visitors import keep_rows, local_workspace
 from workbench.errors import ModelError, StoreError
 from workbench.models.adapters.reading import import_adapter
 from workbench.readings.vectors.projection_process import project_apart
@@ -22,7 +20,7 @@ from workbench.service.profile import Caps
 from workbench.service.uploads import ColumnChoice, keep_upload, task_choice, task_choices
 from workbench.service.ways import imported_folders, rows_of
 from workbench.service.wordings import keep_wording, template_name, wording_choices, wording_text
-from workbench.service.workspace import Workspace, share_key, shared_run
+from workbench.service.workspace import Workspace
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import load_task
 
@@ -284,65 +282,3 @@ def test_what_a_killed_import_left_is_never_listed_and_is_cleared(workspace, lor
 
     assert imported_folders(workspace) == [folder.name]
     assert (old.exists(), new.exists()) == (False, True)
-
-
-# The secret that links to runs are made with
-
-
-def secret_of(root: Path) -> Path:
-    return root / ".share-secret"
-
-
-def test_links_go_on_to_open_what_they_opened(tmp_path):
-    run_id = store_run(visitor(tmp_path, ANNA).folder)
-    key = share_key(tmp_path, run_id)
-
-    assert shared_run(tmp_path, run_id, key).record.run_id == run_id
-    assert share_key(tmp_path, run_id) == key
-
-
-# A flipped digit of a secret is another secret, which nobody knows either.
-OF_SECRETS = ("cut to half", "empty", "missing", "a folder in its place", "a link to nowhere",
-              "a high bit")  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", OF_SECRETS)
-def test_a_damaged_secret_becomes_a_new_one_and_no_key_that_anybody_can_compute(
-    tmp_path, damage, caplog
-):
-    run_id = store_run(visitor(tmp_path, ANNA).folder)
-    key, secret = share_key(tmp_path, run_id), secret_of(tmp_path).read_bytes()
-    DAMAGES[damage](secret_of(tmp_path))
-
-    new = share_key(tmp_path, run_id)
-
-    assert new != key
-    known = (b"", secret[: len(secret) // 2])
-    assert new not in [hmac.new(one, run_id.encode(), "sha256").hexdigest()[:24] for one in known]
-    assert shared_run(tmp_path, run_id, new)
-    assert share_key(tmp_path, run_id) == new
-    assert secret_of(tmp_path).stat().st_mode & 0o777 == 0o600
-    said = sum("have to be made again" in message for message in caplog.messages)
-    assert said == (0 if damage == "missing" else 1)
-
-
-@pytest.mark.parametrize("content", [b"", b"0", b"\n" * 64, b"x" * 64, b"00" * 31, b"\xff" * 64])
-def test_no_short_or_foreign_secret_is_used(tmp_path, content):
-    secret_of(tmp_path).write_bytes(content)
-
-    key = share_key(tmp_path, "run")
-
-    assert key != hmac.new(content, b"run", "sha256").hexdigest()[:24]
-    assert len(secret_of(tmp_path).read_bytes()) == 64
-
-
-def test_several_that_find_no_secret_get_one(tmp_path):
-    secret_of(tmp_path).write_bytes(b"")
-    with ThreadPoolExecutor(8) as pool:
-        keys = set(pool.map(lambda _: share_key(tmp_path, "run"), range(24)))
-
-    assert keys == {share_key(tmp_path, "run")}
-    assert [path.name for path in tmp_path.iterdir()] in (
-        [".share-secret", ".share-secret.lock"],
-        [".share-secret.lock", ".share-secret"],
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,6 +59,20 @@ def history_plot(
         steps: Where the x axis ends; None ends it at the last step.
         name: Unique on the page.
     """
+    # Pages ask for the same picture again and again, and it takes longer than all they look up.
+    entries = tuple(
+        (run, tuple(tuple(entry.items()) for entry in history)) for run, history in histories
+    )
+    return _drawn(entries, steps, name)
+
+
+@lru_cache(maxsize=64)
+def _drawn(
+    entries: tuple[tuple[str, tuple[tuple[tuple[str, float], ...], ...]], ...],
+    steps: int | None,
+    name: str,
+) -> Drawing | None:
+    histories = [(run, [dict(entry) for entry in history]) for run, history in entries]
     numbers = {run: index for index, run in enumerate(dict.fromkeys(run for run, _ in histories))}
     runs = [
         _Run(run, Series(run, numbers[run]), history) for run, history in histories if len(history)

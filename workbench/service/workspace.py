@@ -11,9 +11,6 @@ Locally the folders that the batch command wrote below <root> are shown too.
 """
 
 import hashlib
-import hmac
-import logging
-import os
 import re
 import secrets
 import shutil
@@ -28,17 +25,12 @@ from workbench.errors import ConfigError, DamagedFile, StoreError
 from workbench.room import ordinary_bytes, used_bytes
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
-from workbench.sealed import is_there, make_room, remove
+from workbench.service.sharing import drop_link, link_key, linked_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_KEY_FILE = ".share-secret"
 VISITORS = "visitors"  # has a folder for each of them
 _OWN = "workspace"
-_SECRET_BYTES = 32
-_SECRET = re.compile(rb"[0-9a-f]{%d}" % (2 * _SECRET_BYTES))
-
-_log = logging.getLogger(__name__)
 
 
 def checked_name(name: object, kind: str) -> str:
@@ -138,11 +130,28 @@ class Workspace:
                 if (run.folder / ".lock").is_dir():
                     shutil.rmtree(run.folder / ".lock")
                 with FileLock(run.folder / ".lock", timeout=0):
+                    drop_link(self.root, run.folder)
                     shutil.rmtree(run.folder)
             except Timeout as error:
                 raise StoreError(
                     f"run '{run.folder.name}': is being made right now. Stop its job first."
                 ) from error
+
+    def share(self, run_id: object) -> str:
+        """Return the key that lets a link show this run, and no other one, to somebody else.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        return link_key(self.root, self.run(run_id).folder)
+
+    def stop_sharing(self, run_id: object) -> bool:
+        """Take a run's link back; return whether there was one.
+
+        Raises:
+            StoreError: no such run, or not the visitor's.
+        """
+        return drop_link(self.root, self.run(run_id).folder)
 
     def experiments(self) -> list[Path]:
         """Return folders with an experiment: the visitor's jobs; locally all."""
@@ -213,75 +222,22 @@ def workspace_of(job_folder: Path) -> Workspace:
     return Workspace(folder.parent.parent if is_public else folder.parent, folder, is_public)
 
 
-def share_key(root: Path, run_id: str) -> str:
-    """Return the key that lets a link show one run of a public page to somebody else."""
-    return hmac.new(_secret(root), run_id.encode(), hashlib.sha256).hexdigest()[:24]
-
-
 def shared_run(root: Path, run_id: object, key: object) -> StoredRun:
-    """Return the run a shared link names, whoever's it is.
+    """Return the run a shared link names: the copy of the visitor who made the link.
 
     Raises:
-        StoreError: no such run, or the key does not belong to it.
+        StoreError: no such link; one answer, whatever it is that is not there.
     """
-    name = checked_name(run_id, "run")
-    if isinstance(key, str) and hmac.compare_digest(key.encode(), share_key(root, name).encode()):
-        for folder in root.glob(f"{VISITORS}/*/{name}"):
-            run = RunStore(folder.parent).find(name)
-            if run is not None and not _has_links(run.folder):
-                return run
-    raise StoreError(f"run '{name}': this link does not open it. Ask for the whole link again.")
+    folder = linked_folder(root, key)
+    if folder is not None and folder.name == run_id and folder.parent.parent == root / VISITORS:
+        with suppress(StoreError):
+            return Workspace(root, folder.parent, is_public=True).run(run_id)
+    raise StoreError(
+        "link: opens no run. It was taken back, its run was deleted, or part of it is missing. Ask "
+        "whoever sent it for a new one."
+    )
 
 
 def _has_links(folder: Path) -> bool:
     """Return whether a folder, or anything in it, is a link: it may lead out of the workspace."""
     return folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*"))
-
-
-def _secret(root: Path) -> bytes:
-    """Return what keys of links are made with; a new one where there is none or a damaged one.
-
-    An empty or half-written secret would make keys that anybody can compute.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    path = root / _KEY_FILE
-    with explained(path):
-        found = _stored_secret(path)
-        if found is not None:
-            return found
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f"{_KEY_FILE}.lock"):  # several at once have to get one secret
-            found = _stored_secret(path)
-            if found is not None:
-                return found
-            if is_there(path):
-                _log.warning(
-                    "%s: is damaged. A new one is made; links to runs that were shared before do "
-                    "not open any more and have to be made again.",
-                    path,
-                )
-            return _new_secret(path)
-
-
-def _stored_secret(path: Path) -> bytes | None:
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        return None
-    return content if _SECRET.fullmatch(content) else None
-
-
-def _new_secret(path: Path) -> bytes:
-    make_room(path)
-    content = secrets.token_hex(_SECRET_BYTES).encode()
-    scratch = path.with_name(f"{_KEY_FILE}.{os.getpid()}")
-    remove(scratch)  # a link there would lead elsewhere
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(path)
-    return content

@@ -39,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _MOST_TASKS = 16
 _MOST_FITTED = 32  # each may be a weight adapter in memory
+_MOST_MEASURED = 64  # of what is small; visitors' own tasks are among what it is kept by
+_MOST_PREVIEWED = 4  # tokenizers; a page of strangers offers no more bases
 _WAITING_ITEMS = 64  # of a stream that nobody takes; then the thread waits
 
 
@@ -67,13 +69,12 @@ class ModelDesk:
         self._choice: BaseChoice | None = None
         self._engine: Engine | None = None
         self._infos: dict[BaseChoice, BaseInfo] = {}
-        self._measured: dict[tuple[object, ...], Any] = {}
+        self._measured: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._tasks: OrderedDict[TaskChoice, Task] = OrderedDict()
         self._fitted: OrderedDict[str, FittedMethod] = OrderedDict()
         self._tasks_lock = threading.Lock()
         self._previews_lock = threading.Lock()
-        self._preview: PreTrainedTokenizerBase | None = None
-        self._previewed: BaseChoice | None = None
+        self._previews: OrderedDict[tuple[str, str | None], PreTrainedTokenizerBase] = OrderedDict()
 
     @property
     def loaded(self) -> BaseInfo | None:
@@ -174,14 +175,34 @@ class ModelDesk:
             self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
         encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
+        if (experiment.model, experiment.revision) not in self._previews:
+            self._lend(experiment, self._engine)
         return Session(self._engine, encoder, experiment)
 
+    def _lend(self, experiment: Experiment, engine: Engine) -> PreTrainedTokenizerBase:
+        """Keep a copy of a base's tokenizer to look at prompts with; call it on the model's thread.
+
+        A precision does not change it, so that to look puts no base in another one's place.
+        """
+        tokenizer = deepcopy(engine.tokenizer)
+        self._previews[experiment.model, experiment.revision] = tokenizer
+        while len(self._previews) > _MOST_PREVIEWED:
+            self._previews.popitem(last=False)
+        return tokenizer
+
     def measured(self, experiment: Experiment, measure: Callable[[Session], Measured]) -> Measured:
-        """Return what `measure` finds for an experiment's base, task and wording; once for each."""
+        """Return what `measure` finds for an experiment's base, task and wording.
+
+        Once for each, as long as it is among the last that were asked for.
+        """
         key = (_base_choice(experiment), experiment.task, experiment.template, experiment.chat)
-        if key not in self._measured:
-            self._measured[key] = self.call(lambda: measure(self.session(experiment)))
-        found: Measured = self._measured[key]
+        if key in self._measured:
+            known: Measured = self._measured[key]
+            return known
+        found = self.call(lambda: measure(self.session(experiment)))
+        self._measured[key] = found
+        while len(self._measured) > _MOST_MEASURED:
+            self._measured.popitem(last=False)
         return found
 
     @contextmanager
@@ -193,13 +214,12 @@ class ModelDesk:
         task = self.task(experiment.task)
         self.info(experiment)
         with self._previews_lock:
-            choice = _base_choice(experiment)
-            if self._preview is None or self._previewed != choice:
-                self._preview = self.call(
-                    lambda: deepcopy(self.session(experiment).engine.tokenizer)
+            tokenizer = self._previews.get((experiment.model, experiment.revision))
+            if tokenizer is None:  # many other bases were loaded since
+                tokenizer = self.call(
+                    lambda: self._lend(experiment, self.session(experiment).engine)
                 )
-                self._previewed = choice
-            yield PromptEncoder(self._preview, template, task, experiment.chat)
+            yield PromptEncoder(tokenizer, template, task, experiment.chat)
 
     def fitted(self, key: str, fit: Callable[[], FittedMethod]) -> FittedMethod:
         """Return a fitted method, fitted at most once while it is among the last used.

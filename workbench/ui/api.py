@@ -6,7 +6,7 @@ whoever has it owns what was made with it. Locally it is left empty.
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from workbench.ui.context import AppContext, SettingValues
 from workbench.ui.endpoint_calls import told
 from workbench.ui.question import Question, stream_columns
 from workbench.ui.train import training_experiment
+from workbench.ui.wiring import ASK, BRING, LOOK, MAKE, MODEL
 
 _MOST_TEXTS = 256  # of one call
 _DEFAULT_WAYS = ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
@@ -289,28 +290,28 @@ class Endpoints:
 
 
 def build(context: AppContext) -> None:
-    """Register the endpoints; those that run the model share its place in the queue."""
+    """Register the endpoints; they wait in the same rooms as the page's own events."""
     endpoints = Endpoints(context)
-    for function in (endpoints.ask, endpoints.score):
-        api(told(function), concurrency_id="model", concurrency_limit=1)
+    rooms: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+        (endpoints.ask, MODEL),
+        (endpoints.score, MODEL),
+        (endpoints.upload_rows, BRING),
+        (endpoints.start_training, ASK),
+        (endpoints.start_evaluation, ASK),
+        (endpoints.job_status, ASK),
+        (endpoints.stop_job, ASK),
+        (endpoints.export_comparison, MAKE),
+        (endpoints.list_runs, LOOK),
+    ]
+    for function, place in rooms:
+        api(told(function), **place)
     api(
         told(endpoints.ask),
         api_name="compare",
         api_description="The former name of `/ask`: same arguments, same answers. Call `/ask` "
         "instead.",
-        concurrency_id="model",
-        concurrency_limit=1,
+        **MODEL,
     )
-    for quick in (
-        endpoints.upload_rows,
-        endpoints.start_training,
-        endpoints.start_evaluation,
-        endpoints.job_status,
-        endpoints.stop_job,
-        endpoints.export_comparison,
-        endpoints.list_runs,
-    ):
-        api(told(quick), concurrency_limit=8)
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
+from workbench.ui.rooms import MOST_THREADS, Rooms
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route
 
@@ -37,8 +38,6 @@ TABS: Mapping[str, str] = {
     "Plan": "workbench.ui.plan",
 }
 """Titles of the tabs in their order, and the modules whose `build` lays them out and wires them."""
-
-_QUEUE_SIZE = 32  # events that may wait; one more is told at once that the queue is full
 
 
 def make_context(root: Path, profile: Profile | None = None) -> AppContext:
@@ -69,7 +68,8 @@ def build_app(context: AppContext) -> gr.Blocks:
                 with gr.Tab(title, id=title.lower()) as tab:
                     import_module(module).build(context, shared, tab)
         api.build(context)
-    app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
+    app.queue(api_open=False)
+    app._queue = Rooms(app)
     return app
 
 
@@ -114,6 +114,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         "run_history": False,
         "strict_cors": True,
         "share": False,
+        "max_threads": MOST_THREADS,
         "max_file_size": context.profile.caps.upload_bytes,
         "allowed_paths": [],
         "blocked_paths": [str(context.root)],

@@ -18,7 +18,7 @@ from workbench.ui.context import AppContext, SettingValues, or_skip, shows_probl
 from workbench.ui.question import Question, field_title, stream_columns
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, FOLLOW, MODEL, QUIET
 
 _YIELD_SECONDS = 0.1  # between two updates of the page
 _ANSWER_SECONDS = 20  # of a lent accelerator
@@ -110,10 +110,9 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         accelerated(partial(on_answer, context), context.profile, seconds=_ANSWER_SECONDS),
         inputs_kwargs={**fields, **setup.values},
         outputs=cards,
-        concurrency_id="model",
-        concurrency_limit=1,
         trigger_mode="once",
         **QUIET,
+        **MODEL,
     )
     stop.click(None, cancels=[asked], **AT_ONCE)
     gr.on(
@@ -121,7 +120,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         partial(on_command, context),
         inputs_kwargs={"text": text, "text_b": text_b, "ways": ways, **setup.values},
         outputs=command,
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
     examples.click(
         lambda sample: (sample[0], sample[1] if len(sample) > 1 else ""),
@@ -134,7 +134,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         partial(on_setting, context),
         inputs_kwargs={"chosen": ways, **setup.values},
         outputs=[text, text_b, examples, ways],
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
 
 

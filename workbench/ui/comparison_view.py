@@ -32,7 +32,7 @@ from workbench.ui.item_browser import items_of, mode_choices
 from workbench.ui.raw_values import choice_of
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE
+from workbench.ui.wiring import AT_ONCE, LOOK, MAKE, QUIET
 
 _EMPTY = "No comparison yet. Choose rows above and press Evaluate; the table appears here."
 
@@ -171,14 +171,16 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
         partial(on_open, context),
         [token, key],
         [results, details, quality, row, browsed["row"], browsed["against"], browsed["mode"]],
-        **AT_ONCE,
+        **QUIET,
+        **LOOK,
     )
-    row.change(partial(on_row, context), [token, key, row], row_view, **AT_ONCE)
+    row.change(partial(on_row, context), [token, key, row], row_view, **QUIET, **LOOK)
     export.click(
         partial(on_export, context),
         inputs_kwargs={**browsed, "cost": cost, "quality": quality},
         outputs=files,
-        **AT_ONCE,
+        **QUIET,
+        **MAKE,
     )
 
 
@@ -196,7 +198,8 @@ def _build_cost(
         partial(on_cost, context),
         [token, key, cost, quality],
         view,
-        **AT_ONCE,
+        **QUIET,
+        **LOOK,
     )
     return cost, quality
 

@@ -14,7 +14,7 @@ from workbench.ui.addresses import caller_address
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, or_skip, shows_problems
 from workbench.ui.raw_values import item_limit, parse_seeds
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import FOLLOW, QUIET, TRAIN
 
 
 @or_skip(2)
@@ -94,15 +94,15 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         partial(on_rows, context),
         inputs_kwargs={"chosen": rows, "offered": offered, **setup.values},
         outputs=[rows, offered],
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
     start.click(
         partial(on_evaluate, context),
         inputs_kwargs={"rows": rows, "seeds": seeds, "limit_test": limit, **setup.values},
         outputs=[*panel.outputs, trouble],
-        concurrency_id="train",
-        concurrency_limit=4,
         trigger_mode="once",
         **QUIET,
+        **TRAIN,
     )
     comparison_view.build(context, setup, panel, tab)

@@ -39,7 +39,7 @@ from workbench.ui.readings import (
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, FOLLOW, QUIET, READ
 
 _READ_SECONDS = 110  # of a lent accelerator
 _NEAREST = "nearest"
@@ -174,7 +174,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         inputs_kwargs=inputs,
         outputs=command,
         trigger_mode="always_last",
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
     wayward.build(context, setup)
 
@@ -192,7 +193,8 @@ def _wire_choices(
         "inputs_kwargs": {name: inputs[name] for name in names},
         "outputs": list(outputs),
         "trigger_mode": "always_last",
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     }
     follow = partial(on_setting, context)
     by_visitor = gr.on([tab.select, inputs["what"].input], follow, **shared)
@@ -213,11 +215,7 @@ def _wire_reading(
     go, stop = buttons
     by_visitor, by_page = lists
     last = gr.State(None)
-    shared: dict[str, Any] = {
-        "concurrency_id": "read",
-        "concurrency_limit": 2,
-        **QUIET,
-    }
+    shared: dict[str, Any] = QUIET | READ
     asked = go.click(
         partial(on_read, steps),
         inputs_kwargs=dict(inputs),

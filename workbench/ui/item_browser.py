@@ -14,7 +14,7 @@ from workbench.service.comparisons import open_comparison
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problems
 from workbench.ui.raw_values import choice_of
 from workbench.ui.rendering import render
-from workbench.ui.wiring import AT_ONCE
+from workbench.ui.wiring import LOOK, QUIET
 
 _PAGE = 20  # items of the browser at once
 
@@ -78,7 +78,8 @@ def build(context: AppContext, token: gr.BrowserState, key: gr.Dropdown) -> dict
         inputs_kwargs={**shown, "search": search, "page": page},
         outputs=[items, mode],
         trigger_mode="always_last",
-        **AT_ONCE,
+        **QUIET,
+        **LOOK,
     )
     return shown
 

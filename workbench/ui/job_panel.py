@@ -20,7 +20,7 @@ from workbench.ui.addresses import caller_address
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, QUIET, TRAIN, WATCH
 
 Kind = Literal["train", "evaluate"]
 
@@ -186,13 +186,12 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         look,
         inputs,
         panel.outputs,
-        **AT_ONCE,
+        **QUIET,
+        **WATCH,
     )
     stop.click(partial(on_stop, context, kind), inputs, panel.outputs, **AT_ONCE)
     delete.click(partial(on_delete, context, kind), inputs, panel.outputs, **AT_ONCE)
-    resume.click(
-        partial(on_resume, context, kind), inputs, panel.outputs, concurrency_id="train", **QUIET
-    )
+    resume.click(partial(on_resume, context, kind), inputs, panel.outputs, **QUIET, **TRAIN)
     return panel
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
@@ -14,14 +14,15 @@ from workbench.budget.figure import memory_plot
 from workbench.budget.finished_runs import Measured, measured_costs
 from workbench.budget.known import DEVICES, KNOWN_SHAPES, known_model
 from workbench.budget.memory import BUDGET_PRECISIONS
-from workbench.budget.plan import MethodPlan, Plan, make_plan
+from workbench.budget.plan import MethodPlan, Plan, Question, make_plan
 from workbench.budget.sources import find_shape
 from workbench.presentation.display import NOTHING
+from workbench.presentation.drawing import Drawing
 from workbench.shared_options import TARGETS
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE
+from workbench.ui.wiring import MAKE, QUIET
 
 _ANY = "any"  # a GPU of which only the memory is known
 _PLACES = [
@@ -89,21 +90,31 @@ def on_plan(
     workspace = context.workspace(token)
     measured = measured_costs(workspace.runs(), question)
     broken = [run.sentence for run in workspace.broken_runs()]
-    return plan_html(make_plan(question), measured, broken)
+    return plan_html(question, measured, broken)
 
 
-def plan_html(plan: Plan, measured: Mapping[str, Measured], more_notes: Sequence[str] = ()) -> str:
-    """Return a plan as HTML, with further notes below its own."""
-    device = plan.question.device
+@lru_cache(maxsize=64)
+def _drawn(question: Question) -> tuple[Plan, Drawing]:
+    """Return the plan with its figure, which takes twenty times as long as the plan."""
+    plan = make_plan(question)
+    return plan, memory_plot(plan)
+
+
+def plan_html(
+    question: Question, measured: Mapping[str, Measured], more_notes: Sequence[str] = ()
+) -> str:
+    """Return the plan of a question as HTML, with further notes below its own."""
+    device = question.device
+    plan, drawing = _drawn(question)
     return render(
         "plan",
         advice=advise(plan),
-        shape=plan.question.shape,
+        shape=question.shape,
         device=device.title,
         rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
         notes=[*plan.notes, *more_notes],
         has_measured=bool(measured),
-        drawing=memory_plot(plan),
+        drawing=drawing,
         speed=f"Speed: {device.speed_source}. All of this is estimated from the model's config; a "
         "process also holds its libraries. Whether a base is run exactly is checked when it is "
         "loaded.",
@@ -168,5 +179,6 @@ def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
         partial(on_plan, context),
         inputs_kwargs=inputs,
         outputs=view,
-        **AT_ONCE,
+        **QUIET,
+        **MAKE,
     )

@@ -31,7 +31,7 @@ from workbench.ui.readings import Asked, Steps
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
 from workbench.ui.vector_map import map_value, vector_map
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, CARD, MAKE, QUIET
 
 _MOST_SLOTS = 10_000
 _NEAREST = "nearest"
@@ -113,13 +113,14 @@ def build(context: AppContext, setup: Setup, steps: Steps, what: gr.Dropdown) ->
     files = gr.Files(visible=False, label="Tables, charts and data", elem_id="wb-reading-files")
     for clicked in (picture, body):
         clicked.select(_clicked_slot, None, vector, **AT_ONCE)
-    export.click(partial(on_export, context), [setup.values["token"], made], files, **AT_ONCE)
+    export.click(partial(on_export, context), [setup.values["token"], made], files, **QUIET, **MAKE)
     vector.change(
         partial(on_card, steps),
         inputs_kwargs={"slot": vector, "what": what, **setup.values},
         outputs=card,
         trigger_mode="always_last",
         **QUIET,
+        **CARD,
     )
     return ReadingPanel([head, picture, body, vector, made, files], vector, card)
 

@@ -17,11 +17,10 @@ from workbench.presentation.display import NOTHING, percent
 from workbench.presentation.quantities import metric_of
 from workbench.runs.store import StoredRun
 from workbench.service.publishing import adapter_archive, push_adapter
-from workbench.service.workspace import share_key
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE
+from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET
 
 _COLUMNS = ("task", "row", "seed", "test figure", "status", "started", "run")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
@@ -99,11 +98,19 @@ def on_download(context: AppContext, token: object, run_id: str | None) -> list[
 @shows_problem
 def on_share(context: AppContext, token: object, run_id: str | None) -> str:
     """Return the link that opens a run."""
-    run = context.workspace(token).run(run_id)
-    query = f"?run={run.record.run_id}"
+    workspace = context.workspace(token)
+    query = f"?run={workspace.run(run_id).record.run_id}"
     if context.profile.is_public:
-        query += f"&key={share_key(context.root, run.record.run_id)}"
+        query += f"&key={workspace.share(run_id)}"
     return render("link", query=query, is_public=context.profile.is_public)
+
+
+@shows_problem
+def on_unshare(context: AppContext, token: object, run_id: str | None) -> str:
+    """Take the link of a run back."""
+    was_shared = context.workspace(token).stop_sharing(run_id)
+    done = "Its link no longer opens it." if was_shared else "It was not shared."
+    return render("hint", text=done)
 
 
 @shows_problems(KEEP, KEEP, KEEP, KEEP, PROBLEM, lambda: False)
@@ -174,6 +181,12 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     with gr.Row():
         download = gr.Button("Download adapter", elem_id="wb-download", min_width=140)
         share = gr.Button("Share by link", elem_id="wb-share", min_width=120)
+        unshare = gr.Button(
+            "Stop sharing",
+            elem_id="wb-unshare",
+            min_width=120,
+            visible=context.profile.is_public,  # locally a link has no key to take back
+        )
         is_sure = gr.Checkbox(False, label="Yes, delete it", min_width=120, elem_id="wb-sure")
         delete = gr.Button("Delete run", variant="stop", elem_id="wb-delete", min_width=100)
     note = gr.HTML(elem_id="wb-run-note")
@@ -181,11 +194,11 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     listed = [table, run, other, empty]
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
     table.select(on_select, None, run, **AT_ONCE)
-    gr.on(
-        [run.change, other.change], partial(on_open, context), [token, run, other], view, **AT_ONCE
-    )
-    download.click(partial(on_download, context), [token, run], [file, note], **AT_ONCE)
+    opened = [run.change, other.change]
+    gr.on(opened, partial(on_open, context), [token, run, other], view, **QUIET, **LOOK)
+    download.click(partial(on_download, context), [token, run], [file, note], **QUIET, **MAKE)
     share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
+    unshare.click(partial(on_unshare, context), [token, run], note, **AT_ONCE)
     delete.click(
         partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **AT_ONCE
     )
@@ -203,7 +216,7 @@ def _build_import(context: AppContext, token: gr.BrowserState) -> None:
         )
         file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
         note = gr.HTML(elem_id="wb-import-note")
-    file.upload(partial(on_import, context), [token, file], note, **AT_ONCE)
+    file.upload(partial(on_import, context), [token, file], note, **QUIET, **BRING)
 
 
 def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -> None:
@@ -218,7 +231,7 @@ def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -
     ) -> str:
         return on_push(context, visitor, run_id, name, login)
 
-    push.click(upload, [token, run, repo_id], note, **AT_ONCE)
+    push.click(upload, [token, run, repo_id], note, **QUIET, **PUSH)
 
 
 def _line(run: StoredRun) -> list[object]:

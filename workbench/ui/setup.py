@@ -32,7 +32,7 @@ from workbench.ui.context import (
     shows_problems,
 )
 from workbench.ui.rendering import render
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, BRING, FOLLOW, LOAD, PREVIEW, QUIET
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
 _DEFAULT_TASK = "support_intents"
@@ -205,15 +205,18 @@ def build(context: AppContext, app: gr.Blocks) -> Setup:
         partial(on_task, context),
         inputs_kwargs=values,
         outputs=[wording, editor, facts, trouble],
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
-    wording.input(partial(on_wording, context), inputs_kwargs=values, outputs=[editor], **AT_ONCE)
+    edited = partial(on_wording, context)
+    wording.input(edited, inputs_kwargs=values, outputs=[editor], **QUIET, **FOLLOW)
     gr.on(
         [values["model"].change, values["precision"].change],
         partial(on_base, context),
         inputs_kwargs=values,
         outputs=trouble,
         **QUIET,
+        **LOAD,
     )
     changes = [part.change for name, part in values.items() if name != "token"]
     return Setup(values, changes, known.change)
@@ -271,7 +274,8 @@ def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown
                 text_b = gr.Dropdown([("none", "")], value="", label="Second text, if any")
                 kind = gr.Dropdown(_KINDS, value="classification", label="The answer is")
             use = gr.Button("Check and use these rows", variant="primary", elem_id="wb-use-rows")
-    file.change(partial(on_upload, context), file, [view, text, label, text_b, mapping], **AT_ONCE)
+    shown = [view, text, label, text_b, mapping]
+    file.change(partial(on_upload, context), file, shown, **QUIET, **BRING)
     use.click(
         partial(on_keep_upload, context),
         inputs_kwargs={
@@ -283,7 +287,8 @@ def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown
             "token": token,
         },
         outputs=[task, view],
-        **AT_ONCE,
+        **QUIET,
+        **BRING,
     )
     return facts
 
@@ -311,12 +316,14 @@ def _build_wording(
         inputs_kwargs=shown,
         outputs=preview,
         trigger_mode="always_last",
-        **AT_ONCE,
+        **QUIET,
+        **PREVIEW,
     )
     keep.click(
         partial(on_keep_wording, context),
         inputs_kwargs={"text": editor, **values},
         outputs=[wording, preview],
-        **AT_ONCE,
+        **QUIET,
+        **FOLLOW,
     )
     return editor

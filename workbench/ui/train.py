@@ -30,7 +30,7 @@ from workbench.ui.option_fields import (
 from workbench.ui.raw_values import seed_of
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, QUIET
+from workbench.ui.wiring import AT_ONCE, LOAD, QUIET, TRAIN
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"steps": 60, "eval_every": 20},
@@ -167,17 +167,16 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         inputs_kwargs=inputs,
         outputs=estimate,
         trigger_mode="always_last",
-        concurrency_limit=2,
         **QUIET,
+        **LOAD,
     )
     start.click(
         partial(on_train, context),
         inputs_kwargs=inputs,
         outputs=[*panel.outputs, trouble],
-        concurrency_id="train",
-        concurrency_limit=4,
         trigger_mode="once",
         **QUIET,
+        **TRAIN,
     )
 
 

@@ -13,7 +13,7 @@ from workbench.ui.addresses import caller_address
 from workbench.ui.context import AppContext, SettingValues, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import QUIET
+from workbench.ui.wiring import QUIET, TRAIN
 
 
 @shows_problem
@@ -64,8 +64,7 @@ def build(context: AppContext, setup: Setup) -> None:
         partial(on_wayward, context),
         inputs_kwargs={"says": says, **setup.values},
         outputs=note,
-        concurrency_id="train",
-        concurrency_limit=4,
         trigger_mode="once",
         **QUIET,
+        **TRAIN,
     )

@@ -1,7 +1,6 @@
 """Workspaces: names cannot leave a folder, and no visitor sees what another one has."""
 
 import dataclasses
-import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +23,6 @@ from workbench.service.workspace import (
     checked_name,
     new_token,
     open_workspace,
-    share_key,
     shared_run,
     workspace_of,
 )
@@ -52,7 +50,7 @@ BAD_NAMES = {
     "full-width slash": "a\uff0fb",
     "digits of another script": "\u0661\u0662\u0663",
     "direction override": "run\u202e",
-    "hidden": ".share-secret",
+    "hidden": ".lock",
     "option": "-rf",
     "very long": "a" * 161,
     "huge": "a" * 1_000_000,
@@ -328,8 +326,19 @@ def test_a_link_to_a_run_is_not_shared(tmp_path):
     ben.folder.mkdir(parents=True)
     (ben.folder / run_id).symlink_to(tmp_path / "elsewhere" / run_id)
 
-    with pytest.raises(StoreError, match="this link does not open it"):
-        shared_run(tmp_path, run_id, share_key(tmp_path, run_id))
+    with pytest.raises(StoreError, match="not found among your runs"):
+        ben.share(run_id)
+
+
+def test_a_shared_run_that_became_a_link_is_not_shown(tmp_path):
+    run_id = store_run(visitor(tmp_path, ANNA).folder)
+    key = visitor(tmp_path, ANNA).share(run_id)
+    folder = visitor(tmp_path, ANNA).folder / run_id
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreError, match="opens no run"):
+        shared_run(tmp_path, run_id, key)
 
 
 def test_a_root_that_is_a_link_itself_works(tmp_path):
@@ -355,7 +364,9 @@ def test_locally_a_run_on_another_disk_is_found(tmp_path):
 def test_the_right_key_opens_a_run_of_whomever(tmp_path):
     run_id = store_run(visitor(tmp_path, ANNA).folder)
 
-    assert shared_run(tmp_path, run_id, share_key(tmp_path, run_id)).record.run_id == run_id
+    assert shared_run(tmp_path, run_id, visitor(tmp_path, ANNA).share(run_id)).folder == (
+        visitor(tmp_path, ANNA).folder / run_id
+    )
 
 
 WRONG_KEYS = {
@@ -364,8 +375,10 @@ WRONG_KEYS = {
     "cut": lambda key: key[:-1],
     "longer": lambda key: f"{key}0",
     "upper case": lambda key: key.upper(),
-    "another": lambda key: "0" * 24,
-    "not ASCII": lambda key: "é" * 24,
+    "another": lambda key: "0" * 32,
+    "of a former version": lambda key: "0" * 24,
+    "not ASCII": lambda key: "é" * 32,
+    "a way out": lambda key: f"../{key[3:]}",
     "a list": lambda key: [key],
     "bytes": lambda key: key.encode(),
 }
@@ -374,61 +387,64 @@ WRONG_KEYS = {
 @pytest.mark.parametrize("case", WRONG_KEYS)
 def test_a_wrong_key_opens_nothing(case, tmp_path):
     run_id = store_run(visitor(tmp_path, ANNA).folder)
+    key = visitor(tmp_path, ANNA).share(run_id)
 
     with pytest.raises(StoreError) as caught:
-        shared_run(tmp_path, run_id, WRONG_KEYS[case](share_key(tmp_path, run_id)))
+        shared_run(tmp_path, run_id, WRONG_KEYS[case](key))
 
     assert str(caught.value) == (
-        f"run '{run_id}': this link does not open it. Ask for the whole link again."
+        "link: opens no run. It was taken back, its run was deleted, or part of it is missing. Ask "
+        "whoever sent it for a new one."
     )
 
 
-def test_the_key_of_one_run_does_not_open_another(tmp_path):
+@pytest.mark.parametrize("named", ["another run", "missing_run", "../x", None, ["run"]])
+def test_a_key_opens_its_run_under_its_own_name_alone(named, tmp_path):
     first, second = (store_run(visitor(tmp_path, ANNA).folder, seed=seed) for seed in (0, 1))
+    key = visitor(tmp_path, ANNA).share(first)
 
-    with pytest.raises(StoreError, match="this link does not open it"):
-        shared_run(tmp_path, second, share_key(tmp_path, first))
-
-
-def test_a_run_that_does_not_exist_looks_like_a_wrong_key(tmp_path):
-    store_run(visitor(tmp_path, ANNA).folder)
-
-    with pytest.raises(StoreError, match="this link does not open it"):
-        shared_run(tmp_path, "missing_run", share_key(tmp_path, "missing_run"))
+    with pytest.raises(StoreError, match="opens no run"):
+        shared_run(tmp_path, second if named == "another run" else named, key)
 
 
-def test_a_key_does_not_open_what_is_no_run_of_a_visitor(tmp_path):
-    run_id = store_run(local_workspace(tmp_path).folder)
+def test_a_key_survives_a_restart_and_differs_between_copies_of_a_run(tmp_path):
+    run_id = store_run(visitor(tmp_path, ANNA).folder)
+    store_run(visitor(tmp_path, BEN).folder)
+    first = visitor(tmp_path, ANNA).share(run_id)
 
-    with pytest.raises(StoreError, match="this link does not open it"):
-        shared_run(tmp_path, run_id, share_key(tmp_path, run_id))
-
-
-def test_a_key_survives_a_restart_and_differs_between_installations(tmp_path):
-    first = share_key(tmp_path / "one", "some_run")
-
-    assert share_key(tmp_path / "one", "some_run") == first
-    assert share_key(tmp_path / "two", "some_run") != first
-
-
-def test_only_the_owner_may_read_the_secret(tmp_path):
-    share_key(tmp_path, "some_run")
-
-    mode = (tmp_path / ".share-secret").stat().st_mode
-    assert stat.S_IMODE(mode) == 0o600
+    assert visitor(tmp_path, ANNA).share(run_id) == first
+    assert visitor(tmp_path, BEN).share(run_id) != first
 
 
 def test_the_first_keys_asked_for_at_once_are_one(tmp_path):
+    run_id = store_run(visitor(tmp_path, ANNA).folder)
     barrier = threading.Barrier(8)
 
     def ask(_: int) -> str:
         barrier.wait(timeout=30)
-        return share_key(tmp_path, "some_run")
+        return visitor(tmp_path, ANNA).share(run_id)
 
     with ThreadPoolExecutor(8) as threads:
         keys = set(threads.map(ask, range(8)))
 
-    assert keys == {share_key(tmp_path, "some_run")}
+    assert keys == {visitor(tmp_path, ANNA).share(run_id)}
+
+
+def test_what_a_deleted_run_leaves_of_its_link_is_nothing(tmp_path):
+    run_id = store_run(visitor(tmp_path, ANNA).folder)
+    visitor(tmp_path, ANNA).share(run_id)
+
+    visitor(tmp_path, ANNA).delete_run(run_id)
+
+    assert [path.name for path in (tmp_path / "links").iterdir()] == [".lock"]
+
+
+def test_sharing_is_stopped_once(tmp_path):
+    run_id = store_run(visitor(tmp_path, ANNA).folder)
+    visitor(tmp_path, ANNA).share(run_id)
+
+    assert visitor(tmp_path, ANNA).stop_sharing(run_id)
+    assert not visitor(tmp_path, ANNA).stop_sharing(run_id)
 
 
 def test_stored_bytes_are_the_blocks_of_the_files_below_the_folder(tmp_path):

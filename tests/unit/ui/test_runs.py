@@ -18,7 +18,6 @@ from toys import export_prompt
 from visitors import store_run
 from workbench.runs.store import RunStore
 from workbench.service.ways import imported_folders
-from workbench.service.workspace import share_key
 from workbench.ui.runs import (
     on_delete,
     on_download,
@@ -28,6 +27,7 @@ from workbench.ui.runs import (
     on_refresh,
     on_select,
     on_share,
+    on_unshare,
     run_table,
 )
 
@@ -196,7 +196,7 @@ def test_on_a_public_page_a_link_has_the_key_of_the_run(chunk_page):
 
     html = on_share(chunk_page.context, chunk_page.setting["token"], run_id)
 
-    key = share_key(chunk_page.context.root, run_id)
+    key = chunk_page.workspace.share(run_id)
     assert ("a", "href", f"?run={run_id}&key={key}") in Seen(html).attributes
 
 
@@ -206,6 +206,19 @@ def test_another_visitors_run_is_not_shared(chunk_page):
     html = on_share(chunk_page.context, "another-another-another", run_id)
 
     assert "not found among your runs" in said(html)
+
+
+def test_sharing_is_taken_back_by_its_owner_alone(chunk_page):
+    run_id = store_run(chunk_page.workspace.folder)
+    on_share(chunk_page.context, chunk_page.setting["token"], run_id)
+
+    others = on_unshare(chunk_page.context, "another-another-another", run_id)
+    said_to_owner = [
+        said(on_unshare(chunk_page.context, chunk_page.setting["token"], run_id)) for _ in range(2)
+    ]
+
+    assert "not found among your runs" in said(others)
+    assert said_to_owner == ["Its link no longer opens it.", "It was not shared."]
 
 
 @pytest.mark.parametrize("run_id", [None, *BAD_IDS], ids=range(len(BAD_IDS) + 1))

@@ -7,7 +7,6 @@ import pytest
 
 from pages import Page, Seen, dangers, is_problem, said
 from visitors import store_run
-from workbench.service.workspace import share_key
 from workbench.ui.shared_runs import on_link
 
 
@@ -29,7 +28,7 @@ def test_locally_a_link_opens_its_run(page):
 def test_on_a_public_page_a_link_with_its_key_opens_the_run(chunk_page):
     run_id = store_run(chunk_page.workspace.folder)
 
-    view = follow(chunk_page, run=run_id, key=share_key(chunk_page.context.root, run_id))
+    view = follow(chunk_page, run=run_id, key=chunk_page.workspace.share(run_id))
 
     assert run_id in Seen(view.value).text
 
@@ -41,7 +40,7 @@ def test_on_a_public_page_any_other_key_opens_nothing(key, chunk_page):
     view = follow(chunk_page, run=run_id, key=key)
 
     assert is_problem(view.value)
-    assert "this link does not open it" in said(view.value)
+    assert "opens no run" in said(view.value)
 
 
 @pytest.mark.parametrize("run_id", ["missing", "../x", "<script>alert(1)</script>", "x" * 5000])
@@ -56,6 +55,6 @@ def test_a_link_to_nothing_is_one_message(run_id, page):
 def test_a_shared_run_shows_nothing_of_where_it_lies(chunk_page):
     run_id = store_run(chunk_page.workspace.folder)
 
-    view = follow(chunk_page, run=run_id, key=share_key(chunk_page.context.root, run_id))
+    view = follow(chunk_page, run=run_id, key=chunk_page.workspace.share(run_id))
 
     assert str(chunk_page.context.root) not in view.value

@@ -1,0 +1,138 @@
+"""Dear calls of a public page wait in rooms of their own, and quick ones pass them by.
+
+`python tests/security/test_long_work.py NUMBER` prints what a flood of so many plans does to
+another visitor, on an app of its own over the tiny model.
+"""
+
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from security.raw import Answer, Visitor
+from security.serving import running_app
+from toys import write_tiny
+from workbench.budget.known import KNOWN_SHAPES
+
+WORDING = "version: 1\ninput: '{text}'"
+SESSIONS, PATIENCE_SECONDS = 8, 120.0
+
+
+@dataclass
+class Flood:
+    """What came of many plans asked for at once, and of another visitor's quick calls meanwhile.
+
+    Attributes:
+        answers: How many plans were answered, told that the server is busy, or left without answer.
+        seconds: From the first call to the last answer.
+        waits: Seconds of each quick call, by its name.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    waits: dict[str, list[float]] = field(default_factory=dict)
+
+
+def flood(address: str, num: int, *, patience: float = PATIENCE_SECONDS) -> Flood:
+    """Ask for plans from several sessions at once, each about something else."""
+    visitors = [Visitor(address, f"planner-{n}-planner-planner") for n in range(SESSIONS)]
+    handler = visitors[0].handler("wb-plan", "click")
+    models, found = list(KNOWN_SHAPES), Flood()
+
+    def plan(number: int) -> str:
+        visitor = Visitor(address, visitors[number % SESSIONS].token)
+        visitor.http.timeout = httpx.Timeout(patience)
+        data = visitor.inputs(handler, wb_plan_model=models[number % len(models)])
+        data[data.index(16)] = 17 + number  # so that no two questions are the same
+        try:
+            return sort_of(visitor.run(handler, data))
+        except httpx.HTTPError:
+            return "without answer"
+        finally:
+            visitor.close()
+
+    is_over = threading.Event()
+    waits: dict[str, list[float]] = {}
+    watcher = threading.Thread(target=_watch, args=(address, is_over, waits))
+    with ThreadPoolExecutor(num) as pool:
+        began = time.monotonic()
+        watcher.start()
+        for answer in pool.map(plan, range(num)):
+            found.answers[answer] += 1
+        found.seconds = time.monotonic() - began
+    is_over.set()
+    watcher.join()
+    found.waits = waits
+    return found
+
+
+def sort_of(answer: Answer) -> str:
+    """Return "answered" for a plan, "busy" for a refusal that says so, or what else came."""
+    if "Memory of each method" in answer.html:
+        return "answered"
+    is_busy = answer.status == 503 and "busy" in (answer.error or "")
+    return "busy" if is_busy else f"{answer.status} {answer.error or answer.html}"[:120]
+
+
+def _watch(address: str, is_over: threading.Event, waits: dict[str, list[float]]) -> None:
+    visitor = Visitor(address, "somebody-else-entirely")
+    for name, call in quick_calls(visitor).items():
+        waits[name] = []
+        call()
+    while not is_over.is_set():
+        for name, call in quick_calls(visitor).items():
+            began = time.monotonic()
+            answer = call()
+            waits[name].append(time.monotonic() - began)
+            assert answer.status == 200, answer.text[:300]
+    visitor.close()
+
+
+def quick_calls(visitor: Visitor) -> dict[str, Callable[[], Answer]]:
+    """Return what another visitor does meanwhile."""
+    return {
+        "wording preview": lambda: visitor.click(
+            "wb-editor",
+            "change",
+            wb_editor="version: 1\ninput: '{text}'",
+            wb_task="support_intents",
+        ),
+        "job status": lambda: visitor.call("job_status", job_id="no-such-job"),
+    }
+
+
+def test_many_plans_are_answered_or_refused_and_others_go_on(public):
+    found = flood(public.address, 60)
+
+    assert found.answers["answered"] > 0
+    assert set(found.answers) <= {"answered", "busy"}
+    for name, waits in found.waits.items():
+        assert waits, name
+        assert statistics.median(waits) < 1.0, name
+
+
+def main(num: int) -> None:
+    """Print the figures of a flood."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = write_tiny(folder / "tiny")
+        with running_app(folder / "runs", "public", model, scratch=folder) as address:
+            found = flood(address, num)
+    sys.stdout.write(f"{num} plans in {found.seconds:.1f} s: {dict(found.answers)}\n")
+    for name, waits in found.waits.items():
+        sys.stdout.write(
+            f"  {name}: {len(waits)} calls, median {statistics.median(waits):.2f} s, "
+            f"longest {max(waits):.2f} s\n"
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

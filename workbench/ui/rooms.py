@@ -1,0 +1,83 @@
+"""How calls of many visitors wait, and what a visit costs: Gradio's queue and sessions, bounded.
+
+Gradio bounds the queue as a whole, so that a crowd before one button keeps everybody from all
+others; and for each new session it describes every component of the page once more, for links that
+this page does not have, which takes a tenth of a second in which nobody is served.
+"""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import gradio as gr
+from gradio.data_classes import PredictBodyInternal
+from gradio.queueing import Queue
+from gradio.route_utils import get_fn
+from gradio.routes import App
+from gradio.state_holder import SessionState, StateHolder
+from starlette.requests import Request
+
+MOST_WAITING = 32  # of one room; one more is told at once that the server is busy
+MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
+_BUSY = "busy: many wait for the same already. Nothing was started; try again in a minute."
+
+
+class Rooms(Queue):
+    """Gradio's queue with a bound on each room instead of one on all of them together.
+
+    Args:
+        page: Whose events wait.
+    """
+
+    def __init__(self, page: gr.Blocks) -> None:
+        super().__init__(
+            live_updates=True,
+            concurrency_count=MOST_THREADS,
+            update_intervals=1,
+            max_size=None,
+            blocks=page,
+        )
+
+    async def push(
+        self, body: PredictBodyInternal, request: Request, username: str | None
+    ) -> tuple[bool, Any, Any]:
+        """Let an event wait; if its room is full, tell so."""
+        if body.fn_index is not None:
+            room = get_fn(self.blocks, None, body).concurrency_id
+            waiting = self.event_queue_per_concurrency_id.get(room)
+            if waiting is not None and len(waiting.queue) >= MOST_WAITING:
+                return False, _BUSY, "queue_full"
+        return await super().push(body, request, username)
+
+    def compute_analytics_summary(self, records: list[Any]) -> dict[str, Any]:
+        """Return nothing: after every event Gradio would go through the last 10,000 for nobody."""
+        return {"functions": {}}
+
+    def set_server_app(self, app: App) -> None:
+        """Take the app that was just launched, and keep its sessions as this page needs them."""
+        super().set_server_app(app)
+        if not isinstance(app.state_holder, _Sessions):
+            app.state_holder = _Sessions()  # type: ignore[no-untyped-call]
+            app.state_holder.set_blocks(self.blocks)
+
+
+class _Sessions(StateHolder):
+    """The sessions of a page."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self.session_data:
+            self.session_data[session_id] = _Session(self.blocks)
+        return super().__getitem__(session_id)
+
+
+class _Session(SessionState):
+    """The values of one session, without a description of the page as it was last seen."""
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        undescribed = SimpleNamespace(default_config=blocks.default_config, blocks={})
+        super().__init__(cast("gr.Blocks", undescribed))
+
+    def _update_config(self, key: int) -> None:
+        """Describe nothing."""
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        """Keep nothing: values of a session would stay until 200 others have come."""
