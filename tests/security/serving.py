@@ -96,6 +96,7 @@ def _main(root: Path, profile: str, model: str, port: int) -> None:
     from workbench.ui import app as page
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    page.keep_uploads_apart()
     chosen = {"local": LOCAL, "public": CPU_SPACE}[profile]
     context = page.make_context(root, replace(chosen, models=(model,)))
     context.desk.warm(Experiment(model=model))
