@@ -97,6 +97,7 @@ def _main(root: Path, profile: str, model: str, port: int) -> None:
     from workbench.ui import app as page
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    page.keep_uploads_apart()
     chosen = detect_profile()
     assert chosen.is_public == (profile == "public"), chosen.name
     context = page.make_context(root, replace(chosen, models=(model,)))

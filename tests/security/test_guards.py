@@ -84,19 +84,21 @@ def test_a_body_just_below_the_bound_arrives(anna):
     assert answer.error.startswith("job 'xxx")
 
 
-def test_no_more_is_read_than_the_bound():
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/upload"])
+def test_no_more_is_read_than_the_bound(path):
     num_read = 0
 
     async def endless():
         nonlocal num_read
         num_read += 65536
-        assert num_read < 2 * MOST_BODY_BYTES
+        assert num_read < 2 * CAP
         return {"type": "http.request", "body": b" " * 65536, "more_body": True}
 
-    sent = handled(reading_app, receive=endless, path="/anything")
+    sent = handled(reading_app, receive=endless, path=path)
 
     assert sent[0]["status"] == 413
-    assert num_read <= MOST_BODY_BYTES + 65536
+    most = CAP + 100_000 if path.endswith("upload") else MOST_BODY_BYTES
+    assert num_read <= most + 65536
 
 
 def test_an_upload_may_be_as_large_as_the_page_says_and_no_larger(anna):
@@ -195,29 +197,98 @@ def test_another_site_never_calls_in_the_name_of_somebody_logged_in(origin, is_k
     headers += [(b"origin", origin.encode())] if origin else []
     outer = {"oauth_info": "of the visitor"}
 
-    handled(app, headers=headers, session=outer, space_host="me-workbench.hf.space")
+    handled(app, "GET", headers=headers, session=outer, space_host="me-workbench.hf.space")
 
     assert bool(seen) is is_kept
     assert outer == {"oauth_info": "of the visitor"}  # nobody is logged out by it either
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize(
-    "path", ["http://93.184.216.34/x.csv", "HTTP://93.184.216.34/x", "file:///etc/passwd"]
+ADDRESSES = (
+    "http://93.184.216.34/x.csv",
+    "HTTP://93.184.216.34/x",
+    "file:///etc/passwd",
+    "//93.184.216.34/x",
+    "\\\\93.184.216.34\\x",
 )
-def test_files_given_by_address_are_not_fetched(anna, encoding, path):
+TYPES = (
+    "application/json",
+    "application/JSON",
+    "Application/Json; charset=utf-16",
+    "application/ld+json",
+    "application/x+JSON",
+    "text/plain",
+    "multipart/form-data; boundary=x",
+    None,
+)
+CALLS = ("run/x", "api/x", "queue/join", "call/ask", "call/v2/ask", "cancel", "reset")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("content_type", TYPES)
+def test_files_given_by_address_are_not_fetched_whatever_the_body_is_called(
+    anna, encoding, content_type
+):
     handler = anna.handler("wb-file", "change")
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-    body = json.dumps({"data": data, "fn_index": handler["id"], "session_hash": "abc"})
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    for number, path in enumerate(ADDRESSES):
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+        body = json.dumps({"data": data, "fn_index": handler["id"], "session_hash": "abc"})
+        call = CALLS[number % len(CALLS)]
 
-    answer = anna.http.post(
-        "/gradio_api/run/x",
-        content=body.encode(encoding),
-        headers={"Content-Type": "application/json"},
-    )
+        answer = anna.http.post(
+            f"/gradio_api/{call}", content=body.encode(encoding), headers=headers
+        )
 
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == "files: upload them; they are not fetched from an address."
+        assert answer.status_code == 400
+        assert (
+            answer.json()["detail"] == "files: upload them; they are not fetched from an address."
+        )
+
+
+MARK = '"meta":{"_type":"gradio.FileData"}'
+ODD_FILES = {
+    "a key twice": '{"path":"a","path":"http://192.0.2.1/x",MARK}',
+    "an address beside": '{"path":"a","url":"http://192.0.2.1/x",MARK}',
+    "an address alone": '{"url":"http://192.0.2.1/x",MARK}',
+    "in a list": '[[{"path":"http://192.0.2.1/x",MARK}]]',
+    "in a mapping": '{"a":{"b":[{"path":"http://192.0.2.1/x",MARK}]}}',
+    "a stream": '{"path":"http://192.0.2.1/x","is_stream":true,MARK}',
+    "more of a mark": '{"path":"http://192.0.2.1/x","meta":{"_type":"gradio.FileData","a":1}}',
+    "another mark": '{"path":"http://192.0.2.1/x","meta":1}',
+    "no text": '{"path":["http://192.0.2.1/x"],MARK}',
+}
+
+
+@pytest.mark.parametrize("what", ODD_FILES)
+def test_no_spelling_of_a_file_passes(anna, what):
+    file = ODD_FILES[what].replace("MARK", MARK)
+    for elem_id in ("wb-file", "wb-answer"):
+        handler = anna.handler(elem_id, "change" if elem_id == "wb-file" else "click")
+        values = [json.dumps(value) for value in anna.inputs(handler)]
+
+        for body in (
+            f'{{"data":[{",".join([file, *values[1:]])}],"fn_index":{handler["id"]},'
+            f'"session_hash":"{anna.session}"}}',
+            f'{{"data":[{",".join(values)}],"event_data":{file},'
+            f'"fn_index":{handler["id"]},"session_hash":"{anna.session}"}}',
+        ):
+            answer = anna.send(handler, body)
+
+            assert answer.status == 400
+            assert answer.error.startswith("files: ")
+
+
+def test_what_stands_at_a_place_of_its_own_is_guarded_alike():
+    body = json.dumps({"data": [{"path": "http://192.0.2.1", "meta": {}}]}).encode()
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    for path, place in (("/here/gradio_api/run/x", "/here"), ("/gradio_api/run/x", "/here/")):
+        sent = handled(reading_app, receive=receive, path=path, root_path=place)
+        assert sent[0]["status"] == 400
+    closed = handled(reading_app, path="/here/gradio_api/proxy=http://x", root_path="/here")
+    assert closed[0]["status"] == 403
 
 
 def test_half_a_character_is_refused_before_anything_stumbles_over_it(anna):
@@ -252,8 +323,8 @@ async def reading_app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"read"})
 
 
-def handled(app, *, receive=None, path="/", headers=(), session=None, space_host=""):
-    """Return what a guarded app sends."""
+def handled(app, method="POST", *, receive=None, path="/", headers=(), session=None, **more):
+    """Return what a guarded app sends; `more` belongs to the scope, or names a Space."""
     sent = []
 
     async def nothing():
@@ -262,9 +333,11 @@ def handled(app, *, receive=None, path="/", headers=(), session=None, space_host
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
     scope |= {} if session is None else {"session": session}
+    space_host = more.pop("space_host", "")
     guard = Guard(app, upload_bytes=CAP, only_local=False, space_host=space_host)
+    scope |= more
     asyncio.run(guard(scope, receive or nothing, send))
     return sent
 

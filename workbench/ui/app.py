@@ -1,9 +1,7 @@
 """The page: one row of settings, one tab per question, and the programming interface."""
 
-import atexit
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +22,8 @@ from workbench.service.space import bound_visitors
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
-from workbench.ui.guards import Guard, is_loopback
+from workbench.ui.guards import Guard, is_loopback, stumbled
+from workbench.ui.own_folders import own_folder, remove_when_stopped
 from workbench.ui.rendering import render
 from workbench.ui.rooms import MOST_THREADS, Rooms
 from workbench.ui.theme import make_theme
@@ -45,8 +45,7 @@ def make_context(root: Path, profile: Profile | None = None) -> AppContext:
     root.mkdir(parents=True, exist_ok=True)
     profile = profile or detect_profile()
     desk = ModelDesk(is_direct=profile.executor == "chunks")
-    exports = Path(tempfile.mkdtemp(prefix="workbench-"))
-    atexit.register(shutil.rmtree, exports, ignore_errors=True)
+    exports = own_folder(Path(tempfile.gettempdir()))
     bound_visitors(root, profile, exports=exports)
     return AppContext(root.resolve(), profile, desk, exports, chunk_runner(desk, profile))
 
@@ -84,6 +83,7 @@ def launch(root: Path, *, host: str | None = None, port: int | None = None) -> N
     """
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names a package not to install
     transformers_logging.disable_progress_bar()
+    keep_uploads_apart()
     context = make_context(root)
     app = build_app(context)
     context.desk.warm(Experiment(model=context.profile.models[0]))
@@ -95,6 +95,17 @@ def launch(root: Path, *, host: str | None = None, port: int | None = None) -> N
         context.inspector.close()
 
 
+def keep_uploads_apart() -> None:
+    """Give this process a folder of its own for uploads, below `GRADIO_TEMP_DIR` if that is set.
+
+    Gradio removes what was uploaded after a day, of a process that is still there by then. To be
+    called before the page is built, from the main thread.
+    """
+    parent = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    os.environ["GRADIO_TEMP_DIR"] = str(own_folder(Path(parent)))
+    remove_when_stopped()
+
+
 def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, Any]:
     """Return the arguments of `launch` that look and safety need, for an address to listen on."""
     style = files("workbench.ui").joinpath("style.css").read_text(encoding="utf-8")
@@ -103,9 +114,15 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         upload_bytes=context.profile.caps.upload_bytes,
         only_local=is_loopback(host) and not context.profile.is_public,
         space_host=os.environ.get("SPACE_HOST", ""),
+        has_owners=context.profile.is_public,
+        uploads=Path(get_upload_folder()),
     )
     return {
-        "app_kwargs": {"middleware": [guard], "routes": [script_route()]},
+        "app_kwargs": {
+            "middleware": [guard],
+            "routes": [script_route()],
+            "exception_handlers": {Exception: stumbled},
+        },
         "theme": make_theme(),
         "css": style,
         "show_error": False,
