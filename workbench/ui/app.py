@@ -21,7 +21,9 @@ from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
+from workbench.ui.addresses import believe_sockets_alone, num_proxies
 from workbench.ui.context import AppContext
+from workbench.ui.crowds import Crowds
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
@@ -38,6 +40,7 @@ TABS: Mapping[str, str] = {
 """Titles of the tabs in their order, and the modules whose `build` lays them out and wires them."""
 
 _QUEUE_SIZE = 32  # events that may wait; one more is told at once that the queue is full
+_SESSIONS = 200  # that Gradio remembers of a page of one's own
 
 
 def make_context(root: Path, profile: Profile | None = None) -> AppContext:
@@ -67,7 +70,9 @@ def build_app(context: AppContext) -> gr.Blocks:
                 with gr.Tab(title, id=title.lower()) as tab:
                     import_module(module).build(context, shared, tab)
         api.build(context)
-    app.queue(api_open=False, max_size=_QUEUE_SIZE, default_concurrency_limit=4)
+    crowd = context.profile.crowd
+    most = _QUEUE_SIZE if crowd is None else crowd.waiting.total
+    app.queue(api_open=False, max_size=most, default_concurrency_limit=4)
     return app
 
 
@@ -102,8 +107,13 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         only_local=is_loopback(host) and not context.profile.is_public,
         space_host=os.environ.get("SPACE_HOST", ""),
     )
+    crowd, crowds = context.profile.crowd, []
+    if crowd is not None:
+        believe_sockets_alone()
+        most = context.profile.caps.upload_bytes
+        crowds = [Middleware(Crowds, crowd=crowd, upload_bytes=most, proxies=num_proxies())]
     return {
-        "app_kwargs": {"middleware": [guard], "routes": [script_route()]},
+        "app_kwargs": {"middleware": [*crowds, guard], "routes": [script_route()]},
         "theme": make_theme(),
         "css": style,
         "show_error": False,
@@ -115,6 +125,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         "max_file_size": context.profile.caps.upload_bytes,
         "allowed_paths": [],
         "blocked_paths": [str(context.root)],
-        "state_session_capacity": 200,
+        # Twice what `Sessions` lets in, so that Gradio itself forgets none.
+        "state_session_capacity": _SESSIONS if crowd is None else 2 * crowd.sessions.total,
         "footer_links": ["api", "settings"],
     }
