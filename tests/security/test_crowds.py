@@ -1,10 +1,10 @@
 """Strangers who open more than they need: others keep what they have, and get what they ask for."""
 
 import json
+import resource
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -21,13 +21,18 @@ from security.crowd import (
     status_of,
     stream,
 )
-from security.flows import upload_rows
+from security.flows import ROWS, upload_rows
 from security.serving import running_app
 from visitors import ANNA, BEN
-from workbench.service.profile import CPU_SPACE, LOCAL, Crowd
+from workbench.service.profile import CPU_SPACE, GPU_SPACE, LOCAL, ZERO_GPU, Crowd
+from workbench.ui.app import launch_options, make_context
+from workbench.ui.crowds import Crowds, allow_open_files
 
 CROWD = Crowd()
+GREEDY = "127.0.0.5"
+SMALL = {"name": "mine", "content": ROWS, "text_column": "message", "label_column": "intent"}
 QUIET = 3.0  # seconds in which something has to arrive, in these tests
+BEGUN = 4  # folders that an address may begin in a day, in these tests
 HELD = (12_000_000, 30_000_000)  # bytes of uploads that nobody kept, in these tests
 
 
@@ -35,8 +40,8 @@ HELD = (12_000_000, 30_000_000)  # bytes of uploads that nobody kept, in these t
 def site(tiny_folder, tmp_path_factory):
     """Return a public app of these tests alone, where waiting does not take long."""
     scratch = tmp_path_factory.mktemp("crowded")
-    changes = {"quiet_seconds": QUIET, "body_seconds": 6, "new_sessions": 100, "held_bytes": HELD}
-    crowd = json.dumps(changes)
+    seconds = {"quiet_seconds": QUIET, "body_seconds": 6, "new_sessions": 100}
+    crowd = json.dumps(seconds | {"held_bytes": HELD, "visitors": [BEGUN, 50]})
     root = scratch / "runs"
     with running_app(root, "public", tiny_folder, scratch=scratch, CROWD=crowd) as address:
         yield Site(address, root, scratch, scratch / "notes")
@@ -266,6 +271,24 @@ def test_a_class_behind_one_address_can_work(site):
         visitor.close()
 
 
+def test_made_up_tokens_make_no_more_folders_than_one_address_may_begin(site, honest):
+    tokens = [f"made-up-number-{number}" for number in range(8)]
+    visitors = [Neighbour(site.address, token, GREEDY) for token in tokens]
+
+    kept = [visitor.call("upload_rows", **SMALL).error for visitor in visitors]
+    again = visitors[0].call("upload_rows", **SMALL | {"name": "again"}).error
+    looked = visitors[-1].call("list_runs").data
+    others = honest.call("upload_rows", **SMALL).error
+
+    assert kept[:BEGUN] == [None] * BEGUN
+    assert {error[:57] for error in kept[BEGUN:]} == {
+        "visitor: too many new visitors have kept something here t"
+    }
+    assert (again, looked, others) == (None, [[]], None)
+    for visitor in visitors:
+        visitor.close()
+
+
 @pytest.mark.parametrize("source", ["127.0.0.1", ROBBER])
 def test_an_invented_address_is_not_believed(site, source):
     """Also not from this machine itself, which uvicorn would believe."""
@@ -289,9 +312,24 @@ def test_a_page_of_ones_own_is_not_bounded(local):
     assert answered == {None: 60}
 
 
-def test_every_public_profile_bounds_its_crowd():
-    assert CPU_SPACE.crowd == Crowd()
-    assert replace(CPU_SPACE, crowd=None) != CPU_SPACE
+def test_a_public_server_may_have_more_connections_than_usual():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, before[1]), before[1]))
+
+    allow_open_files()
+
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(65_536, before[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("profile", [CPU_SPACE, GPU_SPACE, ZERO_GPU], ids=lambda one: one.name)
+def test_every_public_page_stands_behind_its_bounds(profile, tmp_path):
+    options = launch_options(make_context(tmp_path, profile))
+
+    first = options["app_kwargs"]["middleware"][0]
+    assert first.cls is Crowds
+    assert first.kwargs["crowd"] == Crowd()
+    assert options["state_session_capacity"] > Crowd().sessions.total  # Gradio forgets none
 
 
 def remaining(look):

@@ -23,7 +23,7 @@ from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
 from workbench.ui.addresses import believe_sockets_alone, num_proxies
 from workbench.ui.context import AppContext
-from workbench.ui.crowds import Crowds
+from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
@@ -110,6 +110,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
     crowd, crowds = context.profile.crowd, []
     if crowd is not None:
         believe_sockets_alone()
+        allow_open_files()
         most = context.profile.caps.upload_bytes
         crowds = [Middleware(Crowds, crowd=crowd, upload_bytes=most, proxies=num_proxies())]
     return {

@@ -7,10 +7,12 @@ in total; who meets it is told so in a sentence, and what others have stays thei
 import asyncio
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from importlib import import_module
 
 from gradio.routes import file_upload_statuses
 from starlette.datastructures import QueryParams
@@ -31,7 +33,17 @@ _QUEUED = ("/queue/join", "/call/")
 _MOST_WAIT = 30.0  # seconds that a call waits for its turn before it is refused
 _MARGIN = 200_000  # bytes by which a body may be too large until the guard behind has said so
 _FORGET_PROGRESS = 60.0  # seconds after an upload until nobody asks how far it is
+_OPEN_FILES = 65_536
 _WAIT = "Wait until they are done, then try again."
+
+
+def allow_open_files() -> None:
+    """Let the server have as many connections as the system lets it, not the usual 1,024."""
+    if os.name == "posix":
+        resource = import_module("resource")
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class Places:
