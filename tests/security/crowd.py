@@ -1,6 +1,5 @@
 """Visitors from several addresses of this machine: honest ones, and one who holds things open."""
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -67,12 +66,12 @@ def status_of(raw: socket.socket, seconds: float = 0.0) -> int | None:
 
 
 def said_to(raw: socket.socket) -> str:
-    """Return the sentence of a refusal."""
+    """Return what an answer says."""
     text = b""
     with suppress(ConnectionError):
         while part := raw.recv(65536):
             text += part
-    return str(json.loads(text.partition(b"\r\n\r\n")[2])["detail"])
+    return text.partition(b"\r\n\r\n")[2].decode()
 
 
 @contextmanager

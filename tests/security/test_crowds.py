@@ -33,6 +33,7 @@ GREEDY = "127.0.0.5"
 SMALL = {"name": "mine", "content": ROWS, "text_column": "message", "label_column": "intent"}
 QUIET = 3.0  # seconds in which something has to arrive, in these tests
 BEGUN = 4  # folders that an address may begin in a day, in these tests
+PAGES = 40  # sessions of an address, in these tests
 HELD = (12_000_000, 30_000_000)  # bytes of uploads that nobody kept, in these tests
 
 
@@ -41,7 +42,9 @@ def site(tiny_folder, tmp_path_factory):
     """Return a public app of these tests alone, where waiting does not take long."""
     scratch = tmp_path_factory.mktemp("crowded")
     seconds = {"quiet_seconds": QUIET, "body_seconds": 6, "new_sessions": 100}
-    crowd = json.dumps(seconds | {"held_bytes": HELD, "visitors": [BEGUN, 50]})
+    crowd = json.dumps(
+        seconds | {"held_bytes": HELD, "visitors": [BEGUN, 50], "sessions": [PAGES, 600]}
+    )
     root = scratch / "runs"
     with running_app(root, "public", tiny_folder, scratch=scratch, CROWD=crowd) as address:
         yield Site(address, root, scratch, scratch / "notes")
@@ -104,36 +107,39 @@ def test_when_all_places_are_taken_the_greediest_address_gives_one_up(site, hone
 
 
 def test_who_leaves_in_the_middle_of_an_upload_leaves_nothing(site):
-    before = set(files_below(site.scratch / "gradio"))
+    before = stored_files(site)
     raw = begun(site.address, ROBBER, half_an_upload(300_000))
     time.sleep(0.3)
 
     raw.close()
 
-    assert remaining(lambda: set(files_below(site.scratch / "gradio")) - before) == set()
+    assert remaining(lambda: stored_files(site) - before) == set()
 
 
 FORMS = {
     "a part of another name": [("mine", ("a.csv", b"x" * 9000))],
     "a text among the files": [("files", ("a.csv", b"x" * 9000)), ("files", (None, b"text"))],
-    "a name that leads out": [("files", ("..", b"x" * 9000))],
+    "a name that leads out": [("files", ("b.csv", b"y" * 9000)), ("files", ("..", b"x" * 9000))],
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_gradio_forgets_of_a_form_is_removed(site, robber, form):
+    before = stored_files(site)
+
     robber.http.post("/gradio_api/upload", files=FORMS[form])
 
-    assert remaining(lambda: loose_files(site)) == []
+    assert remaining(lambda: stored_files(site) - before) == set()
 
 
 def test_a_form_without_an_end_leaves_nothing(site, robber):
     body = half_an_upload(9000).partition(b"\r\n\r\n")[2]
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    before = stored_files(site)
 
     robber.http.post("/gradio_api/upload", content=body, headers=kind)
 
-    assert remaining(lambda: loose_files(site)) == []
+    assert remaining(lambda: stored_files(site) - before) == set()
 
 
 def test_uploads_that_nobody_keeps_make_room_for_those_of_the_same_address(site, honest, robber):
@@ -183,41 +189,35 @@ def test_strangers_do_not_push_out_what_a_session_holds(site, honest, robber):
 
 
 def test_an_address_with_all_its_pages_open_gets_no_further_one(site, honest, robber):
-    most = CROWD.sessions.own
-    opened_sessions(robber, most, name="open")
-    streams = [stream(f"open-{number}") for number in range(most)]
+    opened_sessions(robber, PAGES, name="open")
+    streams = [stream(f"open-{number}") for number in range(PAGES)]
 
-    with held(site.address, [ROBBER] * most, streams) as connections:
+    with held(site.address, [ROBBER] * PAGES, streams) as connections:
         assert {status_of(raw, 5) for raw in connections} == {200}
+        nameless = robber.http.post("/gradio_api/call/list_runs", json={"data": [BEN]})
         refused = robber.http.post("/gradio_api/run/x", json=call_of(robber, "one too many"))
         others = honest.http.post("/gradio_api/run/x", json=call_of(honest, "another"))
 
     sentence = (
-        "pages: 60 are open from your address, the most for one. Close one of them, then try again."
+        "pages: 40 are open from your address, the most for one. Close one of them, then try again."
     )
-    assert refused.status_code == 429
+    assert (refused.status_code, nameless.status_code) == (429, 429)
     assert refused.json() == {"detail": sentence, "error": sentence}
     assert refused.headers["retry-after"] == "10"
     assert others.status_code == 200
 
 
-def test_calls_without_a_session_count_as_well(site, robber):
-    most = CROWD.sessions.own
-    opened_sessions(robber, most, name="open")
-    streams = [stream(f"open-{number}") for number in range(most)]
+def test_what_gradio_keeps_things_under_has_a_short_name(robber):
+    name, form = "x" * 65, {"files": ("a.csv", b"a")}
 
-    with held(site.address, [ROBBER] * most, streams) as connections:
-        assert {status_of(raw, 5) for raw in connections} == {200}
-        got = robber.http.post("/gradio_api/call/list_runs", json={"data": [BEN]})
+    answers = [
+        robber.http.post("/gradio_api/run/x", json=call_of(robber, name)),
+        robber.http.post(f"/gradio_api/upload?upload_id={name}", files=form),
+        robber.http.get(f"/gradio_api/upload_progress?upload_id={name}"),
+    ]
 
-    assert got.status_code == 429
-
-
-def test_a_session_with_a_long_name_is_none(robber):
-    got = robber.http.post("/gradio_api/run/x", json=call_of(robber, "x" * 65))
-
-    assert got.status_code == 400
-    assert got.json()["detail"] == "session_hash: at most 64 characters."
+    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    assert answers[0].json()["detail"] == "session_hash, upload_id: at most 64 characters."
 
 
 def test_a_stranger_cannot_take_all_streams(site, honest):
@@ -340,9 +340,9 @@ def remaining(look):
     return found
 
 
-def loose_files(site):
-    """Return the temporary files that Gradio makes of uploads on their way."""
-    return [path for path in (site.scratch / "gradio").iterdir() if path.is_file()]
+def stored_files(site):
+    """Return the files that uploads left."""
+    return set(files_below(site.scratch / "gradio"))
 
 
 def call_of(visitor, session):

@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.service.profile import Bound, Crowd
 from workbench.ui.addresses import client_address
-from workbench.ui.exchanges import Exchange
+from workbench.ui.exchanges import UPLOAD, Exchange
 from workbench.ui.guards import MOST_BODY_BYTES
-from workbench.ui.held_files import HeldFiles, no_leftovers, watch_uploads
+from workbench.ui.held_files import HeldFiles, land_uploads_apart
 from workbench.ui.refusals import Refusal, for_all, for_one
 from workbench.ui.sessions import MOST_NAME_CHARS, GradioTables, Sessions
 
@@ -34,6 +34,7 @@ _MOST_WAIT = 30.0  # seconds that a call waits for its turn before it is refused
 _MARGIN = 200_000  # bytes by which a body may be too large until the guard behind has said so
 _FORGET_PROGRESS = 60.0  # seconds after an upload until nobody asks how far it is
 _OPEN_FILES = 65_536
+_LONG_NAME = Refusal(400, f"session_hash, upload_id: at most {MOST_NAME_CHARS} characters.")
 _WAIT = "Wait until they are done, then try again."
 
 
@@ -90,7 +91,7 @@ class Crowds:
     def __init__(
         self, app: ASGIApp, *, crowd: Crowd, upload_bytes: int, proxies: int | None
     ) -> None:
-        watch_uploads()
+        land_uploads_apart()
         self._app, self._crowd, self._proxies = app, crowd, proxies
         self._most_bytes = max(upload_bytes, MOST_BODY_BYTES) + _MARGIN
         self._requests = Places(crowd.requests, "requests in work")
@@ -134,7 +135,7 @@ class Crowds:
         """Return what a request takes a place of, and how it is served."""
         if method == "GET" and path.startswith(_STREAMS):
             return self._streams, self._stream
-        if method == "POST" and path == "/upload":
+        if method == "POST" and path == UPLOAD:
             return self._uploads, self._upload
         if method == "POST" and path.startswith(_CALLS):
             return self._requests, self._call
@@ -146,6 +147,9 @@ class Crowds:
     async def _stream(self, exchange: Exchange) -> None:
         query = QueryParams(exchange.scope["query_string"])
         upload = query.get("upload_id")
+        if upload is not None and len(upload) > MOST_NAME_CHARS:
+            await exchange.refuse(_LONG_NAME)
+            return
         session = query.get("session_hash") or exchange.path.rpartition("/")[2]
         try:
             with self._sessions.open(session):
@@ -155,13 +159,17 @@ class Crowds:
                 _forget_progress(upload)
 
     async def _upload(self, exchange: Exchange) -> None:
+        upload = QueryParams(exchange.scope["query_string"]).get("upload_id")
+        if upload is not None:
+            if len(upload) > MOST_NAME_CHARS:
+                await exchange.refuse(_LONG_NAME)
+                return
+            file_upload_statuses.track(upload)  # Gradio would once the body is there
         self._arriving[exchange] = exchange.address
         exchange.when_whole(partial(self._make_room, exchange.address))
         exchange.keep_answer()
-        upload = QueryParams(exchange.scope["query_string"]).get("upload_id")
         try:
-            with no_leftovers():
-                await self._app(exchange.scope, exchange.read, exchange.answer)
+            await self._app(exchange.scope, exchange.read, exchange.answer)
         finally:
             del self._arriving[exchange]
             if upload is not None:
@@ -198,7 +206,7 @@ class Crowds:
         address, is_queued = exchange.address, exchange.path.startswith(_QUEUED)
         name = _session(exchange.content())
         if name is not None and len(name) > MOST_NAME_CHARS:
-            return Refusal(400, f"session_hash: at most {MOST_NAME_CHARS} characters.")
+            return _LONG_NAME
         if name is None and is_queued:  # Gradio names it after the event
             name = str(next(self._nameless)).rjust(MOST_NAME_CHARS + 1)  # nobody can send it
             exchange.keep_answer()

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from workbench.service.profile import Crowd
 from workbench.ui.refusals import Refusal
 
+UPLOAD = "/upload"
 _API = "/gradio_api"
 _IN_MEMORY_BYTES = 65_536  # of a body; more goes to an unnamed file
 _PIECE_BYTES = 65_536
@@ -85,7 +86,8 @@ class Exchange:
         """Send a refusal; the app is told that its visitor has left."""
         if not self._is_over and not self.status:
             self.status = refusal.status
-            await refusal.answer()(self.scope, self._receive, self._send)
+            answer = refusal.answer(to_upload=self.path == UPLOAD)
+            await answer(self.scope, self._receive, self._send)
         self._is_over = True
         return {"type": "http.disconnect"}
 

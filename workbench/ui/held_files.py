@@ -5,21 +5,21 @@ copied to a folder of the visitor's own, so the files here are nobody's.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
+from shutil import rmtree
 from typing import Any
 
-from gradio import route_utils
+from gradio import route_utils, routes
+from starlette.requests import Request
 
 from workbench.service.profile import Bound
 from workbench.ui.refusals import Refusal
 
 _OVERHEAD = 8192  # bytes that a file and its folder take besides the content
-_unfinished: ContextVar[list[str] | None] = ContextVar("unfinished", default=None)
 
 
 @dataclass
@@ -82,30 +82,27 @@ class HeldFiles:
                 Path(path).parent.rmdir()  # of this content alone
 
 
-@contextmanager
-def no_leftovers() -> Iterator[None]:
-    """Remove the temporary files that Gradio makes of an upload and neither moves nor removes.
+def land_uploads_apart() -> None:
+    """Let Gradio store files of an upload where others lie only once the upload is as it should be.
 
-    It forgets those of a form with parts that it does not expect, or with no end.
+    It forgets what it stored of a form with parts that it does not expect, or with no end.
     """
-    made: list[str] = []
-    token = _unfinished.set(made)
+    vars(routes)["upload_fn"] = _landed
+
+
+async def _landed(
+    request: Request, folder: str, *arguments: Any, **options: Any
+) -> tuple[list[str], list[str], list[str]]:
+    landing = Path(folder) / f"landing-{token_hex(8)}"
     try:
-        yield
+        stored, _, _ = await route_utils.upload_fn(request, str(landing), *arguments, **options)
+        return [_moved(Path(path), Path(folder)) for path in stored], [], []
     finally:
-        _unfinished.reset(token)
-        for path in made:
-            Path(path).unlink(missing_ok=True)
+        rmtree(landing, ignore_errors=True)
 
 
-def watch_uploads() -> None:
-    """Let `no_leftovers` know the temporary files of Gradio's uploads."""
-    vars(route_utils)["NamedTemporaryFile"] = _noted
-
-
-def _noted(*arguments: Any, **options: Any) -> Any:
-    file = NamedTemporaryFile(*arguments, **options)  # noqa: SIM115  Gradio closes it
-    made = _unfinished.get()
-    if made is not None:
-        made.append(file.name)
-    return file
+def _moved(path: Path, folder: Path) -> str:
+    """Put a file below the folder, in one named like the one it is in: by the content's hash."""
+    target = folder / path.parent.name / path.name
+    target.parent.mkdir(exist_ok=True)
+    return str(path.replace(target))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 _LATER_SECONDS = 10
 
@@ -19,17 +19,20 @@ class Refusal:
     status: int
     sentence: str
 
-    def answer(self) -> JSONResponse:
-        """Return what is sent; the page shows "detail" of queued calls and "error" of others."""
-        return JSONResponse(
-            {"detail": self.sentence, "error": self.sentence},
-            self.status,
-            headers={
-                "Connection": "close",  # spares the server the rest of a body nobody will read
-                "Retry-After": str(_LATER_SECONDS),
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
+    def answer(self, *, to_upload: bool) -> Response:
+        """Return what is sent, in the form of which the page shows the sentence and nothing else.
+
+        That is the text of an upload's answer, "detail" of a queued call's and "error" of others.
+        """
+        headers = {
+            "Connection": "close",  # spares the server the rest of a body nobody will read
+            "Retry-After": str(_LATER_SECONDS),
+            "X-Content-Type-Options": "nosniff",
+        }
+        if to_upload:
+            return PlainTextResponse(self.sentence, self.status, headers)
+        content = {"detail": self.sentence, "error": self.sentence}
+        return JSONResponse(content, self.status, headers)
 
 
 def for_one(what: str, most: int, advice: str) -> Refusal:
