@@ -3,6 +3,7 @@
 It is launched as `workbench app` launches it, with the same options.
 """
 
+import json
 import logging
 import os
 import socket
@@ -31,7 +32,8 @@ def running_app(
         profile: One of `PROFILES`.
         model: Folder of the base it offers.
         scratch: For its log and its temporary files.
-        environment: Changes to the environment.
+        environment: Changes to the environment; `CROWD` has changes to the bounds on a crowd, as
+            JSON.
     """
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
@@ -93,13 +95,19 @@ def _main(root: Path, profile: str, model: str, port: int) -> None:
     collect_rarely()
 
     from workbench.runs.experiment import Experiment
-    from workbench.service.profile import detect_profile
+    from workbench.service.profile import Bound, Crowd, detect_profile
     from workbench.ui import app as page
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     page.keep_uploads_apart()
     chosen = detect_profile()
     assert chosen.is_public == (profile == "public"), chosen.name
+    if "CROWD" in os.environ:
+        changes = json.loads(os.environ["CROWD"])
+        bounds = {
+            key: Bound(*two) if isinstance(two, list) else two for key, two in changes.items()
+        }
+        chosen = replace(chosen, crowd=replace(chosen.crowd or Crowd(), **bounds))
     context = page.make_context(root, replace(chosen, models=(model,)))
     context.desk.warm(Experiment(model=model))
     app = page.build_app(context)

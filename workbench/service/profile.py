@@ -67,6 +67,62 @@ class Caps:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """How many of something may be there at once.
+
+    Attributes:
+        own: From one address.
+        total: From all addresses together.
+    """
+
+    own: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What visitors of a public page may hold by their address alone, before they own anything.
+
+    A class of 30 behind one address works: each has a page open (a session and two streams), loads
+    it with the six connections of a browser, uploads and asks at the same time as the others.
+
+    Attributes:
+        requests: Requests in work that are neither uploads nor streams: 30 browsers loading a page.
+        streams: Answers that stay open, two of each open page and some of programs.
+        sessions: Pages and programs that the server remembers. One takes 0.9 MB, so all together
+            0.55 GB; where an address has its full number, a new page of it takes the place of its
+            own oldest closed one, and is refused while all are open.
+        uploads: Files on their way. When there are too many in total, the oldest of the address
+            with the most is ended.
+        held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
+            for its own; where the disk's share is full, those of the address with the most.
+        waiting: Calls in the queue, one of each in a class. Addresses take turns in it.
+        visitors: Folders of new visitors in a day, of one address and of all together.
+        calls: Handlers that run for one address at the same time outside the queue, of 40 threads;
+            more wait their turn.
+        new_sessions: New sessions of an address per second once it has made as many as it may
+            have; one takes 35 ms of the server's time.
+        quiet_seconds: A body of which nothing arrives for so long is given up, and so is a reader
+            who takes nothing.
+        body_seconds: A whole body has to arrive in this time: 5 MB at 0.14 Mbit/s.
+        session_seconds: A session whose page is closed is forgotten after this time.
+    """
+
+    requests: Bound = Bound(240, 800)
+    streams: Bound = Bound(150, 1200)
+    sessions: Bound = Bound(60, 600)
+    uploads: Bound = Bound(30, 100)
+    held_bytes: Bound = Bound(200_000_000, 2_000_000_000)
+    waiting: Bound = Bound(30, 120)
+    visitors: Bound = Bound(60, 600)
+    calls: int = 8
+    new_sessions: float = 5.0
+    quiet_seconds: float = 30.0
+    body_seconds: float = 300.0
+    session_seconds: float = 900.0
+
+
+@dataclass(frozen=True)
 class Profile:
     """One place the workbench can run in.
 
@@ -78,6 +134,7 @@ class Profile:
         models: Base models to choose from; locally any other may be named too.
         caps: The most a visitor may ask for.
         chunk_seconds: Length of one chunk of training.
+        crowd: What strangers may hold open; None bounds nothing, for a page of one's own.
     """
 
     name: str
@@ -86,6 +143,7 @@ class Profile:
     models: tuple[str, ...] = (DEFAULT_BASE_MODEL,)
     caps: Caps = Caps()
     chunk_seconds: float = 25.0
+    crowd: Crowd | None = None
 
     def check_model(self, name: str) -> None:
         """Refuse a base model that is not on the list of a public page.
@@ -213,17 +271,20 @@ LOCAL = Profile("on this machine", models=tuple(BASE_MODELS))
 CPU_SPACE = Profile(
     "CPU Space",
     is_public=True,
+    crowd=Crowd(),
     caps=replace(_PUBLIC_CAPS, minutes=20, size="small"),
 )
 GPU_SPACE = Profile(
     "GPU Space",
     is_public=True,
+    crowd=Crowd(),
     models=(DEFAULT_BASE_MODEL, "smollm2-360m-instruct", "smollm2-1.7b-instruct"),
     caps=replace(_PUBLIC_CAPS, minutes=30, size="large"),
 )
 ZERO_GPU = Profile(
     "ZeroGPU Space",
     is_public=True,
+    crowd=Crowd(),
     executor="chunks",
     caps=replace(_PUBLIC_CAPS, minutes=10, size="small"),
 )

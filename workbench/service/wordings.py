@@ -99,9 +99,10 @@ def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
     """Check and keep an edited wording; return its key.
 
     Raises:
-        ConfigError: see `parse_wording`, which also raises `PromptError`.
+        ConfigError: see `parse_wording`, which also raises `PromptError`, and `check_begin`.
     """
     parse_wording(text, task)
+    workspace.check_begin()
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     path = workspace.wordings / f"{digest}.yaml"
     make_room(path)

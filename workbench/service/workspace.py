@@ -62,11 +62,13 @@ class Workspace:
         root: Folder of all runs of this installation.
         folder: The visitor's own.
         is_public: Other folders below the root are not the visitor's to see.
+        may_begin: A visitor without a folder may get one.
     """
 
     root: Path
     folder: Path
     is_public: bool
+    may_begin: bool = True
 
     @property
     def store(self) -> RunStore:
@@ -165,12 +167,26 @@ class Workspace:
         """Return the disk space the visitor's folder takes."""
         return used_bytes(self.folder)
 
+    def check_begin(self) -> None:
+        """Refuse to begin a folder where too many were begun.
+
+        Raises:
+            ConfigError: says when to come again.
+        """
+        if not self.may_begin and not self.folder.exists():
+            raise ConfigError(
+                "visitor: too many new visitors have kept something here today, from your address "
+                "or altogether. You can look and ask; come again tomorrow to keep something, or "
+                "run the workbench on your own machine."
+            )
+
     def check_space(self, most: int) -> None:
         """Refuse to keep more of a visitor who has `most` bytes already; one's own disk is free.
 
         Raises:
             ConfigError: says how much may be kept.
         """
+        self.check_begin()
         if self.is_public and self.stored_bytes() > ordinary_bytes(most):
             raise ConfigError(
                 f"space: your runs and files take more than {most // 1_000_000} MB. Delete some "

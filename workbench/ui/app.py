@@ -21,11 +21,13 @@ from workbench.service.profile import Profile, detect_profile
 from workbench.service.space import bound_visitors
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
+from workbench.ui.addresses import believe_sockets_alone, num_proxies
 from workbench.ui.context import AppContext
+from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback, stumbled
 from workbench.ui.own_folders import own_folder, remove_when_stopped
 from workbench.ui.rendering import render
-from workbench.ui.rooms import MOST_THREADS, Rooms
+from workbench.ui.rooms import MOST_THREADS, MOST_WAITING, Rooms
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route
 
@@ -38,6 +40,8 @@ TABS: Mapping[str, str] = {
     "Plan": "workbench.ui.plan",
 }
 """Titles of the tabs in their order, and the modules whose `build` lays them out and wires them."""
+
+_SESSIONS = 200  # that Gradio remembers of a page of one's own
 
 
 def make_context(root: Path, profile: Profile | None = None) -> AppContext:
@@ -68,7 +72,8 @@ def build_app(context: AppContext) -> gr.Blocks:
                     import_module(module).build(context, shared, tab)
         api.build(context)
     app.queue(api_open=False)
-    app._queue = Rooms(app)
+    crowd = context.profile.crowd
+    app._queue = Rooms(app, MOST_WAITING if crowd is None else crowd.waiting.total)
     return app
 
 
@@ -117,9 +122,15 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         has_owners=context.profile.is_public,
         uploads=Path(get_upload_folder()),
     )
+    crowd, crowds = context.profile.crowd, []
+    if crowd is not None:
+        believe_sockets_alone()
+        allow_open_files()
+        most = context.profile.caps.upload_bytes
+        crowds = [Middleware(Crowds, crowd=crowd, upload_bytes=most, proxies=num_proxies())]
     return {
         "app_kwargs": {
-            "middleware": [guard],
+            "middleware": [*crowds, guard],
             "routes": [script_route()],
             "exception_handlers": {Exception: stumbled},
         },
@@ -135,6 +146,7 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         "max_file_size": context.profile.caps.upload_bytes,
         "allowed_paths": [],
         "blocked_paths": [str(context.root)],
-        "state_session_capacity": 200,
+        # Twice what `Sessions` lets in, so that Gradio itself forgets none.
+        "state_session_capacity": _SESSIONS if crowd is None else 2 * crowd.sessions.total,
         "footer_links": ["api", "settings"],
     }

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, wraps
 from inspect import isgeneratorfunction
@@ -20,6 +20,7 @@ from workbench.service.profile import Profile
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.serving.desk import ModelDesk
+from workbench.ui.newcomers import Newcomers, address_of_call
 from workbench.ui.rendering import render
 
 Parameters = ParamSpec("Parameters")
@@ -51,6 +52,12 @@ class AppContext:
         """Makes readings of what was learned, on the desk's base."""
         return Inspector(self.desk)
 
+    @cached_property
+    def newcomers(self) -> Newcomers | None:
+        """Counts new visitors by their address; None for a page of one's own."""
+        crowd = self.profile.crowd
+        return None if crowd is None else Newcomers(crowd.visitors)
+
     @property
     def has_login(self) -> bool:
         """Whether visitors can log in to the Hub: on a Space that asked for it, nowhere else."""
@@ -58,7 +65,10 @@ class AppContext:
 
     def workspace(self, token: object) -> Workspace:
         """Return a visitor's workspace."""
-        return open_workspace(self.root, token, is_public=self.profile.is_public)
+        workspace = open_workspace(self.root, token, is_public=self.profile.is_public)
+        if self.newcomers is None or self.newcomers.may_begin(workspace.folder, address_of_call()):
+            return workspace
+        return replace(workspace, may_begin=False)
 
     def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
         """Return the workspace and setting that the page's first row stands for."""

@@ -16,7 +16,7 @@ from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.requests import Request
 
-MOST_WAITING = 32  # of one room; one more is told at once that the server is busy
+MOST_WAITING = 32  # of one room of a page of one's own; one more is told that the server is busy
 MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
 _BUSY = "busy: many wait for the same already. Nothing was started; try again in a minute."
 
@@ -26,9 +26,11 @@ class Rooms(Queue):
 
     Args:
         page: Whose events wait.
+        most_waiting: In one room; one more is told at once that the server is busy.
     """
 
-    def __init__(self, page: gr.Blocks) -> None:
+    def __init__(self, page: gr.Blocks, most_waiting: int) -> None:
+        self._most_waiting = most_waiting
         super().__init__(
             live_updates=True,
             concurrency_count=MOST_THREADS,
@@ -44,7 +46,7 @@ class Rooms(Queue):
         if body.fn_index is not None:
             room = get_fn(self.blocks, None, body).concurrency_id
             waiting = self.event_queue_per_concurrency_id.get(room)
-            if waiting is not None and len(waiting.queue) >= MOST_WAITING:
+            if waiting is not None and len(waiting.queue) >= self._most_waiting:
                 return False, _BUSY, "queue_full"
         return await super().push(body, request, username)
 
