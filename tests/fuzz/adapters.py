@@ -75,12 +75,22 @@ _ADALORA = {"peft_type": "ADALORA", "init_r": 2, "lora_alpha": 4, "target_module
 _PROMPT = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "token_dim": _WIDTH}
 _PREFIX = {**_PROMPT, "peft_type": "PREFIX_TUNING", "num_layers": 1, "num_attention_heads": 1}
 _MORE = {
-    "base_model_name_or_path": "someone/model", "auto_mapping": None, "bias": "none",
-    "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"^layers.0.self_attn.q_proj": 8},
-    "use_dora": True, "task_type": "CAUSAL_LM", "init_lora_weights": "gaussian",
-    "eva_config": {"rho": 2.0}, "layers_to_transform": [0], "lora_dropout": 0.1,
-}  # fmt: skip
-_MAPPED = {"base_model_class": "LlamaForCausalLM", "parent_library": "transformers.models.a.modeling_a"}
+    "base_model_name_or_path": "someone/model",
+    "auto_mapping": None,
+    "bias": "none",
+    "rank_pattern": {"q_proj": 2},
+    "alpha_pattern": {"^layers.0.self_attn.q_proj": 8},
+    "use_dora": True,
+    "task_type": "CAUSAL_LM",
+    "init_lora_weights": "gaussian",
+    "eva_config": {"rho": 2.0},
+    "layers_to_transform": [0],
+    "lora_dropout": 0.1,
+}
+_MAPPED = {
+    "base_model_class": "LlamaForCausalLM",
+    "parent_library": "transformers.models.a.modeling_a",
+}
 
 
 @cache
@@ -88,14 +98,23 @@ def _adapters() -> Sequence[tuple[Mapping[str, Any], bytes]]:
     """Return a config and weights of every kind."""
     low = {f"{_MODULE}.lora_A.weight": (2, 4), f"{_MODULE}.lora_B.weight": (4, 2)}
     dora = {**low, f"{_MODULE}.lora_magnitude_vector": (4,)}
-    triplets = {f"{_MODULE}.lora_A": (2, 4), f"{_MODULE}.lora_B": (4, 2), f"{_MODULE}.lora_E": (2, 1)}
+    triplets = {
+        f"{_MODULE}.lora_A": (2, 4),
+        f"{_MODULE}.lora_B": (4, 2),
+        f"{_MODULE}.lora_E": (2, 1),
+    }
     vectors = {"prompt_embeddings": (3, _WIDTH)}
     kinds: Sequence[tuple[Mapping[str, Any], Mapping[str, tuple[int, ...]]]] = (
-        (_LORA, low), ({**_LORA, **_MORE}, dora), ({**_LORA, "target_modules": ".*q_proj"}, low),
-        (_IA3, {f"{_MODULE}.ia3_l": (4, 1)}), (_ADALORA, triplets), (_PROMPT, vectors),
-        (_PREFIX, {"prompt_embeddings": (3, 2 * _WIDTH)}), ({**_LORA, "auto_mapping": _MAPPED}, low),
+        (_LORA, low),
+        ({**_LORA, **_MORE}, dora),
+        ({**_LORA, "target_modules": ".*q_proj"}, low),
+        (_IA3, {f"{_MODULE}.ia3_l": (4, 1)}),
+        (_ADALORA, triplets),
+        (_PROMPT, vectors),
+        (_PREFIX, {"prompt_embeddings": (3, 2 * _WIDTH)}),
+        ({**_LORA, "auto_mapping": _MAPPED}, low),
         ({**_PROMPT, "peft_type": "P_TUNING", "encoder_dropout": 0.1}, vectors),
-    )  # fmt: skip
+    )
     return [
         (
             config,

@@ -33,9 +33,14 @@ def toy() -> Task:
     """Return a task of two labels and one text."""
     splits = {name: toy_samples(name, 6) for name in ("train", "dev", "test")}
     return Task(
-        name="toy", kind="classification", labels=TOY_LABELS, field_names=("text",), **splits,
-        source=TaskSource("embedded", "tests", "none"), dropped=DroppedRows({}),
-    )  # fmt: skip
+        name="toy",
+        kind="classification",
+        labels=TOY_LABELS,
+        field_names=("text",),
+        **splits,
+        source=TaskSource("embedded", "tests", "none"),
+        dropped=DroppedRows({}),
+    )
 
 
 def public(folder: Path) -> Workspace:
@@ -138,11 +143,14 @@ def _names(content: bytes, folder: Path) -> None:
         assert token.folder.parent == folder.resolve() / "visitors"
     workspace = public(folder)
     reads = (
-        lambda: shared_run(folder, text, key), lambda: workspace.run(text),
-        lambda: task_choice(workspace, text), lambda: template_name(workspace, text),
-        lambda: ways_of(workspace, [text, key], most=8), lambda: workspace.delete_run(key),
+        lambda: shared_run(folder, text, key),
+        lambda: workspace.run(text),
+        lambda: task_choice(workspace, text),
+        lambda: template_name(workspace, text),
+        lambda: ways_of(workspace, [text, key], most=8),
+        lambda: workspace.delete_run(key),
         lambda: open_workspace(folder, None, is_public=False).run(text),
-    )  # fmt: skip
+    )
     for read in reads:
         with suppress(WorkbenchError):
             read()
@@ -150,13 +158,18 @@ def _names(content: bytes, folder: Path) -> None:
 
 def _wording_seeds() -> Sequence[bytes]:
     own = {
-        "version": 1, "instruction": "Say {labels}.", "input": "Text: {text}\nLabel:",
-        "label_words": {"good": "fine"}, "answer_tokens": 4,
+        "version": 1,
+        "instruction": "Say {labels}.",
+        "input": "Text: {text}\nLabel:",
+        "label_words": {"good": "fine"},
+        "answer_tokens": 4,
         "chain_of_thought": {
-            "input": "Text: {text}\nThought:", "trigger": "Think.", "answer_phrase": "So",
+            "input": "Text: {text}\nThought:",
+            "trigger": "Think.",
+            "answer_phrase": "So",
             "demonstrations": [{"fields": {"text": "sun"}, "rationale": "Warm.", "answer": "good"}],
         },
-    }  # fmt: skip
+    }
     texts = [path.read_bytes() for path in sorted(prompts_folder().glob("*/plain.yaml"))]
     return [yaml_text(own, sort_keys=False).encode(), json.dumps(own).encode(), *texts[:3]]
 
@@ -175,7 +188,12 @@ _ASKED = {
         "zero_shot": {},
         "few": {"method": "few_shot", "k": 4, "seeds": [3]},
         "lora": {"rank": 4, "learning_rates": [0.001, 0.003], "targets": "attention"},
-        "prompt_tuning": {"steps": "1e2", "num_virtual_tokens": 8, "init": "text", "init_text": "a"},
+        "prompt_tuning": {
+            "steps": "1e2",
+            "num_virtual_tokens": 8,
+            "init": "text",
+            "init_text": "a",
+        },
         "self_consistency": None,
     },
 }
@@ -189,8 +207,9 @@ def _experiment_seeds() -> Sequence[bytes]:
     found = [
         {"experiment.yaml": whole, "set.txt": rates},
         {"experiment.yaml": json.dumps(_ASKED), "set.txt": "seeds=[1, 2]\nchat=yes"},
-        {"experiment.yaml": linked}, {"experiment.yaml": files, "set.txt": "task.dev=x"},
-    ]  # fmt: skip
+        {"experiment.yaml": linked},
+        {"experiment.yaml": files, "set.txt": "task.dev=x"},
+    ]
     return [joined({name: text.encode() for name, text in one.items()}) for one in found]
 
 
@@ -201,16 +220,32 @@ def _call_seeds() -> Sequence[bytes]:
 
 
 def _value_seeds() -> Sequence[bytes]:
-    texts = ("1e-3", "0x1F", "1_000", ".5", "true", "[0, 1]", "2026-01-02", "12:30", "~", "null", "a")
+    texts = (
+        "1e-3",
+        "0x1F",
+        "1_000",
+        ".5",
+        "true",
+        "[0, 1]",
+        "2026-01-02",
+        "12:30",
+        "~",
+        "null",
+        "a",
+    )
     return [text.encode() for text in (*texts, "0, 1, 2", "-0.0", "1" * 40, "attention", "{a: 1}")]
 
 
 def _name_seeds() -> Sequence[bytes]:
     pairs = (
-        "toy_lora_s0_0123456789ab\n0123456789abcdef01234567", "upload:0123456789ab\nwords:few_shot",
-        "edited:0123456789ab\nrun:x", "fuzzing-fuzzing-2\nimport:x", "support_intents\nexample:lora",
-        "../x\n", "plain.yaml\nwords:zero_shot",
-    )  # fmt: skip
+        "toy_lora_s0_0123456789ab\n0123456789abcdef01234567",
+        "upload:0123456789ab\nwords:few_shot",
+        "edited:0123456789ab\nrun:x",
+        "fuzzing-fuzzing-2\nimport:x",
+        "support_intents\nexample:lora",
+        "../x\n",
+        "plain.yaml\nwords:zero_shot",
+    )
     return [pair.encode() for pair in pairs]
 
 

@@ -101,15 +101,20 @@ def attempt(target: Target, content: bytes, folder: Path) -> float:
     except WorkbenchError as error:
         _check_message(error)
     except Exception as error:
+        _check_places(seen)  # what was done comes before what became of it
         raise Fault(f"{type(error).__name__}: {str(error)[:300]}", _place(error)) from error
     finally:
         seconds = time.thread_time() - began
         shutil.rmtree(folder, ignore_errors=True)
-    if seen:
-        raise Fault(f"outside of its folder: {seen[0]}", f"outside {seen[0].split()[0]}")
+    _check_places(seen)
     if seconds > CPU_SECONDS:
         raise Fault(f"took {seconds:.1f} s of CPU", "slow")
     return seconds
+
+
+def _check_places(seen: list[str]) -> None:
+    if seen:
+        raise Fault(f"outside of its folder: {seen[0]}", f"outside {seen[0].split()[0]}")
 
 
 def _check_message(error: WorkbenchError) -> None:

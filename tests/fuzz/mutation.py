@@ -13,12 +13,49 @@ from typing import Any
 Mutation = Callable[[bytes, Random], bytes]
 
 MOST_BYTES = 20_000
+# fmt: off
 TOKENS = (
-    *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b"\t", b'"', b'""', b"'", b"\\", b","),
-    *(b";", b"|", b"{", b"}", b"[", b"]", b"[]", b"{}", b":", b": ", b"- ", b"? ", b"#", b"&a "),
+    *(
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\r",
+        b"\n",
+        b"\n\n",
+        b"\t",
+        b'"',
+        b'""',
+        b"'",
+        b"\\",
+        b",",
+    ),
+    *(b",", b";", b"|", b"{", b"}", b"[", b"]", b"[]", b"{}", b":", b": ", b"- ", b"? "),
+    *(b"#", b"&a "),
     *(b"*a", b"<<: *a", b"!!", b"!!int ", b"!!float ", b"!!bool ", b"!!timestamp ", b"!!binary "),
-    *(b"!!set ", b"!!omap ", b"!!null ", b"!!str ", b"|-\n", b">\n", b"---\n", b"...\n", b"%YAML 1.1"),
-    *(b"null", b"true", b"yes", b"nan", b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"1_000", b"0x1f"),
+    *(
+        b"!!set ",
+        b"!!omap ",
+        b"!!null ",
+        b"!!str ",
+        b"|-\n",
+        b">\n",
+        b"---\n",
+        b"...\n",
+        b"%YAML 1.1",
+    ),
+    *(
+        b"null",
+        b"true",
+        b"yes",
+        b"nan",
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"-1",
+        b"0",
+        b"1_000",
+        b"0x1f",
+    ),
     *(b"2026-99-99", b"12:30", b"0x" + b"f" * 5000, b"9" * 400, b"1" * 5000, b"[" * 400),
     *(b"{a: " * 100, b"- " * 200, b"\xed\xa0\x80", b"\\ud800", b"\xe2\x80\xa8", b"\xe2\x80\x8b"),
     *("\u0315\u0323".encode() * 200, "é".encode(), "\U0001f600".encode(), b"../", b"/etc/passwd"),
@@ -27,15 +64,42 @@ TOKENS = (
 )
 VALUES: Sequence[object] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**400, -(10**20), 0.5, 1e308, -0.0),
-    *(float("nan"), float("inf"), "", " ", "x", "\0", "\ud800", "é", "\u200b", "../x", "/etc/passwd"),
-    *("1e-3", "0x10", "nan", "1" * 5000, "x" * 5000, [], {}, [[]], [None], {"": None}, [1, "x", {}]),
+    *(
+        float("nan"),
+        float("inf"),
+        "",
+        " ",
+        "x",
+        "\0",
+        "\ud800",
+        "é",
+        "\u200b",
+        "../x",
+        "/etc/passwd",
+    ),
+    *(
+        "1e-3",
+        "0x10",
+        "nan",
+        "1" * 5000,
+        "x" * 5000,
+        [],
+        {},
+        [[]],
+        [None],
+        {"": None},
+        [1, "x", {}],
+    ),
     *({"a": {"a": {"a": {}}}}, "http://127.0.0.1/x", "{text}", "{labels}", "run:x", "upload:x"),
 )
 _RAW = ("1e999", "NaN", "-Infinity", "[" * 3000, '{"a":' * 3000, "1" * 5000, '"\\ud800"', "", "01")
+# fmt: on
 _HOLE = "\ue123hole"
 
 
-def mutated(content: bytes, draw: Random, *, own: Sequence[Mutation], seeds: Sequence[bytes]) -> bytes:
+def mutated(
+    content: bytes, draw: Random, *, own: Sequence[Mutation], seeds: Sequence[bytes]
+) -> bytes:
     """Return an input changed a few times, by its form's own mutations and blindly."""
     for _ in range(1 + min(int(draw.expovariate(0.7)), 6)):
         if own and draw.random() < 0.65:
@@ -107,9 +171,12 @@ def changed_value(document: Any, draw: Random, value: object = None) -> Any:
     while places:
         path, here = places.pop()
         entries = (
-            list(here.items()) if isinstance(here, dict)
-            else list(enumerate(here)) if isinstance(here, list) else []
-        )  # fmt: skip
+            list(here.items())
+            if isinstance(here, dict)
+            else list(enumerate(here))
+            if isinstance(here, list)
+            else []
+        )
         for key, inner in entries:
             parts.append((here, key))
             places.append(((*path, key), inner))
@@ -161,9 +228,12 @@ def changed_lines(content: bytes, draw: Random) -> bytes:
 
 
 def changed_parts(
-    content: bytes, draw: Random, *, split: Callable[[bytes], dict[str, bytes]],
+    content: bytes,
+    draw: Random,
+    *,
+    split: Callable[[bytes], dict[str, bytes]],
     join: Callable[[Mapping[str, bytes]], bytes],
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Return several files in one with one of them changed, taken away or cut."""
     parts = split(content)
     if not parts:
@@ -219,7 +289,9 @@ def changed_zip(content: bytes, draw: Random) -> bytes:
     elif what == 2:
         entries.append((deepcopy(info), body))
     elif what == 3:
-        body = changed_tensors(body, draw) if info.filename.endswith("s") else changed_json(body, draw)
+        body = (
+            changed_tensors(body, draw) if info.filename.endswith("s") else changed_json(body, draw)
+        )
     elif what == 4:
         info.external_attr = draw.choice((0o120777, 0o020000, 0o040755, 0o100644)) << 16
     else:

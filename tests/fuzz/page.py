@@ -1,4 +1,4 @@
-"""What comes to the page over HTTP: requests as the guard sees them, and the endpoints' arguments."""
+"""What comes to the page over HTTP: requests as the guard sees them, and endpoints' arguments."""
 
 import asyncio
 import json
@@ -37,11 +37,17 @@ def _guard(content: bytes, folder: Path) -> None:
     """Send a request: its path, its headers, an empty line, its body in two parts."""
     head, _, body = content.partition(b"\n\n")
     path, *lines = head.split(b"\n")
-    headers = [(n.strip().lower(), v.strip()) for n, _, v in (line.partition(b":") for line in lines)]
+    headers = [
+        (n.strip().lower(), v.strip()) for n, _, v in (line.partition(b":") for line in lines)
+    ]
     scope: Scope = {
-        "type": "http", "method": "POST", "path": path.decode("utf-8", "replace"), "session": {},
-        "headers": headers, "query_string": b"",
-    }  # fmt: skip
+        "type": "http",
+        "method": "POST",
+        "path": path.decode("utf-8", "replace"),
+        "session": {},
+        "headers": headers,
+        "query_string": b"",
+    }
     half = len(body) // 2
     waiting = [
         {"type": "http.request", "body": body[half:], "more_body": False},
@@ -55,7 +61,9 @@ def _guard(content: bytes, folder: Path) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    guard = Guard(_app, upload_bytes=5000, only_local=len(content) % 2 == 0, space_host="x.hf.space")
+    guard = Guard(
+        _app, upload_bytes=5000, only_local=len(content) % 2 == 0, space_host="x.hf.space"
+    )
     asyncio.run(guard(scope, receive, send))
     assert sent[0]["status"] in {200, 400, 403, 411, 413, 429}, sent
     json.dumps([str(message) for message in sent])
@@ -80,9 +88,16 @@ def _desk() -> _Desk:
 
 
 _ENDPOINTS = (
-    "ask", "score", "upload_rows", "start_training", "start_evaluation", "job_status", "stop_job",
-    "export_comparison", "list_runs",
-)  # fmt: skip
+    "ask",
+    "score",
+    "upload_rows",
+    "start_training",
+    "start_evaluation",
+    "job_status",
+    "stop_job",
+    "export_comparison",
+    "list_runs",
+)
 
 
 def _endpoint(content: bytes, folder: Path) -> None:
@@ -109,12 +124,14 @@ def _guard_seeds() -> Sequence[bytes]:
     call = b"/gradio_api/call/ask\nhost: 127.0.0.1\ncontent-type: application/json\n"
     file = b'{"data": [{"path": "http://127.0.0.1/x", "meta": {"_type": "gradio.FileData"}}]}'
     return [
-        call + b"content-length: 17\n\n" + b'{"data": ["sun"]}', call + b"\n" + file,
-        b"/gradio_api/upload\nhost: x.hf.space\norigin: https://x.hf.space\ncontent-length: 9999\n\nx",
+        call + b"content-length: 17\n\n" + b'{"data": ["sun"]}',
+        call + b"\n" + file,
+        b"/gradio_api/upload\nhost: x.hf.space\norigin: https://x.hf.space\n"
+        b"content-length: 9999\n\nx",
         b"/gradio_api/file=http://127.0.0.1\nhost: [::1]:7860\n\n",
         b"/gradio_api/queue/join\nhost: localhost:7860\norigin: http://evil\n"
         b"content-type: application/JSON; charset=x\nx-forwarded-host: y\n\n{}",
-    ]  # fmt: skip
+    ]
 
 
 def _endpoint_seeds() -> Sequence[bytes]:
@@ -128,7 +145,10 @@ def _endpoint_seeds() -> Sequence[bytes]:
         "upload_rows": ["mine", rows, ".csv", "text", "label", "", "classification", _VISITOR],
         "start_training": ["prompt_tuning", options, "support_intents", "plain", 0, _VISITOR],
         "start_evaluation": [experiment, _VISITOR],
-        **{name: ["20260101-x", _VISITOR] for name in ("job_status", "stop_job", "export_comparison")},
+        **{
+            name: ["20260101-x", _VISITOR]
+            for name in ("job_status", "stop_job", "export_comparison")
+        },
         "list_runs": [_VISITOR],
     }
     return [json.dumps({"name": name, "data": data}).encode() for name, data in calls.items()]

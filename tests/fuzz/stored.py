@@ -86,7 +86,9 @@ def _job(content: bytes, folder: Path) -> None:
 
 def _upload(content: bytes, folder: Path) -> None:
     workspace = public(folder)
-    written(content, workspace.folder, (f"uploads/{_UPLOAD}/upload.json", f"wordings/{_UPLOAD}.yaml"))
+    written(
+        content, workspace.folder, (f"uploads/{_UPLOAD}/upload.json", f"wordings/{_UPLOAD}.yaml")
+    )
     json.dumps(task_choices(workspace, ["sst2"])).encode()
     for _, key in wording_choices(workspace, toy()):
         with suppress(WorkbenchError):
@@ -128,23 +130,36 @@ def _checkpoint(content: bytes, folder: Path) -> None:
 
 
 _KINDS = {
-    "text": TextLoss, "answers": Answers, "precision": PrecisionRecord, "forgetting": ForgettingRecord,
-}  # fmt: skip
+    "text": TextLoss,
+    "answers": Answers,
+    "precision": PrecisionRecord,
+    "forgetting": ForgettingRecord,
+}
 
 
 @cache
 def _run_seeds() -> Sequence[bytes]:
     record = RunRecord(
-        run_id=_RUN, row="lora", status="finished", source="tests", started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:01:00+00:00", metrics={"accuracy": _NUMBER}, dropped={"empty": 1},
-        cost=RunCost(trained_parameters=8, dev_loss=0.5), environment={"torch": "2", "threads": 1},
-        cautions=["small"], warnings=("few rows",),
-    )  # fmt: skip
+        run_id=_RUN,
+        row="lora",
+        status="finished",
+        source="tests",
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:01:00+00:00",
+        metrics={"accuracy": _NUMBER},
+        dropped={"empty": 1},
+        cost=RunCost(trained_parameters=8, dev_loss=0.5),
+        environment={"torch": "2", "threads": 1},
+        cautions=["small"],
+        warnings=("few rows",),
+    )
     predictions = [
         {"sample_id": f"t-{n}", "answer": "good", "correct": True, "probabilities": {"good": 0.5}}
         for n in range(3)
     ]
-    kept = Experiment().model_dump(mode="json", include={"model", "revision", "device", "task", "template"})
+    kept = Experiment().model_dump(
+        mode="json", include={"model", "revision", "device", "task", "template"}
+    )
     lines = [{"step": n, "loss": 0.5} for n in range(4)]
     files = {
         "spec.json": json.dumps(spec_of("lora", options={"rank": 4}).model_dump(mode="json")),
@@ -162,24 +177,41 @@ def _job_seeds() -> Sequence[bytes]:
     for state in ("queued", "running", "finished", "failed"):
         row = RowResult(row="lora", seed=0, run_id=_RUN, accuracy=0.5, found=False)
         status = JobStatus(
-            job_id=_JOB, kind="evaluate", title="lora", state=state, created="2026-01-01T00:00:00+00:00",
-            pid=2**22 + 1, pid_started=1.0, total=2, rows=[row], figures={"loss": 0.5},
-        )  # fmt: skip
+            job_id=_JOB,
+            kind="evaluate",
+            title="lora",
+            state=state,
+            created="2026-01-01T00:00:00+00:00",
+            pid=2**22 + 1,
+            pid_started=1.0,
+            total=2,
+            rows=[row],
+            figures={"loss": 0.5},
+        )
         trial = {
-            "learning_rate": 0.1, "is_default": True, "run_id": _RUN, "accuracy": 0.5, "loss": 0.5,
-            "num_items": 4, "dev_evaluations": 1, "train_seconds": 1.0,
-        }  # fmt: skip
+            "learning_rate": 0.1,
+            "is_default": True,
+            "run_id": _RUN,
+            "accuracy": 0.5,
+            "loss": 0.5,
+            "num_items": 4,
+            "dev_evaluations": 1,
+            "train_seconds": 1.0,
+        }
         search = {"trials": [trial], "seed": 0, "num_extended": 0}
         report = {
-            "created": "2026-01-01T00:00:00+00:00", "task": {"name": "toy"}, "reference": "lora",
+            "created": "2026-01-01T00:00:00+00:00",
+            "task": {"name": "toy"},
+            "reference": "lora",
             "rows": [{"row": "lora", "run_id": _RUN, "search": search}],
             "failed": [{"row": "lora", "seed": 1, "reason": "no", "place": ""}],
-        }  # fmt: skip
+        }
         files = {
             "experiment.json": json.dumps(Experiment().model_dump(mode="json")),
             "status.json": json.dumps(status.model_dump(mode="json")),
-            "report.json": json.dumps(report), "worker.log": "a line\n",
-        }  # fmt: skip
+            "report.json": json.dumps(report),
+            "worker.log": "a line\n",
+        }
         found.append(joined({name: text.encode() for name, text in files.items()}))
     return found
 
@@ -193,9 +225,16 @@ def _upload_seeds() -> Sequence[bytes]:
 
 def _reading_seeds() -> Sequence[bytes]:
     standing = Standing(
-        what="loss", value=0.5, control="random", low=0.1, median=0.4, high=0.9, percentile=50.0,
-        p_value=0.5, num_controls=19,
-    )  # fmt: skip
+        what="loss",
+        value=0.5,
+        control="random",
+        low=0.1,
+        median=0.4,
+        high=0.9,
+        percentile=50.0,
+        p_value=0.5,
+        num_controls=19,
+    )
     reading = Reading(
         name="nearest", title="Nearest", verdict="none", standings=[standing], data={"n": 1}
     )
@@ -206,18 +245,32 @@ def _reading_seeds() -> Sequence[bytes]:
 def _measurement_seeds() -> Sequence[bytes]:
     text = TextLoss(losses=[1.0, 2.0], num_tokens=[3, 4], num_bytes=[10, 12])
     answers = Answers(
-        targets=["a"], answers=[None], is_right=[False], metrics={"accuracy": _NUMBER},
+        targets=["a"],
+        answers=[None],
+        is_right=[False],
+        metrics={"accuracy": _NUMBER},
         milliseconds_per_item=1.0,
-    )  # fmt: skip
+    )
     weight = WeightError("model.layers.0.q", 4, 2, 1, 1, 0.5)
     precision = PrecisionRecord(
-        base={"precision": "nf4"}, weights=[weight], text_name="text", text=text,
-        answers={"zero_shot": answers}, decoded_tokens_per_second=1.0, environment={"torch": "2"},
-    )  # fmt: skip
+        base={"precision": "nf4"},
+        weights=[weight],
+        text_name="text",
+        text=text,
+        answers={"zero_shot": answers},
+        decoded_tokens_per_second=1.0,
+        environment={"torch": "2"},
+    )
     forgetting = ForgettingRecord(
-        run_id=_RUN, method="lora", row="lora", task="toy", own_accuracy=_NUMBER, in_place="all",
-        texts={"text": (text, text)}, tasks={"toy": (answers, answers)},
-    )  # fmt: skip
+        run_id=_RUN,
+        method="lora",
+        row="lora",
+        task="toy",
+        own_accuracy=_NUMBER,
+        in_place="all",
+        texts={"text": (text, text)},
+        tasks={"toy": (answers, answers)},
+    )
     return [
         json.dumps({"spec": {"base": "toy"}, "result": one.model_dump(mode="json")}).encode()
         for one in (text, answers, precision, forgetting)
@@ -227,7 +280,8 @@ def _measurement_seeds() -> Sequence[bytes]:
 def _checkpoint_seeds() -> Sequence[bytes]:
     position = {"step": 2, "best_step": 1, "best": asdict(_NUMBER)}
     tensors = safetensors.torch.save(
-        {"best/a": torch.ones(2), "now/a": torch.ones(2)}, metadata={"position": json.dumps(position)}
+        {"best/a": torch.ones(2), "now/a": torch.ones(2)},
+        metadata={"position": json.dumps(position)},
     )
     lines = b"\n".join(json.dumps({"step": n, "loss": 0.5}).encode() for n in range(4))
     return [tensors + b"\n#### history.jsonl\n" + lines + b"\n"]

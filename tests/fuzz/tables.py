@@ -63,16 +63,14 @@ def _rows(number: int = 14) -> list[dict[str, object]]:
 
 def _delimited_seeds() -> Sequence[bytes]:
     rows = [(str(row["text"]), str(row["label"])) for row in _rows()]
-    found = [
-        "\r\n".join(mark.join(row) for row in [("text", "label"), *rows]) for mark in ",;\t|"
-    ]
+    found = ["\r\n".join(mark.join(row) for row in [("text", "label"), *rows]) for mark in ",;\t|"]
     found += [
         "sep=;\n" + found[1],
         'text,label\n"one, ""two""\nthree",a\nfour,b\n',
         'text,label\n"said \\"so\\"",a\n"five",b\n',
         'text, label\n "six, seven", a\neight, b\n',
         "\ufefftext,label,,\nnine,a,,\nten,b,,\n",
-        "text,label,references\n" + "\n".join(f'{t},{l},"[""{l}"", ""x""]"' for t, l in rows),
+        "text,label,references\n" + "\n".join(f'{t},{g},"[""{g}"", ""x""]"' for t, g in rows),
     ]
     return [text.encode() for text in found]
 

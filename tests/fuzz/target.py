@@ -54,9 +54,9 @@ def joined(parts: Mapping[str, bytes]) -> bytes:
 def split(content: bytes) -> dict[str, bytes]:
     """Return the files of an input, by name."""
     parts = {}
-    for part in (b"\n" + content).split(_MARK)[1:]:
+    for part in (b"\n" + content.removesuffix(b"\n")).split(_MARK)[1:]:
         name, _, body = part.partition(b"\n")
-        parts[name.decode("ascii", "replace")] = body.removesuffix(b"\n")
+        parts[name.decode("ascii", "replace")] = body
     return parts
 
 
