@@ -9,15 +9,18 @@ runs/fuzz/found; what leads to new paths is kept in runs/fuzz/paths for the next
 import argparse
 import hashlib
 import json
+import logging
 import os
-import subprocess
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
@@ -26,7 +29,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NU
 FOLDER = ROOT / "runs" / "fuzz"
 PAGE = ROOT / "docs" / "fuzz.md"
 _LEAST_SECONDS = 50  # of a target in a round; the start takes some
-_WALL_SECONDS = 60  # of one input, after which the process is ended from outside
+_WALL_SECONDS = 120  # of one input, after which the process is ended from outside
 _MEMORY_MB = 4000
 _MOST_STARTS = 20  # of a target in a round; each fault of a library's own code ends the process
 
@@ -53,58 +56,67 @@ class Tally:
 
 
 def main() -> None:
-    """Run all targets in turn, or one in this process."""
+    """Run all targets in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--targets", default="", help="names, comma-separated; all unless given")
     parser.add_argument("--seed", type=int, default=0, help="0 draws one")
-    parser.add_argument("--alone", help="run this one here, as its own process does")
-    parser.add_argument("--until", type=float, default=0.0, help="of this one; seconds since 1970")
     arguments = parser.parse_args()
-    if arguments.alone:
-        _run_alone(arguments.alone, arguments.until, arguments.seed or 1)
-        return
+    began = time.monotonic()
+    atheris = _imported()
     from fuzz.targets import TARGETS
 
     names = [name for name in arguments.targets.split(",") if name] or list(TARGETS)
+    left = arguments.minutes * 60 - (time.monotonic() - began)
     total = sum(TARGETS[name].share for name in names)
-    rounds = max(1, int(arguments.minutes * 60 / (_LEAST_SECONDS * len(names))))
+    rounds = max(1, int(left / (_LEAST_SECONDS * len(names))))
     tallies = {name: Tally() for name in names}
     draw = Random(arguments.seed or None)
-    began = time.monotonic()
     for number in range(rounds):
         for name in names:
-            seconds = arguments.minutes * 60 * TARGETS[name].share / total / rounds
-            _run_target(name, seconds, draw, tallies[name])
+            _run_target(atheris, name, left * TARGETS[name].share / total / rounds, draw, tallies)
             spent = (time.monotonic() - began) / 60
             state = f"round {number + 1} of {rounds}, {spent:.0f} of {arguments.minutes:g} minutes"
             _write_page(tallies, state)
-            print(
-                f"{datetime.now(UTC):%H:%M:%S} {state}: {name} {_row(name, tallies[name])}",
-                flush=True,
-            )
+            now = f"{datetime.now(UTC):%H:%M:%S}"
+            print(f"{now} {state}: {_row(name, tallies[name])}", flush=True)
     found = sum(len(tally.faults) for tally in tallies.values())
     print(PAGE.read_text(encoding="utf-8"))
     sys.exit(1 if found else 0)
 
 
-def _run_target(name: str, seconds: float, draw: Random, tally: Tally) -> None:
+def _imported() -> Any:
+    """Import everything, once for all targets, and return atheris, or None where it is not."""
+    try:
+        import atheris
+    except ImportError:
+        import fuzz.targets
+
+        return None
+    with atheris.instrument_imports(include=["workbench", "zipfile"]):
+        import fuzz.boundary
+        import fuzz.targets  # noqa: F401  what is imported here is watched
+    return atheris
+
+
+def _run_target(
+    atheris: Any, name: str, seconds: float, draw: Random, tallies: dict[str, Tally]
+) -> None:
     """Run a target in a process of its own; one that dies is started again for what is left."""
-    until = time.monotonic() + seconds
-    before = asdict(tally)
+    tally, began = tallies[name], time.monotonic()
+    log = FOLDER / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_MOST_STARTS):
-        left = until - time.monotonic()
-        if left < 5:
+        left = seconds - (time.monotonic() - began)
+        if left < 3:
             break
         seed = draw.randrange(1, 2**31)
         status = FOLDER / f"{name}.json"
         status.unlink(missing_ok=True)
-        changes = [f"--alone={name}", f"--until={time.time() + left}", f"--seed={seed}"]
-        log = FOLDER / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as stream:
-            command = [sys.executable, __file__, *changes]
-            code = subprocess.run(command, stdout=stream, stderr=stream, check=False).returncode
+        process = os.fork()
+        if not process:
+            _become(atheris, name, left, seed, log)
+        code = _ended(process, left + 2 * _WALL_SECONDS)
         done = json.loads(status.read_text()) if status.is_file() else asdict(Tally())
         tally.inputs += done["inputs"]
         tally.slowest = max(tally.slowest, done["slowest"])
@@ -112,9 +124,35 @@ def _run_target(name: str, seconds: float, draw: Random, tally: Tally) -> None:
         tally.begun, tally.paths = tally.begun or done["begun"], max(tally.paths, done["paths"])
         _keep_artifacts(name, tally)
         if code != 0 and not done["inputs"]:
-            tally.faults["start"] = log.read_text(errors="replace")[-300:]
+            tally.faults["start"] = f"ended with {code}: {log.read_text(errors='replace')[-300:]}"
             break
-    tally.seconds = before["seconds"] + seconds
+    tally.seconds += time.monotonic() - began
+
+
+def _become(atheris: Any, name: str, seconds: float, seed: int, log: Path) -> NoReturn:
+    """Be the process of a target, and never come back."""
+    try:
+        with log.open("wb") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        _fuzz(atheris, name, seconds, seed)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(3)
+
+
+def _ended(process: int, seconds: float) -> int:
+    """Wait for a process, and end it if it takes longer; return how it ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found, code = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(code)
+        time.sleep(0.2)
+    os.kill(process, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _keep_artifacts(name: str, tally: Tally) -> None:
@@ -127,21 +165,15 @@ def _keep_artifacts(name: str, tally: Tally) -> None:
         tally.faults[kept.name] = "ended the process"
 
 
-def _run_alone(name: str, until: float, seed: int) -> None:
-    """Fuzz one target in this process until the time is up, its own start included."""
-    try:
-        import atheris
-    except ImportError:
-        atheris = None
+def _fuzz(atheris: Any, name: str, seconds: float, seed: int) -> None:
+    """Fuzz one target in this process until the time is up."""
+    session = _Session(name)
     if atheris is None:
-        session = _Session(name)
-        draw = Random(seed)
-        while time.time() < until:
+        draw, until = Random(seed), time.monotonic() + seconds
+        while time.monotonic() < until:
             session.read(session.target.drawn(draw))
         session.write()
         return
-    with atheris.instrument_imports(include=["workbench", "zipfile"]):
-        session = _Session(name)
     paths = FOLDER / "paths" / name
     paths.mkdir(parents=True, exist_ok=True)
     for content in session.target.known:
@@ -156,7 +188,7 @@ def _run_alone(name: str, until: float, seed: int) -> None:
         return session.target.drawn(draw, content)[:most]
 
     options = {
-        "max_total_time": max(5, int(until - time.time())),
+        "max_total_time": max(2, int(seconds)),
         "max_len": 20_000,
         "timeout": _WALL_SECONDS,
         "report_slow_units": _WALL_SECONDS,  # what is slow is seen by its CPU time
@@ -181,6 +213,7 @@ class _Session:
         from fuzz.boundary import Fault, attempt
         from fuzz.targets import TARGETS
 
+        logging.disable(logging.CRITICAL)
         self.target, self.tally = TARGETS[name], Tally()
         self.paths: Path | None = None
         self._attempt, self._fault = attempt, Fault
@@ -242,7 +275,7 @@ def _write_page(tallies: dict[str, Tally], state: str) -> None:
         "inputs for the readers of",
         "foreign bytes in `tests/fuzz`. Each has to end in an answer or in one message that can be "
         "shown, within 5 s of",
-        "CPU, 60 s in all and 4 GB, without writing outside of its folder, starting a program, "
+        "CPU, 120 s in all and 4 GB, without writing outside of its folder, starting a program, "
         "unpickling or asking the network.",
         "",
         "New paths: inputs that ran through code in a way none before did, beside those it began "
