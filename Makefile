@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# How long to fuzz, and what: all unless named, with commas between.
+MINUTES ?= 60
+TARGETS ?=
 # Its own dependencies hold back python-dateutil, and none of them is needed for its scoring.
 PEER := lm-eval==0.4.13
 export HF_HUB_DISABLE_TELEMETRY = 1
@@ -13,7 +16,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture fuzz space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -82,6 +85,13 @@ nulls: setup
 # A hundred kills and every kind of torn file on a small model: docs/torture.md. The suite has a few.
 torture: setup
 	$(BIN)/python tests/torture/measure.py
+
+# Every reader of foreign bytes with inputs of no kind, on one core: docs/fuzz.md. Without a wheel of
+# atheris for this platform the same mutations are made without its guidance.
+fuzz: setup
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--only-binary atheris --editable '.[fuzz]' || true
+	$(BIN)/python tests/fuzz/long_run.py --minutes $(MINUTES) --targets '$(TARGETS)'
 
 # As a Space would: a fresh environment from requirements.txt alone, a Space's variables.
 space:

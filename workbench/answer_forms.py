@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from workbench.scripts import UNSPACED
+from workbench.scripts import UNSPACED, composed
 
 _THOUSANDS_BY_COMMA = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?"
 _THOUSANDS_BY_POINT = (
@@ -79,7 +79,7 @@ def normalise_answer(text: str) -> str:
     Differs from the source: articles and inner punctuation stay; numbers are compared by value.
     """
     # Bared first, so that what is read of a text has the normal form of the whole.
-    plain = bare(unicodedata.normalize("NFC", " ".join(bare(text).lower().split())))
+    plain = bare(composed(" ".join(bare(text).lower().split())))
     number = as_number(plain)
     return plain if number is None else number
 

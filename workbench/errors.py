@@ -25,6 +25,10 @@ _MOST_NAMED = 4  # in a message
 class WorkbenchError(Exception):
     """Something the user can fix; the message says where, what, what is allowed, what to do."""
 
+    def __str__(self) -> str:
+        """Return the message; half a character (a lone surrogate) in it is written as its code."""
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
+
 
 class ConfigError(WorkbenchError):
     """A spec, an experiment file, an option or a command-line value is wrong."""

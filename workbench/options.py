@@ -17,7 +17,7 @@ PublicSize = Literal["small", "large"]
 _SHOWN_CHARS = 60  # of a value in a message
 NUMBER = re.compile(
     r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
-    r"|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?)$",
+    r"|(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d+)?)$",
     re.ASCII,
 )
 """How a number is written: 1e-3, 1E3, .5, 1_000, 0x10."""
@@ -234,7 +234,9 @@ def read_number(text: str) -> int | float | None:
     base = _OF_ANOTHER_BASE.get(digits[:2].lower())
     try:
         if base is not None:
-            return sign * int(digits, base)
+            number = sign * int(digits, base)
+            str(number)  # has no more digits than Python writes
+            return number
         plain = plain.replace("_", "")
         return int(plain) if plain.lstrip("+-").isdigit() else float(plain)
     except ValueError:  # 0x_; or more digits than Python reads

@@ -1,7 +1,8 @@
-"""Scripts that write words without spaces between them, and words of any script."""
+"""Words of any script, with spaces between them or without, and Unicode's form of a text."""
 
 import re
 import unicodedata
+from itertools import groupby
 
 # Ideographs, kana, Thai, Lao, Myanmar and Khmer, as a range for a class of a regular expression.
 UNSPACED = (
@@ -10,7 +11,22 @@ UNSPACED = (
     "\uff66-\uff9f\U00020000-\U0003ffff"
 )
 
+_SHORT = 256  # characters; so few are put in order at once
 _UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+
+
+def composed(text: str) -> str:
+    """Return Unicode's composed form (NFC) in a time that grows with the length alone.
+
+    Python puts combining marks in order by exchanging neighbours, which takes hours for a million
+    of them. Here long texts are decomposed a character at a time and each run of marks is sorted,
+    as Unicode's canonical ordering says (The Unicode Standard, section 3.11, definition D109).
+    """
+    if len(text) > _SHORT and not unicodedata.is_normalized("NFC", text):
+        parts = "".join(unicodedata.normalize("NFD", character) for character in text)
+        runs = groupby(parts, key=lambda character: unicodedata.combining(character) > 0)
+        text = "".join("".join(sorted(run, key=unicodedata.combining)) for _, run in runs)
+    return unicodedata.normalize("NFC", text)
 
 
 def is_unspaced(character: str) -> bool:
@@ -28,7 +44,7 @@ def words_of(text: str) -> list[str]:
     """
     words: list[str] = []
     is_open = False  # whether the next letter goes on with the last word
-    for character in unicodedata.normalize("NFC", text.lower()):
+    for character in composed(text.lower()):
         kind = unicodedata.category(character)
         if kind.startswith("M") and words and (is_open or is_unspaced(words[-1][0])):
             words[-1] += character

@@ -4,6 +4,7 @@ Task files, templates and experiments are read here, so that a typo reads the sa
 """
 
 import difflib
+import math
 import re
 import reprlib
 import typing
@@ -23,6 +24,8 @@ from workbench.options import NUMBER, read_number
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FILE_BYTES = 1_000_000  # bytes; ours are a few kB, anything bigger is data in the wrong place
+_MOST_NODES = 100_000  # values of a file with its references written out; ours have about 100
+_MOST_LINES = 20  # of a message; more problems are counted
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,6 +33,15 @@ class _Loader(yaml.SafeLoader):
 
     The rules of 1.1 read 1e-3 as text, 010 as 8 and 12:30 as 750.
     """
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        """Return a scalar's text; JSON writes a character beyond U+FFFF as two halves."""
+        text = str(super().construct_scalar(node))
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            problem = "half a character (a lone surrogate)"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 _NUMBER_TAG = "tag:yaml.org,2002:number"
@@ -91,7 +103,7 @@ def check_mapping(data: Mapping[str, object], model: type[Model], *, where: str)
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(where, error, model, data=data))) from error
+        raise ConfigError(_joined(_problems(where, error, model, data=data))) from error
 
 
 def sound_part(data: Mapping[str, object], model: type[Model]) -> Model | None:
@@ -142,7 +154,7 @@ def parse_mapping(text: str, *, where: str) -> dict[str, Any]:
         repeated = [] if node is None else sorted(_duplicate_keys(node))
         if repeated:
             raise ConfigError(
-                "\n".join(f"{where}, line {line}: {problem}" for line, problem in repeated)
+                _joined([f"{where}, line {line}: {problem}" for line, problem in repeated])
             )
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_problem(where, error)) from error
@@ -164,11 +176,23 @@ def parse_value(text: str, *, where: str) -> Any:
         ConfigError: the text is no YAML.
     """
     try:
-        return _Loader(text).get_single_data()
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node) > _MOST_NODES:
+            raise ConfigError(
+                f"{where}: its references ('*name') stand for more than {_MOST_NODES:,} values, or "
+                "for themselves. Write out what is meant."
+            )
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError(_syntax_problem(where, error)) from error
-    except ValueError as error:  # a date such as 2026-99-99 passes the grammar, not the calendar
-        raise ConfigError(f"{where}: not valid YAML: {error}. Put the value in quotes.") from error
+    # A date such as 2026-99-99 passes the grammar, not the calendar; the other three are what
+    # PyYAML says of a tag (!!int, !!bool, !!timestamp) before something else.
+    except (ValueError, AttributeError, LookupError, OverflowError) as error:
+        reason = f": {error}" if isinstance(error, ValueError) else " for its tag"
+        raise ConfigError(f"{where}: not valid YAML{reason}. Put the value in quotes.") from error
     except RecursionError as error:
         raise ConfigError(f"{where}: nested too deeply. Write fewer levels.") from error
 
@@ -201,6 +225,38 @@ def _syntax_problem(where: str, error: yaml.YAMLError) -> str:
         f"{where}{place}: not valid YAML: {problem}. "
         "Check the indentation and quote values that hold ':' or '#'."
     )
+
+
+def _size(root: yaml.Node) -> float:
+    """Return how many nodes there are where every reference is written out; infinite in a circle.
+
+    A few hundred bytes of references to references stand for billions of values.
+    """
+    sizes: dict[int, float] = {}
+    pending = [root]
+    while pending:
+        node = pending[-1]
+        children = _children(node)
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # until it is known; met below itself, it is a circle
+            pending += [child for child in children if id(child) not in sizes]
+            continue
+        sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+        pending.pop()
+    return sizes[id(root)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Return the lines of a message, the first few of very many."""
+    more = len(lines) - _MOST_LINES
+    rest = [f"and {more} more problems."] if more > 0 else []
+    return "\n".join([*lines[:_MOST_LINES], *rest])
 
 
 def _duplicate_keys(root: yaml.Node) -> Iterator[tuple[int, str]]:

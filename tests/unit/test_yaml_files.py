@@ -1,5 +1,6 @@
 """Each way of getting a YAML file wrong has its own message."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
@@ -180,7 +181,31 @@ PROBLEMS = {
     ),
     "a list that holds itself": (
         "name: &a [*a]\n",
-        "x.yaml, name: got [[[[[[[...]]]]]]]; should be a valid string.",
+        "x.yaml: its references ('*name') stand for more than 100,000 values, or for themselves. "
+        "Write out what is meant.",
+    ),
+    "references to references": (
+        "a: &a [x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 8)}]\n" for a, b in pairwise("abcdefgh")),
+        "x.yaml: its references ('*name') stand for more than 100,000 values, or for themselves. "
+        "Write out what is meant.",
+    ),
+    "half a character": (
+        'name: "\\ud800"\n',
+        "x.yaml, line 1, column 7: not valid YAML: half a character (a lone surrogate). Check the "
+        "indentation and quote values that hold ':' or '#'.",
+    ),
+    "a tag before something else": (
+        "name: !!timestamp soon\n",
+        "x.yaml: not valid YAML for its tag. Put the value in quotes.",
+    ),
+    "very many problems": (
+        "name: a\n" * 30,
+        "\n".join(
+            f"x.yaml, line {n}: key 'name' was given on line 1 already. Keep one of the two."
+            for n in range(2, 22)
+        )
+        + "\nand 9 more problems.",
     ),
     "duplicate keys": (
         "name: a\ninner:\n  size: 1\n  size: 2\nname: b\n"

@@ -1,6 +1,7 @@
 """Finding a model's size by name: a local folder, the table of known ones, or the Hub."""
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ from workbench.models.weights import HUB_ERRORS, gated_repository
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
 _MOST_BYTES = 1_000_000  # of a config.json; real ones have a few thousand
 _CONFIG = "config.json"
+_COUNTED = re.compile(r"layers?$|labels|blocks|depth")
+_MOST_COUNTED = 100_000
 
 
 def find_shape(name: str) -> ModelShape:
@@ -77,6 +80,7 @@ def _read(path: Path, name: str, source: str) -> ModelShape:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not a mapping")
+        _check_counts(config)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path}: cannot be read as the config of a model: {error}. A folder as written by "
@@ -84,6 +88,20 @@ def _read(path: Path, name: str, source: str) -> ModelShape:
         ) from error
     check_unquantised(config, f"model '{name}' ({source})")
     return count_shape(_config_of(config, name), name=name, source=source)
+
+
+def _check_counts(values: Mapping[str, Any]) -> None:
+    """Refuse numbers of layers or labels of which transformers would make a list first of all.
+
+    Raises:
+        ValueError: one that no model has.
+    """
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _check_counts(value)
+        elif _COUNTED.search(key) and isinstance(value, int | float) and value > _MOST_COUNTED:
+            shown = str(value)[:20]
+            raise ValueError(f"{key} is {shown}; no model has more than {_MOST_COUNTED:,}")
 
 
 def _config_of(values: Mapping[str, Any], name: str) -> PreTrainedConfig:

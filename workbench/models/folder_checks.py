@@ -128,11 +128,16 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     if not index.is_file():
         return []
-    content = json.loads(index.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     files = content.get("weight_map") if isinstance(content, dict) else None
     names = list(files.values()) if isinstance(files, dict) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError("no file under weight_map")
+    if others := [name for name in names if Path(name).name != name or not name.isprintable()]:
+        raise ValueError(f"weight_map names {others[0][:80]!r}, which is no file of the folder")
     return sorted({folder / name for name in names})
 
 
@@ -210,12 +215,12 @@ def _read_json(path: Path, title: str) -> dict[str, object]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _torn(path, error, title) from error
     return content if isinstance(content, dict) else {}
 
 
-def _torn(path: Path, error: ValueError, title: str) -> ModelError:
+def _torn(path: Path, error: Exception, title: str) -> ModelError:
     return ModelError(
         f"{title}: {path.name} is torn or not what its name says ({error}). Download or copy it "
         "again."
@@ -242,7 +247,7 @@ def _check_tensors(path: Path, title: str) -> None:
         raise ModelError(
             f"{title}: {path.name}, which {INDEX} names, is missing. Download it again."
         ) from error
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:  # a folder of that name is the former
         raise ModelError(
             f"{title}: {path.name} is not whole ({error}). Download or copy it again."
         ) from error

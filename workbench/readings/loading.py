@@ -56,7 +56,7 @@ def kind_of_adapter(folder: Path) -> Kind | None:
             "ADALORA": "weights",
         }
         return kinds.get(str(config["peft_type"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -4,7 +4,7 @@ No deep-learning stack is needed to read one.
 """
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,6 +209,16 @@ class Experiment(_Checked):
             raise ValueError(" ".join(found))
         return self
 
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> "Experiment":
+        """Refuse what no file could hold: half a character, or a thousand levels of options."""
+        try:
+            self.model_dump_json()
+        except ValueError as error:
+            reason = "half a character (a lone surrogate), or levels without end"
+            raise ValueError(f"an option has {reason}. Write it again") from error
+        return self
+
     def method_of(self, row: str) -> tuple[str, dict[str, Any]]:
         """Return the method's name and its options for a row of the comparison."""
         options = dict(self.methods[row])
@@ -264,7 +274,7 @@ def _rates_problem(options: Mapping[str, Any]) -> str | None:
     if type(rates) is int and rates in _RATE_COUNTS:
         return None
     if isinstance(rates, list | tuple) and all(type(rate) in (int, float) for rate in rates):
-        known = {float(rate) for rate in rates if math.isfinite(rate) and rate > 0}
+        known = {float(rate) for rate in rates if 0 < rate < sys.float_info.max}
         if 2 <= len(known) == len(rates) <= _MOST_RATES:
             return None
     return (
@@ -340,7 +350,7 @@ def stored_experiment(folder: Path) -> Experiment | None:
         return None
     try:
         return Experiment(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Delete the folder.") from error
 
 

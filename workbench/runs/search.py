@@ -182,7 +182,7 @@ def searches_of(folder: Path) -> dict[str, SearchOutcome]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
         found = {row["row"]: read_outcome(row.get("search")) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path}: cannot be read ({error!r}). Run the comparison again."
         ) from error

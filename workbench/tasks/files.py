@@ -5,7 +5,7 @@ A file is read whole or refused; only lines without any content are passed over.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,11 @@ __all__ = ["ColumnMapping", "read_rows", "read_table", "samples_from_rows"]
 
 MAX_FILE_BYTES = 200_000_000  # bytes; a table of this size already takes some GB as Python rows
 _USUAL_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+# A time zone that is none is a KeyError; numbers and dates may be too large for Python's.
+_PARQUET_ERRORS = (
+    *(OSError, ValueError, KeyError, OverflowError, RecursionError),
+    pa.ArrowException,
+)
 _PARQUET_BATCH = 64  # rows unpacked before their size is looked at again
 
 
@@ -135,7 +140,7 @@ def _read_jsonl(path: Path) -> Table:
         else:
             problems.append(f"{path}, line {place}: {_shown(row)} is no JSON object.")
     _raise_first(problems, advice='Write one object per line: {"text": "…", "label": "…"}.')
-    check_columns(path, len({name for row in table.rows for name in row}))
+    _check_names(path, {name for row in table.rows for name in row})
     return table
 
 
@@ -171,8 +176,27 @@ def _json_table(path: Path, rows: Sequence[object]) -> Table:
     ]
     _raise_first(problems, advice='Write objects: {"text": "…", "label": "…"}.')
     objects = [row for row in rows if isinstance(row, dict)]
-    check_columns(path, len({name for row in objects for name in row}))
+    _check_names(path, {name for row in objects for name in row})
     return Table(objects, list(range(1, len(objects) + 1)), "row")
+
+
+def _check_names(path: Path, names: Collection[str]) -> None:
+    """Raise a `TaskError` if there are too many columns, or one whose name is no text."""
+    check_columns(path, len(names))
+    broken = [name for name in names if not name.isprintable() and _is_broken(name)]
+    if broken:
+        raise TaskError(
+            f"{path}: half a character (a lone surrogate) in the name of column {broken[0]!r}. "
+            "Write it again."
+        )
+
+
+def _is_broken(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _parsed(text: str) -> object:
@@ -210,7 +234,7 @@ def _read_parquet(path: Path) -> Table:
         table = pa.concat_tables(batches[1:] or batches)
         # Arrow types keep whole numbers whole in a column that has gaps.
         frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+        rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
     for column, labels in class_names.items():
         for row in rows:
             row[column] = _class_name(path, column, row[column], labels)
@@ -262,9 +286,9 @@ def _without_dictionaries(table: pa.Table) -> pa.Table:
 def _explained_parquet(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
+    except _PARQUET_ERRORS as error:
         raise TaskError(
-            f"{path}: cannot be read as Parquet: {error}. Write the file again."
+            f"{path}: cannot be read as Parquet: {str(error)[:200]}. Write the file again."
         ) from error
 
 

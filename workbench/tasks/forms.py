@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from workbench.scripts import composed
+
 # Soft hyphen, joiners, zero-width spaces, direction marks, byte order mark: none takes up room.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
@@ -20,7 +22,7 @@ def visible(text: str) -> str:
     """Return a text in Unicode's composed form, without characters that take up no room."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return composed(_INVISIBLE.sub("", text))
 
 
 def folded(text: str) -> str:
@@ -30,8 +32,8 @@ def folded(text: str) -> str:
     matching, The Unicode Standard, section 3.13, definition D145).
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFD", _INVISIBLE.sub("", text))
-        text = unicodedata.normalize("NFC", text.casefold())
+        text = unicodedata.normalize("NFD", composed(_INVISIBLE.sub("", text)))
+        text = composed(text.casefold())
     return " ".join(text.casefold().split())
 
 
@@ -67,8 +69,8 @@ def _label_form(label: str) -> str | Decimal:
 def _difference(labels: Sequence[str]) -> str:
     """Return what tells the labels apart: the first step of folding that makes two of them one."""
     if len({visible(label) for label in labels}) < len(labels):
-        composed = {unicodedata.normalize("NFC", label) for label in labels}
-        return "Unicode form" if len(composed) < len(labels) else "invisible characters"
+        forms = {composed(label) for label in labels}
+        return "Unicode form" if len(forms) < len(labels) else "invisible characters"
     spaced = [" ".join(visible(label).split()) for label in labels]
     if len(set(spaced)) < len(labels):
         return "spaces"

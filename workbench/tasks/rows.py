@@ -199,7 +199,7 @@ def is_list_of_texts(cell: object) -> bool:
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return isinstance(cell, list | tuple) and all(isinstance(text, str) for text in cell)
 
@@ -257,7 +257,8 @@ class _Cells:
         for index, row in enumerate(self._rows):
             try:
                 found.append(_texts_of(row.get(column)))
-            except (TypeError, ValueError):  # a surrogate that cannot be encoded is the latter
+            # A surrogate that cannot be encoded is a ValueError, deep JSON a RecursionError.
+            except (TypeError, ValueError, RecursionError):
                 wrong.append(index)
                 found.append(())
         if wrong:

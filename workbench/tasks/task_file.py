@@ -309,5 +309,5 @@ def _plain(value: object) -> object:
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"'{pattern}' is no regular expression: {error}. Correct it") from error

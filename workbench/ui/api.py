@@ -157,7 +157,7 @@ class Endpoints:
         columns = ColumnChoice(text_column, label_column, text_b_column or None, kind)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"rows{file_type}"
-            path.write_text(content, encoding="utf-8")
+            path.write_bytes(content.encode("utf-8", "surrogatepass"))
             key, _ = keep_upload(workspace, self._context.profile.caps, path, name, columns)
         return key
 
