@@ -267,6 +267,6 @@ def _timeless(content: Any) -> Any:
         return {
             key: _timeless(value)
             for key, value in content.items()
-            if not any(word in key for word in (*_TIMES, "digest", "files"))
+            if not any(word in key for word in (*_TIMES, "digest", "seal"))
         }
     return [_timeless(one) for one in content] if isinstance(content, list) else content
