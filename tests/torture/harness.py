@@ -262,11 +262,11 @@ def _watch_writes(folder: Path, kill_at: int | None) -> Callable[[], int]:
 
 
 def _timeless(content: Any) -> Any:
-    """Return JSON without what says when and how long, and without digests of such files."""
+    """Return JSON without times, digests of files with times, and what was said about damage."""
     if isinstance(content, dict):
         return {
             key: _timeless(value)
             for key, value in content.items()
-            if not any(word in key for word in (*_TIMES, "digest", "seal"))
+            if not any(word in key for word in (*_TIMES, "digest", "seal", "warnings"))
         }
     return [_timeless(one) for one in content] if isinstance(content, list) else content
