@@ -1,6 +1,8 @@
 """Torn files of runs: made again and said so, or named with the way out; never a wrong number."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from workbench.models.engine import Engine
 from workbench.progress import ProgressEvent
 from workbench.readings.loading import load_weights
 from workbench.runs.execute import RunRequest, execute, restore
+from workbench.runs.experiment import Experiment
+from workbench.runs.origin import has_origin
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service.publishing import adapter_archive
@@ -132,6 +136,39 @@ def test_a_torn_finished_run_is_made_again_and_says_so(
     again: list[ProgressEvent] = []
     assert execute(session, store, request_of(method), progress=again.append) == found
     assert again == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_a_run_comes_from_is_written_again(damage, session, tmp_path):
+    session, store = replace(session, experiment=Experiment()), RunStore(tmp_path)
+    expected = execute(session, store, request_of("zero_shot"))
+    path = expected.folder / "origin.json"
+    content = path.read_bytes()
+    DAMAGES[damage](path)
+
+    assert not has_origin(expected)
+    assert execute(session, store, request_of("zero_shot")) == expected
+    assert path.read_bytes() == content
+    assert has_origin(expected)
+
+
+@pytest.mark.parametrize("damage", ["half", "a folder", "missing"])
+def test_an_older_run_without_its_answers_is_made_again(damage, session, whole, tmp_path):
+    expected = whole["zero_shot"]
+    folder = tmp_path / expected.folder.name
+    shutil.copytree(expected.folder, folder)
+    record = json.loads((folder / "record.json").read_text())
+    del record["seal"]
+    (folder / "record.json").write_text(json.dumps(record))
+    store, events = RunStore(tmp_path), []
+    assert_same(execute(session, store, request_of("zero_shot"), progress=events.append), expected)
+    assert events == []
+    DAMAGES[damage](folder / "predictions.jsonl")
+
+    found = execute(session, store, request_of("zero_shot"), progress=events.append)
+
+    assert_same(found, expected)
+    assert "predictions.jsonl" in events[0].note
 
 
 # What is read is never another number

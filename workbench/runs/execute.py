@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,9 +191,10 @@ def _with_notes(record: RunRecord, notes: Sequence[str]) -> RunRecord:
 
 
 def _keep_origin(session: Session, store: RunStore, run: StoredRun) -> None:
-    """Write down again where a finished run comes from, if that was lost."""
+    """Write down again where a finished run comes from, if that was lost and can be written."""
     if session.experiment is not None and run.folder.parent == store.root and not has_origin(run):
-        keep_origin(store, run.record.run_id, session.experiment)
+        with suppress(StoreError):
+            keep_origin(store, run.record.run_id, session.experiment)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ experiment that asked for it, kept in the run's folder and, for all runs of a co
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -35,8 +36,10 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     if model.is_dir():
         changes["model"] = str(model.absolute())
     kept = experiment.model_copy(update=changes)
-    content = kept.model_dump(mode="json", include=_KEPT)
-    write_json(store.root / run_id / _FILE, sealed(content))
+    content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
+    if path.is_dir():
+        shutil.rmtree(path)
+    write_json(path, sealed(content))
 
 
 def has_origin(run: StoredRun) -> bool:

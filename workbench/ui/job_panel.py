@@ -212,12 +212,14 @@ def read_history(path: Path) -> list[Mapping[str, float]]:
     """Return the entries of a history that may be being written; a torn line is left out."""
     if not path.is_file():
         return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    entries: list[Mapping[str, float]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            entries.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError:
             continue
+        if isinstance(entry, dict) and "step" in entry:
+            entries.append(entry)
     return entries
 
 
