@@ -15,6 +15,8 @@ from torn import DAMAGES
 from visitors import ANNA, keep_rows, local_workspace, store_run, visitor
 from workbench.errors import ModelError, StoreError
 from workbench.models.adapters.reading import import_adapter
+from workbench.presentation.blocks import Table
+from workbench.presentation.sheet import Sheet, write_sheet
 from workbench.readings.vectors.projection_process import project_apart
 from workbench.runs.measurements.records import MeasurementStore, TextLoss
 from workbench.runs.session import open_task, open_template
@@ -346,3 +348,23 @@ def test_several_that_find_no_secret_get_one(tmp_path):
         [".share-secret", ".share-secret.lock"],
         [".share-secret.lock", ".share-secret"],
     )
+
+
+# What commands write
+
+TABLE = Table(title="t", columns=["a"], rows=[["1"]])
+SHEET = Sheet("T", ("f",), "h", (TABLE,), (), ("n",), ("a",), ((1,),), {"a": 1})
+
+
+@pytest.mark.parametrize("damage", ["cut to half", "a folder in its place", "a link to nowhere"])
+def test_a_damaged_sheet_is_written_anew(tmp_path, damage):
+    paths = [tmp_path / f"sheet.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    write_sheet(SHEET, tmp_path, "sheet")
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        DAMAGES[damage](path)
+
+    write_sheet(SHEET, tmp_path, "sheet")
+
+    assert [path.read_bytes() for path in paths] == whole
+    assert not any(path.is_symlink() for path in paths)
