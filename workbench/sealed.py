@@ -21,7 +21,7 @@ from workbench.atomic import write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
-_SCRATCH = re.compile(r"\..+\.\d+\.\d+")  # as `write_bytes` names what it has not finished
+_SCRATCH = re.compile(r"\..+\.json\.\d+\.\d+")  # as `write_bytes` names what it has not finished
 
 _log = logging.getLogger(__name__)
 
