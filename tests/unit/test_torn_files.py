@@ -13,6 +13,8 @@ from torn import DAMAGES
 from visitors import keep_rows, local_workspace
 from workbench.errors import ModelError, StoreError
 from workbench.models.adapters.reading import import_adapter
+from workbench.presentation.blocks import Table
+from workbench.presentation.sheet import Sheet, write_sheet
 from workbench.readings.vectors.projection_process import project_apart
 from workbench.runs.measurements.records import MeasurementStore, TextLoss
 from workbench.runs.session import open_task, open_template
@@ -282,3 +284,23 @@ def test_what_a_killed_import_left_is_never_listed_and_is_cleared(workspace, lor
 
     assert imported_folders(workspace) == [folder.name]
     assert (old.exists(), new.exists()) == (False, True)
+
+
+# What commands write
+
+TABLE = Table(title="t", columns=["a"], rows=[["1"]])
+SHEET = Sheet("T", ("f",), "h", (TABLE,), (), ("n",), ("a",), ((1,),), {"a": 1})
+
+
+@pytest.mark.parametrize("damage", ["cut to half", "a folder in its place", "a link to nowhere"])
+def test_a_damaged_sheet_is_written_anew(tmp_path, damage):
+    paths = [tmp_path / f"sheet.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    write_sheet(SHEET, tmp_path, "sheet")
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        DAMAGES[damage](path)
+
+    write_sheet(SHEET, tmp_path, "sheet")
+
+    assert [path.read_bytes() for path in paths] == whole
+    assert not any(path.is_symlink() for path in paths)

@@ -13,6 +13,7 @@ from workbench.analysis.tables import terminal_table
 from workbench.atomic import write_text
 from workbench.presentation.reading import Reading
 from workbench.presentation.spreadsheet import Cell, csv_text
+from workbench.sealed import make_room, write_sealed
 
 __all__ = [
     "ReportFiles",
@@ -54,8 +55,9 @@ def write_report(
         markdown=folder / "report.md",
         html=folder / "report.html",
     )
-    content = json.dumps(report_as_dict(comparison), indent=2, ensure_ascii=False)
-    write_text(found.json, content + "\n")
+    for path in (found.csv, found.markdown, found.html):
+        make_room(path)
+    write_sealed(found.json, report_as_dict(comparison))
     write_text(found.csv, report_csv(comparison))
     write_text(found.markdown, report_markdown(comparison, readings))
     write_text(found.html, report_html(comparison, readings))
@@ -63,7 +65,7 @@ def write_report(
 
 
 def report_as_dict(comparison: Comparison) -> dict[str, Any]:
-    """Return the content of `report.json`; figures are fractions, None where there is none."""
+    """Return the content of `report.json` without its digest; figures are fractions or None."""
     return {
         "base": _base_as_dict(comparison),
         "task": {**comparison.task.model_dump(), "dropped": comparison.dropped},

@@ -17,6 +17,7 @@ from workbench.budget.shape import ModelShape
 from workbench.errors import ModelError
 from workbench.models.configs import TRANSFORMERS_ERRORS, first_line
 from workbench.models.folder_checks import check_unquantised
+from workbench.models.published_digests import check_snapshot
 from workbench.models.weights import HUB_ERRORS, gated_repository
 
 _HUB_TIMEOUT_SECONDS = 5.0  # long enough for a slow line, short enough to wait for in vain
@@ -54,10 +55,15 @@ def _folder(name: str) -> Path | None:
 
 
 def _hub_config(hub_id: str) -> Path:
-    """Return the config's file in the Hub's cache, downloading it if need be."""
+    """Return the config's file in the Hub's cache, downloading it if need be.
+
+    Raises:
+        ModelError: it cannot be had, or is damaged.
+    """
     try:
         cached = try_to_load_from_cache(hub_id, _CONFIG)
         if isinstance(cached, str):
+            check_snapshot([Path(cached)], f"model '{hub_id}'")
             return Path(cached)
         # Of one file it would try six times, a minute and more where there is no network.
         folder = snapshot_download(

@@ -1,6 +1,7 @@
 """`workbench ask`: all methods' answers to one text, streamed side by side."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,5 +170,8 @@ def _panel(column: "Column") -> Panel:
 
 def _latest(below: Path) -> Path:
     """Return the folder of the comparison made last."""
-    found = sorted(below.glob("*/experiment.json"), key=lambda p: p.stat().st_mtime)
-    return found[-1].parent if found else below / "default"
+    found = []
+    for path in below.glob("*/experiment.json"):
+        with suppress(OSError):  # deleted meanwhile, or a link that leads nowhere
+            found.append((path.stat().st_mtime, path.parent))
+    return max(found)[1] if found else below / "default"

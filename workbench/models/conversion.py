@@ -48,6 +48,9 @@ def converted(packaged: PackagedWeights, target: Path) -> str:
     Raises:
         ModelError: the package is damaged, or the folder cannot be written.
     """
+    found = _whole(target)  # without the lock, so that a cache may be read-only
+    if found is not None:
+        return found
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):

@@ -71,8 +71,8 @@ def check_weight_files(folder: Path, title: str) -> None:
         _check_tensors(path, title)
 
 
-class _BareExceptions:
-    """Turns the bare `Exception` of the tokenizers library, and no other error, into our message.
+class BareExceptions:
+    """Turns the bare `Exception` of the tokenizers library, and no other error, into a ValueError.
 
     Raises:
         ValueError: the library could not read a file.
@@ -92,7 +92,7 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: a file of it is torn; other errors as transformers has them.
     """
-    with _BareExceptions():
+    with BareExceptions():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False
         )

@@ -3,7 +3,6 @@
 No deep-learning stack is needed to read one.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from workbench.atomic import write_json
 from workbench.errors import ConfigError, StoreError
 from workbench.options import FREE, TEXT, Public, read_number, whole_number
+from workbench.sealed import is_there, read_sealed, write_sealed
 from workbench.yaml_files import check_mapping, parse_value, read_mapping
 
 EXPERIMENT_FILE = "experiment.json"
@@ -336,7 +335,7 @@ def asked_mapping(
 
 def store_experiment(folder: Path, experiment: Experiment) -> None:
     """Keep the resolved experiment beside its runs."""
-    write_json(folder / EXPERIMENT_FILE, experiment.model_dump(mode="json"))
+    write_sealed(folder / EXPERIMENT_FILE, experiment.model_dump(mode="json"))
 
 
 def stored_experiment(folder: Path) -> Experiment | None:
@@ -346,12 +345,15 @@ def stored_experiment(folder: Path) -> Experiment | None:
         StoreError: the file cannot be read.
     """
     path = folder / EXPERIMENT_FILE
-    if not path.is_file():
+    if not is_there(path):
         return None
     try:
-        return Experiment(**json.loads(path.read_text(encoding="utf-8")))
+        return Experiment(**read_sealed(path, is_digest_needed=False))
     except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}). Delete the folder.") from error
+        raise StoreError(
+            f"{path}: is damaged or of another version. Start the same again: the file is written "
+            "anew, and finished runs are found."
+        ) from error
 
 
 def _put(data: dict[str, Any], key: str, value: object, *, where: str) -> None:

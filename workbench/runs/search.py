@@ -4,7 +4,6 @@ Pure functions over what was tried, without a deep-learning stack. A method whos
 lowest or the highest one tried has not been tuned to its end: its result is a lower bound.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import StoreError
+from workbench.sealed import is_there, read_sealed
 
 GRID_FACTOR = 3.0  # from one rate to the next; about half a power of ten
 _DIGITS = 3  # significant ones of a rate; more say nothing
@@ -180,7 +180,7 @@ def searches_of(folder: Path) -> dict[str, SearchOutcome]:
     """
     path = folder / "report.json"
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        rows = read_sealed(path, is_digest_needed=False)["rows"] if is_there(path) else []
         found = {row["row"]: read_outcome(row.get("search")) for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(

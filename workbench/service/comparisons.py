@@ -1,7 +1,5 @@
 """Comparisons to open in the page: finished evaluations, and those of the batch command."""
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +10,12 @@ from workbench.errors import DamagedFile, StoreError, without_folders
 from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.failures import FailedRun
 from workbench.runs.search import read_outcome
+from workbench.sealed import is_there, read_sealed
 from workbench.service.workspace import Workspace
 
 _REPORT = "report.json"
 _MOST_KEPT = 16  # comparisons in memory
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what torn JSON leads to
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,22 @@ class ComparisonEntry:
 
 
 def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
-    """Return the finished comparisons the visitor may see, the newest first."""
+    """Return the finished comparisons the visitor may see, the newest first, damaged ones last."""
     found = []
     for folder in workspace.experiments():
         path = folder / _REPORT
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if path.is_file() and not _is_training(folder):
-                report = json.loads(path.read_text(encoding="utf-8"))
-                rows = len({row["row"] for row in report["rows"]})
-                title = f"{report['task']['name']}: {rows} rows · {report['created'][:16]}"
-                title = title.replace("T", " ")
-                if folder.parent == workspace.root:
-                    title = f"{title} · {folder.name}"
-                found.append((report["created"], ComparisonEntry(folder.name, title, folder)))
+        if not is_there(path) or _is_training(folder):
+            continue
+        try:
+            report = read_sealed(path, is_digest_needed=False)
+            created = str(report["created"])
+            rows = len({row["row"] for row in report["rows"]})
+            title = f"{report['task']['name']}: {rows} rows · {created[:16]}".replace("T", " ")
+            if folder.parent == workspace.root:
+                title = f"{title} · {folder.name}"
+        except _DAMAGED:
+            created, title = "", f"{folder.name}: its report is damaged"
+        found.append((created, ComparisonEntry(folder.name, title, folder)))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
@@ -54,7 +57,7 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
     """Return a comparison made anew from its runs, its experiment, and its folder.
 
     Raises:
-        StoreError: no such comparison among the visitor's, or its runs are gone.
+        StoreError: no such comparison among the visitor's, its runs are gone, or it is damaged.
     """
     # Not held against the form of names: locally a folder may be called anything.
     entry = next((e for e in list_comparisons(workspace) if e.key == key), None)
@@ -64,32 +67,41 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
         )
     experiment = stored_experiment(entry.folder)
     assert experiment is not None, entry.folder  # the list has only folders with an experiment
-    modified = (entry.folder / _REPORT).stat().st_mtime_ns
+    modified = (entry.folder / _REPORT).lstat().st_mtime_ns
     return _compared(workspace, entry.folder, modified), experiment, entry.folder
 
 
 def _is_training(folder: Path) -> bool:
     """Return whether the folder is a training's, whose report has one row and the baselines."""
-    path = folder / "status.json"
-    return path.is_file() and '"kind": "train"' in path.read_text(encoding="utf-8")
+    try:
+        return '"kind": "train"' in (folder / "status.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):  # the batch command writes none
+        return False
 
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
     """Return the comparison of a folder; `modified` says which version of its report."""
     del modified  # only tells versions apart in the cache
-    report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
-    runs = []
-    failed = [FailedRun(**failure) for failure in report.get("failed", ())]
-    for row in report["rows"]:
-        try:
-            run = workspace.run(row["run_id"])
-            read_answers(run)
-            read_history(run)
-        except DamagedFile as error:  # the others can still be compared
-            failed.append(FailedRun(row["row"], row["seed"], str(error)))
-        else:
-            runs.append(ComparedRun(row["row"], run, read_outcome(row.get("search"))))
+    try:
+        report = read_sealed(folder / _REPORT, is_digest_needed=False)
+        runs = []
+        failed = [FailedRun(**failure) for failure in report.get("failed", ())]
+        reference = report["reference"]
+        for row in report["rows"]:
+            try:
+                run = workspace.run(row["run_id"])
+                read_answers(run)
+                read_history(run)
+            except DamagedFile as error:  # the others can still be compared
+                failed.append(FailedRun(row["row"], row["seed"], str(error)))
+            else:
+                runs.append(ComparedRun(row["row"], run, read_outcome(row.get("search"))))
+    except _DAMAGED as error:
+        raise StoreError(
+            f"comparison '{folder.name}': its report is damaged. Evaluate the same again: finished "
+            "runs are found, and the report is written anew."
+        ) from error
     if workspace.is_public:
         failed = [replace(one, reason=without_folders(one.reason)) for one in failed]
-    return compare_runs(runs, reference=report["reference"], failed=failed)
+    return compare_runs(runs, reference=reference, failed=failed)

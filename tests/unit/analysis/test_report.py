@@ -11,11 +11,14 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
+from torn import DAMAGES
 from workbench.analysis.comparison import compare_runs
-from workbench.analysis.report import report_csv, terminal_table, write_report
+from workbench.analysis.report import report_as_dict, report_csv, terminal_table, write_report
 from workbench.errors import StoreError
 from workbench.presentation.markdown import escape_markdown
 from workbench.runs.provenance import Provenance
+from workbench.runs.search import searches_of
+from workbench.sealed import write_sealed
 
 TARGETS = ["a", "b"] * 10
 COST_KEYS = {
@@ -126,11 +129,35 @@ def hostile(request, make_run, predict):
     return text, compare_runs(runs, reference=text)
 
 
+@pytest.mark.parametrize("damage", ["cut to half", "a folder in its place", "a link to nowhere"])
+def test_a_damaged_report_is_written_anew(comparison, tmp_path, damage):
+    paths = [tmp_path / f"report.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    write_report(comparison, tmp_path)
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        DAMAGES[damage](path)
+
+    write_report(comparison, tmp_path)
+
+    assert [path.read_bytes() for path in paths] == whole
+    assert not any(path.is_symlink() for path in paths)
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "missing"])
+def test_searches_are_not_taken_from_a_damaged_report(comparison, tmp_path, damage):
+    write_sealed(tmp_path / "report.json", report_as_dict(comparison))
+    searches_of(tmp_path)
+    DAMAGES[damage](tmp_path / "report.json")
+
+    with pytest.raises(StoreError, match=r"Run the comparison again\.$"):
+        searches_of(tmp_path)
+
+
 def test_json_has_exactly_this_schema(comparison, tmp_path):
     content = json.loads(write_report(comparison, tmp_path).json.read_text())
     assert set(content) == {
         "base", "task", "template", "reference", "created", "rows", "failed", "seeds",
-        "warnings",
+        "warnings", "digest",
     }  # fmt: skip
     assert set(content["base"]) == {
         "name", "source", "identity", "precision", "compute_dtype", "device"

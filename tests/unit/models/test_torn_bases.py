@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from torn import DAMAGES, flip
+from workbench.budget.sources import find_shape
 from workbench.errors import ModelError
 from workbench.models import catalog, conversion, weights
 from workbench.models.catalog import BaseModelEntry, PackagedWeights
@@ -254,6 +255,15 @@ def test_a_torn_description_of_a_package_is_no_traceback(package, name, damage):
     assert said == "" or "--force-reinstall tiny-weights==1.0" in said
 
 
+def test_a_whole_conversion_in_a_cache_that_cannot_be_written_is_used(package):
+    first = find_weights(NAME)
+    lock = Path(f"{package.folder}.lock")
+    lock.unlink()
+    lock.mkdir()
+
+    assert find_weights(NAME) == first
+
+
 # A snapshot in the Hub's cache
 
 
@@ -298,6 +308,14 @@ def test_a_damaged_snapshot_is_named_with_what_to_delete(snapshot, name, damage)
         f"model 'acme/tiny': {name} in the Hub's cache is damaged. Delete the folder "
         f"{snapshot.parents[1]} to download it again."
     )
+
+
+def test_a_plan_is_made_of_no_damaged_config(snapshot):
+    assert find_shape("acme/tiny").layers == 2
+    flip((snapshot / "config.json").resolve(), 0.5)
+
+    with pytest.raises(ModelError, match=r"config\.json in the Hub's cache is damaged"):
+        find_shape("acme/tiny")
 
 
 # A folder of one's own: nobody knows what was in it, but what cannot be read is said

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from torn import DAMAGES
 from visitors import ANNA, BEN, keep_rows, local_workspace, tiny_experiment, visitor
 from workbench.errors import StoreError
 from workbench.runs.experiment import EXPERIMENT_FILE
+from workbench.sealed import write_sealed
 from workbench.service import jobs
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.profile import LOCAL
@@ -18,6 +20,13 @@ from workbench.service.workspace import Workspace
 from workbench.serving.desk import ModelDesk
 
 METHODS = {"zero_shot": {}, "few_shot": {"k": 2, "seeds": [0, 1]}}
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    """Change a report as whoever wrote it would have."""
+    report = json.loads(path.read_text()) | changes
+    report.pop("digest", None)
+    write_sealed(path, report)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +50,7 @@ def place(tiny_folder, tmp_path_factory):
             work(job.folder, anna.store, open_session=desk.session)
     for seconds, title in enumerate(("first", "training", "second")):
         path = anna.jobs / made[title] / "report.json"
-        report = json.loads(path.read_text()) | {"created": f"2026-01-01T00:00:0{seconds}+00:00"}
-        path.write_text(json.dumps(report))
+        rewrite(path, created=f"2026-01-01T00:00:0{seconds}+00:00")
     return anna, made
 
 
@@ -128,14 +136,22 @@ GARBAGE = ["", "{", "[]", "{}", '{"rows": 3}', '{"rows": [], "task": 1, "created
 
 
 @pytest.mark.parametrize("content", GARBAGE)
-def test_a_spoiled_report_is_passed_over(content, tmp_path):
+def test_a_spoiled_report_is_said_to_be_one(content, tmp_path):
     workspace = local_workspace(tmp_path)
     folder = workspace.jobs / "some-job"
     folder.mkdir(parents=True)
     (folder / EXPERIMENT_FILE).write_text("{}")
     (folder / "report.json").write_text(content)
 
-    assert list_comparisons(workspace) == []
+    (entry,) = list_comparisons(workspace)
+
+    assert entry.title == "some-job: its report is damaged"
+    with pytest.raises(StoreError) as caught:
+        open_comparison(workspace, "some-job")
+    assert str(caught.value) == (
+        "comparison 'some-job': its report is damaged. Evaluate the same again: finished runs are "
+        "found, and the report is written anew."
+    )
 
 
 @pytest.mark.parametrize("file", ["predictions.jsonl", "record.json"])
@@ -185,6 +201,47 @@ def test_locally_a_comparison_of_the_batch_command_is_opened(name, batch):
     assert open_comparison(workspace, entry.key)[2] == workspace.root / name
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", [EXPERIMENT_FILE, "report.json"])
+def test_a_damaged_comparison_is_said_to_be_one_and_hides_no_other(file, damage, batch, tmp_path):
+    batch("whole")
+    workspace = batch("torn")
+    DAMAGES[damage](tmp_path / "torn" / file)
+
+    keys = [entry.key for entry in list_comparisons(workspace)]
+
+    assert keys[0] == "whole" or file == EXPERIMENT_FILE
+    assert "whole" in keys
+    with pytest.raises(StoreError, match=r"[Nn]ot found among yours|again"):
+        open_comparison(workspace, "torn")
+    assert open_comparison(workspace, "whole")[0].rows
+
+
+def test_every_digit_of_a_report_counts(batch, tmp_path):
+    workspace = batch("quick")
+    path = tmp_path / "quick" / "report.json"
+    text = path.read_text()
+    digits = [place for place, letter in enumerate(text) if letter in "02468"]
+    for place in digits[:: len(digits) // 8]:
+        changed = f"{text[:place]}{int(text[place]) + 1}{text[place + 1 :]}"
+        if json.loads(changed) == json.loads(text):
+            continue  # the last of more digits than a float has
+        path.write_text(changed)
+
+        with pytest.raises(StoreError, match="its report is damaged"):
+            open_comparison(workspace, "quick")
+
+
+def test_a_report_of_an_older_version_is_still_opened(batch, tmp_path):
+    workspace = batch("quick")
+    for file in (EXPERIMENT_FILE, "report.json"):
+        content = json.loads((tmp_path / "quick" / file).read_text())
+        del content["digest"]
+        (tmp_path / "quick" / file).write_text(json.dumps(content))
+
+    assert open_comparison(workspace, "quick")[0].rows
+
+
 def test_a_public_page_does_not_open_it(batch):
     root = batch("quick").root
 
@@ -203,9 +260,8 @@ def test_a_comparison_whose_runs_are_gone_says_so(place, batch, tmp_path):
 def test_the_rows_named_in_a_report_cannot_lead_elsewhere(place, batch, tmp_path):
     workspace = batch("quick")
     path = Path(tmp_path / "quick" / "report.json")
-    report = json.loads(path.read_text())
-    report["rows"][0]["run_id"] = "../../etc"
-    path.write_text(json.dumps(report))
+    rows = json.loads(path.read_text())["rows"]
+    rewrite(path, rows=[rows[0] | {"run_id": "../../etc"}, *rows[1:]])
 
     with pytest.raises(StoreError, match="not a name of a run"):
         open_comparison(workspace, "quick")

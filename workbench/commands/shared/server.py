@@ -1,6 +1,5 @@
 """The batch commands driving a running app (`--server URL`): the work is done there."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from workbench.presentation.quantities import metric_of
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.runner import requests_of
+from workbench.sealed import write_sealed
 from workbench.tasks.delimited import SEPARATORS
 
 _POLL_SECONDS = 1.5
@@ -58,7 +58,7 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
         report = client.predict(job_id, visitor, api_name="/export_comparison")
     for name, suffix in (("html", "html"), ("markdown", "md"), ("csv", "csv")):
         write_text(out / f"report.{suffix}", report[name])
-    write_text(out / "report.json", json.dumps(report["json"], indent=2, ensure_ascii=False) + "\n")
+    write_sealed(out / "report.json", report["json"])
     _print_rows(console, report["json"]["rows"])
     console.print(f"report: {out / 'report.html'} (also .md .csv .json)", highlight=False)
     raise_if_failed(failed)
