@@ -10,13 +10,12 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from workbench.atomic import write_json
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StoreError
 from workbench.models.adapters.reading import read_adapter
 from workbench.presentation.reading import Reading
 from workbench.progress import Interrupted, ProgressEvent
@@ -170,7 +169,8 @@ class Inspector:
             return
         for step in self._work(subject, reader):
             if isinstance(step, Reading):
-                write_json(path, step.model_dump(mode="json"))
+                with suppress(StoreError):  # one that cannot be kept is made again when asked for
+                    write_json(path, step.model_dump(mode="json"))
                 yield _placed(step, subject)
             else:
                 yield step
@@ -314,5 +314,5 @@ def _stored(path: Path) -> Reading | None:
         return None
     try:
         return Reading.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return None

@@ -38,7 +38,8 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     for folder in workspace.experiments():
         path = folder / _REPORT
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if path.is_file() and not _is_training(folder):
+            is_shown = path.is_file() and not folder.name.startswith(".")  # being made or deleted
+            if is_shown and not _is_training(folder):
                 report = json.loads(path.read_text(encoding="utf-8"))
                 rows = len({row["row"] for row in report["rows"]})
                 title = f"{report['task']['name']}: {rows} rows · {report['created'][:16]}"
@@ -49,8 +50,12 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
-def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Experiment, Path]:
+def open_comparison(
+    workspace: Workspace, key: object
+) -> tuple[Comparison, Experiment | None, Path]:
     """Return a comparison made anew from its runs, its experiment, and its folder.
+
+    An experiment that cannot be read is None: the figures need only the runs.
 
     Raises:
         StoreError: no such comparison among the visitor's, or its runs are gone.
@@ -61,8 +66,9 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
         raise StoreError(
             f"comparison {str(key)[:80]!r}: not found among yours. Choose one from the list."
         )
-    experiment = stored_experiment(entry.folder)
-    assert experiment is not None, entry.folder  # the list has only folders with an experiment
+    experiment = None
+    with suppress(StoreError):
+        experiment = stored_experiment(entry.folder)
     modified = (entry.folder / _REPORT).stat().st_mtime_ns
     return _compared(workspace, entry.folder, modified), experiment, entry.folder
 
@@ -70,7 +76,7 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
 def _is_training(folder: Path) -> bool:
     """Return whether the folder is a training's, whose report has one row and the baselines."""
     path = folder / "status.json"
-    return path.is_file() and '"kind": "train"' in path.read_text(encoding="utf-8")
+    return path.is_file() and b'"kind": "train"' in path.read_bytes()
 
 
 @lru_cache(maxsize=_MOST_KEPT)
