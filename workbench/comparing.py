@@ -1,21 +1,36 @@
 """An experiment from start to report: what the batch command, a job and a chunk of a job do."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.analysis.report import write_report
-from workbench.errors import WorkbenchError
+from workbench.errors import StoreError, WorkbenchError
 from workbench.presentation.reading import Reading
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.loading import kind_of, load_prompt
 from workbench.readings.scoring import Scorer
-from workbench.runs.experiment import Experiment, store_experiment
+from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
 from workbench.runs.failures import raise_if_failed
+from workbench.runs.folder_lock import alone_in
 from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
+
+
+class UnwrittenReport(StoreError):
+    """A comparison whose report cannot be written.
+
+    Args:
+        comparison: Of the runs that are finished.
+        reason: Why.
+    """
+
+    def __init__(self, comparison: Comparison, reason: str) -> None:
+        super().__init__(reason)
+        self.comparison = comparison
 
 
 def run_comparison(
@@ -42,19 +57,38 @@ def run_comparison(
     Raises:
         Interrupted: asked to stop; finished runs are kept and found again.
         RunError: every run failed.
+        StoreError: another process works in the folder.
+        UnwrittenReport: runs are finished, and the folder cannot be written.
     """
     requests = requests_of(experiment)
-    store_experiment(folder, experiment)
-    made = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
-    if not made.rows:
-        raise_if_failed(made.failed)
-    comparison = compare_runs(
-        [ComparedRun(row.row, row.run, row.search) for row in made.rows],
-        reference=experiment.reference,
-        failed=made.failed,
-    )
-    write_report(comparison, folder, _first_looks(session, made.rows))
+    with alone_in(folder):
+        _keep(folder, experiment)
+        made = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+        if not made.rows:
+            raise_if_failed(made.failed)
+        comparison = compare_runs(
+            [ComparedRun(row.row, row.run, row.search) for row in made.rows],
+            reference=experiment.reference,
+            failed=made.failed,
+        )
+        try:
+            write_report(comparison, folder, _first_looks(session, made.rows))
+        except StoreError as error:
+            raise UnwrittenReport(comparison, str(error)) from error
     return comparison
+
+
+def _keep(folder: Path, experiment: Experiment) -> None:
+    """Keep an experiment in its folder, whose file stays as it is where it says the same.
+
+    Where that cannot be written, neither can the report, which says so.
+    """
+    kept = None
+    with suppress(StoreError):
+        kept = stored_experiment(folder)
+    if kept != experiment:
+        with suppress(StoreError):
+            store_experiment(folder, experiment)
 
 
 def _first_looks(session: Session, rows: Sequence[RowRun]) -> list[Reading]:

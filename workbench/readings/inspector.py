@@ -11,10 +11,11 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StoreError
 from workbench.models.adapters.reading import read_adapter
 from workbench.presentation.reading import Reading
 from workbench.progress import Interrupted, ProgressEvent
@@ -171,7 +172,8 @@ class Inspector:
             return
         for step in self._work(subject, reader):
             if isinstance(step, Reading):
-                write_sealed(path, {"reading": step.model_dump(mode="json")})
+                with suppress(StoreError):  # one that cannot be kept is made again when asked for
+                    write_sealed(path, {"reading": step.model_dump(mode="json")})
                 yield _placed(step, subject)
             else:
                 yield step

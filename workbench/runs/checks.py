@@ -183,12 +183,14 @@ def _check_folder(folder: Path | None) -> None:
     """Refuse a folder that cannot be written.
 
     Raises:
-        StoreError: it is a file, or may not be written.
+        StoreError: it is a file, or may not be written and holds no runs.
     """
     if folder is None:
         return
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise StoreError(f"--out {folder}: {there} is a file. Name a folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
+    # What is finished in it can be shown all the same.
+    is_empty = not any(folder.glob("*/record.json"))
+    if is_empty and not os.access(there, os.W_OK | os.X_OK):
         raise StoreError(f"--out {folder}: {there} cannot be written. Name another folder.")

@@ -38,7 +38,8 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     found = []
     for folder in workspace.experiments():
         path = folder / _REPORT
-        if not is_there(path) or _is_training(folder):
+        is_hidden = folder.name.startswith(".")  # being made or deleted
+        if is_hidden or not is_there(path) or _is_training(folder):
             continue
         try:
             report = read_sealed(path, is_digest_needed=False)
@@ -53,8 +54,12 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
-def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Experiment, Path]:
+def open_comparison(
+    workspace: Workspace, key: object
+) -> tuple[Comparison, Experiment | None, Path]:
     """Return a comparison made anew from its runs, its experiment, and its folder.
+
+    An experiment that cannot be read is None: the figures need only the runs.
 
     Raises:
         StoreError: no such comparison among the visitor's, its runs are gone, or it is damaged.
@@ -65,8 +70,9 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
         raise StoreError(
             f"comparison {str(key)[:80]!r}: not found among yours. Choose one from the list."
         )
-    experiment = stored_experiment(entry.folder)
-    assert experiment is not None, entry.folder  # the list has only folders with an experiment
+    experiment = None
+    with suppress(StoreError):
+        experiment = stored_experiment(entry.folder)
     modified = (entry.folder / _REPORT).lstat().st_mtime_ns
     return _compared(workspace, entry.folder, modified), experiment, entry.folder
 
@@ -74,8 +80,8 @@ def open_comparison(workspace: Workspace, key: object) -> tuple[Comparison, Expe
 def _is_training(folder: Path) -> bool:
     """Return whether the folder is a training's, whose report has one row and the baselines."""
     try:
-        return '"kind": "train"' in (folder / "status.json").read_text(encoding="utf-8")
-    except (OSError, ValueError):  # the batch command writes none
+        return b'"kind": "train"' in (folder / "status.json").read_bytes()
+    except OSError:  # the batch command writes none
         return False
 
 

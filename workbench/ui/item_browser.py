@@ -103,8 +103,8 @@ def items_of(
             choice_of(name, names, "row")
     texts: dict[str, Mapping[str, str]] = {}
     with suppress(WorkbenchError):
-        task = context.desk.task(experiment.task)
-        texts = {sample.id: sample.fields for sample in task.test}
+        task = None if experiment is None else context.desk.task(experiment.task)
+        texts = {} if task is None else {sample.id: sample.fields for sample in task.test}
     return browse(
         comparison,
         BrowseMode(chosen),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from workbench.analysis.answers import headline_metric_of
 from workbench.analysis.report import terminal_table
-from workbench.comparing import run_comparison
+from workbench.comparing import UnwrittenReport, run_comparison
 from workbench.presentation.display import one_line
 from workbench.presentation.quantities import metric_of
 from workbench.progress import ProgressEvent
@@ -32,21 +32,26 @@ def run_and_report(experiment: Experiment, folder: Path) -> None:
         WorkbenchError: what is asked for cannot be run.
         RunError: some of the runs failed; the report has the others.
         Interrupted: Ctrl-C was pressed.
+        UnwrittenReport: what is finished was printed, and the folder cannot be written.
     """
     console = Console()
     checked = check_experiment(experiment, folder)
     with console.status("loading base model and task …"):
         session = open_session(experiment, checked.task)
     print_setting(console, session, experiment)
-    with stopping() as stop, RunProgress(console) as watcher:
-        comparison = run_comparison(
-            session,
-            experiment,
-            store=RunStore(folder),
-            folder=folder,
-            watcher=watcher,
-            should_stop=stop.is_requested,
-        )
+    try:
+        with stopping() as stop, RunProgress(console) as watcher:
+            comparison = run_comparison(
+                session,
+                experiment,
+                store=RunStore(folder),
+                folder=folder,
+                watcher=watcher,
+                should_stop=stop.is_requested,
+            )
+    except UnwrittenReport as error:
+        print_cells(console, *terminal_table(error.comparison))
+        raise
     print_cells(console, *terminal_table(comparison))
     console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
     raise_if_failed(comparison.failed)
