@@ -16,6 +16,7 @@ from workbench.runs.failures import raise_if_failed
 from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
+from workbench.runs.trimming import trim_report
 
 
 def run_comparison(
@@ -54,6 +55,7 @@ def run_comparison(
         failed=made.failed,
     )
     write_report(comparison, folder, _first_looks(session, made.rows))
+    trim_report(folder)
     return comparison
 
 

@@ -28,7 +28,7 @@ from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
-from workbench.runs.trimming import clear_for_others, trim_finished
+from workbench.runs.trimming import clear_for_others, is_whole, trim_finished
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -87,7 +87,7 @@ def execute(
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=progress, should_stop=should_stop)
         try:
-            if found is not None and found.record.status == "trained":
+            if found is not None and is_whole(found):
                 # Whatever goes wrong from here on, what is trained stays so.
                 with _recorded_failure(store, spec.run_id, None):
                     record, fitted = found.record, method.restore(context, found.adapter_folder)

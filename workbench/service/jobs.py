@@ -35,7 +35,8 @@ JobState = Literal["queued", "running", "finished", "stopped", "failed", "interr
 UNFINISHED: tuple[JobState, ...] = ("queued", "running")
 CAN_RESUME: tuple[JobState, ...] = ("stopped", "failed", "interrupted")
 
-_STATUS, _STOP, _LOG = "status.json", "stop", "worker.log"
+_STATUS, _STOP = "status.json", "stop"
+LOG = "worker.log"
 _NICENESS = 5  # the page stays responsive while a job computes
 _LOCK_SECONDS = 5  # others hold the queue for as long as it takes to read a few small files
 
@@ -157,7 +158,7 @@ class Job:
     @property
     def log(self) -> str:
         """The end of what its process printed."""
-        path = self.folder / _LOG
+        path = self.folder / LOG
         return path.read_text(encoding="utf-8", errors="replace")[-4000:] if path.is_file() else ""
 
 
@@ -360,7 +361,7 @@ def _start_process(folder: Path) -> None:
     command = f'nice -n {_NICENESS} "$@" >> "$0" 2>&1 < /dev/null & echo $!'
     worker = [sys.executable, "-m", "workbench.service.job_process", str(folder)]
     started = subprocess.run(  # noqa: S603  our own interpreter and folders only
-        ["/bin/sh", "-c", command, str(folder / _LOG), *worker],
+        ["/bin/sh", "-c", command, str(folder / LOG), *worker],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from workbench.atomic import explained, write_json
 from workbench.errors import StoreError, TaskError, WorkbenchError
+from workbench.room import check_room
 from workbench.runs.experiment import TaskChoice
 from workbench.runs.session import open_task
 from workbench.service.profile import Caps
@@ -184,6 +185,7 @@ def keep_upload(
     }
     choice = check_mapping(given, TaskChoice, where="upload")
     is_new = not (folder / _RECORD).is_file()
+    check_room(target, len(content))
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

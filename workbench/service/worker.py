@@ -27,7 +27,7 @@ from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
 from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
 from workbench.service.profile import detect_profile
-from workbench.service.space import bound_visitors
+from workbench.service.space import bound_visitors, keep_end
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
@@ -121,6 +121,7 @@ class StatusWriter:
         self.status = self.status.model_copy(update=changes | extra)
         if is_written:
             jobs.write_status(self._folder, self.status)
+            keep_end(self._folder / jobs.LOG)
             self._written = time.monotonic()
 
 

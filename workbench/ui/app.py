@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from transformers.utils import logging as transformers_logging
 
@@ -26,6 +27,7 @@ from workbench.ui.context import AppContext
 from workbench.ui.guards import Guard, is_loopback
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
+from workbench.ui.upload_room import UploadRoom
 from workbench.ui.vector_map import script_route
 
 TABS: Mapping[str, str] = {
@@ -48,7 +50,7 @@ def make_context(root: Path, profile: Profile | None = None) -> AppContext:
     desk = ModelDesk(is_direct=profile.executor == "chunks")
     exports = Path(tempfile.mkdtemp(prefix="workbench-"))
     atexit.register(shutil.rmtree, exports, ignore_errors=True)
-    bound_visitors(root, profile, exports=exports)
+    bound_visitors(root, profile, exports=exports, uploads=Path(get_upload_folder()))
     return AppContext(root.resolve(), profile, desk, exports, chunk_runner(desk, profile))
 
 
@@ -104,8 +106,13 @@ def launch_options(context: AppContext, host: str = "127.0.0.1") -> dict[str, An
         only_local=is_loopback(host) and not context.profile.is_public,
         space_host=os.environ.get("SPACE_HOST", ""),
     )
+    middleware = [guard]
+    if context.profile.is_public:
+        uploads = Path(get_upload_folder()).resolve()
+        most = context.profile.caps.upload_bytes
+        middleware.append(Middleware(UploadRoom, folder=uploads, upload_bytes=most))
     return {
-        "app_kwargs": {"middleware": [guard], "routes": [script_route()]},
+        "app_kwargs": {"middleware": middleware, "routes": [script_route()]},
         "theme": make_theme(),
         "css": style,
         "show_error": False,

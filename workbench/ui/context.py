@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from workbench.errors import WorkbenchError, without_folders
 from workbench.readings.inspector import Inspector
 from workbench.runs.experiment import Experiment
 from workbench.service.profile import Profile
+from workbench.service.space import drop_old, make_room
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.serving.desk import ModelDesk
@@ -24,6 +26,9 @@ from workbench.ui.rendering import render
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+_COPIED_SECONDS = 60.0  # after which a download has long been copied
+_DOWNLOAD_BYTES = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +64,20 @@ class AppContext:
     def workspace(self, token: object) -> Workspace:
         """Return a visitor's workspace."""
         return open_workspace(self.root, token, is_public=self.profile.is_public)
+
+    def exports_of(self, workspace: Workspace) -> Path:
+        """Return the folder for a visitor's downloads; on a public page older ones go first.
+
+        What was made for an earlier click has been copied to where it is served from.
+
+        Raises:
+            RoomError: no room for another copy.
+        """
+        folder = self.exports / workspace.folder.name
+        if self.profile.is_public:
+            drop_old(folder, _COPIED_SECONDS)
+            make_room(Path(get_upload_folder()).resolve() / "download", _DOWNLOAD_BYTES)
+        return folder
 
     def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
         """Return the workspace and setting that the page's first row stands for."""

@@ -86,8 +86,8 @@ def diff_html(first: StoredRun, second: StoredRun) -> str:
 def on_download(context: AppContext, token: object, run_id: str | None) -> list[Any]:
     """Return the run's adapter as a zip file."""
     workspace = context.workspace(token)
-    folder = context.exports / workspace.folder.name
-    path = adapter_archive(workspace.run(run_id), folder)
+    run = workspace.run(run_id)
+    path = adapter_archive(run, context.exports_of(workspace))
     return [gr.File(value=str(path), visible=True), ""]
 
 

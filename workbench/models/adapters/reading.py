@@ -6,7 +6,6 @@ numbers were looked at. Nothing is written before everything has passed.
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from typing import Any, Literal
 import safetensors.torch
 import torch
 
-from workbench.atomic import explained, write_json
+from workbench.atomic import explained, write_bytes, write_json
 from workbench.errors import ModelError
 from workbench.models.adapters.config import checked_config, strict_json
 from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME, read_adapter_files
@@ -277,10 +276,7 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
             learned = adapter.learned
             metadata = {"format": "pt"} if learned is None else learned_range(*learned)
             content = safetensors.torch.save(dict(adapter.tensors), metadata=metadata)
-            with (scratch / WEIGHTS_NAME).open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_bytes(scratch / WEIGHTS_NAME, content)
             try:
                 scratch.rename(target)
             except OSError:
