@@ -47,7 +47,7 @@ class Room:
     each_bytes: int | None = None
     what: str = "your runs and files"
     advice: str = (
-        "Delete runs you no longer need under Runs, then go on; whatever is finished is kept."
+        "Delete runs or files you no longer need under Runs, then go on; what is finished is kept."
     )
 
 
@@ -100,6 +100,12 @@ def bound_room(rooms: Iterable[Room]) -> None:
 def is_bound(path: Path) -> bool:
     """Return whether what this process writes at an absolute path is bound."""
     return _bounds.room_of(path) is not None
+
+
+def count_anew() -> None:
+    """Forget how full the rooms are; call it when something was deleted."""
+    with _bounds.lock:
+        _bounds.counts.clear()
 
 
 def check_room(path: Path, num_bytes: int) -> None:

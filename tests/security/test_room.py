@@ -155,3 +155,28 @@ def test_uploads_that_nobody_keeps_do_not_fill_the_disk(small, root):
     assert detail.startswith(
         "space: upload needs 4 MB, and files that were uploaded take 8 of the "
     )
+
+
+def test_a_visitor_without_room_can_make_some(small, root):
+    """By deleting files in the page; uploads were beyond reach once they lay there."""
+    carl = Visitor(small, "carl-carl-carl-carl")
+    folder = open_workspace(root, carl.token, is_public=True).folder
+    rows = "message,intent\n" + "".join(
+        f"{'lovely' if n % 2 else 'broken'} {'sun ' * 200} {n},{n % 2}\n" for n in range(300)
+    )
+    answers = [
+        carl.call("upload_rows", name=f"rows{n}", content=rows, text_column="message",
+                  label_column="intent")
+        for n in range(6)
+    ]  # fmt: skip
+    assert answers[0].data
+    assert "Delete runs or files" in answers[-1].error
+    assert sum(size for _, size in sizes_below(folder)) <= CAP
+
+    refused = carl.click("wb-clear", wb_clear_sure=False)
+    done = carl.click("wb-clear", wb_clear_sure=True)
+
+    assert "tick" in refused.html
+    assert "Deleted 0.7 MB" in done.html
+    assert upload_rows(carl)
+    assert answers[-1].data is None

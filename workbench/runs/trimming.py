@@ -13,7 +13,7 @@ A shared server is one where room is bound (`workbench/room.py`).
 import shutil
 from pathlib import Path
 
-from workbench.room import STATE_FILES, is_bound
+from workbench.room import STATE_FILES, count_anew, is_bound
 from workbench.runs.store import StoredRun
 
 _CHECKPOINTS = ("checkpoint*", "*.writing", ".*.safetensors.*")
@@ -55,6 +55,7 @@ def clear_for_others(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name not in (*STATE_FILES, _LOCK):
             _remove(folder, path.name)
+    count_anew()
 
 
 def _remove(folder: Path, pattern: str, *, is_deep: bool = False) -> None:

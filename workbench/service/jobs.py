@@ -259,6 +259,23 @@ def delete(workspace: Workspace, job_id: object) -> None:
     shutil.rmtree(job.folder)
 
 
+def delete_ended(workspace: Workspace) -> int:
+    """Delete the folders of all jobs that wait and run no more; return how many. Runs stay.
+
+    Raises:
+        StoreError: one is unfinished, and may need what is there.
+    """
+    found = list_jobs(workspace)
+    unfinished = [job.status.job_id for job in found if job.is_unfinished]
+    if unfinished:
+        raise StoreError(
+            f"jobs: {len(unfinished)} unfinished ({unfinished[0]}). Wait for it, or stop it first."
+        )
+    for job in found:
+        shutil.rmtree(job.folder)
+    return len(found)
+
+
 def start_next(root: Path) -> None:
     """Start the oldest waiting job below a root unless one is running; safe to call at any time."""
     with suppress(Timeout), FileLock(root / ".jobs.lock", timeout=_LOCK_SECONDS):

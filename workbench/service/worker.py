@@ -27,7 +27,7 @@ from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
 from workbench.service.jobs import JobState, JobStatus, RowFailure, RowResult
 from workbench.service.profile import detect_profile
-from workbench.service.space import bound_visitors, keep_end
+from workbench.service.space import bound_visitors, forget_absent, keep_end
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
@@ -197,6 +197,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     workspace, profile = workspace_of(folder), detect_profile()
+    forget_absent(workspace.root, profile)
     bound_visitors(workspace.root, profile)
     try:
         minutes = profile.caps.minutes

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
-from workbench.room import ordinary_bytes, used_bytes
+from workbench.room import count_anew, ordinary_bytes, used_bytes
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import RunStore, StoredRun
 
@@ -33,6 +34,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _KEY_FILE = ".share-secret"
 VISITORS = "visitors"  # has a folder for each of them
 _OWN = "workspace"
+_VISIT_SECONDS = 3600.0  # one note for a visit
 
 
 def checked_name(name: object, kind: str) -> str:
@@ -132,10 +134,24 @@ class Workspace:
             try:
                 with FileLock(run.folder / ".lock", timeout=0):
                     shutil.rmtree(run.folder)
+                    count_anew()
             except Timeout as error:
                 raise StoreError(
                     f"run '{run.record.run_id}': is being made right now. Stop its job first."
                 ) from error
+
+    def delete_files(self) -> int:
+        """Delete all but runs and jobs: uploads, wordings, imports and readings; return how much.
+
+        Runs that were made on an upload keep their figures, and cannot be read on it any more.
+        """
+        before = self.stored_bytes()
+        for folder in (self.uploads, self.wordings, self.imports, self.folder / "readings"):
+            with explained(folder):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+        count_anew()
+        return before - self.stored_bytes()
 
     def experiments(self) -> list[Path]:
         """Return folders with an experiment: the visitor's jobs; locally all."""
@@ -180,7 +196,11 @@ def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
             "to 64 letters, digits, '_' and '-' for the programming interface). Reload the page."
         )
     name = hashlib.sha256(token.encode()).hexdigest()[:32]
-    return Workspace(root, root / VISITORS / name, is_public=True)
+    folder = root / VISITORS / name
+    with suppress(OSError):  # nothing was made yet
+        if time.time() - folder.stat().st_mtime > _VISIT_SECONDS:
+            os.utime(folder)  # says when somebody was here last
+    return Workspace(root, folder, is_public=True)
 
 
 def workspace_of(job_folder: Path) -> Workspace:
