@@ -18,6 +18,7 @@ from workbench.runs.folder_lock import alone_in
 from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
+from workbench.runs.trimming import trim_report
 
 
 class UnwrittenReport(StoreError):
@@ -75,6 +76,7 @@ def run_comparison(
             write_report(comparison, folder, _first_looks(session, made.rows))
         except StoreError as error:
             raise UnwrittenReport(comparison, str(error)) from error
+        trim_report(folder)
     return comparison
 
 

@@ -36,18 +36,18 @@ class Room:
 
     Attributes:
         folder: The folder of folders, absolute.
-        each_bytes: What one owner's folder may take.
         total_bytes: What all of them may take together.
+        each_bytes: What one owner's folder may take; None: where there are no owners.
         what: What lies there, in the words of a message to its owner.
         advice: What an owner without room can do, as sentences.
     """
 
     folder: Path
-    each_bytes: int
     total_bytes: int
+    each_bytes: int | None = None
     what: str = "your runs and files"
     advice: str = (
-        "Delete runs you no longer need under Runs, then go on; whatever is finished is kept."
+        "Delete runs or files you no longer need under Runs, then go on; what is finished is kept."
     )
 
 
@@ -102,6 +102,12 @@ def is_bound(path: Path) -> bool:
     return _bounds.room_of(path) is not None
 
 
+def count_anew() -> None:
+    """Forget how full the rooms are; call it when something was deleted."""
+    with _bounds.lock:
+        _bounds.counts.clear()
+
+
 def check_room(path: Path, num_bytes: int) -> None:
     """Refuse to write a file there is no room for; call it before every write.
 
@@ -120,7 +126,9 @@ def check_room(path: Path, num_bytes: int) -> None:
         return
     coming = _on_disk(num_bytes)
     owner = room.folder.joinpath(*path.relative_to(room.folder).parts[:1])
-    most = {owner: ordinary_bytes(room.each_bytes), room.folder: room.total_bytes}
+    most = {room.folder: room.total_bytes}
+    if room.each_bytes is not None:
+        most = {owner: ordinary_bytes(room.each_bytes)} | most
     with _bounds.lock:
         for folder, bound in most.items():
             is_own = folder == owner
@@ -168,10 +176,11 @@ def _check_disk(folder: Path) -> None:
 
 
 def _no_room(room: Room, path: Path, coming: int, used: int, *, is_own: bool) -> RoomError:
-    if is_own:
+    if is_own or room.each_bytes is None:
+        most = room.each_bytes if is_own and room.each_bytes else room.total_bytes
         return RoomError(
             f"space: {path.name} needs {_mb(coming)} MB, and {room.what} take {_mb(used)} of the "
-            f"{_mb(room.each_bytes)} MB there are. {room.advice}"
+            f"{_mb(most)} MB there are. {room.advice}"
         )
     return RoomError(
         f"space: {path.name} needs {_mb(coming)} MB, and all visitors together take {_mb(used)} of "

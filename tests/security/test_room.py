@@ -133,3 +133,50 @@ def test_runs_that_cannot_fit_are_refused_before_they_wait(small):
 
     assert answer.data is None
     assert answer.error.startswith("space: the runs asked for store about 4 MB, row_0 ")
+
+
+def test_uploads_that_nobody_keeps_do_not_fill_the_disk(small, root):
+    """Gradio bounds the size of each, and keeps any number of them for a day."""
+    anna, uploads = Visitor(small, ANNA), root.parent / "gradio"
+    refused = []
+
+    for number in range(6):
+        content = bytes([number]) * 4_000_000
+        answer = anna.http.post(
+            "/gradio_api/upload", files={"files": (f"{number}.csv", content, "text/csv")}
+        )
+        if answer.status_code != 200:
+            refused.append((answer.status_code, answer.json()["detail"]))
+
+    assert sum(size for _, size in sizes_below(uploads)) <= 10 * CAP
+    assert len(refused) == 4
+    status, detail = refused[0]
+    assert status == 507
+    assert detail.startswith(
+        "space: upload needs 4 MB, and files that were uploaded take 8 of the "
+    )
+
+
+def test_a_visitor_without_room_can_make_some(small, root):
+    """By deleting files in the page; uploads were beyond reach once they lay there."""
+    carl = Visitor(small, "carl-carl-carl-carl")
+    folder = open_workspace(root, carl.token, is_public=True).folder
+    rows = "message,intent\n" + "".join(
+        f"{'lovely' if n % 2 else 'broken'} {'sun ' * 200} {n},{n % 2}\n" for n in range(300)
+    )
+    answers = [
+        carl.call("upload_rows", name=f"rows{n}", content=rows, text_column="message",
+                  label_column="intent")
+        for n in range(6)
+    ]  # fmt: skip
+    assert answers[0].data
+    assert "Delete runs or files" in answers[-1].error
+    assert sum(size for _, size in sizes_below(folder)) <= CAP
+
+    refused = carl.click("wb-clear", wb_clear_sure=False)
+    done = carl.click("wb-clear", wb_clear_sure=True)
+
+    assert "tick" in refused.html
+    assert "Deleted 0.7 MB" in done.html
+    assert upload_rows(carl)
+    assert answers[-1].data is None

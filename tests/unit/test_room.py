@@ -36,7 +36,7 @@ def test_a_file_beyond_an_owners_room_is_refused_and_leaves_nothing(visitors):
 
     assert str(caught.value) == (
         "space: b.bin needs 0.6 MB, and your runs and files take 0.6 of the 1 MB there are. Delete "
-        "runs you no longer need under Runs, then go on; whatever is finished is kept."
+        "runs or files you no longer need under Runs, then go on; what is finished is kept."
     )
     assert [path.name for path in visitors.rglob("*")] == ["anna", "a"]
 

@@ -28,7 +28,7 @@ from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import CARD, PREDICTIONS, RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
-from workbench.runs.trimming import clear_for_others, trim_finished
+from workbench.runs.trimming import clear_for_others, trim_finished, trim_members
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -104,7 +104,7 @@ def execute(
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=told, should_stop=should_stop)
         try:
-            if found is not None and found.record.status == "trained":
+            if found is not None and has_learned(found):
                 _go_on(session, store, context, request=request, found=found, notes=notes)
             else:
                 _make(session, store, context, request=request, spec=spec, notes=notes)
@@ -149,6 +149,7 @@ def _make(
         record, fitted = _trained(context, request.method, record)
         record = _with_notes(record, notes)
         if request.is_trial:
+            trim_members(context.folder)
             store.write_record(record.model_copy(update={"status": "trained"}))
         else:
             _predicted(session, store, context, (spec, record), fitted)
@@ -352,6 +353,7 @@ def _predicted(
     adapter = context.folder / "adapter"
     if adapter.is_dir():
         write_model_card(adapter, spec, record, session.encoder)
+    trim_members(context.folder)
     store.write_record(record)
 
 

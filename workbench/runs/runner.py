@@ -27,6 +27,7 @@ from workbench.runs.failures import FailedRun
 from workbench.runs.search import SearchOutcome, Trial, grid_around, next_rate
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.trimming import trim_lost_trial
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
 
@@ -221,7 +222,13 @@ class _Runner:
             num_extended += 1
             trials.append(self._trial(session, trial, rate))
         ordered = tuple(sorted(trials, key=lambda tried: tried.learning_rate))
-        return SearchOutcome(ordered, search.seed, num_extended)
+        outcome = SearchOutcome(ordered, search.seed, num_extended)
+        for tried in ordered:
+            is_best = tried.run_id == outcome.best.run_id
+            run = None if is_best else self._store.find(tried.run_id)
+            if run is not None:
+                trim_lost_trial(run)
+        return outcome
 
     def _trial(self, session: Session, request: RunRequest, rate: float | None) -> Trial:
         """Return what a rate reaches on dev; None is the method's own rate."""

@@ -5,6 +5,7 @@ finished                adapter, path, history, predictions; no checkpoints
   on a shared server    an ensemble's members leave their adapters alone: nothing shows their paths
 a trial that lost       adapter and path, to be opened; on a shared server only its figures
 failed for lack of room what was asked and the reason, or it would take the others' room
+a comparison            its report in four forms; on a shared server the one that pages read
 
 A shared server is one where room is bound (`workbench/room.py`).
 """
@@ -12,27 +13,46 @@ A shared server is one where room is bound (`workbench/room.py`).
 import shutil
 from pathlib import Path
 
-from workbench.room import STATE_FILES, is_bound
+from workbench.room import STATE_FILES, count_anew, is_bound
+from workbench.runs.store import RunStore, StoredRun
 
 _CHECKPOINTS = ("checkpoint*", "*.writing", ".*.safetensors.*")
 _MEMBERS = "member_*"
 _LEARNED = ("adapter", "path", _MEMBERS)
+_MADE_ANEW = ("report.html", "report.md", "report.csv")
 _LOCK = ".lock"
+
+
+def trim_members(folder: Path) -> None:
+    """Remove on a shared server what members left, before the record seals the rest."""
+    if is_bound(folder):
+        _remove(folder, _MEMBERS)
 
 
 def trim_finished(folder: Path) -> None:
     """Remove from a finished or trained run's folder what only an unfinished one needs."""
     for pattern in _CHECKPOINTS:
         _remove(folder, pattern, is_deep=True)
-    if is_bound(folder):
-        _remove(folder, _MEMBERS)
 
 
-def trim_lost_trial(folder: Path) -> None:
+def trim_lost_trial(run: StoredRun) -> None:
     """Remove on a shared server what a trial learned that lost a search; its figures stay."""
-    if is_bound(folder):
+    if run.record.status == "trained" and is_bound(run.folder):
         for pattern in _LEARNED:
+            _remove(run.folder, pattern)
+        RunStore(run.folder.parent).write_record(run.record)  # sealed anew, without what is gone
+
+
+def trim_report(folder: Path) -> None:
+    """Remove on a shared server the forms of a report that a page makes anew for a download."""
+    if is_bound(folder):
+        for pattern in _MADE_ANEW:
             _remove(folder, pattern)
+
+
+def has_learned(run: StoredRun) -> bool:
+    """Return whether a run is trained and what it learned is still there to go on with."""
+    return run.record.status == "trained" and run.adapter_folder.is_dir()
 
 
 def clear_for_others(folder: Path) -> None:
@@ -40,6 +60,7 @@ def clear_for_others(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name not in (*STATE_FILES, _LOCK):
             _remove(folder, path.name)
+    count_anew()
 
 
 def _remove(folder: Path, pattern: str, *, is_deep: bool = False) -> None:

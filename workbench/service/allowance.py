@@ -117,7 +117,7 @@ def _check_bytes(
             f"space: the runs asked for store about {needed / 1e6:,.0f} MB, {largest} "
             f"{stored[largest] / 1e6:,.0f} MB of it, and {max(left, 0) / 1e6:,.0f} of your "
             f"{most / 1e6:,.0f} MB are left. Ask for fewer runs or for a method that stores less, "
-            "such as lora, or delete runs under Runs."
+            "such as lora, or delete runs or files under Runs."
         )
 
 

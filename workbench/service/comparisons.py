@@ -1,5 +1,6 @@
 """Comparisons to open in the page: finished evaluations, and those of the batch command."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path

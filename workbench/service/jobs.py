@@ -58,7 +58,7 @@ from workbench.service.job_status import (
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name
 
-_STOP, _LOG = "stop", "worker.log"
+_STOP, LOG = "stop", "worker.log"
 _LOG_BYTES = 4000  # of its end, to be shown
 _NICENESS = 5  # the page stays responsive while a job computes
 _HAND_OVER_SECONDS = 2  # whoever looks at a job that died holds its lock for a moment
@@ -84,7 +84,7 @@ class Job:
     def log(self) -> str:
         """The end of what its process printed."""
         with suppress(OSError):
-            opened = os.open(self.folder / _LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            opened = os.open(self.folder / LOG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(opened, "rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LOG_BYTES))
                 return stream.read(_LOG_BYTES).decode("utf-8", errors="replace")
@@ -234,6 +234,23 @@ def delete(workspace: Workspace, job_id: object) -> None:
             release(held)
 
 
+def delete_ended(workspace: Workspace) -> int:
+    """Delete the folders of all jobs that wait and run no more; return how many. Runs stay.
+
+    Raises:
+        StoreError: one is unfinished, and may need what is there.
+    """
+    found = list_jobs(workspace)
+    unfinished = [job.status.job_id for job in found if job.is_unfinished]
+    if unfinished:
+        raise StoreError(
+            f"jobs: {len(unfinished)} unfinished ({unfinished[0]}). Wait for it, or stop it first."
+        )
+    for job in found:
+        shutil.rmtree(job.folder)
+    return len(found)
+
+
 def start_next(root: Path) -> None:
     """Start the job whose turn it is unless one is running; safe to call at any time.
 
@@ -350,7 +367,7 @@ def _start_process(folder: Path, status: JobStatus, locks: tuple[int, int]) -> N
     From its first moment on it is the locks' holder. The status is written before, because what
     the process has to say comes after it.
     """
-    path = folder / _LOG
+    path = folder / LOG
     with explained(path):
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             put_aside(path)

@@ -11,6 +11,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
+from workbench.room import check_room
 from workbench.runs.store import CARD, StoredRun
 
 
@@ -32,6 +33,7 @@ def adapter_archive(run: StoredRun, folder: Path) -> Path:
     """
     files = _adapter_files(run)
     target = folder / f"{run.record.run_id}.zip"
+    check_room(target, sum(file.stat().st_size for file in files))
     with explained(target):
         folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -34,7 +34,7 @@ from workbench.service.job_status import (
     write_status,
 )
 from workbench.service.profile import detect_profile
-from workbench.service.space import bound_visitors
+from workbench.service.space import bound_visitors, forget_absent, keep_end
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
@@ -127,6 +127,7 @@ class StatusWriter:
         self.status = self.status.model_copy(update=changes | extra)
         if is_written:
             write_status(self._folder, self.status)
+            keep_end(self._folder / jobs.LOG)
             self._written = time.monotonic()
 
 
@@ -209,6 +210,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     workspace, profile = workspace_of(folder), detect_profile()
+    forget_absent(workspace.root, profile)
     bound_visitors(workspace.root, profile)
     root_lock = workspace.root / ROOT_LOCK
     held = (adopt(root_lock, handed[0]) if handed else None) or take(root_lock)

@@ -11,9 +11,11 @@ Locally the folders that the batch command wrote below <root> are shown too.
 """
 
 import hashlib
+import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
 from workbench.errors import ConfigError, DamagedFile, StoreError
-from workbench.room import ordinary_bytes, used_bytes
+from workbench.room import count_anew, ordinary_bytes, used_bytes
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
 from workbench.service.sharing import drop_link, link_key, linked_folder
@@ -32,6 +34,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,159}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 VISITORS = "visitors"  # has a folder for each of them
 _OWN = "workspace"
+_VISIT_SECONDS = 3600.0  # one note for a visit
 
 
 def checked_name(name: object, kind: str) -> str:
@@ -135,6 +138,7 @@ class Workspace:
                 with FileLock(run.folder / ".lock", timeout=0):
                     drop_link(self.root, run.folder)
                     shutil.rmtree(run.folder)
+                    count_anew()
             except Timeout as error:
                 raise StoreError(
                     f"run '{run.folder.name}': is being made right now. Stop its job first."
@@ -155,6 +159,19 @@ class Workspace:
             StoreError: no such run, or not the visitor's.
         """
         return drop_link(self.root, self.run(run_id).folder)
+
+    def delete_files(self) -> int:
+        """Delete all but runs and jobs: uploads, wordings, imports and readings; return how much.
+
+        Runs that were made on an upload keep their figures, and cannot be read on it any more.
+        """
+        before = self.stored_bytes()
+        for folder in (self.uploads, self.wordings, self.imports, self.folder / "readings"):
+            with explained(folder):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+        count_anew()
+        return before - self.stored_bytes()
 
     def experiments(self) -> list[Path]:
         """Return folders with an experiment: the visitor's jobs; locally all."""
@@ -229,7 +246,11 @@ def open_workspace(root: Path, token: object, *, is_public: bool) -> Workspace:
             "to 64 letters, digits, '_' and '-' for the programming interface). Reload the page."
         )
     name = hashlib.sha256(token.encode()).hexdigest()[:32]
-    return Workspace(root, root / VISITORS / name, is_public=True)
+    folder = root / VISITORS / name
+    with suppress(OSError):  # nothing was made yet
+        if time.time() - folder.stat().st_mtime > _VISIT_SECONDS:
+            os.utime(folder)  # says when somebody was here last
+    return Workspace(root, folder, is_public=True)
 
 
 def workspace_of(job_folder: Path) -> Workspace:

@@ -18,7 +18,7 @@ from workbench.analysis.training_figure import history_plot
 from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
-from workbench.service.space import bound_visitors
+from workbench.service.space import bound_visitors, forget_absent
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
 from workbench.ui.addresses import believe_sockets_alone, num_proxies
@@ -50,7 +50,8 @@ def make_context(root: Path, profile: Profile | None = None) -> AppContext:
     profile = profile or detect_profile()
     desk = ModelDesk(is_direct=profile.executor == "chunks")
     exports = own_folder(Path(tempfile.gettempdir()))
-    bound_visitors(root, profile, exports=exports)
+    forget_absent(root, profile)
+    bound_visitors(root, profile, exports=exports, uploads=Path(get_upload_folder()))
     return AppContext(root.resolve(), profile, desk, exports, chunk_runner(desk, profile))
 
 

@@ -132,7 +132,7 @@ def on_export(
         "cost.png": _cost_plot(comparison, cost, quality),
         "calibration.png": calibration_plot(comparison),
     }
-    target = context.exports / workspace.folder.name / key
+    target = context.exports_of(workspace) / key
     files = write_report(comparison, target)
     paths = [files.html, files.markdown, files.csv, files.json]
     write_text(target / "items.csv", disagreement_csv(items))

@@ -12,19 +12,25 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from workbench.errors import WorkbenchError, without_folders
 from workbench.readings.inspector import Inspector
 from workbench.runs.experiment import Experiment
 from workbench.service.profile import Profile
+from workbench.service.space import drop_old, make_room
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.serving.desk import ModelDesk
-from workbench.ui.newcomers import Newcomers, address_of_call
+from workbench.ui.addresses import caller_address
+from workbench.ui.newcomers import Newcomers
 from workbench.ui.rendering import render
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+_COPIED_SECONDS = 60.0  # after which a download has long been copied
+_DOWNLOAD_BYTES = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +72,23 @@ class AppContext:
     def workspace(self, token: object) -> Workspace:
         """Return a visitor's workspace."""
         workspace = open_workspace(self.root, token, is_public=self.profile.is_public)
-        if self.newcomers is None or self.newcomers.may_begin(workspace.folder, address_of_call()):
+        if self.newcomers is None or self.newcomers.may_begin(workspace.folder, caller_address()):
             return workspace
         return replace(workspace, may_begin=False)
+
+    def exports_of(self, workspace: Workspace) -> Path:
+        """Return the folder for a visitor's downloads; on a public page older ones go first.
+
+        What was made for an earlier click has been copied to where it is served from.
+
+        Raises:
+            RoomError: no room for another copy.
+        """
+        folder = self.exports / workspace.folder.name
+        if self.profile.is_public:
+            drop_old(folder, _COPIED_SECONDS)
+            make_room(Path(get_upload_folder()).resolve() / "download", _DOWNLOAD_BYTES)
+        return folder
 
     def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
         """Return the workspace and setting that the page's first row stands for."""

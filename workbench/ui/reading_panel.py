@@ -90,7 +90,7 @@ def on_export(context: AppContext, token: object, made: Reading | None) -> Any:
     """Return the shown reading as JSON, its tables as CSV and its charts as PNG."""
     if made is None:
         raise ConfigError("files: nothing was read yet. Choose a reading first.")
-    folder = context.exports / context.workspace(token).folder.name / "readings" / made.name
+    folder = context.exports_of(context.workspace(token)) / "readings" / made.name
     paths = write_files(made, folder)
     return gr.Files(value=[str(path) for path in paths], visible=True)
 

@@ -16,6 +16,7 @@ from workbench.models.adapters.reading import import_adapter
 from workbench.presentation.display import NOTHING, percent
 from workbench.presentation.quantities import metric_of
 from workbench.runs.store import StoredRun
+from workbench.service import jobs
 from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
@@ -90,8 +91,8 @@ def diff_html(first: StoredRun, second: StoredRun) -> str:
 def on_download(context: AppContext, token: object, run_id: str | None) -> list[Any]:
     """Return the run's adapter as a zip file."""
     workspace = context.workspace(token)
-    folder = context.exports / workspace.folder.name
-    path = adapter_archive(workspace.run(run_id), folder)
+    run = workspace.run(run_id)
+    path = adapter_archive(run, context.exports_of(workspace))
     return [gr.File(value=str(path), visible=True), ""]
 
 
@@ -122,6 +123,18 @@ def on_delete(context: AppContext, token: object, run_id: str | None, is_sure: o
     shown = on_refresh(context, token)
     shown[1] = gr.Dropdown(choices=shown[1].choices, value=None)
     return [*shown, render("hint", text=f"Deleted {run_id}."), False]
+
+
+@shows_problems(PROBLEM, lambda: False)
+def on_clear(context: AppContext, token: object, is_sure: object) -> list[Any]:
+    """Delete all that the visitor keeps beside runs, after it was confirmed."""
+    if is_sure is not True:
+        raise ConfigError("delete: tick 'Yes, delete them' first. Deleted files are gone.")
+    workspace = context.workspace(token)
+    jobs.delete_ended(workspace)
+    freed, left = workspace.delete_files(), workspace.stored_bytes()
+    text = f"Deleted {freed / 1e6:.1f} MB of files. Your runs take {left / 1e6:.1f} MB."
+    return [render("hint", text=text), False]
 
 
 @shows_problem
@@ -203,6 +216,7 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **AT_ONCE
     )
     _build_import(context, token)
+    _build_space(context, token)
     if context.has_login:
         _build_push(context, token, run)
 
@@ -217,6 +231,23 @@ def _build_import(context: AppContext, token: gr.BrowserState) -> None:
         file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
         note = gr.HTML(elem_id="wb-import-note")
     file.upload(partial(on_import, context), [token, file], note, **QUIET, **BRING)
+
+
+def _build_space(context: AppContext, token: gr.BrowserState) -> None:
+    if not context.profile.is_public:
+        return
+    most = context.profile.caps.stored_bytes / 1e6
+    with gr.Accordion("Your space on this server", open=False, elem_id="wb-space"):
+        gr.Markdown(
+            f"Your runs and files may take {most:,.0f} MB. Beside runs, which you delete above, "
+            "uploaded rows, edited wordings, imported adapters, kept readings and comparisons are "
+            "here. Without them runs keep their figures, and cannot be opened on uploaded rows."
+        )
+        with gr.Row():
+            is_sure = gr.Checkbox(False, label="Yes, delete them", elem_id="wb-clear-sure")
+            clear = gr.Button("Delete all files but runs", variant="stop", elem_id="wb-clear")
+        note = gr.HTML(elem_id="wb-clear-note")
+    clear.click(partial(on_clear, context), [token, is_sure], [note, is_sure], **AT_ONCE)
 
 
 def _build_push(context: AppContext, token: gr.BrowserState, run: gr.Dropdown) -> None:

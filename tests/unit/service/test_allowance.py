@@ -88,7 +88,7 @@ def test_what_a_visitor_has_no_room_for_is_refused(anna, profile):
     assert str(caught.value) == (
         "space: the runs asked for store about 212 MB, full_fine_tuning 212 MB of it, and 199 of "
         "your 200 MB are left. Ask for fewer runs or for a method that stores less, such as lora, "
-        "or delete runs under Runs."
+        "or delete runs or files under Runs."
     )
 
 
