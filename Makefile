@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls soak space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -78,6 +78,10 @@ bench: setup
 # What was read is kept in runs/nulls.jsonl; a second call goes on from there.
 nulls: setup
 	$(BIN)/python tests/nulls/measure.py
+
+# A thousand calls of two visitors: answers as given alone, memory flat: docs/soak.md.
+soak: setup
+	PYTHONPATH=tests $(BIN)/python tests/soak/measure.py
 
 # As a Space would: a fresh environment from requirements.txt alone, a Space's variables.
 space:
