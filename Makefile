@@ -16,7 +16,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture fuzz space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture soak fuzz space examples format clean
 
 setup: $(VENV)/.ready
 
@@ -81,6 +81,10 @@ bench: setup
 # What was read is kept in runs/nulls.jsonl; a second call goes on from there.
 nulls: setup
 	$(BIN)/python tests/nulls/measure.py
+
+# A thousand calls of two visitors: answers as given alone, memory flat: docs/soak.md.
+soak: setup
+	PYTHONPATH=tests $(BIN)/python tests/soak/measure.py
 
 # A hundred kills and every kind of torn file on a small model: docs/torture.md. The suite has a few.
 torture: setup

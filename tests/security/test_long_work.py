@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+import pytest
 
 from security.raw import Answer, Visitor
 from security.serving import running_app
@@ -117,6 +118,110 @@ def test_many_plans_are_answered_or_refused_and_others_go_on(public):
     for name, waits in found.waits.items():
         assert waits, name
         assert statistics.median(waits) < 1.0, name
+        assert max(waits) < found.seconds / 2, name
+
+
+@pytest.mark.parametrize("road", ["run", "api"])
+def test_no_road_leads_past_the_rooms(public, road):
+    """What waits in a room can be asked for by the queue alone."""
+    stranger = Visitor(public.address, "stranger-stranger-stranger")
+    waiting = [one for one in stranger.handlers() if one["queue"]]
+
+    answers = {
+        handler["id"]: stranger.http.post(
+            f"/gradio_api/{road}/x",
+            json={"data": [], "fn_index": handler["id"], "session_hash": stranger.session},
+        ).status_code
+        for handler in waiting
+    }
+
+    assert len(answers) > 30
+    assert set(answers.values()) == {404}
+    stranger.close()
+
+
+def test_only_what_takes_milliseconds_goes_past_the_queue(public):
+    """No file is parsed, drawn or packed, and no base waited for, past the rooms."""
+    stranger = Visitor(public.address, "stranger-stranger-stranger")
+    dear = [
+        ("wb-plan", "click"), ("wb-export", "click"), ("wb-download", "click"),
+        ("wb-file", "change"), ("wb-use-rows", "click"), ("wb-import-file", "upload"),
+        ("wb-run", "change"), ("wb-comparison", "change"), ("wb-row", "change"),
+        ("wb-cost", "change"), ("wb-search", "change"), ("wb-reading-export", "click"),
+        ("wb-task", "change"), ("wb-editor", "change"), ("wb-keep-wording", "click"),
+    ]  # fmt: skip
+
+    at_once = [name for name, event in dear if not stranger.handler(name, event)["queue"]]
+
+    assert at_once == []
+    stranger.close()
+
+
+def test_a_new_session_costs_no_more_than_an_old_one(public):
+    """Whoever invents sessions must not make the server describe its page for each of them."""
+    visitor = Visitor(public.address, "inventor-inventor-inventor")
+    handler = visitor.handler("wb-method", "input")
+
+    def seconds(sessions: list[str]) -> float:
+        began = time.monotonic()
+        for session in sessions:
+            visitor.session = session
+            assert visitor.run(handler, ["quick", "lora"]).status == 200
+        return time.monotonic() - began
+
+    old = min(seconds([visitor.session] * 12) for _ in range(2))
+    new = min(seconds([f"{visitor.session}-{n}-{m}" for n in range(12)]) for m in range(2))
+
+    assert new < 2.5 * old
+    visitor.close()
+
+
+def test_who_leaves_frees_the_place_in_the_line(public):
+    leaving = Visitor(public.address, "leaving-leaving-leaving")
+    handler = next(h for h in leaving.config["dependencies"] if h["api_name"] == "ask")
+    given = {
+        "text": "a text", "ways": ["words:zero_shot", "words:few_shot"], "max_new_tokens": 96,
+        "temperature": 1.5, "precision": "fp32", "visitor": leaving.token,
+    }  # fmt: skip
+    data = [
+        given.get(one["parameter_name"], one["parameter_default"])
+        for one in leaving.parameters("ask")
+    ]
+    body = {"data": data, "fn_index": handler["id"], "session_hash": leaving.session}
+    for _ in range(30):
+        assert leaving.http.post("/gradio_api/queue/join", json=body).status_code == 200
+
+    query = {"session_hash": leaving.session}
+    with leaving.http.stream("GET", "/gradio_api/queue/data", params=query) as stream:
+        lines = stream.iter_lines()  # closes the stream when it is dropped
+        next(lines)
+        before = num_waiting(leaving)
+    time.sleep(0.5)
+
+    assert before > 15
+    assert num_waiting(leaving) == 0
+    leaving.close()
+
+
+def test_answers_that_nobody_reads_are_not_piled_up(public):
+    hoarder = Visitor(public.address, "hoarder-hoarder-hoarder")
+    handler = hoarder.handler("wb-method", "input")
+    body = {
+        "data": ["quick", "lora"],
+        "fn_index": handler["id"],
+        "session_hash": hoarder.session,
+    }
+
+    answers = [hoarder.http.post("/gradio_api/queue/join", json=body) for _ in range(120)]
+
+    assert answers[0].status_code == 200
+    assert any(answer.status_code == 503 and "not read" in answer.text for answer in answers)
+    hoarder.close()
+
+
+def num_waiting(visitor: Visitor) -> int:
+    """Return how many events wait in all rooms together."""
+    return int(visitor.http.get("/gradio_api/queue/status").json()["queue_size"])
 
 
 def main(num: int) -> None:

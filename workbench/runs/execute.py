@@ -28,7 +28,7 @@ from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import CARD, PREDICTIONS, RunCost, RunRecord, RunStore, StoredRun
 from workbench.runs.task_metrics import measure, with_scores
-from workbench.runs.trimming import clear_for_others, trim_finished, trim_members
+from workbench.runs.trimming import clear_for_others, has_learned, trim_finished, trim_members
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

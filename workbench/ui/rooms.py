@@ -14,11 +14,15 @@ from gradio.queueing import Queue
 from gradio.route_utils import get_fn
 from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 from starlette.requests import Request
 
 MOST_WAITING = 32  # of one room of a page of one's own; one more is told that the server is busy
 MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
+_MOST_SESSIONS = 2000  # whose messages are kept until they are read
+_MOST_UNREAD = 256  # messages of one session; answers come ten times a second at most
 _BUSY = "busy: many wait for the same already. Nothing was started; try again in a minute."
+_UNREAD = "busy: this session has many answers that were not read. Nothing was started; read them."
 
 
 class Rooms(Queue):
@@ -38,17 +42,29 @@ class Rooms(Queue):
             max_size=None,
             blocks=page,
         )
+        self.pending_messages_per_session = _Mailboxes(_MOST_SESSIONS)
 
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
     ) -> tuple[bool, Any, Any]:
-        """Let an event wait; if its room is full, tell so."""
+        """Let an event wait; if its room is full, or its session reads no answers, tell so."""
         if body.fn_index is not None:
             room = get_fn(self.blocks, None, body).concurrency_id
             waiting = self.event_queue_per_concurrency_id.get(room)
             if waiting is not None and len(waiting.queue) >= self._most_waiting:
                 return False, _BUSY, "queue_full"
+        unread = self.pending_messages_per_session.get(body.session_hash or "")
+        if unread is not None and unread.qsize() >= _MOST_UNREAD:
+            return False, _UNREAD, "queue_full"
+        self._forget_sessions()
         return await super().push(body, request, username)
+
+    def _forget_sessions(self) -> None:
+        """Drop what Gradio would keep for ever of each session, however long it is gone."""
+        kept = self.pending_event_ids_session
+        if len(kept) > 2 * _MOST_SESSIONS:
+            for session in kept.keys() - self.pending_messages_per_session.keys():
+                del kept[session]
 
     def compute_analytics_summary(self, records: list[Any]) -> dict[str, Any]:
         """Return nothing: after every event Gradio would go through the last 10,000 for nobody."""
@@ -60,6 +76,14 @@ class Rooms(Queue):
         if not isinstance(app.state_holder, _Sessions):
             app.state_holder = _Sessions()  # type: ignore[no-untyped-call]
             app.state_holder.set_blocks(self.blocks)
+
+
+class _Mailboxes(LRUCache[str, Any]):
+    """Messages by session; those of whom nobody reads or writes to any more are dropped first."""
+
+    def __getitem__(self, session: str) -> Any:
+        self.move_to_end(session)
+        return super().__getitem__(session)
 
 
 class _Sessions(StateHolder):

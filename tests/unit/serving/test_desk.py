@@ -153,6 +153,24 @@ def test_what_is_measured_is_measured_once_for_each_base(desk, experiment):
     assert numbers == [1, 1, 1, 2]
 
 
+def test_what_was_measured_long_ago_is_measured_again_not_kept_for_ever(desk, experiment):
+    """A public page is asked about every upload of every visitor."""
+    found = []
+
+    def measure(_: object) -> int:
+        found.append(None)
+        return len(found)
+
+    desk.measured(experiment, measure)
+    for number in range(64):
+        asked = other(
+            experiment, task=experiment.task.model_copy(update={"limit_test": number + 1})
+        )
+        desk.measured(asked, measure)
+
+    assert desk.measured(experiment, measure) == 66
+
+
 def test_a_base_can_be_loaded_before_anybody_asks(either, experiment):
     either.warm(experiment)
 
@@ -380,6 +398,19 @@ def test_a_preview_has_a_tokenizer_of_its_own(desk, experiment):
 
     with desk.encoder(experiment, session.encoder.template) as encoder:
         assert encoder.tokenizer is not session.engine.tokenizer
+
+
+def test_a_look_in_another_precision_puts_no_base_in_anothers_place(desk, experiment):
+    """Anybody may look at any time; loading a base takes seconds and is paid by whoever asks."""
+    rounded = other(experiment, precision="bf16")
+    desk.info(rounded)
+    session = desk.call(lambda: desk.session(experiment))
+
+    with desk.encoder(rounded, session.encoder.template) as encoder:
+        encoder.start()
+
+    assert desk.loaded == session.engine.info
+    assert desk.call(lambda: desk.session(experiment).engine) is session.engine
 
 
 def test_previews_and_answers_of_many_threads_encode_alike(desk, experiment):

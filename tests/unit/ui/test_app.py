@@ -46,6 +46,9 @@ for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
             for name, info in endpoints.items()
         },
         "descriptions": {name: info["description"] for name, info in endpoints.items()},
+        "rooms": {fn.concurrency_id: fn.concurrency_limit for fn in app.fns.values() if fn.fn},
+        "threads": app._queue.max_thread_count,
+        "queue": type(app._queue).__name__,
         "models": next(c["props"] for c in config["components"]
                        if c["props"].get("elem_id") == "wb-model"),
     }
@@ -101,6 +104,16 @@ IDS = {
     "wb-text", "wb-train", "wb-train-job", "wb-train-resume", "wb-train-stop", "wb-use-rows",
     "wb-ways", "wb-wording",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["local", "public"])
+def test_all_rooms_together_leave_threads_to_one_another(name, built):
+    """An event without a room of a name has one of Gradio's, which nobody counted."""
+    rooms = built[name]["rooms"]
+
+    assert built[name]["queue"] == "Rooms"
+    assert [room for room in rooms if room.isdecimal()] == []
+    assert sum(rooms.values()) < built[name]["threads"]
 
 
 @pytest.mark.parametrize("name", ["local", "public"])
