@@ -21,10 +21,10 @@ from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
-from workbench.ui.addresses import believe_sockets_alone, num_proxies
 from workbench.ui.context import AppContext
 from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback
+from workbench.ui.peers import believe_sockets_alone, num_proxies
 from workbench.ui.rendering import render
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route

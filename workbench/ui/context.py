@@ -20,7 +20,8 @@ from workbench.service.profile import Profile
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.serving.desk import ModelDesk
-from workbench.ui.newcomers import Newcomers, address_of_call
+from workbench.ui.addresses import caller_address
+from workbench.ui.newcomers import Newcomers
 from workbench.ui.rendering import render
 
 Parameters = ParamSpec("Parameters")
@@ -66,7 +67,7 @@ class AppContext:
     def workspace(self, token: object) -> Workspace:
         """Return a visitor's workspace."""
         workspace = open_workspace(self.root, token, is_public=self.profile.is_public)
-        if self.newcomers is None or self.newcomers.may_begin(workspace.folder, address_of_call()):
+        if self.newcomers is None or self.newcomers.may_begin(workspace.folder, caller_address()):
             return workspace
         return replace(workspace, may_begin=False)
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gradio.context import LocalContext
-
 from workbench.service.profile import Bound
 
 _DAY_SECONDS = 86_400.0
@@ -77,10 +75,3 @@ class Newcomers:
         self._addresses = {
             address: made for address, made in self._addresses.items() if made.asked or made.begun
         }
-
-
-def address_of_call() -> str:
-    """Return the address that the handler at work is called from; empty outside of one."""
-    request = LocalContext.request.get(None)
-    client = None if request is None else request.client
-    return "" if client is None else str(client.host)
