@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+from security.crowd import begun, stream
 from security.flows import Belongings, belongings
 from security.raw import Visitor
 from security.serving import audited, running_app
@@ -70,9 +71,10 @@ def local(sites) -> Site:
 
 @pytest.fixture(scope="package")
 def author(public) -> Iterator[Visitor]:
-    """Return Anna in the session in which she makes things."""
+    """Return Anna in the session in which she makes things, with her page open."""
     visitor = Visitor(public.address, ANNA)
-    yield visitor
+    with begun(public.address, "127.0.0.1", stream(visitor.session)):
+        yield visitor
     visitor.close()
 
 

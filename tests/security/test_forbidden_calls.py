@@ -161,7 +161,7 @@ class FakeApp:
 
 def guard(options):
     """Return what the guard of a launch is told."""
-    middleware = options["app_kwargs"]["middleware"][0]
+    *_, middleware = options["app_kwargs"]["middleware"]
     assert middleware.cls is Guard
     return middleware.kwargs
 

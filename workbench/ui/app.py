@@ -21,11 +21,11 @@ from workbench.service.profile import Profile, detect_profile
 from workbench.service.space import bound_visitors, forget_absent
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
-from workbench.ui.addresses import believe_sockets_alone, num_proxies
 from workbench.ui.context import AppContext
 from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback, stumbled
 from workbench.ui.own_folders import own_folder, remove_when_stopped
+from workbench.ui.peers import believe_sockets_alone, num_proxies
 from workbench.ui.rendering import render
 from workbench.ui.rooms import MOST_THREADS, MOST_WAITING, Rooms
 from workbench.ui.theme import make_theme

@@ -20,10 +20,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.service.profile import Bound, Crowd
-from workbench.ui.addresses import client_address
 from workbench.ui.exchanges import UPLOAD, Exchange
 from workbench.ui.guards import MOST_BODY_BYTES
 from workbench.ui.held_files import HeldFiles, land_uploads_apart
+from workbench.ui.peers import client_address
 from workbench.ui.refusals import Refusal, for_all, for_one
 from workbench.ui.sessions import MOST_NAME_CHARS, GradioTables, Sessions
 

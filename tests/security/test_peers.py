@@ -7,8 +7,8 @@ from uvicorn.config import Config
 
 from workbench.errors import ConfigError
 from workbench.service.profile import Crowd
-from workbench.ui.addresses import believe_sockets_alone, client_address, num_proxies
 from workbench.ui.crowds import Crowds
+from workbench.ui.peers import believe_sockets_alone, client_address, num_proxies
 
 PROXY, VISITOR, INVENTED = "10.0.0.7", "93.184.216.34", "8.8.8.8"
 

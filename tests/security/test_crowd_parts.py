@@ -1,0 +1,196 @@
+"""The parts that bound a crowd, each alone: what is over is forgotten, and nothing else is."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from workbench.service.profile import Bound, Crowd
+from workbench.ui.crowds import Crowds
+from workbench.ui.held_files import HeldFiles
+from workbench.ui.newcomers import Newcomers
+from workbench.ui.sessions import GradioTables, Sessions
+
+SMALL = Crowd(requests=Bound(2, 3), sessions=Bound(2, 3), quiet_seconds=0.05, session_seconds=900.0)
+
+
+class Tables:
+    """What Gradio would keep."""
+
+    def __init__(self):
+        self.at_work, self.forgotten = set(), []
+
+    def busy(self):
+        return self.at_work
+
+    def forget(self, session):
+        self.forgotten.append(session)
+
+
+@pytest.fixture
+def tables():
+    """Return Gradio's tables, where nothing is at work."""
+    return Tables()
+
+
+def test_an_address_gives_up_its_own_session_that_it_used_longest_ago(tables):
+    sessions = Sessions(SMALL)
+    admitted = [sessions.admit(name, "a", tables) for name in ("one", "two", "one", "three")]
+
+    assert admitted == [None] * 4
+    assert tables.forgotten == ["two"]
+
+
+def test_a_session_that_is_open_or_at_work_is_not_given_up(tables):
+    sessions = Sessions(SMALL)
+    for name in ("one", "two"):
+        sessions.admit(name, "a", tables)
+    tables.at_work = {"two"}
+
+    with sessions.open("one"):
+        refused = sessions.admit("three", "a", tables)
+
+    assert refused is not None
+    assert refused.status == 429
+    assert sessions.admit("three", "a", tables) is None
+    assert tables.forgotten == ["one"]
+
+
+def test_no_session_of_others_makes_room(tables):
+    sessions = Sessions(SMALL)
+    for name, address in (("one", "a"), ("two", "a"), ("three", "b")):
+        assert sessions.admit(name, address, tables) is None
+
+    refused = sessions.admit("four", "c", tables)
+
+    assert refused is not None
+    assert (refused.status, refused.sentence) == (
+        503,
+        "pages: all 3 of this server are taken. Try again in a minute.",
+    )
+    assert tables.forgotten == []
+
+
+def test_a_closed_session_is_over_after_a_while(tables):
+    sessions = Sessions(replace(SMALL, session_seconds=0.0))
+    for name, address in (("one", "a"), ("two", "a"), ("three", "b")):
+        sessions.admit(name, address, tables)
+    assert tables.forgotten == ["one", "two"]
+
+    with sessions.open("three"):
+        assert sessions.admit("four", "c", tables) is None
+
+    assert tables.forgotten == ["one", "two"]
+
+
+def test_new_sessions_of_an_address_come_at_a_pace():
+    sessions = Sessions(Crowd(sessions=Bound(3, 10), new_sessions=2.0))
+
+    delays = [sessions.delay("a") for _ in range(5)]
+
+    assert delays == pytest.approx([0, 0, 0, 0.5, 1.0], abs=0.05)
+    assert sessions.delay("b") == 0
+
+
+def test_addresses_take_turns_in_a_queue():
+    line = SimpleNamespace(queue=[waiting(number, "a") for number in range(3)])
+    line.queue += [waiting(3, "b"), waiting(4, "c"), waiting(5, "b")]
+    queue = SimpleNamespace(event_queue_per_concurrency_id={"ask": line})
+    app = SimpleNamespace(state_holder=None, get_blocks=lambda: SimpleNamespace(_queue=queue))
+
+    GradioTables(app).take_turns()
+
+    assert [event._id for event in line.queue] == [0, 3, 4, 1, 5, 2]
+
+
+def test_a_full_disk_share_is_taken_from_who_holds_most(tmp_path):
+    files = HeldFiles(Bound(50_000, 60_000))
+    hers, his = ([stored(tmp_path / name) for _ in range(2)] for name in ("hers", "his"))
+    files.note("a", [hers[0]])
+    files.note("b", his)
+    files.note("b", [hers[0]])  # the same content
+
+    assert files.make_room("c", 40_000) is None
+
+    left = [path for path in (*hers, *his) if path.exists()]
+    assert left == [*hers, his[1]]
+    assert files.make_room("c", 60_000).status == 413
+
+
+def test_folders_of_yesterday_do_not_count(tmp_path):
+    now = [0.0]
+    newcomers = Newcomers(Bound(1, 2), clock=lambda: now[0])
+    answers = []
+    for hour, name in ((0, "one"), (1, "two"), (25, "three")):
+        now[0] = hour * 3600.0
+        answers.append(newcomers.may_begin(tmp_path / name, "a"))
+        if answers[-1]:
+            (tmp_path / name).mkdir()
+
+    assert answers == [True, False, True]
+    assert newcomers.may_begin(tmp_path / "one", "a")  # an old one
+    assert newcomers.may_begin(tmp_path / "four", "b")
+
+
+def test_requests_in_work_are_bounded_for_one_and_for_all():
+    async def crowd():
+        done = asyncio.Event()
+
+        async def app(scope, receive, send):
+            await done.wait()
+
+        guard = Crowds(app, crowd=SMALL, upload_bytes=1, proxies=0)
+        statuses = []
+        addresses = ["a", "a", "a", "b", "b"]
+        tasks = [asyncio.create_task(asked(guard, one, statuses)) for one in addresses]
+        await asyncio.sleep(0.01)
+        done.set()
+        await asyncio.gather(*tasks)
+        await asked(guard, "a", statuses)
+        return statuses
+
+    assert Counter(asyncio.run(crowd())) == {429: 1, 503: 1}
+
+
+def test_who_takes_nothing_of_an_answer_is_given_up():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def stuck(message):
+        await asyncio.sleep(60)
+
+    guard = Crowds(app, crowd=SMALL, upload_bytes=1, proxies=0)
+
+    asyncio.run(asyncio.wait_for(guard(request_of("a"), None, stuck), 5))
+
+
+def waiting(number, address):
+    """Return an event in a queue."""
+    request = SimpleNamespace(client=SimpleNamespace(host=address))
+    return SimpleNamespace(_id=number, request=request)
+
+
+def stored(folder):
+    """Return a file that takes 10,000 bytes with what a file takes besides."""
+    path = folder / str(len(list(folder.parent.rglob("*")))) / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * (10_000 - 8192))
+    return path
+
+
+def request_of(address):
+    """Return a request."""
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    return scope | {"client": (address, 1)}
+
+
+async def asked(guard, address, statuses):
+    """Ask for a page; note the status of the answer, if there is one."""
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await guard(request_of(address), None, send)
