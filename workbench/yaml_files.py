@@ -215,6 +215,8 @@ def _read_text(path: Path) -> str:
         ) from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise ConfigError(f"{str(path)!a}: no file has such a name ({error}).") from error
 
 
 def _syntax_problem(where: str, error: yaml.YAMLError) -> str:

@@ -11,9 +11,11 @@ from fuzz.target import Target, joined, several, split
 from toys import TOY_LABELS, toy_samples
 from workbench.errors import WorkbenchError
 from workbench.methods.catalog import METHODS, method_class
+from workbench.models.weights import local_identity
 from workbench.options import Option, check_value, declared_options, read_number, whole_number
 from workbench.runs.experiment import read_experiment, store_experiment, stored_experiment
 from workbench.runs.runner import requests_of
+from workbench.runs.session import open_task, open_template
 from workbench.service.profile import CPU_SPACE
 from workbench.service.uploads import task_choice
 from workbench.service.ways import checked_experiment, ways_of
@@ -84,6 +86,13 @@ def _experiment_file(content: bytes, folder: Path) -> None:
     path.write_bytes(parts.get("experiment.yaml", content))
     settings = texts_of(parts.get("set.txt", b"")).split("\n")
     found = read_experiment(path, [one for one in settings if one])
+    for read in (
+        lambda: open_template(found.template, toy()),
+        lambda: open_task(found.task) if found.task.train else None,
+        lambda: local_identity(found.model),
+    ):
+        with suppress(WorkbenchError):
+            read()
     requests_of(found)
     store_experiment(folder / "run", found)
     assert stored_experiment(folder / "run") == found

@@ -1,13 +1,14 @@
 """Options of a dataclass: defaults filled in, every problem named at once."""
 
 import math
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 
 from workbench.errors import ConfigError
-from workbench.options import Size, check_options, declared_options, option
+from workbench.options import Size, check_options, declared_options, option, read_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,3 +179,18 @@ def test_a_wrong_option_says_what_is_allowed(options, message) -> None:
         check_options(Method, options, where="m")
 
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 20_000 + "x", "1_" * 10_000 + "x", "." + "1" * 20_000 + "e"]
+)
+def test_no_number_is_seen_in_a_time_that_grows_with_the_text_alone(text: str) -> None:
+    began = time.thread_time()
+
+    assert read_number(text) is None
+    assert time.thread_time() - began < 0.5  # going back over every digit took some seconds
+
+
+def test_a_number_that_cannot_be_written_out_is_none() -> None:
+    assert read_number("0x" + "f" * 9000) is None
+    assert read_number("-0x" + "f" * 100) == -(16**100) + 1

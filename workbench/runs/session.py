@@ -29,7 +29,7 @@ from workbench.runs.spec import (
 )
 from workbench.runs.store import check_adapter
 from workbench.tasks.base import Task
-from workbench.tasks.catalog import load_task, prompts_folder, task_from_files
+from workbench.tasks.catalog import load_task, prompts_folder, task_from_files, wordings_of
 from workbench.tasks.rows import ColumnMapping
 from workbench.templates import PromptTemplate, default_template, read_template
 
@@ -156,8 +156,7 @@ def open_template(name: str, task: Task) -> PromptTemplate:
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
     else:
-        folder = prompts_folder() / task.name
-        known = sorted(p.stem for p in folder.glob("*.yaml") if p.name != "task.yaml")
+        folder, known = prompts_folder() / task.name, wordings_of(task.name)
         if task.source.kind == "file" and name == "plain" and "plain" not in known:
             return default_template(
                 task.field_names, task.labels, writes_text=task.kind == "generation"

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from workbench.tasks.base import TaskKind
@@ -147,6 +148,15 @@ class RunSpec(BaseModel):
     options: dict[str, Any]
     seed: int = Field(ge=0)
     contents: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> "RunSpec":
+        """Refuse what has no digest: half a character in an option, or levels without end."""
+        try:
+            _ = self.digest
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"has no digest: {error}") from error
+        return self
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

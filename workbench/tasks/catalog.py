@@ -35,6 +35,7 @@ __all__ = [
     "load_task",
     "prompts_folder",
     "task_from_files",
+    "wordings_of",
 ]
 
 _FILE_NAME = "task.yaml"
@@ -74,6 +75,15 @@ class _Given:
         """How many rows have each target, over all splits."""
         splits = (self.train, self.dev or (), self.test or ())
         return Counter(sample.target for split in splits for sample in split)
+
+
+def wordings_of(name: str) -> list[str]:
+    """Return the names of the wordings that the package has for a task."""
+    try:
+        files = sorted((prompts_folder() / name).glob("*.yaml"))
+    except (OSError, ValueError):  # no folder can have such a name
+        return []
+    return [path.stem for path in files if path.name != "task.yaml"]
 
 
 def prompts_folder() -> Path:

@@ -83,6 +83,8 @@ def _check_file(path: Path) -> None:
         raise TaskError(f"{path}: no such file. Check the path.") from error
     except OSError as error:
         raise TaskError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise TaskError(f"{str(path)!a}: no file has such a name ({error}).") from error
     if path.is_dir():
         raise TaskError(f"{path}: a folder, not a file. Give one file: {known}.")
     if not path.is_file():

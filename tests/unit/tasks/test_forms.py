@@ -1,11 +1,13 @@
 """Texts that look the same: found as one where rows are compared, named where labels are."""
 
+import time
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.scripts import composed
 from workbench.tasks.forms import folded, label_warnings, visible
 
 SAME = {
@@ -99,3 +101,26 @@ LONG = ["12345678901234567", "12345678901234568", "0." + "1" * 40 + "2", "0." + 
 )
 def test_labels_that_differ_are_no_warning(labels: list[str]) -> None:
     assert label_warnings(dict.fromkeys(labels, 1)) == []
+
+
+# Letters, syllables, and marks of every kind: of two classes, of none, that are two in one.
+_PIECES = st.sampled_from(
+    "a\u00e9\u1ed9\u0f73\u0344\u0301\u0315\u0323\u0338\u05b0\u1100\u1161\uac00\u0308 "
+)
+
+
+@given(st.text(_PIECES, min_size=257, max_size=600))
+def test_a_long_text_is_composed_as_a_short_one_is(text: str) -> None:
+    assert composed(text) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("marks", ["\u0315\u0323", "\u0f73", "\u0344\u0323"])
+def test_marks_out_of_order_take_a_time_that_grows_with_their_number_alone(
+    marks: str,
+) -> None:
+    text = "".join(mark * 50_000 for mark in marks)
+    began = time.thread_time()
+
+    assert len(folded(text)) >= len(text)
+    assert visible(text)
+    assert time.thread_time() - began < 5  # by exchanging neighbours it took minutes

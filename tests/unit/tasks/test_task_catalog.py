@@ -23,6 +23,7 @@ from workbench.tasks.catalog import (
     load_task,
     prompts_folder,
     task_from_files,
+    wordings_of,
 )
 from workbench.tasks.rows import ColumnMapping
 from workbench.tasks.task_file import SplitNames
@@ -570,3 +571,8 @@ def test_a_given_separator_reads_a_file_that_fits_two() -> None:
     )
 
     assert task.labels == ("a,1", "b,1")
+
+
+def test_a_task_whose_name_no_folder_can_have_has_no_wordings() -> None:
+    assert wordings_of("a" * 3000) == wordings_of("a\0") == []
+    assert "plain" in wordings_of("support_intents")
