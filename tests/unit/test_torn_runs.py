@@ -323,6 +323,15 @@ def test_a_torn_trial_is_made_again(session, tmp_path):
     )
 
 
+def test_checkpoints_that_a_kill_left_beside_a_finished_run_are_removed(session, tmp_path):
+    store = RunStore(tmp_path)
+    run = execute(session, store, request_of("zero_shot"))
+    (run.folder / LAST).write_bytes(b"of the training before")
+
+    assert execute(session, store, request_of("zero_shot")) == run
+    assert list(run.folder.glob("checkpoint*")) == []
+
+
 def test_what_a_killed_process_left_half_written_is_removed(session, tmp_path):
     folder = kill_at(session, tmp_path, "lora", number=5)
     scratch = folder / "adapter" / ".adapter_model.safetensors.123.456.writing"

@@ -83,6 +83,8 @@ def execute(
     done = _DONE[request.is_trial]
     if found is not None and not damage and found.record.status in done:
         _keep_origin(session, store, found)
+        if found.folder.parent == store.root:
+            remove_checkpoints(found.folder)  # left by a kill after the record was written
         return found
     notes: list[str] = []
 

@@ -173,7 +173,7 @@ class TrainingFolder:
     ) -> Checkpoint:
         """Return an open checkpoint if it is of this training and all of its path is there."""
         metadata = stored.metadata()
-        if (metadata["checkpoint"], metadata["identity"]) != (_FORMAT, self._identity):
+        if (metadata.get("checkpoint"), metadata.get("identity")) != (_FORMAT, self._identity):
             raise DamagedFile(f"{path.name} is of another training")
         found = Checkpoint(
             json.loads(metadata["position"]), json.loads(metadata["history"]), stored

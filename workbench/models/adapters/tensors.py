@@ -77,7 +77,7 @@ def _check_content(where: str, content: bytes) -> None:
     _header(where, content)  # refuses one that is no header, or a very long one
     try:
         is_sealed(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(where, str(error)) from error
 
 
