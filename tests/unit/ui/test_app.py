@@ -203,7 +203,7 @@ def test_only_the_own_page_on_this_machine_answers_this_machine_alone(
 ):
     options = launch_options(make_context(tmp_path, profile), host)
 
-    guard = options["app_kwargs"]["middleware"][0]
+    *_, guard = options["app_kwargs"]["middleware"]
     assert guard.kwargs["only_local"] == only_local
 
 
