@@ -221,7 +221,8 @@ def _build_space(context: AppContext, token: gr.BrowserState) -> None:
     with gr.Accordion("Your space on this server", open=False, elem_id="wb-space"):
         gr.Markdown(
             "Each visitor has some. Beside runs, which you delete above, uploaded rows, edited "
-            "wordings, imported adapters, kept readings and comparisons take it up. Without them runs keep their figures, and cannot be opened on uploaded rows."
+            "wordings, imported adapters, kept readings and comparisons take it up. Without them "
+            "runs keep their figures, and cannot be opened on uploaded rows."
         )
         with gr.Row():
             is_sure = gr.Checkbox(False, label="Yes, delete them", elem_id="wb-clear-sure")
