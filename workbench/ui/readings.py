@@ -85,10 +85,10 @@ def reading_steps(
     Raises:
         WorkbenchError: a key, a reading or an option that cannot be had, or no space left.
     """
-    workspace, found = things_to_open(context, values)
-    workspace.check_space(context.profile.caps.stored_bytes)
     reader, where = reader_class(asked.reading), f"readings.{asked.reading}"
     context.profile.check_options(reader, asked.options, where=where)
+    workspace, found = things_to_open(context, values)
+    workspace.check_space(context.profile.caps.stored_bytes)
     chosen, others = opened(found, asked.what, asked.against)
     _, experiment = context.experiment(values)
     experiment = _where_made(context, experiment, (chosen, *others))

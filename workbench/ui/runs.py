@@ -236,12 +236,11 @@ def _build_import(context: AppContext, token: gr.BrowserState) -> None:
 def _build_space(context: AppContext, token: gr.BrowserState) -> None:
     if not context.profile.is_public:
         return
-    most = context.profile.caps.stored_bytes / 1e6
     with gr.Accordion("Your space on this server", open=False, elem_id="wb-space"):
         gr.Markdown(
-            f"Your runs and files may take {most:,.0f} MB. Beside runs, which you delete above, "
-            "uploaded rows, edited wordings, imported adapters, kept readings and comparisons are "
-            "here. Without them runs keep their figures, and cannot be opened on uploaded rows."
+            "Each visitor has some. Beside runs, which you delete above, uploaded rows, edited "
+            "wordings, imported adapters, kept readings and comparisons take it up. Without them "
+            "runs keep their figures, and cannot be opened on uploaded rows."
         )
         with gr.Row():
             is_sure = gr.Checkbox(False, label="Yes, delete them", elem_id="wb-clear-sure")

@@ -1,6 +1,7 @@
 """The tab that opens what was learned: readings, cards, files, and keys that are nobody's."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -92,6 +93,30 @@ def setting_of(page: Page, **changes: Any) -> list[Any]:
 
 def choices(component: Any) -> list[str]:
     return [key for _, key in component.choices]
+
+
+@pytest.mark.parametrize(
+    ("reading", "option", "most"),
+    [("interpolation", "controls", 19), ("verbalisation", "max_new_tokens", 32)],
+)
+def test_a_reading_of_a_public_page_takes_no_more_than_strangers_may_ask(
+    page, reading, option, most
+):
+    public = replace(page.context, profile=CPU_SPACE)
+    raw = {f"{reading}__{option}": most + 1}
+
+    (last,) = list(
+        on_read(
+            partial(reading_steps, public),
+            what=RANDOM,
+            against=[],
+            reading=reading,
+            **page.setting,
+            **raw,
+        )
+    )[1:]
+
+    assert f"readings.{reading}.{option}: {most + 1}; at most {most} here." in last[0]
 
 
 # What can be opened
