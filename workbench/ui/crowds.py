@@ -13,13 +13,18 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from gradio.routes import file_upload_statuses
+from gradio.utils import get_upload_folder
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from workbench.errors import RoomError
 from workbench.service.profile import Bound, Crowd
+from workbench.service.space import make_room
 from workbench.ui.exchanges import UPLOAD, Exchange
 from workbench.ui.guards import MOST_BODY_BYTES
 from workbench.ui.held_files import HeldFiles, land_uploads_apart
@@ -35,6 +40,7 @@ _MARGIN = 200_000  # bytes by which a body may be too large until the guard behi
 _FORGET_PROGRESS = 60.0  # seconds after an upload until nobody asks how far it is
 _OPEN_FILES = 65_536
 _LONG_NAME = Refusal(400, f"session_hash, upload_id: at most {MOST_NAME_CHARS} characters.")
+_NO_ROOM = 507  # "insufficient storage", RFC 4918, section 11.5
 _WAIT = "Wait until they are done, then try again."
 
 
@@ -102,6 +108,7 @@ class Crowds:
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._sessions = Sessions(crowd)
         self._files = HeldFiles(crowd.held_bytes)
+        self._uploaded = Path(get_upload_folder()).resolve() / "upload"  # any file there
         self._nameless = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,7 +186,13 @@ class Crowds:
             self._files.note(exchange.address, json.loads(b"".join(exchange.answered or [b"[]"])))
 
     async def _make_room(self, address: str, num_bytes: int) -> Refusal | None:
-        return self._files.make_room(address, num_bytes)
+        refusal = self._files.make_room(address, num_bytes)
+        if refusal is None:
+            try:
+                await run_in_threadpool(make_room, self._uploaded, num_bytes)
+            except RoomError as error:
+                return Refusal(_NO_ROOM, str(error))
+        return refusal
 
     def _can_end_one(self, address: str) -> bool:
         """End the oldest upload on its way of the address with most, to make room for another's."""
