@@ -84,7 +84,7 @@ def execute(
     if found is not None and not damage and found.record.status in done:
         _keep_origin(session, store, found)
         if found.folder.parent == store.root:
-            remove_checkpoints(found.folder)  # left by a kill after the record was written
+            trim_finished(found.folder)  # left by a kill after the record was written
         return found
     notes: list[str] = []
 
