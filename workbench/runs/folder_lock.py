@@ -22,18 +22,17 @@ def alone_in(folder: Path) -> Iterator[None]:
         StoreError: another process works in it.
     """
     lock = FileLock(folder / _LOCK, timeout=0)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout as error:
+        lock.acquire()
+    except Timeout as error:  # an OSError too
         raise StoreError(
             f"{folder}: another process is working in it. Wait for it, or use another folder with "
             "--out."
         ) from error
-    except StoreError:
-        if not folder.is_dir():
-            raise
+    except OSError:
+        pass  # the report, written at the end, says why
     try:
         yield
     finally:

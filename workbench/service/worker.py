@@ -5,6 +5,7 @@ seconds only (ZeroGPU); going on after a chunk is the same as going on after a s
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -31,6 +32,7 @@ from workbench.service.job_status import (
     RowFailure,
     RowResult,
     now,
+    read_status,
     write_status,
 )
 from workbench.service.profile import detect_profile
@@ -39,6 +41,7 @@ from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
 
 _WRITE_SECONDS = 0.4  # between two writes of the status
+_GRACE_SECONDS = 180  # for the step that is being made and the checkpoint after it
 _SHOWN_FIGURES = ("loss", "dev_accuracy", "dev_loss", "learning_rate", "gradient_norm")
 
 OpenSession = Callable[[Experiment, Task], Session]
@@ -196,6 +199,22 @@ def _why_stopped(
     return "interrupted", f"{reason}; resume goes on from there"
 
 
+def end_at_the_latest(folder: Path, *, seconds: float) -> None:
+    """End this process after a while even if its job hangs and never asks whether to stop."""
+
+    def end() -> None:
+        try:
+            message = "it did not stop when its time was up, and was ended"
+            changes = {"state": "stopped", "message": message, "ended": now(), "seconds": seconds}
+            write_status(folder, read_status(folder).model_copy(update=changes))
+        finally:
+            os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 def main(arguments: list[str]) -> int:
     """Run the job of a folder; start the next one when it ends, whatever it ends with.
 
@@ -219,6 +238,8 @@ def main(arguments: list[str]) -> int:
     try:
         minutes = profile.caps.minutes
         lock = handed[1] if handed else None
+        if minutes is not None:
+            end_at_the_latest(folder, seconds=60 * minutes + _GRACE_SECONDS)
         status = work(folder, workspace.store, minutes=minutes, stopping=stopping, lock=lock)
         return 0 if status.state == "finished" else 1
     finally:

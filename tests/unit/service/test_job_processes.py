@@ -94,16 +94,14 @@ def story(tiny_folder, tmp_path_factory):
         story.note("killed")
 
         simple = tiny_experiment(workspace, tiny_folder, key, {"zero_shot": {}})
-        following = jobs.submit(workspace, LOCAL, simple, kind="evaluate", title="second")
         story.go_on()
+        following = jobs.submit(workspace, LOCAL, simple, kind="evaluate", title="second")
         jobs.start_next(root)
         story.seen["waiting"] = jobs.read_job(workspace, following.status.job_id).status
         story.until(lambda status: status.state == "finished")
         story.note("finished")
         deadline = time.monotonic() + 60
-        while (
-            status := jobs.read_job(workspace, following.status.job_id).status
-        ).state == "queued":
+        while (status := jobs.read_job(workspace, following.status.job_id).status).pid is None:
             assert time.monotonic() < deadline
             time.sleep(0.03)
         story.seen["following"] = status

@@ -309,6 +309,33 @@ def test_the_process_of_a_folder_without_a_job_ends_with_one(tmp_path):
     assert ended.stderr.endswith(f"StoreError: {folder}: no experiment in it.\n")
 
 
+def test_a_job_that_hangs_is_ended_and_may_not_go_on(add):
+    workspace, job = add(zero_shot={})
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from workbench.service.worker import end_at_the_latest\n"
+        "end_at_the_latest(Path(sys.argv[1]), seconds=0.5)\n"
+        "time.sleep(60)\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script, str(job.folder)], timeout=50, check=False)
+
+    assert ended.returncode == 1
+    status = status_of(workspace, job)
+    assert (status.state, status.seconds) == ("stopped", 0.5)
+    assert status.message == "it did not stop when its time was up, and was ended"
+
+
+def test_time_left_is_never_below_nothing(add):
+    _, job = add(zero_shot={})
+    writer = worker.StatusWriter(job.folder, job.status)
+
+    for step in (1, 2, 12):
+        writer.progressed(ProgressEvent("train", step, 10, {}))
+
+    assert writer.status.seconds_left == 0.0
+
+
 def test_steps_left_become_seconds_left(add, monkeypatch):
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now.seconds))
