@@ -27,7 +27,8 @@ _OFTEN = {
     "other precision": 0.5,  # the base is loaded anew, and again for whoever asks next
 }
 _CANCELLED_SHARE = 0.06
-_TRAINED = {
+_TRAINED: dict[str, dict[str, int]] = {
+    "zero_shot": {},  # what a comparison is held against
     "lora": {"steps": 3, "batch_size": 2, "rank": 2},
     "prompt_tuning": {"steps": 3, "batch_size": 2, "num_virtual_tokens": 4},
     "prefix_tuning": {"steps": 3, "batch_size": 2, "num_virtual_tokens": 4},
@@ -105,7 +106,7 @@ def settle(address: str, token: str, lora: Path, seed: int) -> Person:
     assert job.data is not None, job.error
     done = finished(visitor, job.data[0])
     assert done["state"] == "finished", done
-    runs = tuple(f"run:{row['run_id']}" for row in done["rows"])
+    runs = tuple(f"run:{row['run_id']}" for row in done["rows"] if row["row"] != "zero_shot")
     return Person(visitor, task, runs, f"import:{imported.split('Imported as ')[1].split('<')[0]}")
 
 

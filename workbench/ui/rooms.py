@@ -21,7 +21,7 @@ MOST_WAITING = 32  # of one room of a page of one's own; one more is told that t
 MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
 _MOST_SESSIONS = 2000  # whose messages are kept until they are read
 _MOST_UNREAD = 256  # messages of one session; answers come ten times a second at most
-_BUSY = "busy: many wait for the same already. Nothing was started; try again in a minute."
+_BUSY = "busy: the line for this is full. Nothing was started; try again in a minute."
 _UNREAD = "busy: this session has many answers that were not read. Nothing was started; read them."
 
 
