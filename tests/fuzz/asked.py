@@ -112,7 +112,10 @@ def _experiment_call(content: bytes, folder: Path) -> None:
 
 @cache
 def _options() -> Sequence[Option]:
-    return [o for name in METHODS for o in declared_options(method_class(name)).values()]
+    """Return an option of each kind that some method has."""
+    found = [o for name in METHODS for o in declared_options(method_class(name)).values()]
+    bounds = ((o.kind, o.is_optional, o.minimum, o.maximum, o.choices) for o in found)
+    return list(dict(zip(map(repr, bounds), found, strict=True)).values())
 
 
 def _values(content: bytes, folder: Path) -> None:

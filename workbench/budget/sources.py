@@ -86,28 +86,30 @@ def _read(path: Path, name: str, source: str) -> ModelShape:
         config: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not a mapping")
-        _check_counts(config)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path}: cannot be read as the config of a model: {error}. A folder as written by "
             "transformers' save_pretrained is needed."
         ) from error
     check_unquantised(config, f"model '{name}' ({source})")
+    _check_counts(config, name)
     return count_shape(_config_of(config, name), name=name, source=source)
 
 
-def _check_counts(values: Mapping[str, Any]) -> None:
+def _check_counts(values: Mapping[str, Any], name: str) -> None:
     """Refuse numbers of layers or labels of which transformers would make a list first of all.
 
     Raises:
-        ValueError: one that no model has.
+        ModelError: one that no model has.
     """
     for key, value in values.items():
         if isinstance(value, dict):
-            _check_counts(value)
+            _check_counts(value, name)
         elif _COUNTED.search(key) and isinstance(value, int | float) and value > _MOST_COUNTED:
-            shown = str(value)[:20]
-            raise ValueError(f"{key} is {shown}; no model has more than {_MOST_COUNTED:,}")
+            raise ModelError(
+                f"model '{name}', config.json: {key} is {str(value)[:20]}; no model has more than "
+                f"{_MOST_COUNTED:,}. Take the config that came with the weights."
+            )
 
 
 def _config_of(values: Mapping[str, Any], name: str) -> PreTrainedConfig:
