@@ -311,7 +311,9 @@ def test_a_process_that_ends_while_it_is_looked_at_keeps_its_last_word(anna, mon
     assert jobs.read_job(anna, job.status.job_id).status.state == "finished"
 
 
-@pytest.mark.parametrize("pid", [None, -5, 0, os.getpid(), 2**70])
+@pytest.mark.parametrize(
+    "pid", [None, -5, 0, pytest.param(os.getpid(), id="living"), 2**70]
+)  # workers of a test run have to find the same names
 def test_the_number_of_a_living_process_is_not_taken_for_the_job(pid, anna):
     job = set_status(submit(anna), state="running", pid=pid)
 
