@@ -245,7 +245,7 @@ def test_a_stranger_who_fills_the_queue_leaves_room_and_turns_for_others(site, h
         still = int(robber.http.get("/gradio_api/queue/status").json()["queue_size"])
 
     assert joined[429] > 0
-    assert set(joined) == {200, 429}
+    assert set(joined) <= {200, 429, 503}  # 503: a session that reads none of its answers
     assert waiting > 10
     assert answer.error is None
     assert still > 5  # those who came before were not all served first

@@ -149,13 +149,13 @@ def test_a_file_that_the_app_made_for_somebody_is_no_upload_of_anybody(come, aut
 def test_what_gradios_own_client_uploads_is_its_own(sites, site, tmp_path):
     rows = tmp_path / "client.csv"
     rows.write_text(ROWS)
-    visitor = Visitor(sites[site].address)
-    number = visitor.handler("wb-file", "change")["id"]
     client = Client(sites[site].address, verbose=False)
+    visitor = Visitor(sites[site].address, session=client.session_hash)
+    handler = visitor.handler("wb-file", "change")
 
-    file = client.endpoints[number]._upload_file(handle_file(rows), 0)
-    call = {"data": [file], "fn_index": number, "session_hash": client.session_hash}
-    shown = httpx.post(f"{client.src}gradio_api/run/x", json=call, cookies=client.cookies)
+    file = client.endpoints[handler["id"]]._upload_file(handle_file(rows), 0)
+    visitor.http.cookies.update(client.cookies)
+    shown = visitor.run(handler, [file])
 
     assert "lovely sun" in shown.text
     client.close()
