@@ -39,6 +39,14 @@ TESTS = Path(__file__).parent
 
 
 SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
+# Files there with apps and jobs of their own: they go where there is room.
+OWN_APPS = tuple(
+    f"security/test_{name}.py"
+    for name in (
+        *("crowds", "crowd_parts", "long_work", "own_folders", "queue_crowds", "queue_folders"),
+        *("queue_processes", "read_only", "room"),
+    )
+)
 # They begin first, so that no core waits for one of them at the end.
 LONGEST = (*SHARED_APPS, "torture", "end_to_end", "contracts", "numerics", "unit/readings")
 
@@ -62,7 +70,7 @@ class OneProcessEach(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid).removeprefix("tests/")
         folder = file.split("/")[0]
-        return folder if folder in SHARED_APPS else file
+        return folder if folder in SHARED_APPS and file not in OWN_APPS else file
 
 
 @pytest.hookimpl(optionalhook=True)
