@@ -104,6 +104,10 @@ def check_mapping(data: Mapping[str, object], model: type[Model], *, where: str)
         return model.model_validate(data)
     except ValidationError as error:
         raise ConfigError(_joined(_problems(where, error, model, data=data))) from error
+    except UnicodeEncodeError as error:  # in what a validator says
+        raise ConfigError(
+            f"{where}: half a character (a lone surrogate) in a key or value. Write it again."
+        ) from error
 
 
 def sound_part(data: Mapping[str, object], model: type[Model]) -> Model | None:
@@ -120,7 +124,7 @@ def sound_part(data: Mapping[str, object], model: type[Model]) -> Model | None:
         _drop(part, location)
     try:
         return model.model_validate(part)
-    except ValidationError:
+    except (ValidationError, UnicodeEncodeError):
         return None
 
 

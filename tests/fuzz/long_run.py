@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -117,6 +118,7 @@ def _run_target(
         if not process:
             _become(atheris, name, left, seed, log)
         code = _ended(process, left + 2 * _WALL_SECONDS)
+        shutil.rmtree(_scratch(process), ignore_errors=True)
         done = json.loads(status.read_text()) if status.is_file() else asdict(Tally())
         tally.inputs += done["inputs"]
         tally.slowest = max(tally.slowest, done["slowest"])
@@ -127,6 +129,13 @@ def _run_target(
             tally.faults["start"] = f"ended with {code}: {log.read_text(errors='replace')[-300:]}"
             break
     tally.seconds += time.monotonic() - began
+
+
+def _scratch(process: int) -> Path:
+    """Return the folder of a process, in memory where there is such a place."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() else Path(tempfile.gettempdir())
+    return place / f"workbench-fuzz-{process}"
 
 
 def _become(atheris: Any, name: str, seconds: float, seed: int, log: Path) -> NoReturn:
@@ -217,8 +226,7 @@ class _Session:
         self.target, self.tally = TARGETS[name], Tally()
         self.paths: Path | None = None
         self._attempt, self._fault = attempt, Fault
-        memory = Path("/dev/shm")
-        self._scratch = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None)) / "own"
+        self._scratch = _scratch(os.getpid())
         self._written, self._sizes = 0.0, dict[str, int]()
 
     def read(self, content: bytes) -> None:

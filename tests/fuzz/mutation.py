@@ -196,7 +196,7 @@ def changed_value(document: Any, draw: Random, value: object = None) -> Any:
         name = draw.choice(("", "x", "path", "meta", "é", "\ud800", "a.b", str(other_key)))
         holder[name] = holder.pop(key)
     elif what == 8:
-        depth = draw.choice((1, 5, 100, 500))
+        depth = draw.choice((1, 5, 100, 500, draw.randrange(850, 1000)))
         for _ in range(depth):
             holder[key] = [holder[key]] if draw.random() < 0.5 else {"a": holder[key]}
     elif isinstance(holder, list):

@@ -102,14 +102,16 @@ def _check_counts(values: Mapping[str, Any], name: str) -> None:
     Raises:
         ModelError: one that no model has.
     """
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _check_counts(value, name)
-        elif _COUNTED.search(key) and isinstance(value, int | float) and value > _MOST_COUNTED:
-            raise ModelError(
-                f"model '{name}', config.json: {key} is {str(value)[:20]}; no model has more than "
-                f"{_MOST_COUNTED:,}. Take the config that came with the weights."
-            )
+    pending = [values]
+    while pending:
+        for key, value in pending.pop().items():
+            if isinstance(value, dict):
+                pending.append(value)
+            elif _COUNTED.search(key) and isinstance(value, int | float) and value > _MOST_COUNTED:
+                raise ModelError(
+                    f"model '{name}', config.json: {key} is {str(value)[:20]}; no model has more "
+                    f"than {_MOST_COUNTED:,}. Take the config that came with the weights."
+                )
 
 
 def _config_of(values: Mapping[str, Any], name: str) -> PreTrainedConfig:
