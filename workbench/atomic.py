@@ -9,13 +9,25 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from workbench.errors import StoreError
 from workbench.room import check_room
 
 _SCRATCH = ".writing"  # ends the name of a file that is not whole yet
 _STALE_SECONDS = 3600.0  # nothing is written for that long
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, or nested so deeply that Python cannot read it.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

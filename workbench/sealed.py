@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import flush_folder, write_json
+from workbench.atomic import flush_folder, parse_json, write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
@@ -45,7 +45,7 @@ def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
         OSError: it is not there or cannot be read.
         ValueError: it is damaged, or another file than the one written here.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     found = content.pop(_DIGEST, None)
@@ -134,6 +134,6 @@ def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
 
 def _digest(name: str, content: Mapping[str, Any]) -> str:
     """Return a digest of a file's name and content, as they come back from JSON."""
-    plain = json.loads(json.dumps(content))
+    plain = parse_json(json.dumps(content))
     text = json.dumps([name, plain], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.atomic import replacing
+from workbench.atomic import parse_json, replacing
 from workbench.errors import DamagedFile
 
 _DIGEST = "content_sha256"  # in the metadata
@@ -143,7 +143,7 @@ def is_sealed(content: "bytes | mmap.mmap") -> bool:
     begin = _LENGTH_BYTES + size
     if begin > len(content):
         raise ValueError(f"{len(content)} bytes, of which its header claims {size}")
-    header = json.loads(content[_LENGTH_BYTES:begin])
+    header = parse_json(content[_LENGTH_BYTES:begin])
     metadata = header.pop(_METADATA, None) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or _DIGEST not in metadata:
         return False

@@ -5,13 +5,12 @@ Choosing on dev uses its labels, and what is measured there afterwards is too go
 dev counts as labelled examples, and only the test split is reported.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from workbench.atomic import write_json, write_text
+from workbench.atomic import parse_json, write_json, write_text
 from workbench.errors import StoreError
 from workbench.fitting.base import CalibrationOptions, FitContext, FittedMethod, TrainedCost
 from workbench.fitting.learning import dev_score
@@ -108,7 +107,7 @@ def stored_choice(folder: Path) -> Content:
     """
     path = folder / CHOICE
     try:
-        chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"]
+        chosen = parse_json(path.read_text(encoding="utf-8"))["chosen"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise lost_choice(path, repr(error)) from error
     is_text = isinstance(chosen, str)

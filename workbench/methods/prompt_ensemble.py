@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar
 
-from workbench.atomic import write_text
+from workbench.atomic import parse_json, write_text
 from workbench.errors import require_all
 from workbench.fitting.base import Family, FitContext, FittedMethod, TrainedCost
 from workbench.fitting.reasoning import require_short_answers
@@ -129,7 +129,7 @@ def _write_mean_history(folder: Path, members: Sequence[Path]) -> None:
     found: dict[tuple[float, bool], list[dict[str, float]]] = {}
     for member in members:
         for line in (member / HISTORY).read_text().splitlines():
-            entry: dict[str, float] = json.loads(line)
+            entry: dict[str, float] = parse_json(line)
             found.setdefault((entry["step"], "dev_loss" in entry), []).append(entry)
     means = [
         {name: sum(entry[name] for entry in entries) / len(entries) for name in entries[0]}

@@ -6,7 +6,6 @@ stay so whatever is asked for. It says so in a log at most; here each is one err
 and where.
 """
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from workbench.atomic import parse_json
 from workbench.errors import ModelError, some_of
 from workbench.models.control_tokens import control_tokens
 
@@ -129,7 +129,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         return []
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = parse_json(index.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     files = content.get("weight_map") if isinstance(content, dict) else None
@@ -214,7 +214,7 @@ def _read_json(path: Path, title: str) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise _torn(path, error, title) from error
     return content if isinstance(content, dict) else {}

@@ -1,12 +1,12 @@
 """From stored runs to what readings are given: vectors with their start and path, or weights."""
 
-import json
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from workbench.atomic import parse_json
 from workbench.errors import ConfigError, DamagedFile
 from workbench.fitting.base import FitContext
 from workbench.fitting.learning import PROMPT, read_learned_vectors
@@ -49,7 +49,7 @@ def kind_of_adapter(folder: Path) -> Kind | None:
     Only the config is looked at, because lists ask for every adapter; what is opened is checked.
     """
     try:
-        config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         kinds: dict[str, Kind] = {
             "PROMPT_TUNING": "vectors",
             "LORA": "weights",

@@ -3,7 +3,6 @@
 Methods say themselves what they cannot do with a task and a wording (`SupportsCheck`).
 """
 
-import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from workbench.atomic import parse_json
 from workbench.errors import ConfigError, StoreError, TaskError, WorkbenchError, require_all
 from workbench.fitting.base import Method
 from workbench.methods.catalog import METHODS, make_method, method_class
@@ -156,7 +156,7 @@ def _adapter_problem(folder: Path, model: str) -> str | None:
             "RUN/adapter."
         )
     try:
-        spec = json.loads((folder.parent / "spec.json").read_text(encoding="utf-8"))
+        spec = parse_json((folder.parent / "spec.json").read_text(encoding="utf-8"))
         base, identity = str(spec["base"]["name"]), spec["base"].get("identity")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not made here: its weights are held against the base when it is loaded

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from workbench.atomic import write_text
+from workbench.atomic import parse_json, write_text
 from workbench.encoding import PromptEncoder
 from workbench.methods.catalog import method_class
 from workbench.models.adapters.files import CONFIG_NAME
@@ -113,6 +113,6 @@ def _metadata(hub_id: str | None, kind: str | None) -> list[str]:
 def _peft_type(folder: Path) -> str | None:
     """Return PEFT's name for the kind of an adapter; None for the workbench's own kinds."""
     path = folder / CONFIG_NAME
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kind = found.get("peft_type")
     return kind if isinstance(kind, str) else None

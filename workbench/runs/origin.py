@@ -4,14 +4,14 @@ A spec says by digests which data and wording decided a run's numbers; where the
 experiment that asked for it, kept in the run's folder and, for all runs of a comparison, beside it.
 """
 
-import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from workbench.atomic import write_json
+from workbench.atomic import parse_json, write_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
 from workbench.runs.seal import sealed, unsealed
@@ -19,7 +19,7 @@ from workbench.runs.session import open_task, open_template
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunStore, StoredRun
 from workbench.tasks.base import Task
-from workbench.tasks.catalog import prompts_folder
+from workbench.tasks.catalog import wordings_of
 
 _FILE = "origin.json"
 _MOST_SHOWN = 3  # paths in a message; jobs beside a run may name many
@@ -78,7 +78,7 @@ def own_experiment(
                 return _experiment(spec, own, seen, choice, name)
     if task is None:
         raise _data_gone(run, list(looked))
-    names = sorted(path.stem for path in (prompts_folder() / task.name).glob("*.yaml"))
+    names = wordings_of(task.name)
     for name in dict.fromkeys([spec.template.name, *names]):
         if _template_digest(name, task) == spec.template.digest:
             return _experiment(spec, own, seen, choice, name)
@@ -88,7 +88,7 @@ def own_experiment(
 def _own(run: StoredRun) -> Experiment | None:
     """Return the experiment that a run itself keeps; None if it is damaged or was never kept."""
     with suppress(OSError, ValueError):
-        content, _ = unsealed(json.loads((run.folder / _FILE).read_bytes()))
+        content, _ = unsealed(parse_json((run.folder / _FILE).read_bytes()))
         return Experiment.model_validate(content)
     return None
 
@@ -172,7 +172,7 @@ def _wording_gone(run: StoredRun, templates: list[str]) -> StoreError:
 def _found(paths: list[Path]) -> str:
     """Return what stands at the first paths that were looked for; "" without any."""
     said = [
-        f"{path}: {'gives something else' if path.is_file() else 'no such file'}"
+        f"{path}: {'gives something else' if os.path.isfile(path) else 'no such file'}"
         for path in dict.fromkeys(path.absolute() for path in paths)
     ]
     more = f" and {len(said) - _MOST_SHOWN} more" if len(said) > _MOST_SHOWN else ""

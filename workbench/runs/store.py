@@ -31,7 +31,7 @@ from pydantic import (
     model_serializer,
 )
 
-from workbench.atomic import explained, remove_scratch, write_json, write_text
+from workbench.atomic import explained, parse_json, remove_scratch, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
 from workbench.metrics import Estimate
 from workbench.runs.provenance import Provenance
@@ -182,7 +182,7 @@ class StoredRun:
             OSError, ValueError: of a run without digests, they cannot be read.
         """
         # Not splitlines: answers may hold U+2028 and its like, which JSON leaves as they are.
-        return [json.loads(line) for line in self._text(PREDICTIONS).split("\n") if line]
+        return [parse_json(line) for line in self._text(PREDICTIONS).split("\n") if line]
 
     def history(self) -> list[dict[str, float]]:
         """Return the steps and dev evaluations of the training; none if nothing was trained.
@@ -193,7 +193,7 @@ class StoredRun:
         """
         is_there = _HISTORY in self.files or (self.folder / _HISTORY).is_file()
         text = self._text(_HISTORY) if is_there else ""
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
+        return [parse_json(line) for line in text.split("\n") if line.strip()]
 
     def damaged(self) -> list[str]:
         """Return the names of files that are not what was written."""
@@ -432,10 +432,10 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
     """Return the run of a folder, or what is wrong with it."""
     name = _RECORD
     try:
-        content, files = unsealed(json.loads((folder / _RECORD).read_bytes()))
+        content, files = unsealed(parse_json((folder / _RECORD).read_bytes()))
         record = RunRecord(**content)
         name = _SPEC
-        spec = RunSpec(**json.loads((folder / _SPEC).read_bytes()))
+        spec = RunSpec(**parse_json((folder / _SPEC).read_bytes()))
     except FileNotFoundError:
         return BrokenRun(folder, f"{name} is missing")
     except OSError as error:

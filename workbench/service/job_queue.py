@@ -8,7 +8,6 @@ lost, the turns begin anew.
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.atomic import explained, write_json
+from workbench.atomic import explained, parse_json, write_json
 from workbench.errors import StoreError
 from workbench.service.job_locks import put_aside, release, take
 from workbench.service.job_status import UNFINISHED, JobStatus, read_status
@@ -193,7 +192,7 @@ def _place(
 
 def _stored_ledger(root: Path) -> Ledger:
     try:
-        return Ledger.model_validate(json.loads((root / _LEDGER).read_text(encoding="utf-8")))
+        return Ledger.model_validate(parse_json((root / _LEDGER).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return Ledger(key=secrets.token_hex(32))
 

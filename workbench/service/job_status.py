@@ -1,7 +1,6 @@
 """The file that says how far a job is, and what to make of one that cannot be read."""
 
 import hashlib
-import json
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.atomic import write_json
+from workbench.atomic import parse_json, write_json
 from workbench.errors import StoreError, without_folders
 from workbench.runs.experiment import EXPERIMENT_FILE, Experiment, stored_experiment
 from workbench.service.job_locks import JOB_LOCK, is_held, put_aside, release, take
@@ -210,7 +209,7 @@ def _parsed(path: Path, *_version: int) -> JobStatus:
     """Return what stands in a file; `_version` tells its versions apart."""
     if path.is_symlink():
         raise OSError("a link leads elsewhere")
-    return JobStatus.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    return JobStatus.model_validate(parse_json(path.read_text(encoding="utf-8")))
 
 
 def _made_anew(folder: Path) -> JobStatus:
@@ -287,7 +286,7 @@ def _is_report(path: Path) -> bool:
 @lru_cache(maxsize=_MOST_KEPT)
 def _is_whole_report(path: Path, *_version: int) -> bool:
     with suppress(OSError, ValueError):
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(path.read_text(encoding="utf-8"))
         return not path.is_symlink() and isinstance(report, dict) and "rows" in report
     return False
 

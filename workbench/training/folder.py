@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from workbench.atomic import explained, write_text
+from workbench.atomic import explained, parse_json, write_text
 from workbench.errors import DamagedFile
 from workbench.room import check_room
 from workbench.tensor_files import TensorFile, open_tensors, write_tensors
@@ -176,7 +176,7 @@ class TrainingFolder:
         if (metadata.get("checkpoint"), metadata.get("identity")) != (_FORMAT, self._identity):
             raise DamagedFile(f"{path.name} is of another training")
         found = Checkpoint(
-            json.loads(metadata["position"]), json.loads(metadata["history"]), stored
+            parse_json(metadata["position"]), parse_json(metadata["history"]), stored
         )
         for step in points_until(found.position["step"]):
             with open_tensors(self._point(step), needs_digest=True):

@@ -1,6 +1,5 @@
 """A job as a panel that follows it: progress, curves, stop and resume; shared by two tabs."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from workbench.analysis.training_figure import history_plot
+from workbench.atomic import parse_json
 from workbench.errors import without_folders
 from workbench.service import jobs
 from workbench.service.command_line import evaluate_command
@@ -215,7 +215,7 @@ def read_history(path: Path) -> list[Mapping[str, float]]:
     entries: list[Mapping[str, float]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue
         if isinstance(entry, dict) and "step" in entry:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from workbench.metrics import Estimate, ratio
 from workbench.models.weight_error import WeightError
@@ -103,6 +103,21 @@ class PrecisionRecord(_Record):
     decoded_tokens_per_second: float | None
     environment: dict[str, str | int]
     provenance: Provenance | None = None
+
+    @field_validator("base")
+    @classmethod
+    def _says_its_precision(cls, base: dict[str, str | int]) -> dict[str, str | int]:
+        if "precision" not in base:
+            raise ValueError("no precision")
+        return base
+
+    @field_validator("weights")
+    @classmethod
+    def _has_sizes(cls, weights: list[WeightError]) -> list[WeightError]:
+        for one in weights:
+            if max(one.num_weights, one.value_bytes, one.scale_bytes, one.table_bytes) > 2**53:
+                raise ValueError(f"{one.module} is larger than any matrix")
+        return weights
 
     @property
     def precision(self) -> str:
