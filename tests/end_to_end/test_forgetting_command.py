@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner, Result
 from workbench.cli import app
 from workbench.errors import WorkbenchError
 from workbench.runs import session as session_module
+from workbench.runs.store import RunStore
 
 
 def workbench(*arguments: object) -> Result:
@@ -127,13 +129,17 @@ def test_bad_input_is_one_message(case, home, tmp_path):
 
 
 def test_a_run_whose_wording_has_changed_is_refused(home, tmp_path):
-    folder = home / "runs" / "mine" / run_id(home, "lora")
-    spec = json.loads((folder / "spec.json").read_text())
-    changed = spec | {"template": spec["template"] | {"digest": "other"}}
-    (folder / "spec.json").write_text(json.dumps(changed))
+    store = RunStore(home / "runs" / "mine")
+    run = store.find(run_id(home, "lora"))
+    changed = run.spec.model_copy(
+        update={"template": run.spec.template.model_copy(update={"digest": "other"})}
+    )
+    shutil.copytree(run.folder, store.folder(changed))
+    (store.folder(changed) / "spec.json").write_text(changed.model_dump_json())
+    store.write_record(run.record.model_copy(update={"run_id": changed.run_id}))
 
-    result = forgetting(home, tmp_path / "out", run_id(home, "lora"))
-    (folder / "spec.json").write_text(json.dumps(spec))
+    result = forgetting(home, tmp_path / "out", changed.run_id)
+    store.delete(changed.run_id)
 
     assert "the wording it was made with" in str(result.exception)
     assert "not at hand" in str(result.exception)

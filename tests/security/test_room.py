@@ -146,7 +146,7 @@ def test_uploads_that_nobody_keeps_do_not_fill_the_disk(small, root):
             "/gradio_api/upload", files={"files": (f"{number}.csv", content, "text/csv")}
         )
         if answer.status_code != 200:
-            refused.append((answer.status_code, answer.json()["detail"]))
+            refused.append((answer.status_code, answer.text))
 
     assert sum(size for _, size in sizes_below(uploads)) <= 10 * CAP
     assert len(refused) == 4

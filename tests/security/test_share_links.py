@@ -11,6 +11,7 @@ import pytest
 from security.flows import know_runs
 from security.raw import Visitor
 from visitors import store_run, visitor
+from workbench.runs.store import RunStore
 
 REFUSED = "That did not work."
 
@@ -102,8 +103,9 @@ def test_visitors_with_equal_specs_have_different_links(public, sharers):
 def test_a_link_shows_the_sharers_copy_and_no_other(public, sharers):
     anna, ben = sharers
     for sharer, title in ((anna, "made by Anna"), (ben, "made by Ben")):
-        record = sharer.folder / sharer.run / "record.json"
-        record.write_text(record.read_text().replace("made for tests", title))
+        store = RunStore(sharer.folder)
+        run = store.find(sharer.run)
+        store.write_record(run.record.model_copy(update={"source": title}))
     link = ben.share()
 
     shown = followed(public, link)

@@ -195,7 +195,7 @@ def test_no_body_makes_a_call_stumble(public, call):
 
 
 def test_values_that_a_handler_refuses_are_the_callers_fault(anna):
-    handler = anna.handler("wb-file", "change")
+    handler = anna.handler("wb-share", "click")
 
     few = anna.send(handler, json.dumps({"data": [], "fn_index": handler["id"]}))
     unknown = anna.click("wb-share", wb_run="x")

@@ -109,6 +109,11 @@ def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
             f"comparison '{folder.name}': its report is damaged. Evaluate the same again: finished "
             "runs are found, and the report is written anew."
         ) from error
+    if not runs:
+        raise StoreError(
+            f"comparison '{folder.name}': none of its runs can be read. Evaluate the same again: "
+            "they are made anew."
+        )
     if workspace.is_public:
         failed = [replace(one, reason=without_folders(one.reason)) for one in failed]
     return compare_runs(runs, reference=reference, failed=failed)
