@@ -1,7 +1,6 @@
 """Files written whole or not at all, and the system's refusals as messages."""
 
 import errno
-import glob
 import json
 import os
 import threading
@@ -73,7 +72,7 @@ def replacing(path: Path, num_bytes: int, *, keep: Path | None = None) -> Iterat
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_SCRATCH}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
+        _remove_stale(path.parent)
         try:
             with scratch.open("wb") as stream:
                 yield stream
@@ -104,12 +103,12 @@ def remove_scratch(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove what killed processes left of a file, once nobody can be writing it any more."""
-    for other in path.parent.glob(f".{glob.escape(path.name)}.*{_SCRATCH}"):
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed processes left half-written once nobody can be writing it any more."""
+    for path in folder.glob(f".*{_SCRATCH}"):
         with suppress(OSError):  # somebody else removed it
-            if time.time() - other.stat().st_mtime > _STALE_SECONDS:
-                other.unlink()
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
 @contextmanager

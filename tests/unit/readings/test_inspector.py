@@ -107,6 +107,7 @@ def test_the_start_is_found_again_without_a_path(workspace, experiment, inspecto
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
     shutil.copytree(one.run.folder, tmp_path / one.run.record.run_id)
     shutil.rmtree(tmp_path / one.run.record.run_id / "path")
+    RunStore(tmp_path).write_record(one.run.record)  # as of a run that kept none
     copied = RunStore(tmp_path).find(one.run.record.run_id)
     (bare,) = learned_runs([copied], copied.spec.base)
 
@@ -198,7 +199,7 @@ def test_what_killed_processes_left_beside_readings_is_cleared(
     workspace, experiment, inspector, tmp_path
 ):
     (one, *_) = (found for found in learned(workspace) if found.kind == "vectors")
-    old, new = tmp_path / ".nearest-0a.json.12.34", tmp_path / ".nearest-0b.json.12.34"
+    old, new = tmp_path / ".nearest-0a.json.1.2.writing", tmp_path / ".nearest-0b.json.1.2.writing"
     for left in (old, new):
         left.write_text("half")
     os.utime(old, (0, 0))

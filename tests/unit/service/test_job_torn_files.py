@@ -18,6 +18,7 @@ import pytest
 from visitors import ANNA, BEN, visitor
 from workbench.errors import StoreError
 from workbench.runs.experiment import Experiment
+from workbench.sealed import read_sealed, write_sealed
 from workbench.service import jobs
 from workbench.service.profile import LOCAL, Profile
 from workbench.service.workspace import Workspace
@@ -245,10 +246,15 @@ def test_a_status_of_another_job_is_that_of_its_folder(anna):
     }
 
 
+def change_experiment(path: Path) -> None:
+    """Change numbers of an experiment as somebody would who knows how it is stored."""
+    text = json.dumps(read_sealed(path))
+    write_sealed(path, json.loads(text.replace("1", "2")))
+
+
 def test_an_experiment_in_which_a_number_was_changed_is_not_run(anna, tmp_path, started):
     job = submit(anna)
-    path = job.folder / "experiment.json"
-    path.write_text(path.read_text().replace("1", "2"))
+    change_experiment(job.folder / "experiment.json")
 
     jobs.start_next(tmp_path)
 
@@ -263,8 +269,7 @@ def test_an_experiment_in_which_a_number_was_changed_is_not_run(anna, tmp_path, 
 
 def test_an_experiment_changed_after_the_job_was_started_is_not_run(anna):
     job = submit(anna)
-    path = job.folder / "experiment.json"
-    path.write_text(path.read_text().replace("1", "2"))
+    change_experiment(job.folder / "experiment.json")
 
     with pytest.raises(StoreError, match="is damaged"), jobs.running(job.folder):
         pass

@@ -397,7 +397,11 @@ def test_nothing_to_say_starts_no_training(says, empty_page):
 
 
 def test_a_sentence_beyond_all_bounds_is_refused(empty_page):
-    (told,) = on_wayward(empty_page.context, says="x" * 3000, **empty_page.setting)
+    profile = empty_page.context.profile
+    shared = replace(profile, caps=replace(profile.caps, size="small"))
+    (told,) = on_wayward(
+        replace(empty_page.context, profile=shared), says="x" * 3000, **empty_page.setting
+    )
 
     assert "3000 characters; at most 2000 here" in said(told)
 
