@@ -108,7 +108,7 @@ def kill_jobs(
         spawned: Let the queue start processes of their own, as the page does, instead of children.
     """
     generator, tally, number = np.random.default_rng(seed), Tally(), 0
-    whole = _Job(experiment, root / "whole", spawned=False)
+    whole = _Job(experiment, root / "whole", spawned=spawned)
     began = time.monotonic()
     assert whole.work(None).code == 0
     seconds = time.monotonic() - began
@@ -119,7 +119,11 @@ def kill_jobs(
         ended, killed = Ended(-signal.SIGKILL, ""), 0
         while ended.code == -signal.SIGKILL:
             before = finished_runs(job.workspace.folder)
-            kill = _moment(generator, 300, seconds) if killed < most else None
+            kill = None
+            if killed < most and spawned:  # nobody counts the files of a process of its own
+                kill = Kill(seconds=float(generator.uniform(0, seconds)))
+            elif killed < most:
+                kill = _moment(generator, 300, seconds)
             ended = job.work(kill)
             if ended.code == -signal.SIGKILL:
                 kind = "job going on" if killed else "job"
