@@ -48,12 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         experiment = experiment_file(place)
-        killed = [
-            kill_comparisons(experiment, place / "kills", kills=comparisons, seed=given.seed),
-            kill_jobs(experiment, place / "jobs", kills=children, seed=given.seed),
-            kill_jobs(experiment, place / "own", kills=spawned, seed=given.seed, spawned=True),
-        ]
-        for tally in killed:
+        killed = []
+        for make, name, kills, own in (
+            (kill_comparisons, "kills", comparisons, {}),
+            (kill_jobs, "jobs", children, {}),
+            (kill_jobs, "own", spawned, {"spawned": True}),
+        ):
+            tally = make(experiment, place / name, kills=kills, seed=given.seed, **own)
+            killed.append(tally)
             sys.stdout.write("\n".join(_kill_lines(tally)) + "\n")
             sys.stdout.flush()
         torn = {
