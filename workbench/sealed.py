@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import flush_folder, parse_json, write_json
+from workbench.atomic import flush_file, flush_folder, parse_json, write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
@@ -88,7 +88,7 @@ def flush(folder: Path) -> None:
     """Bring a folder's files, and then its list of them, to the disk; see fsync(2)."""
     for path in folder.iterdir():
         with path.open("rb+") as stream:
-            os.fsync(stream.fileno())
+            flush_file(stream)
     flush_folder(folder)
 
 
@@ -120,7 +120,7 @@ def make_room(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}")
         with suppress(OSError):  # who writes the file says what cannot be written
-            path.rename(aside)
+            os.rename(f"{path}/", aside)  # so that what is no folder any more stays
             _log.warning("%s: a folder has the place of this file. It is %s now.", path, aside.name)
 
 

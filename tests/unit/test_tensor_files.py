@@ -1,6 +1,8 @@
 """Files of tensors, and all files: whole or not at all, on the disk before they count, sealed."""
 
 import ast
+import errno
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ import workbench
 from damages import DAMAGES
 from workbench.atomic import write_json, write_text
 from workbench.errors import DamagedFile, StoreError
+from workbench.sealed import flush
 from workbench.tensor_files import open_tensors, read_tensors, write_tensors
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
@@ -134,6 +137,76 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(write, tmp_path, m
 
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_disk_that_cannot_flush_is_written_to_all_the_same(write, number, tmp_path, monkeypatch):
+    def unknown(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", unknown)
+    write(tmp_path / "it")
+    flush(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_the_checkpoint_before_makes_room_for_a_new_one(tmp_path, monkeypatch):
+    path, before = tmp_path / "checkpoint", tmp_path / "before"
+    for number in range(2):
+        write_tensors(path, {"a": torch.tensor(number)}, keep=before)
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if before.exists() and torch.equal(read_tensors(before)["a"], torch.tensor(0)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    write_tensors(path, {"a": torch.tensor(2)}, keep=before)
+
+    assert [read_tensors(one)["a"] for one in (before, path)] == [1, 2]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    path, before = tmp_path / "checkpoint", tmp_path / "before"
+    write_tensors(path, {"a": torch.tensor(1)}, keep=before)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space is left there"):
+        write_tensors(path, {"a": torch.tensor(2)}, keep=before)
+
+    assert torch.equal(read_tensors(path)["a"], torch.tensor(1))
+
+
+def test_each_tensor_is_fetched_once(tmp_path, monkeypatch):
+    """A checkpoint on an accelerator is not moved twice."""
+    fetched = []
+    to = torch.Tensor.to
+
+    def moved(tensor: torch.Tensor, *to_what: object) -> torch.Tensor:
+        fetched.append(tuple(tensor.shape))
+        return to(tensor, *to_what)
+
+    monkeypatch.setattr(torch.Tensor, "to", moved)
+    write_tensors(tmp_path / "it", {"a": torch.ones(2), "b": torch.ones(3)})
+
+    assert fetched == [(2,), (3,)]
+
+
+def test_the_bytes_of_a_file_are_what_they_were(tmp_path):
+    """A run's record has digests of its files, by whichever version they were written."""
+    path = tmp_path / "it"
+    write_tensors(path, {"a": torch.arange(3.0), "b": torch.tensor([1, 2])}, {"format": "pt"})
+
+    assert (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        == "6d43c35091d97e0037c7ccb6494bcc5ae89d78cd2ed89d7398b490d706bad546"
+    )
 
 
 def test_what_a_killed_process_left_is_removed_once_nobody_can_be_writing(tmp_path):
