@@ -71,6 +71,18 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
+def version_of(path: Path) -> tuple[int, ...]:
+    """Return what tells a file, or a folder's list of files, from what it was when last looked at.
+
+    So it need not be read twice in a process; what a disk forgets meanwhile is not told from it.
+
+    Raises:
+        OSError: it is not there.
+    """
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
 def digests_of(folder: Path, *, without: str) -> dict[str, str | None]:
     """Return the digest of each thing in a folder by name; None for what is no file.
 
