@@ -30,7 +30,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         StoreError: no space left, or no permission.
     """
-    make_room(path)
+    clear_place(path)
     write_json(path, {**content, _DIGEST: _digest(path.name, content)})
 
 
@@ -127,7 +127,7 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def make_room(path: Path) -> None:
+def clear_place(path: Path) -> None:
     """Move a folder away that has the name of a file to be written; its content is kept."""
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}")

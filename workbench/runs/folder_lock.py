@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
 from workbench.errors import StoreError
-from workbench.sealed import make_room
+from workbench.sealed import clear_place
 
 _LOCK = ".experiment.lock"
 
@@ -27,7 +27,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / _LOCK, timeout=0)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        make_room(folder / _LOCK)
+        clear_place(folder / _LOCK)
         try:
             lock.acquire()
         except Timeout as error:  # an OSError too
