@@ -17,6 +17,7 @@ from workbench.room import check_room
 _SCRATCH = ".writing"  # ends the name of a file that is not whole yet
 _STALE_SECONDS = 3600.0  # nothing is written for that long
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # some shared disks know no fsync(2)
+_TOO_DEEP = "it is nested too deeply"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -29,7 +30,19 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
+
+
+def sorted_json(content: object, separators: tuple[str, str] | None = None) -> str:
+    """Return content as JSON in one order, as digests are made of it.
+
+    Raises:
+        ValueError: it is nested too deeply; what could just be parsed may be.
+    """
+    try:
+        return json.dumps(content, sort_keys=True, separators=separators)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

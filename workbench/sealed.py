@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import flush_file, flush_folder, parse_json, write_json
+from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
@@ -31,7 +31,8 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
         StoreError: no space left, or no permission.
     """
     clear_place(path)
-    write_json(path, {**content, _DIGEST: _digest(path.name, content)})
+    plain = parse_json(json.dumps(content))  # as it comes back
+    write_json(path, {**content, _DIGEST: _digest(path.name, plain)})
 
 
 def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
@@ -145,7 +146,5 @@ def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
 
 
 def _digest(name: str, content: Mapping[str, Any]) -> str:
-    """Return a digest of a file's name and content, as they come back from JSON."""
-    plain = parse_json(json.dumps(content))
-    text = json.dumps([name, plain], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return a digest of a file's name and content."""
+    return hashlib.sha256(sorted_json([name, content]).encode()).hexdigest()

@@ -9,7 +9,6 @@ JSON, and the tensors' bytes one after the other.
 """
 
 import hashlib
-import json
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.atomic import explained, is_about_space, parse_json, replacing
+from workbench.atomic import explained, is_about_space, parse_json, replacing, sorted_json
 from workbench.errors import DamagedFile, StoreError
 
 _DIGEST = "content_sha256"  # in the metadata
@@ -178,8 +177,7 @@ def _write(
 
 
 def _header_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
-    text = json.dumps({**header, _METADATA: metadata}, sort_keys=True, separators=(",", ":"))
-    content = text.encode()
+    content = sorted_json({**header, _METADATA: metadata}, separators=(",", ":")).encode()
     return content + b" " * (-len(content) % _ALIGNMENT)
 
 

@@ -4,6 +4,7 @@ import ast
 import errno
 import hashlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch
 
 import workbench
 from damages import DAMAGES
-from workbench.atomic import write_json, write_text
+from workbench.atomic import parse_json, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
-from workbench.sealed import flush
-from workbench.tensor_files import open_tensors, read_tensors, write_tensors
+from workbench.runs.seal import unsealed
+from workbench.sealed import flush, read_sealed
+from workbench.tensor_files import is_sealed, open_tensors, read_tensors, write_tensors
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
 TENSORS = {
@@ -233,3 +235,72 @@ def test_no_other_module_writes_tensors():
                 found.append(path.relative_to(package).as_posix())
 
     assert found == []
+
+
+# Who reads JSON by other means than `parse_json`, which refuses what is nested too deeply.
+OTHER_READERS = {
+    # It itself.
+    "atomic.py: parse_json",
+    # What was written to JSON a moment before, or came out of a sealed file.
+    *(
+        "analysis/run_diff.py: _unquoted",
+        "readings/inspector.py: _stored",
+        "ui/api.py: export_comparison",
+    ),
+    # What others wrote: these take a hook for keys or numbers, or say it in their own words.
+    *("budget/sources.py: _read", "models/adapters/config.py: strict_json"),
+    *("tasks/files.py: _parsed", "tasks/files.py: _class_names"),
+    *("tasks/rows.py: _texts_of", "tasks/rows.py: is_list_of_texts"),
+    # What the page is asked, and what Gradio answers.
+    *("ui/call_bodies.py: _mapping", "ui/crowds.py: _session", "ui/crowds.py: _upload"),
+    *("ui/crowds.py: _name", "ui/guards.py: answer"),
+}
+
+
+def test_stored_json_is_read_in_one_way():
+    package = Path(workbench.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [
+            n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        for node in ast.walk(tree):
+            is_reader = (
+                isinstance(node, ast.Attribute)
+                and (
+                    node.attr in ("model_validate_json", "validate_json")
+                    or (node.attr in ("load", "loads") and ast.unparse(node.value) == "json")
+                )
+            ) or (isinstance(node, ast.ImportFrom) and node.module == "json")
+            if is_reader:
+                around = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+                name = max(around, key=lambda f: f.lineno).name if around else ""
+                found.add(f"{path.relative_to(package).as_posix()}: {name}")
+
+    assert found == OTHER_READERS
+
+
+def read_as_sealed(text: str, folder: Path) -> None:
+    (folder / "it.json").write_text(f'{{"digest": "", "it": {text}}}')
+    read_sealed(folder / "it.json")
+
+
+def read_as_tensors(text: str, folder: Path) -> None:
+    header = f'{{"__metadata__": {{"content_sha256": ""}}, "it": {text}}}'.encode()
+    is_sealed(len(header).to_bytes(8, "little") + header)
+
+
+def read_as_record(text: str, folder: Path) -> None:
+    unsealed(parse_json(f'{{"seal": {{"files": {{}}, "content": ""}}, "it": {text}}}'))
+
+
+@pytest.mark.parametrize("read", [read_as_sealed, read_as_tensors, read_as_record])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_json_of_every_depth_is_a_file_that_cannot_be_read(begin, end, read, tmp_path):
+    """What can just be parsed may be too deep to be written again for its digest."""
+    most = sys.getrecursionlimit()
+
+    for depth in range(most - 120, most + 10):
+        with pytest.raises(ValueError, match=r"nested too deeply|digest|not what was written"):
+            read(begin * depth + "1" + end * depth, tmp_path)
