@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from workbench.errors import StoreError
+from workbench.errors import RoomError, StoreError
 from workbench.room import check_room
 
 _SCRATCH = ".writing"  # ends the name of a file that is not whole yet
 _STALE_SECONDS = 3600.0  # nothing is written for that long
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # some shared disks know no fsync(2)
+_TOO_DEEP = "it is nested too deeply"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -26,7 +29,19 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
+
+
+def sorted_json(content: object, separators: tuple[str, str] | None = None) -> str:
+    """Return content as JSON in one order, as digests are made of it.
+
+    Raises:
+        ValueError: it is nested too deeply; what could just be parsed may be.
+    """
+    try:
+        return json.dumps(content, sort_keys=True, separators=separators)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -76,14 +91,27 @@ def replacing(path: Path, num_bytes: int, *, keep: Path | None = None) -> Iterat
         try:
             with scratch.open("wb") as stream:
                 yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
+                flush_file(stream)
             if keep is not None and path.is_file():
                 path.replace(keep)
             scratch.replace(path)
             flush_folder(path.parent)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def flush_file(stream: BinaryIO) -> None:
+    """Have what was written to a file brought to the disk, where the system can do that.
+
+    Raises:
+        OSError: no space left, or the disk fails.
+    """
+    stream.flush()
+    try:
+        os.fsync(stream.fileno())
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
 
 
 def flush_folder(folder: Path) -> None:
@@ -94,6 +122,13 @@ def flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def is_about_space(error: StoreError) -> bool:
+    """Return whether a file could not be written for want of space alone."""
+    cause = error.__cause__
+    is_full = isinstance(cause, OSError) and cause.errno in _FULL
+    return is_full or isinstance(error, RoomError)
 
 
 def remove_scratch(folder: Path) -> None:
@@ -121,7 +156,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             advice = (
                 "No space is left there. Free some, or use another folder with --out; finished "
                 "runs are kept and found again."

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import flush_folder, parse_json, write_json
+from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, write_json
 
 _DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
@@ -30,8 +30,9 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         StoreError: no space left, or no permission.
     """
-    make_room(path)
-    write_json(path, {**content, _DIGEST: _digest(path.name, content)})
+    clear_place(path)
+    plain = parse_json(json.dumps(content))  # as it comes back
+    write_json(path, {**content, _DIGEST: _digest(path.name, plain)})
 
 
 def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
@@ -71,6 +72,18 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
+def version_of(path: Path) -> tuple[int, ...]:
+    """Return what tells a file, or a folder's list of files, from what it was when last looked at.
+
+    So it need not be read twice in a process; what a disk forgets meanwhile is not told from it.
+
+    Raises:
+        OSError: it is not there.
+    """
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
 def digests_of(folder: Path, *, without: str) -> dict[str, str | None]:
     """Return the digest of each thing in a folder by name; None for what is no file.
 
@@ -88,7 +101,7 @@ def flush(folder: Path) -> None:
     """Bring a folder's files, and then its list of them, to the disk; see fsync(2)."""
     for path in folder.iterdir():
         with path.open("rb+") as stream:
-            os.fsync(stream.fileno())
+            flush_file(stream)
     flush_folder(folder)
 
 
@@ -115,12 +128,12 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def make_room(path: Path) -> None:
+def clear_place(path: Path) -> None:
     """Move a folder away that has the name of a file to be written; its content is kept."""
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.aside-{secrets.token_hex(4)}")
         with suppress(OSError):  # who writes the file says what cannot be written
-            path.rename(aside)
+            os.rename(f"{path}/", aside)  # so that what is no folder any more stays
             _log.warning("%s: a folder has the place of this file. It is %s now.", path, aside.name)
 
 
@@ -133,7 +146,5 @@ def is_old(path: Path, *, seconds: float = _OLD_SECONDS) -> bool:
 
 
 def _digest(name: str, content: Mapping[str, Any]) -> str:
-    """Return a digest of a file's name and content, as they come back from JSON."""
-    plain = parse_json(json.dumps(content))
-    text = json.dumps([name, plain], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return a digest of a file's name and content."""
+    return hashlib.sha256(sorted_json([name, content]).encode()).hexdigest()

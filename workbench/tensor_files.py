@@ -9,7 +9,6 @@ JSON, and the tensors' bytes one after the other.
 """
 
 import hashlib
-import json
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.atomic import parse_json, replacing
-from workbench.errors import DamagedFile
+from workbench.atomic import explained, is_about_space, parse_json, replacing, sorted_json
+from workbench.errors import DamagedFile, StoreError
 
 _DIGEST = "content_sha256"  # in the metadata
 _METADATA = "__metadata__"
@@ -69,32 +68,21 @@ def write_tensors(
         path: The file; its folder is made if it is not there.
         tensors: By name, on any device.
         metadata: Texts beside them; PEFT and transformers look for {"format": "pt"}.
-        keep: Where the file that was there goes; None drops it.
+        keep: Where the file that was there goes; None drops it. On a full disk what is there
+            already makes room.
 
     Raises:
         StoreError: no space left, or no permission.
     """
-    header: dict[str, Any] = {}
-    begin = 0
-    # The widest numbers first, so that each tensor begins at a multiple of its own width.
-    ordered = sorted(tensors.items(), key=lambda one: (-one[1].element_size(), one[0]))
-    for name, tensor in ordered:
-        end = begin + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-        begin = end
-    kept = {"format": "pt"} if metadata is None else dict(metadata)
-    sha = hashlib.sha256(_header_bytes(header, kept))
-    for _, tensor in ordered:
-        sha.update(_bytes_of(tensor))
-    sealed = _header_bytes(header, kept | {_DIGEST: sha.hexdigest()})
-    with replacing(path, len(sealed) + begin, keep=keep) as stream:
-        stream.write(len(sealed).to_bytes(_LENGTH_BYTES, "little") + sealed)
-        for _, tensor in ordered:
-            stream.write(_bytes_of(tensor))
+    try:
+        _write(path, tensors, metadata, keep)
+    except StoreError as error:
+        # The last one is still there, so the one before may give its space.
+        if not (is_about_space(error) and keep is not None and keep.is_file() and path.is_file()):
+            raise
+        with explained(keep):
+            keep.unlink()
+        _write(path, tensors, metadata, keep)
 
 
 @contextmanager
@@ -156,9 +144,40 @@ def is_sealed(content: "bytes | mmap.mmap") -> bool:
     return True
 
 
+def _write(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None,
+    keep: Path | None,
+) -> None:
+    """Write tensors; each is fetched once, so the digest takes its place when all are written."""
+    header: dict[str, Any] = {}
+    begin = 0
+    # The widest numbers first, so that each tensor begins at a multiple of its own width.
+    ordered = sorted(tensors.items(), key=lambda one: (-one[1].element_size(), one[0]))
+    for name, tensor in ordered:
+        end = begin + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+        begin = end
+    kept = {"format": "pt"} if metadata is None else dict(metadata)
+    sha = hashlib.sha256(_header_bytes(header, kept))
+    unsealed = _header_bytes(header, kept | {_DIGEST: sha.hexdigest()})  # as long as the sealed
+    with replacing(path, _LENGTH_BYTES + len(unsealed) + begin, keep=keep) as stream:
+        stream.write(len(unsealed).to_bytes(_LENGTH_BYTES, "little") + unsealed)
+        for _, tensor in ordered:
+            content = _bytes_of(tensor)
+            sha.update(content)
+            stream.write(content)
+        stream.seek(_LENGTH_BYTES)
+        stream.write(_header_bytes(header, kept | {_DIGEST: sha.hexdigest()}))
+
+
 def _header_bytes(header: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
-    text = json.dumps({**header, _METADATA: metadata}, sort_keys=True, separators=(",", ":"))
-    content = text.encode()
+    content = sorted_json({**header, _METADATA: metadata}, separators=(",", ":")).encode()
     return content + b" " * (-len(content) % _ALIGNMENT)
 
 

@@ -1,15 +1,19 @@
 """The run store: atomic, readable, honest about what it cannot read."""
 
+import errno
 import hashlib
 import json
+import os
 
 import pytest
+from filelock import FileLock
 from pydantic import ValidationError
 
 from specs import BASE, TASK, TEMPLATE, spec_of
 from workbench.errors import StoreError
 from workbench.fitting.prediction import Prediction
 from workbench.runs.experiment import read_experiment
+from workbench.runs.folder_lock import alone_in
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunCost, RunRecord, RunStore
 
@@ -126,6 +130,48 @@ def test_two_processes_on_one_run_are_refused(tmp_path):
         RunStore(tmp_path).working_on(asked),
     ):
         pass
+
+
+def test_a_folder_in_the_place_of_the_lock_lets_nobody_in_twice(tmp_path):
+    (tmp_path / ".experiment.lock").mkdir()
+    (tmp_path / ".experiment.lock" / "kept").write_text("x")
+
+    with (
+        alone_in(tmp_path),
+        pytest.raises(StoreError, match="another process is working in it"),
+        alone_in(tmp_path),
+    ):
+        pass
+
+    assert [path.read_text() for path in tmp_path.rglob("kept")] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_writable", "said"),
+    [
+        (errno.EROFS, True, ""),
+        (errno.EACCES, False, ""),
+        (errno.EACCES, True, "cannot be written. Permission denied"),
+        (errno.ENOSPC, True, "cannot be written. No space is left there"),
+    ],
+)
+def test_only_where_nothing_can_be_written_nothing_is_held(
+    number, is_writable, said, tmp_path, monkeypatch
+):
+    def refuse(lock: FileLock) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: is_writable)
+    found = ""
+
+    try:
+        with alone_in(tmp_path):
+            pass
+    except StoreError as error:
+        found = str(error)
+
+    assert (said in found) if said else found == ""
 
 
 def test_an_unreadable_record_says_what_to_do(tmp_path):

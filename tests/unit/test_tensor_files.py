@@ -1,7 +1,10 @@
 """Files of tensors, and all files: whole or not at all, on the disk before they count, sealed."""
 
 import ast
+import errno
+import hashlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,9 +14,11 @@ import torch
 
 import workbench
 from damages import DAMAGES
-from workbench.atomic import write_json, write_text
+from workbench.atomic import parse_json, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
-from workbench.tensor_files import open_tensors, read_tensors, write_tensors
+from workbench.runs.seal import unsealed
+from workbench.sealed import flush, read_sealed
+from workbench.tensor_files import is_sealed, open_tensors, read_tensors, write_tensors
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool)
 TENSORS = {
@@ -136,6 +141,76 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(write, tmp_path, m
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_disk_that_cannot_flush_is_written_to_all_the_same(write, number, tmp_path, monkeypatch):
+    def unknown(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", unknown)
+    write(tmp_path / "it")
+    flush(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_the_checkpoint_before_makes_room_for_a_new_one(tmp_path, monkeypatch):
+    path, before = tmp_path / "checkpoint", tmp_path / "before"
+    for number in range(2):
+        write_tensors(path, {"a": torch.tensor(number)}, keep=before)
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if before.exists() and torch.equal(read_tensors(before)["a"], torch.tensor(0)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    write_tensors(path, {"a": torch.tensor(2)}, keep=before)
+
+    assert [read_tensors(one)["a"] for one in (before, path)] == [1, 2]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    path, before = tmp_path / "checkpoint", tmp_path / "before"
+    write_tensors(path, {"a": torch.tensor(1)}, keep=before)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space is left there"):
+        write_tensors(path, {"a": torch.tensor(2)}, keep=before)
+
+    assert torch.equal(read_tensors(path)["a"], torch.tensor(1))
+
+
+def test_each_tensor_is_fetched_once(tmp_path, monkeypatch):
+    """A checkpoint on an accelerator is not moved twice."""
+    fetched = []
+    to = torch.Tensor.to
+
+    def moved(tensor: torch.Tensor, *to_what: object) -> torch.Tensor:
+        fetched.append(tuple(tensor.shape))
+        return to(tensor, *to_what)
+
+    monkeypatch.setattr(torch.Tensor, "to", moved)
+    write_tensors(tmp_path / "it", {"a": torch.ones(2), "b": torch.ones(3)})
+
+    assert fetched == [(2,), (3,)]
+
+
+def test_the_bytes_of_a_file_are_what_they_were(tmp_path):
+    """A run's record has digests of its files, by whichever version they were written."""
+    path = tmp_path / "it"
+    write_tensors(path, {"a": torch.arange(3.0), "b": torch.tensor([1, 2])}, {"format": "pt"})
+
+    assert (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        == "6d43c35091d97e0037c7ccb6494bcc5ae89d78cd2ed89d7398b490d706bad546"
+    )
+
+
 def test_what_a_killed_process_left_is_removed_once_nobody_can_be_writing(tmp_path):
     old, new, other = (
         tmp_path / name for name in (".it.1.2.writing", ".it.3.4.writing", ".its.1.2.writing")
@@ -160,3 +235,72 @@ def test_no_other_module_writes_tensors():
                 found.append(path.relative_to(package).as_posix())
 
     assert found == []
+
+
+# Who reads JSON by other means than `parse_json`, which refuses what is nested too deeply.
+OTHER_READERS = {
+    # It itself.
+    "atomic.py: parse_json",
+    # What was written to JSON a moment before, or came out of a sealed file.
+    *(
+        "analysis/run_diff.py: _unquoted",
+        "readings/inspector.py: _stored",
+        "ui/api.py: export_comparison",
+    ),
+    # What others wrote: these take a hook for keys or numbers, or say it in their own words.
+    *("budget/sources.py: _read", "models/adapters/config.py: strict_json"),
+    *("tasks/files.py: _parsed", "tasks/files.py: _class_names"),
+    *("tasks/rows.py: _texts_of", "tasks/rows.py: is_list_of_texts"),
+    # What the page is asked, and what Gradio answers.
+    *("ui/call_bodies.py: _mapping", "ui/crowds.py: _session", "ui/crowds.py: _upload"),
+    *("ui/crowds.py: _name", "ui/guards.py: answer"),
+}
+
+
+def test_stored_json_is_read_in_one_way():
+    package = Path(workbench.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [
+            n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        for node in ast.walk(tree):
+            is_reader = (
+                isinstance(node, ast.Attribute)
+                and (
+                    node.attr in ("model_validate_json", "validate_json")
+                    or (node.attr in ("load", "loads") and ast.unparse(node.value) == "json")
+                )
+            ) or (isinstance(node, ast.ImportFrom) and node.module == "json")
+            if is_reader:
+                around = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
+                name = max(around, key=lambda f: f.lineno).name if around else ""
+                found.add(f"{path.relative_to(package).as_posix()}: {name}")
+
+    assert found == OTHER_READERS
+
+
+def read_as_sealed(text: str, folder: Path) -> None:
+    (folder / "it.json").write_text(f'{{"digest": "", "it": {text}}}')
+    read_sealed(folder / "it.json")
+
+
+def read_as_tensors(text: str, folder: Path) -> None:
+    header = f'{{"__metadata__": {{"content_sha256": ""}}, "it": {text}}}'.encode()
+    is_sealed(len(header).to_bytes(8, "little") + header)
+
+
+def read_as_record(text: str, folder: Path) -> None:
+    unsealed(parse_json(f'{{"seal": {{"files": {{}}, "content": ""}}, "it": {text}}}'))
+
+
+@pytest.mark.parametrize("read", [read_as_sealed, read_as_tensors, read_as_record])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_json_of_every_depth_is_a_file_that_cannot_be_read(begin, end, read, tmp_path):
+    """What can just be parsed may be too deep to be written again for its digest."""
+    most = sys.getrecursionlimit()
+
+    for depth in range(most - 120, most + 10):
+        with pytest.raises(ValueError, match=r"nested too deeply|digest|not what was written"):
+            read(begin * depth + "1" + end * depth, tmp_path)

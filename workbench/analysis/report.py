@@ -13,7 +13,7 @@ from workbench.analysis.tables import terminal_table
 from workbench.atomic import write_text
 from workbench.presentation.reading import Reading
 from workbench.presentation.spreadsheet import Cell, csv_text
-from workbench.sealed import make_room, write_sealed
+from workbench.sealed import clear_place, write_sealed
 
 __all__ = [
     "ReportFiles",
@@ -56,7 +56,7 @@ def write_report(
         html=folder / "report.html",
     )
     for path in (found.csv, found.markdown, found.html):
-        make_room(path)
+        clear_place(path)
     write_sealed(found.json, report_as_dict(comparison))
     write_text(found.csv, report_csv(comparison))
     write_text(found.markdown, report_markdown(comparison, readings))

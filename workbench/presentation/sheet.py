@@ -13,7 +13,7 @@ from workbench.presentation.display import NOTHING, one_line
 from workbench.presentation.markdown import escape_markdown
 from workbench.presentation.pages import render_page
 from workbench.presentation.spreadsheet import csv_text
-from workbench.sealed import make_room
+from workbench.sealed import clear_place
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def write_sheet(sheet: Sheet, folder: Path, name: str) -> None:
     """
     content = json.dumps(sheet.data, indent=2, ensure_ascii=False, allow_nan=False)
     for suffix in ("json", "csv", "md", "html"):
-        make_room(folder / f"{name}.{suffix}")
+        clear_place(folder / f"{name}.{suffix}")
     write_text(folder / f"{name}.json", content + "\n")
     write_text(folder / f"{name}.csv", csv_text(sheet.columns, sheet.rows))
     write_text(folder / f"{name}.md", sheet_markdown(sheet))

@@ -4,10 +4,11 @@ A record from before it was sealed is read as it is; one whose seal does not fit
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from workbench.atomic import sorted_json
 
 _SEAL = "seal"
 # What is no part of a finished run, or changes while it is one.
@@ -73,5 +74,4 @@ def _belongs(name: str) -> bool:
 
 
 def _digest(content: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    text = json.dumps([content, files], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(sorted_json([content, files]).encode()).hexdigest()

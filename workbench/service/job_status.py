@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.atomic import parse_json, write_json
 from workbench.errors import StoreError, without_folders
 from workbench.runs.experiment import EXPERIMENT_FILE, Experiment, stored_experiment
+from workbench.sealed import read_sealed
 from workbench.service.job_locks import JOB_LOCK, is_held, put_aside, release, take
 
 JobState = Literal["queued", "running", "finished", "stopped", "failed", "interrupted", "broken"]
@@ -286,8 +287,7 @@ def _is_report(path: Path) -> bool:
 @lru_cache(maxsize=_MOST_KEPT)
 def _is_whole_report(path: Path, *_version: int) -> bool:
     with suppress(OSError, ValueError):
-        report = parse_json(path.read_text(encoding="utf-8"))
-        return not path.is_symlink() and isinstance(report, dict) and "rows" in report
+        return not path.is_symlink() and "rows" in read_sealed(path, is_digest_needed=False)
     return False
 
 

@@ -15,7 +15,7 @@ from workbench.atomic import write_bytes
 from workbench.errors import StoreError, TaskError, WorkbenchError
 from workbench.runs.experiment import TaskChoice
 from workbench.runs.session import open_task
-from workbench.sealed import is_old, is_there, make_room, read_sealed, remove, write_sealed
+from workbench.sealed import clear_place, is_old, is_there, read_sealed, remove, write_sealed
 from workbench.service.profile import Caps
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
@@ -185,7 +185,7 @@ def keep_upload(
     is_new = not (folder / _RECORD).is_file()
     if folder.is_symlink() or folder.is_file():
         remove(folder)
-    make_room(target)
+    clear_place(target)
     write_bytes(target, content)
     try:
         task = _named(target, lambda: open_task(choice))

@@ -9,7 +9,7 @@ import yaml
 from workbench.atomic import write_text
 from workbench.errors import ConfigError, StoreError, WorkbenchError
 from workbench.runs.session import open_template
-from workbench.sealed import is_there, make_room
+from workbench.sealed import clear_place, is_there
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
@@ -105,7 +105,7 @@ def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
     workspace.check_begin()
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     path = workspace.wordings / f"{digest}.yaml"
-    make_room(path)
+    clear_place(path)
     write_text(path, text)
     return f"{_PREFIX}{digest}"
 

@@ -16,9 +16,11 @@ from peft import LoraConfig, PeftConfig
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load, load_file, save
 
+from torn import flip
 from toys import export_lora, export_prompt
 from workbench.errors import ModelError, StoreError
-from workbench.models.adapters.reading import check_adapter, import_adapter
+from workbench.models.adapters import reading
+from workbench.models.adapters.reading import check_adapter, check_imported, import_adapter
 from workbench.models.adapters.tensors import pattern_value
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -155,6 +157,25 @@ def test_an_imported_folder_is_found_again_and_passes_its_own_checks(tmp_path):
     assert again == folder
     assert check_adapter(folder) == summary
     assert [path.name for path in (tmp_path / "store").iterdir()] == [summary.digest]
+
+
+def test_an_imported_adapter_is_read_again_only_after_it_changed(tmp_path, monkeypatch):
+    folder, _ = import_adapter(write_folder(tmp_path / "source"), tmp_path / "store")
+    read, read_files = [], reading.read_adapter_files
+
+    def noted(source: Path) -> object:
+        read.append(source)
+        return read_files(source)
+
+    monkeypatch.setattr(reading, "read_adapter_files", noted)
+    for _ in range(3):
+        check_imported(folder)
+
+    assert read == [folder]
+    flip(folder / WEIGHTS, 1.0)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"damaged since it was imported\. Import it again\."):
+            check_imported(folder)
 
 
 def test_equal_weights_of_another_base_keep_its_name_beside_and_one_digest(tmp_path):

@@ -310,6 +310,43 @@ def test_a_damaged_snapshot_is_named_with_what_to_delete(snapshot, name, damage)
     )
 
 
+def test_a_snapshot_is_read_once_for_as_long_as_it_stays_as_it_is(snapshot, monkeypatch):
+    """Starts that come from the original weights, and trainings of all weights, look it up anew."""
+    read, opened = [], Path.open
+    blobs = snapshot.parents[1] / "blobs"
+
+    def noted(path: Path, *args: str, **options: str) -> object:
+        read.extend([path.name] if path.parent == blobs else [])
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", noted)
+    for _ in range(3):
+        find_weights("acme/tiny")
+
+    assert sorted(read) == sorted({path.resolve().name for path in snapshot.iterdir()})
+    flip((snapshot / "model.safetensors").resolve(), 0.5)
+    with pytest.raises(ModelError, match=r"model\.safetensors in the Hub's cache is damaged"):
+        find_weights("acme/tiny")
+
+
+@pytest.mark.parametrize("form", ["sha1", "md5", "no digest"])
+def test_a_mirrors_names_are_not_taken_for_damage(snapshot, form):
+    """Some name files by the plain SHA-1; other names say nothing about the content."""
+    for path in snapshot.iterdir():
+        blob = path.resolve()
+        content = blob.read_bytes()
+        name = "1700000000-2" if form == "no digest" else hashlib.new(form, content).hexdigest()
+        blob.rename(blob.with_name(name))
+        path.unlink()
+        path.symlink_to(blob.with_name(name))
+
+    assert find_weights("acme/tiny").folder == snapshot
+    if form == "sha1":
+        flip((snapshot / "config.json").resolve(), 0.5)
+        with pytest.raises(ModelError, match=r"config\.json in the Hub's cache is damaged"):
+            find_weights("acme/tiny")
+
+
 def test_a_plan_is_made_of_no_damaged_config(snapshot):
     assert find_shape("acme/tiny").layers == 2
     flip((snapshot / "config.json").resolve(), 0.5)

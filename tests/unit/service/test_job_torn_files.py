@@ -204,6 +204,28 @@ def test_a_finished_job_whose_report_is_torn_makes_it_again_when_resumed(fault, 
     assert jobs.resume(anna, LOCAL, job.folder.name).status.state == "queued"
 
 
+def turn_a_digit(path: Path) -> None:
+    write_sealed(path, {"rows": [], "created": "2026"})
+    path.write_text(path.read_text().replace("2026", "2027"))
+
+
+def seal_nothing(path: Path) -> None:
+    write_sealed(path, {"created": "2026"})
+
+
+@pytest.mark.parametrize("fault", [turn_a_digit, seal_nothing], ids=lambda fault: fault.__name__)
+def test_a_report_that_does_not_open_leaves_no_job_finished(fault, torn, anna):
+    job = torn("report.json", fault, "finished")
+
+    assert jobs.read_job(anna, job.folder.name).status.state == "interrupted"
+
+
+def test_a_sealed_report_leaves_a_job_finished(torn, anna):
+    job = torn("report.json", lambda path: write_sealed(path, {"rows": []}), "finished")
+
+    assert jobs.read_job(anna, job.folder.name).status.state == "finished"
+
+
 @EACH_FAULT
 def test_a_status_is_made_again_from_what_is_there(fault, torn, anna):
     job = torn("status.json", fault, "queued")

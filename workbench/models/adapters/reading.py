@@ -9,8 +9,9 @@ import json
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from workbench.models.adapters.tensors import (
 from workbench.models.base import PrefixStates
 from workbench.models.catalog import is_hub_id
 from workbench.models.roles import is_targeted
-from workbench.sealed import flush, is_old, put_in_place, remove
+from workbench.sealed import flush, is_old, put_in_place, remove, version_of
 from workbench.tensor_files import write_tensors
 
 AdapterKind = Literal["adalora", "ia3", "lora", "prefix_tuning", "prompt_tuning"]
@@ -45,6 +46,7 @@ _KINDS: dict[str, AdapterKind] = {
     "PROMPT_TUNING": "prompt_tuning",
 }
 _MAX_BASE_NAME = 200  # characters shown
+_MOST_KEPT = 256  # folders in memory
 
 
 @dataclass(frozen=True)
@@ -261,11 +263,20 @@ def read_adapter(source: Path) -> CheckedAdapter:
 
 
 def check_imported(folder: Path) -> None:
-    """Read an adapter that was imported into a folder once: it is what it was then.
+    """Look whether an adapter is what was imported; it is read again only when it has changed.
 
     Raises:
         ModelError: it is not; says to import it again.
     """
+    versions: list[int] = []
+    with suppress(OSError):  # said when it is read
+        for path in (folder, folder / CONFIG_NAME, folder / WEIGHTS_NAME):
+            versions += version_of(path)
+    _check_imported(folder, *versions)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _check_imported(folder: Path, *_versions: int) -> None:
     if not _is_whole(folder):
         raise ModelError(
             f"adapter '{folder.name}': has changed on disk or is damaged since it was imported. "
