@@ -1,19 +1,31 @@
 """The parts that bound a crowd, each alone: what is over is forgotten, and nothing else is."""
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
+from gradio.data_classes import PredictBodyInternal
+from starlette.exceptions import HTTPException
 
 from workbench.service.profile import Bound, Crowd
+from workbench.ui.call_bodies import num_values
 from workbench.ui.crowds import Crowds
+from workbench.ui.exchanges import Exchange
+from workbench.ui.guards import Guard
 from workbench.ui.held_files import HeldFiles
 from workbench.ui.newcomers import Newcomers
-from workbench.ui.sessions import GradioTables, Sessions
+from workbench.ui.places import Arrivals
+from workbench.ui.rooms import Rooms
+from workbench.ui.sessions import LOAD, GradioTables, Load, Sessions
 
 SMALL = Crowd(requests=Bound(2, 3), sessions=Bound(2, 3), quiet_seconds=0.05, session_seconds=900.0)
+PARTS = {"crowd": SMALL, "upload_bytes": 5_000_000, "proxies": 0}
+QUEUE = SimpleNamespace(event_ids_to_events={}, event_queue_per_concurrency_id={})
+APP = SimpleNamespace(state_holder=None, get_blocks=lambda: SimpleNamespace(_queue=QUEUE))
 
 
 class Tables:
@@ -166,10 +178,149 @@ def test_who_takes_nothing_of_an_answer_is_given_up():
     asyncio.run(asyncio.wait_for(guard(request_of("a"), None, stuck), 5))
 
 
-def waiting(number, address):
+LONG = "x" * 65  # characters of a name; one too many
+BEHIND = {
+    "upload": ("upload", f"upload_id={LONG}", b""),
+    "queue/join": ("queue/join", "", json.dumps({"session_hash": LONG}).encode()),
+    "run": ("run/x", "", json.dumps({"session_hash": LONG}).encode()),
+}
+
+
+@pytest.mark.parametrize("place", ["", "/app"])
+@pytest.mark.parametrize("what", BEHIND)
+def test_an_app_at_a_place_of_its_own_is_bounded_alike(place, what):
+    path, query, body = BEHIND[what]
+    scope = posted("a", f"{place}/gradio_api/{path}")
+    scope |= {"root_path": place, "query_string": query.encode()}
+
+    sent = answers_to(Crowds(reading_app, **PARTS), scope, [body])
+
+    assert sent[0]["status"] == 400
+
+
+def test_bodies_on_their_way_keep_nobody_from_the_page():
+    async def crowd():
+        guard, statuses = Crowds(reading_app, **PARTS), []
+        hanging = [asyncio.create_task(asked(guard, one, [], hanging_post)) for one in "aabbc"]
+        await asyncio.sleep(0.01)
+        for address in "ad":
+            await asked(guard, address, statuses)
+        await asyncio.gather(*hanging)
+        return statuses
+
+    assert asyncio.run(crowd()) == [200, 200]
+
+
+def test_of_bodies_on_their_way_the_greediest_address_gives_one_up():
+    crowd = replace(SMALL, bodies=Bound(2, 3), quiet_seconds=1.0)
+
+    async def crowded():
+        guard = Crowds(reading_app, **PARTS | {"crowd": crowd})
+        told = {}
+        for name in ("a1", "a2", "a3", "b1", "c1"):
+            told[name] = []
+            asyncio.get_running_loop().create_task(asked(guard, name[0], told[name], hanging_post))
+            await asyncio.sleep(0.01)
+        return {name: statuses[:] for name, statuses in told.items()}
+
+    assert asyncio.run(crowded()) == {"a1": [429], "a2": [], "a3": [429], "b1": [], "c1": []}
+
+
+def test_bytes_of_bodies_are_bounded_for_one_and_for_all():
+    arrivals = Arrivals(Bound(9, 9), Bound(40, 60))
+    first, second, other, last = (coming(one) for one in "aabc")
+    for exchange in (first, second, other, last):
+        assert arrivals.begin(exchange) is None
+
+    grown = [arrivals.grow(first, 25), arrivals.grow(second, 15), arrivals.grow(second, 1)]
+    grown += [arrivals.grow(other, 20), arrivals.grow(last, 20)]
+
+    assert [None if one is None else one.status for one in grown] == [None, None, 429, None, None]
+    assert [one.is_collecting for one in (first, second, other, last)] == [False, True, True, True]
+    arrivals.leave(second)
+    arrivals.leave(second)
+    assert arrivals.grow(last, 20) is None
+    arrivals.arrived(last)
+    assert arrivals.grow(other, 1).status == 503  # what is there is not given up
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/run/x", "/gradio_api/cancel"])
+def test_of_a_call_no_more_is_collected_than_it_may_have(path):
+    pieces = [b" " * 65_536] * 80
+    guard = Guard(reading_app, upload_bytes=5_000_000, only_local=False)
+
+    sent = answers_to(Crowds(guard, **PARTS), posted("a", path), pieces)
+
+    assert 80 - len(pieces) <= 35  # 2.3 MB
+    assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("path", ["/gradio_api/run/x", "/gradio_api/reset"])
+def test_a_body_of_very_many_values_is_refused_unread(path, encoding):
+    body = ('{"data":[' + "[]," * 100_000 + "[]]}").encode(encoding)
+
+    sent = answers_to(Crowds(reading_app, **PARTS), posted("a", path), [body])
+
+    assert sent[0]["status"] == 413
+    assert json.loads(sent[1]["body"])["detail"] == (
+        "body: more than 20,000 values, the most that is taken."
+    )
+
+
+TEXTS = {
+    "a table as text": '{"data":["' + 'a,b,\\"c:d\\"\\n' * 100_000 + '"]}',
+    "a text without an end": '"' + '\\"' * 50_000 + "," * 50_000,
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_marks_inside_of_a_text_are_no_values(what):
+    assert num_values(TEXTS[what].encode()) <= 3
+
+
+def test_an_address_has_its_share_of_each_room():
+    async def pushed():
+        with gr.Blocks() as page:
+            for room in ("one", "two"):
+                gr.Button().click(print, concurrency_id=room)
+        rooms, told = Rooms(page, Bound(2, 3)), []
+        for address, number in (*[("a", 0)] * 3, ("a", 1), *[("b", 0)] * 2):
+            request = SimpleNamespace(client=SimpleNamespace(host=address))
+            body = PredictBodyInternal(session_hash="s", fn_index=number, data=[])
+            try:
+                told.append((await rooms.push(body, request, None))[2])
+            except HTTPException as error:
+                told.append(error.detail)
+        return told
+
+    assert asyncio.run(pushed()) == [
+        "success",
+        "success",
+        "waiting calls: 2 are open from your address, the most for one. "
+        "Wait until they are done, then try again.",
+        "success",
+        "success",
+        "queue_full",
+    ]
+
+
+def test_bytes_of_calls_in_the_queue_are_bounded():
+    events = {number: waiting(number, "a", 30) for number in range(2)}
+    queue = SimpleNamespace(event_ids_to_events=events)
+    app = SimpleNamespace(state_holder=None, get_blocks=lambda: SimpleNamespace(_queue=queue))
+
+    held = GradioTables(app).queued_bytes(Bound(100, 120))
+
+    assert held.refusal("a", 40) is None
+    assert held.refusal("a", 41).status == 429
+    assert held.refusal("b", 61).status == 503
+
+
+def waiting(number, address, num_bytes=0):
     """Return an event in a queue."""
-    request = SimpleNamespace(client=SimpleNamespace(host=address))
-    return SimpleNamespace(_id=number, request=request)
+    client, scope = SimpleNamespace(host=address), {LOAD: Load(num_bytes)}
+    return SimpleNamespace(_id=number, request=SimpleNamespace(client=client, scope=scope))
 
 
 def stored(folder):
@@ -186,11 +337,58 @@ def request_of(address):
     return scope | {"client": (address, 1)}
 
 
-async def asked(guard, address, statuses):
-    """Ask for a page; note the status of the answer, if there is one."""
+def posted(address, path):
+    """Return a request that brings a body."""
+    return request_of(address) | {"method": "POST", "path": path}
+
+
+async def reading_app(scope, receive, send):
+    """Read the body, if there is to be one, then answer."""
+    while scope["method"] == "POST":
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        if not message["more_body"]:
+            break
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def answers_to(guard, scope, pieces):
+    """Return what is sent to a request; the pieces of its body are taken out as they are read."""
+    sent = []
+
+    async def receive():
+        piece = pieces.pop()
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard(scope | {"app": APP}, receive, send))
+    return sent
+
+
+def coming(address):
+    """Return a body on its way."""
+    exchange = Exchange(request_of(address), None, None, SMALL, 100)
+    exchange.is_collecting = True
+    return exchange
+
+
+def hanging_post(address):
+    """Return a request whose body does not come."""
+    return posted(address, "/gradio_api/run/x")
+
+
+async def asked(guard, address, statuses, request=request_of):
+    """Ask for something; note the status of the answer, if there is one."""
 
     async def send(message):
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    await guard(request_of(address), None, send)
+    async def receive():
+        await asyncio.sleep(60)
+
+    await guard(request(address), receive, send)

@@ -236,8 +236,13 @@ def test_a_stranger_who_fills_the_queue_leaves_room_and_turns_for_others(site, h
     with ThreadPoolExecutor(8) as pool:
         joined = Counter(
             pool.map(
-                lambda _: robber.http.post("/gradio_api/queue/join", json=body).status_code,
-                range(200),
+                lambda number: (
+                    robber.http.post(
+                        "/gradio_api/queue/join",
+                        json=body | {"session_hash": f"filling-{number % 9}"},
+                    ).status_code
+                ),
+                range(300),
             )
         )
         waiting = int(robber.http.get("/gradio_api/queue/status").json()["queue_size"])
@@ -257,16 +262,33 @@ def test_a_class_behind_one_address_can_work(site):
     ]
     streams = [stream(visitor.session) for visitor in visitors]
 
-    def works(visitor):
+    def opens(visitor):
+        """Load the page, which sends six calls at once to the queue and reads the answers."""
+        handler = visitor.handler("wb-task", "change")
+        body = {"data": visitor.inputs(handler), "fn_index": handler["id"]}
+        session = {"session_hash": visitor.session}
         page = visitor.http.get("/").status_code
+
+        def join():
+            return visitor.http.post("/gradio_api/queue/join", json=body | session).status_code
+
+        joined = [join()]
+        with ThreadPoolExecutor(1) as reader:
+            reader.submit(visitor.http.get, "/gradio_api/queue/data", params=session)
+            joined += [join() for _ in range(5)]
+        return page, *joined
+
+    def works(visitor):
         stored = visitor.upload("mine.csv", b"a,b\n" + visitor.token.encode())
         answer = visitor.call("ask", text="hello", ways=["words:zero_shot"], new_tokens=1)
-        return page, stored.rpartition("/")[2], answer.error
+        return stored.rpartition("/")[2], answer.error
 
     with held(site.address, [OTHER] * 30, streams), ThreadPoolExecutor(30) as pool:
+        opened = list(pool.map(opens, visitors))
         done = Counter(pool.map(works, visitors))
 
-    assert done == {(200, "mine.csv", None): 30}
+    assert Counter(opened) == {(200,) * 7: 30}
+    assert done == {("mine.csv", None): 30}
     for visitor in visitors:
         visitor.close()
 

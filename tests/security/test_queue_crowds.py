@@ -16,7 +16,7 @@ from security.serving import running_app
 from workbench.service.profile import CPU_SPACE
 
 ATTACKER, HONEST = "127.0.0.5", "127.0.0.6"
-ASKED = CPU_SPACE.caps.waiting + 2
+ASKED = CPU_SPACE.caps.address_jobs + 4
 
 
 class Caller(Visitor):

@@ -84,10 +84,16 @@ class Crowd:
     """What visitors of a public page may hold by their address alone, before they own anything.
 
     A class of 30 behind one address works: each has a page open (a session and two streams), loads
-    it with the six connections of a browser, uploads and asks at the same time as the others.
+    it with the six connections of a browser, uploads and asks at the same time as the others, and
+    has one job (`Caps.address_jobs`).
 
     Attributes:
         requests: Requests in work that are neither uploads nor streams: 30 browsers loading a page.
+        bodies: Requests other than uploads whose body is on its way, which keeps nobody from the
+            places of `requests`. When there are too many in total, the oldest of the address with
+            the most is ended.
+        body_bytes: Of such bodies, until they are answered; and again of the calls in the queue:
+            30 whole files as text.
         streams: Answers that stay open, two of each open page and some of programs.
         sessions: Pages and programs that the server remembers. One takes 0.9 MB, so all together
             0.55 GB; where an address has its full number, a new page of it takes the place of its
@@ -96,7 +102,8 @@ class Crowd:
             with the most is ended.
         held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
             for its own; where the disk's share is full, those of the address with the most.
-        waiting: Calls in the queue, one of each in a class. Addresses take turns in it.
+        waiting: Calls that wait in one room of the queue: six of each page that a class opens at
+            once. Addresses take turns in it.
         visitors: Folders of new visitors in a day, of one address and of all together.
         calls: Handlers that run for one address at the same time outside the queue, of 40 threads;
             more wait their turn.
@@ -109,11 +116,13 @@ class Crowd:
     """
 
     requests: Bound = Bound(240, 800)
+    bodies: Bound = Bound(240, 800)
+    body_bytes: Bound = Bound(70_000_000, 280_000_000)
     streams: Bound = Bound(150, 1200)
     sessions: Bound = Bound(60, 600)
     uploads: Bound = Bound(30, 100)
     held_bytes: Bound = Bound(200_000_000, 2_000_000_000)
-    waiting: Bound = Bound(30, 120)
+    waiting: Bound = Bound(180, 720)
     visitors: Bound = Bound(60, 600)
     calls: int = 8
     new_sessions: float = 5.0
@@ -261,8 +270,8 @@ _PUBLIC_CAPS = Caps(
     methods=8,
     seeds=3,
     jobs=2,
-    waiting=24,
-    address_jobs=12,
+    waiting=60,
+    address_jobs=30,
     stored_bytes=200_000_000,
     total_bytes=20_000_000_000,
 )

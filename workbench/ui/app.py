@@ -27,7 +27,7 @@ from workbench.ui.guards import Guard, is_loopback, stumbled
 from workbench.ui.own_folders import own_folder, remove_when_stopped
 from workbench.ui.peers import believe_sockets_alone, num_proxies
 from workbench.ui.rendering import render
-from workbench.ui.rooms import MOST_THREADS, MOST_WAITING, Rooms
+from workbench.ui.rooms import AT_HOME, MOST_THREADS, Rooms
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route
 
@@ -74,7 +74,7 @@ def build_app(context: AppContext) -> gr.Blocks:
         api.build(context)
     app.queue(api_open=False)
     crowd = context.profile.crowd
-    app._queue = Rooms(app, MOST_WAITING if crowd is None else crowd.waiting.total)
+    app._queue = Rooms(app, AT_HOME if crowd is None else crowd.waiting)
     return app
 
 

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
@@ -23,23 +22,27 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.errors import RoomError
-from workbench.service.profile import Bound, Crowd
+from workbench.service.profile import Crowd
 from workbench.service.space import make_room
-from workbench.ui.exchanges import UPLOAD, Exchange
+from workbench.ui.call_bodies import MOST_VALUES, num_values
+from workbench.ui.exchanges import BODILESS, UPLOAD, Exchange
 from workbench.ui.guards import MOST_BODY_BYTES
 from workbench.ui.held_files import HeldFiles, land_uploads_apart
 from workbench.ui.peers import client_address
-from workbench.ui.refusals import Refusal, for_all, for_one
-from workbench.ui.sessions import MOST_NAME_CHARS, GradioTables, Sessions
+from workbench.ui.places import Arrivals, Places
+from workbench.ui.refusals import Refusal, for_one
+from workbench.ui.sessions import LOAD, MOST_NAME_CHARS, GradioTables, Load, Sessions
 
 _STREAMS = ("/heartbeat/", "/queue/data", "/upload_progress", "/call/")
 _CALLS = ("/run/", "/api/", "/queue/join", "/call/")
 _QUEUED = ("/queue/join", "/call/")
 _MOST_WAIT = 30.0  # seconds that a call waits for its turn before it is refused
 _MARGIN = 200_000  # bytes by which a body may be too large until the guard behind has said so
+_VALUE_BYTES = 64  # that a value takes besides its text
 _FORGET_PROGRESS = 60.0  # seconds after an upload until nobody asks how far it is
 _OPEN_FILES = 65_536
 _LONG_NAME = Refusal(400, f"session_hash, upload_id: at most {MOST_NAME_CHARS} characters.")
+_MANY_VALUES = Refusal(413, f"body: more than {MOST_VALUES:,} values, the most that is taken.")
 _NO_ROOM = 507  # "insufficient storage", RFC 4918, section 11.5
 _WAIT = "Wait until they are done, then try again."
 
@@ -51,37 +54,6 @@ def allow_open_files() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
-class Places:
-    """Who holds how many of something that there is a bounded number of.
-
-    Args:
-        bound: How many there are.
-        what: What they are, for a sentence.
-    """
-
-    def __init__(self, bound: Bound, what: str) -> None:
-        self.bound, self.what = bound, what
-        self.held: Counter[str] = Counter()
-
-    def refusal(self, address: str) -> Refusal | None:
-        """Say why an address gets no further one, if it does not."""
-        if self.held[address] >= self.bound.own:
-            return for_one(self.what, self.bound.own, _WAIT)
-        if self.held.total() >= self.bound.total:
-            return for_all(self.what, self.bound.total)
-        return None
-
-    def take(self, address: str) -> None:
-        """Note that an address holds one more."""
-        self.held[address] += 1
-
-    def give_back(self, address: str) -> None:
-        """Note that an address holds one less."""
-        self.held[address] -= 1
-        if not self.held[address]:
-            del self.held[address]
 
 
 class Crowds:
@@ -99,11 +71,11 @@ class Crowds:
     ) -> None:
         land_uploads_apart()
         self._app, self._crowd, self._proxies = app, crowd, proxies
-        self._most_bytes = max(upload_bytes, MOST_BODY_BYTES) + _MARGIN
+        self._most_upload = upload_bytes + _MARGIN
         self._requests = Places(crowd.requests, "requests in work")
         self._streams = Places(crowd.streams, "streams")
         self._uploads = Places(crowd.uploads, "unfinished uploads")
-        self._joining = Places(crowd.waiting, "waiting calls")
+        self._bodies = Arrivals(crowd.bodies, crowd.body_bytes)
         self._arriving: dict[Exchange, str] = {}  # uploads and their addresses, oldest first
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._sessions = Sessions(crowd)
@@ -119,34 +91,73 @@ class Crowds:
         address = client_address(scope, self._proxies)
         port = (scope.get("client") or ("", 0))[1]
         exchange = Exchange(
-            {**scope, "client": (address, port)}, receive, send, self._crowd, self._most_bytes
+            {**scope, "client": (address, port), LOAD: Load()},
+            receive,
+            send,
+            self._crowd,
+            self._most_upload,
         )
-        places, serve = self._road(scope["method"], exchange.path)
+        is_upload = scope["method"] == "POST" and exchange.path == UPLOAD
+        try:
+            with suppress(ClientDisconnect):  # how an app leaves whose visitor was refused
+                if scope["method"] in BODILESS or is_upload:
+                    await self._at_once(exchange, is_upload=is_upload)
+                else:
+                    exchange.most_bytes = MOST_BODY_BYTES + _MARGIN
+                    await self._once_whole(exchange)
+        finally:
+            exchange.close()
+            if address not in self._requests.held:
+                self._turns.pop(address, None)
+
+    async def _at_once(self, exchange: Exchange, *, is_upload: bool) -> None:
+        """Serve what takes its place before anything of a body has come."""
+        address, places, serve = exchange.address, self._requests, self._other
+        if is_upload:
+            places, serve = self._uploads, self._upload
+        elif exchange.scope["method"] == "GET" and exchange.path.startswith(_STREAMS):
+            places, serve = self._streams, self._stream
         refusal = places.refusal(address)
-        if refusal is not None and places is self._uploads and self._can_end_one(address):
-            refusal = None
-        if refusal is not None:
+        if refusal is not None and not (is_upload and self._can_end_one(address)):
             await exchange.refuse(refusal)
             return
         places.take(address)
         try:
-            with suppress(ClientDisconnect):  # how an app leaves whose visitor was refused
-                await serve(exchange)
+            await serve(exchange)
         finally:
-            exchange.close()
             places.give_back(address)
-            if address not in self._requests.held:
-                self._turns.pop(address, None)
 
-    def _road(self, method: str, path: str) -> tuple[Places, Callable[[Exchange], Awaitable[None]]]:
-        """Return what a request takes a place of, and how it is served."""
-        if method == "GET" and path.startswith(_STREAMS):
-            return self._streams, self._stream
-        if method == "POST" and path == UPLOAD:
-            return self._uploads, self._upload
-        if method == "POST" and path.startswith(_CALLS):
-            return self._requests, self._call
-        return self._requests, self._other
+    async def _once_whole(self, exchange: Exchange) -> None:
+        """Serve what takes a place among requests in work once its body is there."""
+        refusal = self._bodies.begin(exchange)
+        if refusal is not None:
+            await exchange.refuse(refusal)
+            return
+        is_queued = exchange.scope["method"] == "POST" and exchange.path.startswith(_QUEUED)
+        with ExitStack() as stack:
+            stack.callback(self._bodies.leave, exchange)
+            exchange.when_grown(partial(self._bodies.grow, exchange))
+            exchange.when_whole(partial(self._put_to_work, exchange, stack))
+            await self._other(exchange)
+        if is_queued:
+            GradioTables(exchange.scope["app"]).take_turns()
+
+    async def _put_to_work(
+        self, exchange: Exchange, stack: ExitStack, num_bytes: int
+    ) -> Refusal | None:
+        self._bodies.arrived(exchange)
+        refusal = self._requests.refusal(exchange.address)
+        if refusal is not None:
+            return refusal
+        self._requests.take(exchange.address)
+        stack.callback(self._requests.give_back, exchange.address)
+        body = exchange.content()
+        values = num_values(body)
+        if values > MOST_VALUES:
+            return _MANY_VALUES
+        exchange.scope[LOAD].num_bytes = len(body) + _VALUE_BYTES * values
+        is_call = exchange.scope["method"] == "POST" and exchange.path.startswith(_CALLS)
+        return await self._admit(exchange, stack, body) if is_call else None
 
     async def _other(self, exchange: Exchange) -> None:
         await self._app(exchange.scope, exchange.read, exchange.answer)
@@ -204,20 +215,10 @@ class Crowds:
         exchange.end(Refusal(429, "upload: others came, and this one took longest. Try again."))
         return True
 
-    async def _call(self, exchange: Exchange) -> None:
-        tables = GradioTables(exchange.scope["app"])
-        with ExitStack() as stack:
-            exchange.when_whole(partial(self._admit, exchange, stack, tables))
-            await self._app(exchange.scope, exchange.read, exchange.answer)
-        if exchange.path.startswith(_QUEUED):
-            tables.take_turns()
-
-    async def _admit(
-        self, exchange: Exchange, stack: ExitStack, tables: GradioTables, num_bytes: int
-    ) -> Refusal | None:
-        """Give a call its session, its turn and its place in the queue, or say what is missing."""
+    async def _admit(self, exchange: Exchange, stack: ExitStack, body: bytes) -> Refusal | None:
+        """Give a call its session and its turn, or say what is missing."""
         address, is_queued = exchange.address, exchange.path.startswith(_QUEUED)
-        name = _session(exchange.content())
+        tables, name = GradioTables(exchange.scope["app"]), _session(body)
         if name is not None and len(name) > MOST_NAME_CHARS:
             return _LONG_NAME
         if name is None and is_queued:  # Gradio names it after the event
@@ -236,13 +237,9 @@ class Crowds:
         except TimeoutError:
             return for_one("calls in work", self._crowd.calls, _WAIT)
         stack.callback(turn.release)
-        if not is_queued:
-            return None
-        self._joining.take(address)
-        stack.callback(self._joining.give_back, address)
-        most = self._crowd.waiting.own
-        if tables.num_waiting(address) + self._joining.held[address] > most:
-            return for_one("waiting calls", most, _WAIT)
+        if is_queued:
+            held = tables.queued_bytes(self._crowd.body_bytes)
+            return held.refusal(address, exchange.scope[LOAD].num_bytes)
         return None
 
     async def _have_session(self, name: str, address: str, tables: GradioTables) -> Refusal | None:

@@ -12,13 +12,20 @@ from workbench.service.profile import Crowd
 from workbench.ui.refusals import Refusal
 
 UPLOAD = "/upload"
+BODILESS = ("GET", "HEAD", "OPTIONS")
 _API = "/gradio_api"
 _IN_MEMORY_BYTES = 65_536  # of a body; more goes to an unnamed file
 _PIECE_BYTES = 65_536
-_BODILESS = ("GET", "HEAD", "OPTIONS")
 _TOO_SLOW = Refusal(
     408, "body: it did not arrive in time. Check your connection, then send it again."
 )
+
+
+def route_of(scope: Scope) -> str:
+    """Return the path that routes are looked up by: without the place that the app is put at."""
+    path, place = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    rest = path.removeprefix(place)
+    return rest if place and path.startswith(place) and rest[:1] in ("", "/") else path
 
 
 class Exchange:
@@ -39,19 +46,24 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.address = str(scope["client"][0])
-        self.path = str(scope["path"]).removeprefix(_API)
+        self.path = route_of(scope).removeprefix(_API)
         self.status = 0
         self.is_collecting = False
         self.answered: list[bytes] | None = None
         self._receive, self._send, self._crowd = receive, send, crowd
-        self._most = most_bytes
+        self.most_bytes = most_bytes
         self._body: IO[bytes] | None = None
         self._num_bytes = self._num_given = 0
-        self._is_whole = scope["method"] in _BODILESS
+        self._is_whole = scope["method"] in BODILESS
         self._is_given = self._is_over = False
         self._clock: asyncio.Timeout | None = None
-        self._ended_by = _TOO_SLOW
+        self._ended_by: Refusal | None = None
+        self._grown: Callable[[int], Refusal | None] | None = None
         self._check: Callable[[int], Awaitable[Refusal | None]] | None = None
+
+    def when_grown(self, check: Callable[[int], Refusal | None]) -> None:
+        """Set what is asked, given their number, about bytes of a body before they are kept."""
+        self._grown = check
 
     def when_whole(self, check: Callable[[int], Awaitable[Refusal | None]]) -> None:
         """Set what is asked, given the number of bytes, once the body is there."""
@@ -128,20 +140,25 @@ class Exchange:
         last = loop.time() + self._crowd.body_seconds
         self._body = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  `close`
         self.is_collecting, more = True, True
-        while more and self._num_bytes <= self._most:
+        while more and self._num_bytes <= self.most_bytes:
             quiet = loop.time() + self._crowd.quiet_seconds
             try:
                 async with asyncio.timeout_at(min(quiet, last)) as self._clock:
                     message = await self._receive()
             except TimeoutError:
                 self.is_collecting = False
-                return await self.refuse(self._ended_by)
+                return await self.refuse(self._ended_by or _TOO_SLOW)
             finally:
                 self._clock = None
             if message["type"] != "http.request":
                 self.is_collecting, self._is_over = False, True
                 return message
-            self._num_bytes += self._body.write(message.get("body", b""))
+            piece = message.get("body", b"")
+            refusal = self._ended_by or (self._grown(len(piece)) if self._grown else None)
+            if refusal is not None:
+                self.is_collecting = False
+                return await self.refuse(refusal)
+            self._num_bytes += self._body.write(piece)
             more = message.get("more_body", False)
         self.is_collecting, self._is_whole = False, not more
         self._body.seek(0)

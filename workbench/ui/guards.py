@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workbench.ui.call_bodies import BodyFault, checked_body, is_name, replayed, whole_body
+from workbench.ui.exchanges import route_of
 from workbench.ui.own_folders import remove_strays
 from workbench.ui.upload_ledger import Caller, UploadLedger, caller_of
 
@@ -136,7 +137,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, path = Headers(scope=scope), _route_of(scope)
+        headers, path = Headers(scope=scope), route_of(scope)
         caller = caller_of((scope.get("client") or ("",))[0], headers)
         answer = self._answering(path, caller, headers, send)
         most = self._most_upload if path == _UPLOAD else MOST_BODY_BYTES
@@ -262,7 +263,7 @@ async def stumbled(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, OSError) and error.errno in _OUT_OF_ROOM:
         sentence = "the server has no room for this now. Nothing is lost; try again later."
         return JSONResponse({"detail": sentence}, 503, headers=headers)
-    path = _route_of(request.scope)
+    path = route_of(request.scope)
     known = {_UPLOAD: "upload: a form with files is needed, each under 'files' with its name."}
     if path.startswith("/login"):
         known[path] = "login: it was not completed. Go back to the page and log in again."
@@ -331,10 +332,3 @@ def _name_of(netloc: str) -> str:
     """Return the host of "host:port"."""
     host, _, port = netloc.rpartition(":")
     return host if host and port.isdecimal() else netloc
-
-
-def _route_of(scope: Scope) -> str:
-    """Return the path that routes are looked up by: without the place that the app is put at."""
-    path, place = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
-    rest = path.removeprefix(place)
-    return rest if place and path.startswith(place) and rest[:1] in ("", "/") else path

@@ -17,7 +17,7 @@ PROXIES = "WORKBENCH_PROXIES"
 """Environment variable: how many proxies stand in front, each adding to `X-Forwarded-For`."""
 
 _MOST_PROXIES = 9
-_NETWORK = 64  # bits of an IPv6 address that a provider gives to one customer
+_NETWORK = 56  # bits of an IPv6 address that a provider gives to one customer
 _UNKNOWN = "unknown"  # peers that came by no network share one address
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -49,7 +49,10 @@ def believe_sockets_alone() -> None:
 
 
 def client_address(scope: Scope, proxies: int | None) -> str:
-    """Return the address a request counts by; of IPv6 the network of 64 bits.
+    """Return the address a request counts by; of IPv6 the network of 56 bits.
+
+    Providers give a customer at home that many or fewer to choose the rest from (RIPE-690, section
+    4.2): by 64 bits, one customer would be 256 visitors. Who has 48 bits still is.
 
     Args:
         scope: The request's, with the socket's peer as its client.

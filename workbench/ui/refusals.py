@@ -37,9 +37,9 @@ class Refusal:
 
 def for_one(what: str, most: int, advice: str) -> Refusal:
     """Return the refusal of an address that has as much as one may have."""
-    return Refusal(429, f"{what}: {most} are open from your address, the most for one. {advice}")
+    return Refusal(429, f"{what}: {most:,} are open from your address, the most for one. {advice}")
 
 
 def for_all(what: str, most: int) -> Refusal:
     """Return the refusal of anybody, because all together have as much as there is."""
-    return Refusal(503, f"{what}: all {most} of this server are taken. Try again in a minute.")
+    return Refusal(503, f"{what}: all {most:,} of this server are taken. Try again in a minute.")

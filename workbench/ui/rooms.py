@@ -15,13 +15,19 @@ from gradio.route_utils import get_fn
 from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import LRUCache
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-MOST_WAITING = 32  # of one room of a page of one's own; one more is told that the server is busy
+from workbench.service.profile import Bound
+from workbench.ui.refusals import for_one
+from workbench.ui.sessions import address_of
+
+AT_HOME = Bound(32, 32)  # calls that wait in one room of a page of one's own
 MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
 _MOST_SESSIONS = 2000  # whose messages are kept until they are read
 _MOST_UNREAD = 256  # messages of one session; answers come ten times a second at most
 _BUSY = "busy: the line for this is full. Nothing was started; try again in a minute."
+_WAIT = "Wait until they are done, then try again."
 _UNREAD = "busy: this session has many answers that were not read. Nothing was started; read them."
 
 
@@ -30,11 +36,11 @@ class Rooms(Queue):
 
     Args:
         page: Whose events wait.
-        most_waiting: In one room; one more is told at once that the server is busy.
+        waiting: How many may wait in one room; one more is told so at once.
     """
 
-    def __init__(self, page: gr.Blocks, most_waiting: int) -> None:
-        self._most_waiting = most_waiting
+    def __init__(self, page: gr.Blocks, waiting: Bound) -> None:
+        self._waiting = waiting
         super().__init__(
             live_updates=True,
             concurrency_count=MOST_THREADS,
@@ -47,12 +53,21 @@ class Rooms(Queue):
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
     ) -> tuple[bool, Any, Any]:
-        """Let an event wait; if its room is full, or its session reads no answers, tell so."""
+        """Let an event wait; if its room is full, or its session reads no answers, tell so.
+
+        Raises:
+            HTTPException: as many of the address wait in its room as may.
+        """
         if body.fn_index is not None:
             room = get_fn(self.blocks, None, body).concurrency_id
             waiting = self.event_queue_per_concurrency_id.get(room)
-            if waiting is not None and len(waiting.queue) >= self._most_waiting:
+            line = [] if waiting is None else waiting.queue
+            if len(line) >= self._waiting.total:
                 return False, _BUSY, "queue_full"
+            address = "" if request.client is None else request.client.host
+            if sum(address_of(event) == address for event in line) >= self._waiting.own:
+                refusal = for_one("waiting calls", self._waiting.own, _WAIT)
+                raise HTTPException(refusal.status, refusal.sentence)
         unread = self.pending_messages_per_session.get(body.session_hash or "")
         if unread is not None and unread.qsize() >= _MOST_UNREAD:
             return False, _UNREAD, "queue_full"

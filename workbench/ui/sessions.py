@@ -12,10 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.service.profile import Crowd
+from workbench.service.profile import Bound, Crowd
+from workbench.ui.places import Places
 from workbench.ui.refusals import Refusal, for_all, for_one
 
 MOST_NAME_CHARS = 64  # Gradio's own names have 10 to 36
+LOAD = "workbench.load"
+"""Part of a request's scope: its `Load`."""
+
+
+@dataclass
+class Load:
+    """What a request takes while it waits in the queue or runs.
+
+    Attributes:
+        num_bytes: Of its body and the values in it.
+    """
+
+    num_bytes: int = 0
 
 
 class GradioTables:
@@ -41,13 +55,12 @@ class GradioTables:
         self._queue.pending_messages_per_session.pop(session, None)
         self._queue.pending_event_ids_session.pop(session, None)
 
-    def num_waiting(self, address: str) -> int:
-        """Return how many events of an address wait."""
-        return sum(
-            _address(event) == address
-            for line in self._queue.event_queue_per_concurrency_id.values()
-            for event in line.queue
-        )
+    def queued_bytes(self, bound: Bound) -> Places:
+        """Return who holds how many bytes of calls that wait or run."""
+        places = Places(bound, "bytes of waiting calls")
+        for event in self._queue.event_ids_to_events.values():
+            places.take(address_of(event), event.request.scope.get(LOAD, Load()).num_bytes)
+        return places
 
     def take_turns(self) -> None:
         """Let the addresses with waiting events take turns, each in its own order."""
@@ -55,13 +68,14 @@ class GradioTables:
             seen: Counter[str] = Counter()
             turns = {}
             for event in line.queue:
-                turns[event._id] = seen[_address(event)]
-                seen[_address(event)] += 1
+                turns[event._id] = seen[address_of(event)]
+                seen[address_of(event)] += 1
             if len(seen) > 1:
                 line.queue.sort(key=lambda event: turns[event._id])
 
 
-def _address(event: Any) -> str:
+def address_of(event: Any) -> str:
+    """Return the address that an event in the queue came from."""
     client = event.request.client
     return "" if client is None else str(client.host)
 

@@ -184,7 +184,7 @@ def test_a_resumed_job_needs_a_place_of_its_address_too(tmp_path):
 def test_a_public_address_has_room_for_a_class_and_leaves_room_for_others():
     caps = CPU_SPACE.caps
 
-    assert 12 <= caps.address_jobs <= caps.waiting / 2
+    assert 30 <= caps.address_jobs <= caps.waiting / 2
 
 
 def test_a_job_whose_minutes_are_used_up_is_not_resumed(tmp_path):
