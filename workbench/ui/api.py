@@ -197,7 +197,7 @@ class Endpoints:
         """
         context = self._context
         workspace = context.workspace(visitor)
-        checked = checked_experiment(workspace, experiment)
+        checked = checked_experiment(workspace, context.profile, experiment)
         title = f"{len(checked.methods)} rows on {context.desk.task(checked.task).name}"
         return self._submit(workspace, checked, kind="evaluate", title=title)
 
