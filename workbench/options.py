@@ -15,6 +15,7 @@ from workbench.errors import ConfigError, unknown_name
 Holds = Literal["text", "adapter", "run", "runs"]
 PublicSize = Literal["small", "large"]
 _SHOWN_CHARS = 60  # of a value in a message
+_MOST_UNKNOWN = 20  # names in a message
 NUMBER = re.compile(
     r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+"
     r"|(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)(?:[eE][-+]?\d+)?)$",
@@ -183,14 +184,19 @@ def check_options(method: type, options: Mapping[str, object], *, where: str) ->
     """
     known = declared_options(method)
     problems = []
+    num_unknown = 0
     resolved = {name: option.default for name, option in known.items()}
     for name, value in options.items():
         if name not in known:
-            problems.append(f"{where}: {unknown_name('option', name, known)}")
+            num_unknown += 1
+            if num_unknown <= _MOST_UNKNOWN:
+                problems.append(f"{where}: {unknown_name('option', name, known)}")
             continue
         resolved[name], problem = check_value(value, known[name])
         if problem:
             problems.append(f"{where}.{name}: {problem}")
+    if num_unknown > _MOST_UNKNOWN:
+        problems.append(f"{where}: {num_unknown - _MOST_UNKNOWN} more unknown options.")
     if problems:
         raise ConfigError("\n".join(problems))
     return resolved

@@ -104,8 +104,7 @@ def _experiment_call(content: bytes, folder: Path) -> None:
     except (ValueError, RecursionError):
         return  # Gradio refuses it
     if isinstance(asked, dict):
-        found = checked_experiment(public(folder), asked)
-        CPU_SPACE.check(found)
+        found = checked_experiment(public(folder), CPU_SPACE, asked)
         store_experiment(folder / "job", found)
         stored_experiment(folder / "job")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from security.flows import know_runs
-from security.raw import Visitor
+from security.raw import SECRETS, Visitor
 from visitors import store_run, visitor
 from workbench.runs.store import RunStore
 
@@ -112,6 +112,22 @@ def test_a_link_shows_the_sharers_copy_and_no_other(public, sharers):
 
     assert "made by Ben" in shown
     assert "made by Anna" not in shown
+
+
+def test_a_link_to_a_failed_run_says_nothing_of_the_server(public, sharers):
+    anna, _ = sharers
+    trace = f'Traceback (most recent call last):\n  File "{anna.folder}/x.py", line 1\nKeyError: 1'
+    store = RunStore(anna.folder)
+    run = store.find(anna.run)
+    changes = {"status": "failed", "error": trace, "source": f"folder {anna.folder}/base"}
+    store.write_record(run.record.model_copy(update=changes))
+
+    shown = followed(public, anna.share())
+
+    assert "KeyError: 1" in shown
+    assert "folder base" in shown
+    assert anna.folder.name not in shown
+    assert SECRETS.search(shown) is None
 
 
 def test_what_was_made_alike_but_never_shared_is_not_opened(public, sharers):

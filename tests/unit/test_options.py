@@ -181,6 +181,16 @@ def test_a_wrong_option_says_what_is_allowed(options, message) -> None:
     assert str(error.value) == message
 
 
+def test_of_very_many_unknown_options_the_first_are_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        check_options(Method, {f"zz{number}": 1 for number in range(5000)}, where="m")
+
+    lines = str(error.value).splitlines()
+    assert len(lines) == 21
+    assert "'zz19'" in lines[19]
+    assert lines[20] == "m: 4980 more unknown options."
+
+
 @pytest.mark.parametrize(
     "text", ["1" * 20_000 + "x", "1_" * 10_000 + "x", "." + "1" * 20_000 + "e"]
 )

@@ -318,3 +318,45 @@ def test_nothing_is_said_of_what_a_fault_of_form_leaves_open(settings):
 def test_an_empty_list_of_seeds_still_says_that_one_is_needed():
     with pytest.raises(ConfigError, match=r"seeds: .*at least 1 item"):
         read_experiment(None, ["seeds=[]"])
+
+
+def rows_of(num: int, **options: object) -> dict[str, object]:
+    return {f"row_{number}": {"method": "zero_shot", **options} for number in range(num)}
+
+
+KEYS = {f"key_{number}": 1 for number in range(20_000)}
+BEYOND = {
+    "rows": ({"methods": rows_of(1001)}, "methods: 1001 rows; at most 1,000"),
+    "rows in a list": ({"methods": ["lora"] * 1001}, "methods: 1001 rows; at most 1,000"),
+    "seeds": ({"seeds": list(range(1001))}, "seeds: 1001 seeds; at most 1,000"),
+    "seeds of a row": (
+        {"methods": {"few_shot": {"seeds": list(range(1001))}}},
+        "methods.few_shot.seeds: 1001 seeds; at most 1,000",
+    ),
+    "runs": ({"methods": rows_of(101), "seeds": list(range(100))}, "10,100 runs; at most 10,000"),
+    "runs by rows' own seeds": (
+        {"methods": rows_of(101, seeds=list(range(100)))},
+        "10,100 runs; at most 10,000",
+    ),
+    "keys": (KEYS, "20000 keys; at most 100"),
+    "keys of the task": ({"task": {**KEYS, "name": "sst2"}}, "task: 20001 keys; at most 100"),
+    "options": ({"methods": {"lora": KEYS}}, "methods.lora: 20000 options; at most 100"),
+    "learning rates": ({"methods": {"lora": {"learning_rates": [1.5] * 9999}}}, "list of 2 to 9"),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_what_no_machine_would_run_is_one_short_message(case):
+    content, expected = BEYOND[case]
+
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(None, (), content)
+
+    assert expected in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_experiment_may_be_large():
+    large = read_experiment(None, (), {"methods": rows_of(1000), "seeds": list(range(10))})
+
+    assert sum(len(large.seeds_of(row)) for row in large.methods) == 10_000

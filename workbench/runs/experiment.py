@@ -3,6 +3,7 @@
 No deep-learning stack is needed to read one.
 """
 
+import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ EXPERIMENT_FILE = "experiment.json"
 _ROW_SEEDS = "seeds"
 _ROW_RATES = "learning_rates"
 _MOST_RATES = 9
+_MOST_ROWS = 1_000
+_MOST_SEEDS = 1_000  # of all rows, or of one
+_MOST_RUNS = 10_000  # months of the fastest method
+_MOST_KEYS = 100  # of a mapping; no method has half as many options
 _RATE_COUNTS = range(3, _MOST_RATES + 1, 2)  # odd, so that the method's own rate is the middle
 _DEFAULT_TASK = "support_intents"
 _TASK_SOURCES = ("name", "train", "dev", "test")
@@ -48,6 +53,13 @@ _Limit = Annotated[_Whole | None, FREE]
 
 class _Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict) and len(data) > _MOST_KEYS:
+            raise ValueError(f"{len(data)} keys; at most {_MOST_KEYS} are read")
+        return data
 
 
 class TaskChoice(_Checked):
@@ -174,6 +186,7 @@ class Experiment(_Checked):
         """Accept `task: sst2`, `task: {limit_test: 20}` and `methods: {lora: null}`."""
         if not isinstance(data, dict):
             return data
+        _check_size(data.get("methods"), data.get(_ROW_SEEDS))
         data = dict(data)
         if isinstance(data.get("task"), str):
             data["task"] = {"name": data["task"]}
@@ -244,6 +257,37 @@ class Experiment(_Checked):
         return RateSearch(self.search.learning_rates, extend, seed, is_asked=False)
 
 
+def _check_size(methods: object, seeds: object) -> None:
+    """Refuse what no machine would run, before anything is made of each row, seed or option.
+
+    Raises:
+        ValueError: says what there is too much of.
+    """
+    rows = methods if isinstance(methods, dict) else {}
+    count = len(methods) if isinstance(methods, dict | list) else 1
+    if count > _MOST_ROWS:
+        raise ValueError(f"methods: {count} rows; at most {_MOST_ROWS:,} are run together")
+    counts = {"": _num_seeds(seeds)}
+    for row, options in rows.items():
+        given = options if isinstance(options, dict) else {}
+        if len(given) > _MOST_KEYS:
+            raise ValueError(f"methods.{row}: {len(given)} options; at most {_MOST_KEYS} are read")
+        counts[f"methods.{row}."] = _num_seeds(given.get(_ROW_SEEDS, seeds))
+    for where, found in counts.items():
+        if found > _MOST_SEEDS:
+            raise ValueError(f"{where}seeds: {found} seeds; at most {_MOST_SEEDS:,} are run")
+    total = sum(counts.values()) - counts[""]
+    if total > _MOST_RUNS:
+        raise ValueError(
+            f"methods: {len(rows)} rows with their seeds are {total:,} runs; at most "
+            f"{_MOST_RUNS:,} are run together. Ask for fewer rows or seeds"
+        )
+
+
+def _num_seeds(seeds: object) -> int:
+    return len(seeds) if isinstance(seeds, list | tuple) else 1
+
+
 def _with_numbers(options: object) -> object:
     """Return the options of a row, its seeds and learning rates read as numbers where they are."""
     if options is None:
@@ -277,8 +321,8 @@ def _rates_problem(options: Mapping[str, Any]) -> str | None:
         if 2 <= len(known) == len(rates) <= _MOST_RATES:
             return None
     return (
-        f"got {rates!r}; a list of 2 to {_MOST_RATES} different numbers above 0 is needed, or how "
-        f"many around the method's own: {_counts_text()}."
+        f"got {reprlib.repr(rates)}; a list of 2 to {_MOST_RATES} different numbers above 0 is "
+        f"needed, or how many around the method's own: {_counts_text()}."
     )
 
 

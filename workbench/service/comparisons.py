@@ -1,17 +1,18 @@
 """Comparisons to open in the page: finished evaluations, and those of the batch command."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from workbench.analysis.answers import read_answers, read_history
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
-from workbench.errors import DamagedFile, StoreError, without_folders
+from workbench.errors import DamagedFile, StoreError
 from workbench.runs.experiment import Experiment, stored_experiment
 from workbench.runs.failures import FailedRun
 from workbench.runs.search import read_outcome
 from workbench.sealed import is_there, read_sealed
+from workbench.service.shown import shown_comparison
 from workbench.service.workspace import Workspace
 
 _REPORT = "report.json"
@@ -114,6 +115,5 @@ def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
             f"comparison '{folder.name}': none of its runs can be read. Evaluate the same again: "
             "they are made anew."
         )
-    if workspace.is_public:
-        failed = [replace(one, reason=without_folders(one.reason)) for one in failed]
-    return compare_runs(runs, reference=reference, failed=failed)
+    comparison = compare_runs(runs, reference=reference, failed=failed)
+    return shown_comparison(comparison) if workspace.is_public else comparison

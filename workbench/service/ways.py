@@ -105,16 +105,20 @@ def experiment_of(
     return read_experiment(None, (), changes)
 
 
-def checked_experiment(workspace: Workspace, content: Mapping[str, Any]) -> Experiment:
+def checked_experiment(
+    workspace: Workspace, profile: Profile, content: Mapping[str, Any]
+) -> Experiment:
     """Return an experiment that came from outside; every name in it is one of the visitor's own.
 
     Tasks and wordings are given by key, imported adapters by name; paths are refused.
 
     Raises:
-        ConfigError: unknown keys, methods or options, values no experiment can have, or a path.
+        ConfigError: unknown keys, methods or options, values no experiment can have, a path, or
+            more than the profile allows, which is said before anything is made of it.
         StoreError: an upload, a wording or an adapter that is not the visitor's.
     """
     asked = check_mapping(content, Experiment, where="experiment")
+    profile.check(asked)
     files = (asked.task.train, asked.task.dev, asked.task.test)
     if any(file is not None for file in files):
         raise ConfigError(

@@ -18,13 +18,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from workbench.atomic import explained
-from workbench.errors import ConfigError, DamagedFile, StoreError
+from workbench.errors import ConfigError, DamagedFile, StoreError, without_folders
 from workbench.room import count_anew, ordinary_bytes, used_bytes
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.runs.store import BrokenRun, RunStore, StoredRun, sort_runs
@@ -110,8 +110,11 @@ class Workspace:
         return sort_runs(found.values())[0]
 
     def broken_runs(self) -> list[BrokenRun]:
-        """Return the visitor's runs that cannot be read, by name."""
-        return sort_runs(self._everything())[1]
+        """Return the visitor's runs that cannot be read, by name, to be told of them."""
+        found = sort_runs(self._everything())[1]
+        if not self.is_public:
+            return found
+        return [replace(run, reason=without_folders(run.reason)) for run in found]
 
     def run(self, run_id: object) -> StoredRun:
         """Return one of the visitor's runs.

@@ -33,6 +33,8 @@ from workbench.ui.train import training_experiment
 from workbench.ui.wiring import ASK, BRING, LOOK, MAKE, MODEL
 
 _MOST_TEXTS = 256  # of one call
+_LONG_TEXTS = 20  # of one call of a public page: so many of the longest, or more shorter ones
+_PIECE = 16  # texts that are scored before others of a public page have their turn
 _DEFAULT_WAYS = ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
 
 
@@ -96,7 +98,8 @@ class Endpoints:
         """Return the label probabilities of many texts, one mapping each.
 
         Args:
-            texts: At most 256, for tasks with one text and labels.
+            texts: At most 256, for tasks with one text and labels; a public page bounds their
+                length altogether too.
             way: One of `ways`, see `ask`.
             task: Name of a task, or key of an upload.
             wording: Name of a wording.
@@ -112,19 +115,21 @@ class Endpoints:
         if not found.labels or len(found.field_names) != 1:
             raise ConfigError(f"task '{found.name}': score needs labels and one text per item.")
 
-        def work() -> list[dict[str, float]]:
+        def work(samples: list[Sample]) -> list[dict[str, float]]:
             session = context.desk.session(experiment)
             fit = partial(fit_way, session, chosen, workspace.folder)
             fitted = context.desk.fitted(spec_of(session, chosen).digest, fit)
-            samples = [
-                Sample(str(number), {found.field_names[0]: text}, target="")
-                for number, text in enumerate(texts)
-            ]
             rows = [fitted.condition(sample.fields) for sample in samples]
             predictions = score_labels(session.engine, fitted, samples, rows)
             return [dict(prediction.probabilities or {}) for prediction in predictions]
 
-        return context.desk.call(work)
+        samples = [
+            Sample(str(number), {found.field_names[0]: text}, target="")
+            for number, text in enumerate(texts)
+        ]
+        most = _PIECE if workspace.is_public else len(samples)
+        pieces = [samples[start : start + most] for start in range(0, len(samples), most)]
+        return [scores for piece in pieces for scores in context.desk.call(partial(work, piece))]
 
     def upload_rows(
         self,
@@ -197,7 +202,7 @@ class Endpoints:
         """
         context = self._context
         workspace = context.workspace(visitor)
-        checked = checked_experiment(workspace, experiment)
+        checked = checked_experiment(workspace, context.profile, experiment)
         title = f"{len(checked.methods)} rows on {context.desk.task(checked.task).name}"
         return self._submit(workspace, checked, kind="evaluate", title=title)
 
@@ -337,3 +342,9 @@ def _check_texts(texts: object, context: AppContext) -> None:
         )
     if any(len(text) > most for text in texts):  # type: ignore[attr-defined]
         raise ConfigError(f"texts: at most {most} characters each.")
+    together = sum(map(len, texts))  # type: ignore[call-overload]
+    if context.profile.is_public and together > _LONG_TEXTS * most:
+        raise ConfigError(
+            f"texts: {together} characters altogether; at most {_LONG_TEXTS * most} here. Send "
+            "several calls."
+        )

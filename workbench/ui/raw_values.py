@@ -8,6 +8,7 @@ from workbench.errors import ConfigError
 from workbench.options import whole_number
 
 _MOST = 10**9  # of a seed or a number of items
+_MOST_SEEDS = 1000  # that are read; a place allows fewer
 
 
 def choice_of(value: object, known: Collection[str], kind: str) -> str:
@@ -53,9 +54,11 @@ def parse_seeds(text: object) -> list[int]:
     """Return the seeds in "0, 1, 2".
 
     Raises:
-        ConfigError: not whole numbers from 0 up, or one twice.
+        ConfigError: not whole numbers from 0 up, one twice, or very many.
     """
     parts = str(text or "0").split(",")
+    if len(parts) > _MOST_SEEDS:
+        raise ConfigError(f"seeds: {len(parts)} of them; at most {_MOST_SEEDS} are read.")
     read = map(whole_number, parts)
     seeds = [seed for seed in read if isinstance(seed, int) and 0 <= seed < _MOST]
     if len(seeds) < len(parts):

@@ -18,6 +18,7 @@ from workbench.presentation.quantities import metric_of
 from workbench.runs.store import StoredRun
 from workbench.service import jobs
 from workbench.service.publishing import adapter_archive, push_adapter
+from workbench.service.shown import shown_run
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -63,21 +64,24 @@ def on_open(context: AppContext, token: object, run_id: str | None, other: str |
     if not run_id:
         return render("hint", text="Choose a run in the list, or click one in the table.")
     workspace = context.workspace(token)
-    run = workspace.run(run_id)
+    run, is_public = workspace.run(run_id), workspace.is_public
     if other and other != run_id:
-        return diff_html(run, workspace.run(other))
-    return run_html(run)
+        return diff_html(run, workspace.run(other), is_public=is_public)
+    return run_html(run, is_public=is_public)
 
 
-def run_html(run: StoredRun) -> str:
-    """Return everything there is to say about one run."""
+def run_html(run: StoredRun, *, is_public: bool) -> str:
+    """Return everything there is to say about one run, or all that strangers may know."""
+    run = shown_run(run) if is_public else run
     history = read_history(run)
     drawing = history_plot([(run.record.row, history)], name="run") if history else None
     return render("run", run=run, facts=run_summary(run), drawing=drawing)
 
 
-def diff_html(first: StoredRun, second: StoredRun) -> str:
+def diff_html(first: StoredRun, second: StoredRun, *, is_public: bool) -> str:
     """Return what differs between two runs: what was asked, and what came out."""
+    if is_public:
+        first, second = shown_run(first), shown_run(second)
     return render(
         "diff",
         first=first.record.run_id,

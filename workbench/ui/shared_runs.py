@@ -23,7 +23,7 @@ def on_link(context: AppContext, request: gr.Request) -> Any:
         run = shared_run(context.root, run_id, key)
     else:
         run = open_workspace(context.root, None, is_public=False).run(run_id)
-    return gr.HTML(value=run_html(run), visible=True)
+    return gr.HTML(value=run_html(run, is_public=context.profile.is_public), visible=True)
 
 
 def build(context: AppContext, app: gr.Blocks) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from torn import DAMAGES
 from visitors import ANNA, BEN, keep_rows, local_workspace, tiny_experiment, visitor
+from workbench.analysis.report import write_report
 from workbench.errors import StoreError
+from workbench.models.adapters.reading import import_adapter
 from workbench.runs.experiment import EXPERIMENT_FILE
 from workbench.sealed import write_sealed
 from workbench.service import jobs
@@ -113,6 +115,33 @@ def test_an_opened_comparison_has_the_figures_of_its_report(place):
     assert [row.metrics["accuracy"].value for row in comparison.rows] == [
         row["metrics"]["accuracy"]["value"] for row in report["rows"]
     ]
+
+
+def reports_of(workspace: Workspace, desk: ModelDesk, folder: Path, base: Path, lora: Path) -> str:
+    """Return all forms of a report on an imported adapter and a row that failed, put together."""
+    adapter, _ = import_adapter(lora, workspace.imports)
+    rows = {"zero_shot": {}, "mine": {"method": "imported", "adapter": str(adapter)}}
+    experiment = tiny_experiment(workspace, base, keep_rows(workspace, folder), rows)
+    job = jobs.submit(workspace, LOCAL, experiment, kind="evaluate", title="mine")
+    work(job.folder, workspace.store, open_session=desk.session)
+    failed = [{"row": "lost", "seed": 0, "reason": f"no file {folder}/rows.csv", "place": ""}]
+    rewrite(job.folder / "report.json", failed=failed)
+    files = write_report(open_comparison(workspace, job.status.job_id)[0], folder / "written")
+    return "".join(path.read_text() for path in vars(files).values())
+
+
+def test_no_report_of_a_public_page_says_where_things_lie(tiny_folder, lora_export, tmp_path):
+    anna, mine = visitor(tmp_path / "a", ANNA), local_workspace(tmp_path / "b")
+    desk = ModelDesk(is_direct=True)
+
+    public = reports_of(anna, desk, tmp_path / "a", tiny_folder, lora_export)
+    own = reports_of(mine, desk, tmp_path / "b", tiny_folder, lora_export)
+
+    assert str(tmp_path) not in public
+    assert str(tiny_folder) not in public
+    assert "no file rows.csv" in public
+    assert str(mine.imports) in own
+    assert f"no file {tmp_path}/b/rows.csv" in own
 
 
 def test_a_comparison_opened_twice_is_made_once(place):

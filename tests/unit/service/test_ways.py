@@ -22,7 +22,7 @@ from workbench.models.adapters.reading import import_adapter
 from workbench.options import declared_options
 from workbench.runs.runner import requests_of
 from workbench.runs.session import open_task
-from workbench.service import jobs
+from workbench.service import jobs, ways
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import task_choice
 from workbench.service.ways import (
@@ -111,7 +111,7 @@ def test_a_public_page_refuses_another_base(tmp_path):
 def test_an_experiment_by_names_is_accepted(workspace):
     content = {"task": "sst2", "template": "brief", "methods": ["zero_shot", "lora"], "seeds": [1]}
 
-    experiment = checked_experiment(workspace, content)
+    experiment = checked_experiment(workspace, LOCAL, content)
 
     assert (experiment.task.name, experiment.template) == ("sst2", "brief")
     assert (list(experiment.methods), experiment.seeds) == (["zero_shot", "lora"], (1,))
@@ -122,7 +122,7 @@ def test_an_upload_and_an_edited_wording_are_given_by_key(workspace, tmp_path):
     task = open_task(task_choice(workspace, key))
     wording = keep_wording(workspace, "version: 1\ninput: 'Q: {text}'\n", task)
 
-    experiment = checked_experiment(workspace, {"task": {"name": key}, "template": wording})
+    experiment = checked_experiment(workspace, LOCAL, {"task": {"name": key}, "template": wording})
 
     assert experiment.task.train == task_choice(workspace, key).train
     assert Path(experiment.template).parent == workspace.wordings
@@ -131,7 +131,7 @@ def test_an_upload_and_an_edited_wording_are_given_by_key(workspace, tmp_path):
 def test_limits_and_the_split_are_kept(workspace):
     limits = {"limit_train": 8, "limit_dev": 4, "limit_test": 2, "split_seed": 7}
 
-    task = checked_experiment(workspace, {"task": {"name": "sst2", **limits}}).task
+    task = checked_experiment(workspace, LOCAL, {"task": {"name": "sst2", **limits}}).task
 
     assert {name: getattr(task, name) for name in limits} == limits
 
@@ -188,7 +188,7 @@ def test_what_is_no_experiment_of_the_visitor_is_refused(case, workspace):
     content, expected = REFUSED[case]
 
     with pytest.raises(WorkbenchError) as caught:
-        checked_experiment(workspace, content)
+        checked_experiment(workspace, LOCAL, content)
 
     assert expected in str(caught.value)
 
@@ -196,14 +196,39 @@ def test_what_is_no_experiment_of_the_visitor_is_refused(case, workspace):
 @pytest.mark.parametrize("content", [None, 3, "task: sst2", [1], [["task", "sst2"]]])
 def test_what_is_no_mapping_is_refused(content, workspace):
     with pytest.raises(ConfigError, match="experiment"):
-        checked_experiment(workspace, content)
+        checked_experiment(workspace, LOCAL, content)
+
+
+ROWS = {f"row_{number}": {"method": "few_shot"} for number in range(300)}
+TOO_MUCH = {
+    "rows and seeds": ({"methods": ROWS, "seeds": list(range(3000))}, "3000 seeds; at most 1,000"),
+    "many runs": ({"methods": ROWS, "seeds": list(range(999))}, "299,700 runs; at most 10,000"),
+    "rows within what works": ({"methods": ROWS, "seeds": [0]}, "300 rows; at most 8 here."),
+    "seeds within what works": ({"seeds": list(range(9))}, "9 seeds; at most 3 here."),
+    "names of runs": (
+        {"methods": {"combined": {"adapters": ",".join(["run"] * 9999)}}},
+        "combined.adapters: 39995 characters; at most 2000 here.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOO_MUCH)
+def test_too_much_is_refused_before_it_is_multiplied_out(case, workspace, monkeypatch):
+    content, expected = TOO_MUCH[case]
+    monkeypatch.setattr(ways, "requests_of", pytest.fail)
+    monkeypatch.setattr(ways, "_own_adapters", pytest.fail)
+
+    with pytest.raises(ConfigError) as caught:
+        checked_experiment(workspace, CPU_SPACE, {"reference": "row_0", **content})
+
+    assert expected in str(caught.value)
 
 
 def test_an_imported_adapter_is_given_by_its_name(workspace, lora_export):
     folder, _ = import_adapter(lora_export, workspace.imports)
     rows = {"mine": {"method": "imported", "adapter": folder.name}}
 
-    experiment = checked_experiment(workspace, {"methods": rows, "reference": "mine"})
+    experiment = checked_experiment(workspace, LOCAL, {"methods": rows, "reference": "mine"})
 
     assert experiment.methods["mine"]["adapter"] == str(folder)
 
@@ -213,7 +238,9 @@ def test_an_adapter_of_another_visitor_is_not_found(tmp_path, lora_export):
     rows = {"imported": {"adapter": folder.name}}
 
     with pytest.raises(StoreError, match="not found among yours"):
-        checked_experiment(visitor(tmp_path, BEN), {"methods": rows, "reference": "imported"})
+        checked_experiment(
+            visitor(tmp_path, BEN), LOCAL, {"methods": rows, "reference": "imported"}
+        )
 
 
 # Keys
@@ -523,7 +550,7 @@ def test_every_option_that_names_adapters_takes_only_ones_own(
 
     for make in (
         lambda: experiment_of(workspace, LOCAL, Setting(), methods=rows),
-        lambda: checked_experiment(workspace, {"methods": rows, "reference": "row"}),
+        lambda: checked_experiment(workspace, LOCAL, {"methods": rows, "reference": "row"}),
     ):
         with pytest.raises(StoreError, match=r"not found among|not a name"):
             make()

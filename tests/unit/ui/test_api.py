@@ -13,6 +13,7 @@ import pytest
 from pages import HOSTILE, Page, dangers
 from visitors import keep_rows, store_run
 from workbench.service import jobs
+from workbench.ui import api
 from workbench.ui.api import Endpoints
 from workbench.ui.context import SettingValues
 from workbench.ui.endpoint_calls import told
@@ -98,6 +99,40 @@ def test_scores_are_those_of_each_text_alone(page):
 
     for text, scores in zip(texts, together, strict=True):
         assert scores == pytest.approx(call(page, "score", texts=[text], **asked)[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("place", "sizes"), [("chunk_page", [16, 16, 8]), ("page", [40])])
+def test_on_a_public_page_others_come_in_between_many_texts(place, sizes, request, monkeypatch):
+    here = request.getfixturevalue(place)
+    asked = {"way": "words:few_shot", "task": here.setting["task"]}
+    (alone,) = call(here, "score", texts=["text 39"], **asked)
+    pieces, desk = [], here.context.desk
+    whole_call, whole_score = desk.call, api.score_labels
+
+    def piece(work):
+        pieces.append(0)
+        return whole_call(work)
+
+    def scored(engine, fitted, samples, rows):
+        pieces[-1] += len(samples)
+        return whole_score(engine, fitted, samples, rows)
+
+    monkeypatch.setattr(desk, "call", piece)
+    monkeypatch.setattr(api, "score_labels", scored)
+    scores = call(here, "score", texts=[f"text {number}" for number in range(40)], **asked)
+
+    assert pieces == sizes
+    assert len(scores) == 40
+    assert scores[39] == pytest.approx(alone, abs=1e-5)
+
+
+def test_on_a_public_page_texts_are_bounded_altogether(chunk_page):
+    texts, token = ["x" * 2000] * 21, chunk_page.setting["token"]
+    setting = ("words:zero_shot", chunk_page.setting["task"], "plain", "nf4")
+
+    message = refusal(chunk_page, "score", texts, *setting, token)
+
+    assert message == "texts: 42000 characters altogether; at most 40000 here. Send several calls."
 
 
 BAD_QUESTIONS = {

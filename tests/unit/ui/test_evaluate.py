@@ -79,6 +79,7 @@ BAD = {
     "a path": ({"rows": ["run:../x"]}, "not a name of a run"),
     "seeds as words": ({"seeds": "a,b"}, "seeds: 'a,b'; whole numbers like 0, 1, 2 are needed."),
     "a negative seed": ({"seeds": "-1"}, "seeds: '-1'; whole numbers"),
+    "very many seeds": ({"seeds": "1," * 2000}, "seeds: 2001 of them; at most 1000 are read."),
     "half a seed": ({"seeds": "1.5"}, "seeds: '1.5'; whole numbers"),
     "a seed twice": ({"seeds": "1, 1"}, "seeds: 1, 1; one of them is given twice."),
     "an empty seed": ({"seeds": "1,,2"}, "seeds: '1,,2'; whole numbers"),
