@@ -96,6 +96,7 @@ class Crowd:
             with the most is ended.
         held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
             for its own; where the disk's share is full, those of the address with the most.
+        held_files: How many such files; room is made in the same way. Ten for each of a class.
         waiting: Calls in the queue, one of each in a class. Addresses take turns in it.
         visitors: Folders of new visitors in a day, of one address and of all together.
         calls: Handlers that run for one address at the same time outside the queue, of 40 threads;
@@ -113,6 +114,7 @@ class Crowd:
     sessions: Bound = Bound(60, 600)
     uploads: Bound = Bound(30, 100)
     held_bytes: Bound = Bound(200_000_000, 2_000_000_000)
+    held_files: Bound = Bound(300, 3000)
     waiting: Bound = Bound(30, 120)
     visitors: Bound = Bound(60, 600)
     calls: int = 8
