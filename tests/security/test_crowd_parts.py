@@ -2,26 +2,32 @@
 
 import asyncio
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from gradio.context import LocalContext
 from gradio.data_classes import PredictBodyInternal
 from starlette.exceptions import HTTPException
 
-from workbench.service.profile import Bound, Crowd
+from workbench.room import bound_room
+from workbench.service.profile import CPU_SPACE, Bound, Crowd
+from workbench.service.space import bound_visitors
+from workbench.ui import held_files
 from workbench.ui.call_bodies import num_values
 from workbench.ui.crowds import Crowds
 from workbench.ui.exchanges import Exchange
 from workbench.ui.guards import Guard
-from workbench.ui.held_files import HeldFiles
+from workbench.ui.held_files import STORED, GradioMemory, HeldFiles
 from workbench.ui.newcomers import Newcomers
 from workbench.ui.places import Arrivals
 from workbench.ui.rooms import Rooms
 from workbench.ui.sessions import LOAD, GradioTables, Load, Sessions
 
+MANY = Bound(100, 100)
 SMALL = Crowd(requests=Bound(2, 3), sessions=Bound(2, 3), quiet_seconds=0.05, session_seconds=900.0)
 PARTS = {"crowd": SMALL, "upload_bytes": 5_000_000, "proxies": 0}
 QUEUE = SimpleNamespace(event_ids_to_events={}, event_queue_per_concurrency_id={})
@@ -118,7 +124,7 @@ def test_addresses_take_turns_in_a_queue():
 
 
 def test_a_full_disk_share_is_taken_from_who_holds_most(tmp_path):
-    files = HeldFiles(Bound(50_000, 60_000))
+    files = HeldFiles(Bound(50_000, 60_000), MANY)
     hers, his = ([stored(tmp_path / name) for _ in range(2)] for name in ("hers", "his"))
     files.note("a", [hers[0]])
     files.note("b", his)
@@ -129,6 +135,135 @@ def test_a_full_disk_share_is_taken_from_who_holds_most(tmp_path):
     left = [path for path in (*hers, *his) if path.exists()]
     assert left == [*hers, his[1]]
     assert files.make_room("c", 60_000).status == 413
+
+
+def test_tiny_files_make_room_for_each_other_by_their_number(tmp_path):
+    files = HeldFiles(Bound(10**6, 10**6), Bound(3, 4))
+    hers, his = ([stored(tmp_path / name) for _ in range(4)] for name in ("hers", "his"))
+    files.note("a", hers[:2])
+    files.note("b", his)
+
+    assert [path.exists() for path in hers] == [True] * 4
+    assert [path.exists() for path in his] == [False, False, True, True]
+    files.note("c", hers[2:])
+    assert [path.exists() for path in hers] == [False, True, True, True]
+
+
+def test_a_file_that_waited_for_a_day_is_dropped(tmp_path):
+    now = [0.0]
+    files = HeldFiles(Bound(50_000, 60_000), MANY, lambda: now[0])
+    old, new = stored(tmp_path / "old"), stored(tmp_path / "new")
+    files.note("a", [old])
+    files.note("b", [old])
+    now[0] = 86_401.0
+    files.note("a", [new])
+
+    assert (old.exists(), new.exists()) == (False, True)
+    assert files.make_room("a", 40_000) is None  # only the new one counts
+    assert new.exists()
+
+
+def test_who_holds_most_gives_up_what_the_disk_needs(tmp_path):
+    files = HeldFiles(Bound(50_000, 60_000), MANY)
+    hers, his = stored(tmp_path / "hers"), [stored(tmp_path / "his") for _ in range(3)]
+    files.note("a", [hers])
+    files.note("b", his)
+
+    files.give_up(4000)
+
+    assert hers.exists()
+    assert [path.exists() for path in his] == [False, False, True]
+    files.give_up(10**9)
+    assert not hers.exists()
+
+
+def test_a_full_room_of_uploads_is_cleared_by_who_counts_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    caps = replace(CPU_SPACE.caps, stored_bytes=1900)  # and ten times that for uploads
+    bound_visitors(tmp_path / "runs", replace(CPU_SPACE, caps=caps), uploads=tmp_path)
+    lock = tmp_path / ".alive"
+    lock.touch()
+    crowds = Crowds(None, crowd=SMALL, upload_bytes=1, proxies=0)
+    hers, his = stored(crowds._uploaded.parent), [stored(crowds._uploaded.parent) for _ in range(3)]
+    crowds._files.note("a", [str(hers)])
+    crowds._files.note("b", [str(path) for path in his])
+    for path in (lock, hers, *his, hers.parent, *(path.parent for path in his)):
+        os.utime(path, (0, 0))
+
+    refusal = asyncio.run(crowds._make_room("c", 2000))
+    bound_room(())
+
+    assert refusal is None
+    assert lock.exists()
+    assert hers.exists()
+    assert [path.exists() for path in his] == [False, False, True]
+    assert crowds._files._own["b"].num_bytes == 10_000
+
+
+def test_downloads_are_those_of_an_address_under_names_nobody_can_guess(tmp_path, app_context):
+    context = app_context(tmp_path / "runs", CPU_SPACE)
+    bound_visitors(tmp_path / "runs", CPU_SPACE, exports=context.exports)
+    monday, tuesday = (context.workspace(f"visitor-number-{n:04}") for n in range(2))
+    address = SimpleNamespace(client=SimpleNamespace(host="10.0.0.1"))
+    used = LocalContext.request.set(address)
+
+    folders = [context.exports_of(one) for one in (monday, monday, tuesday)]
+
+    LocalContext.request.reset(used)
+    elsewhere = context.exports_of(monday)
+    bound_room(())
+    assert len(set(folders)) == 3
+    assert len({folder.parent for folder in folders}) == 1
+    assert elsewhere.parent != folders[0].parent
+    assert monday.folder.name not in str(folders[0])
+
+
+def test_of_a_form_that_cannot_be_stored_whole_nothing_stays(tmp_path):
+    landed = [stored(tmp_path / "landing") for _ in range(2)]
+    others = tmp_path / "uploaded" / landed[0].parent.name / "a.csv"
+    others.parent.mkdir(parents=True)
+    others.write_bytes(b"of somebody else")
+
+    with pytest.raises(FileNotFoundError):
+        held_files._moved([*landed, landed[1]], tmp_path / "uploaded")
+
+    assert [path for path in (tmp_path / "uploaded").rglob("*") if path.is_file()] == [others]
+
+
+def test_gradio_forgets_files_that_are_gone(tmp_path):
+    path = stored(tmp_path / "there")
+    gone = {f"/gone/{number}" for number in range(2000)}
+    blocks = SimpleNamespace(temp_file_sets=[{str(path), *gone}, {"/gone/too"}])
+
+    GradioMemory().sweep(blocks)
+
+    assert blocks.temp_file_sets == [{str(path)}, set()]
+
+
+def test_an_upload_counts_though_nobody_takes_the_answer(tmp_path):
+    paths = [stored(tmp_path / "his") for _ in range(2)]
+    blocks = SimpleNamespace(temp_file_sets=[])
+    app = SimpleNamespace(get_blocks=lambda: blocks)
+
+    async def store(scope, receive, send):
+        await receive()
+        scope[STORED]([str(paths.pop())])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def stuck(message):
+        await asyncio.sleep(60)
+
+    async def body():
+        return {"type": "http.request", "body": b"x"}
+
+    crowd = replace(SMALL, held_files=Bound(1, 1), uploads=Bound(1, 1))
+    crowds = Crowds(store, crowd=crowd, upload_bytes=1, proxies=0)
+    asked_for = request_of("a") | {"method": "POST", "path": "/gradio_api/upload", "app": app}
+    first = paths[1]
+    for _ in range(2):
+        asyncio.run(asyncio.wait_for(crowds(dict(asked_for), body, stuck), 5))
+
+    assert not first.exists()
 
 
 def test_folders_of_yesterday_do_not_count(tmp_path):

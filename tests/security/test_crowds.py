@@ -22,6 +22,7 @@ from security.crowd import (
     stream,
 )
 from security.flows import ROWS, upload_rows
+from security.raw import file_data
 from security.serving import running_app
 from visitors import ANNA, BEN
 from workbench.service.profile import CPU_SPACE, GPU_SPACE, LOCAL, ZERO_GPU, Crowd
@@ -34,6 +35,7 @@ SMALL = {"name": "mine", "content": ROWS, "text_column": "message", "label_colum
 QUIET = 3.0  # seconds in which something has to arrive, in these tests
 BEGUN = 4  # folders that an address may begin in a day, in these tests
 PAGES = 40  # sessions of an address, in these tests
+FILES = 35  # uploads of an address that nobody kept, in these tests
 HELD = (12_000_000, 30_000_000)  # bytes of uploads that nobody kept, in these tests
 
 
@@ -43,7 +45,9 @@ def site(tiny_folder, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("crowded")
     seconds = {"quiet_seconds": QUIET, "body_seconds": 6, "new_sessions": 100}
     crowd = json.dumps(
-        seconds | {"held_bytes": HELD, "visitors": [BEGUN, 50], "sessions": [PAGES, 600]}
+        seconds
+        | {"held_bytes": HELD, "held_files": [FILES, 100]}
+        | {"visitors": [BEGUN, 50], "sessions": [PAGES, 600]}
     )
     root = scratch / "runs"
     with running_app(root, "public", tiny_folder, scratch=scratch, CROWD=crowd) as address:
@@ -150,6 +154,41 @@ def test_uploads_that_nobody_keeps_make_room_for_those_of_the_same_address(site,
     stored = {str(path) for path in files_below(site.scratch / "gradio")}
     assert mine in stored
     assert [path in stored for path in his] == [False, False, False, True, True]
+
+
+def test_tiny_uploads_push_out_none_of_others(site, honest, robber):
+    mine = honest.upload("few.csv", ROWS.encode())
+
+    for form in range(4):
+        names = [f"{form}-{number}.csv" for number in range(20)]
+        robber.http.post("/gradio_api/upload", files=[("files", (name, name)) for name in names])
+    his = {path.name for path in stored_files(site)} - {"few.csv"}
+
+    assert len([name for name in his if name[:2] in ("0-", "1-", "2-", "3-")]) == FILES
+    assert honest.click("wb-file", "change", wb_file=file_data(mine)).status == 200
+
+
+def test_a_form_has_few_files(site, robber):
+    before = stored_files(site)
+
+    form = [("files", (f"{number}.csv", b"x")) for number in range(21)]
+    refused = robber.http.post("/gradio_api/upload", files=form)
+
+    sentence = "files: 21 in one upload; at most 20. Send them in several uploads."
+    assert (refused.status_code, refused.text) == (400, sentence)
+    assert remaining(lambda: stored_files(site) - before) == set()
+
+
+def test_a_form_that_names_a_file_twice_is_stored(site, robber):
+    form = [("files", (f"twice-{name}.csv", b"same")) for name in "bdd"]
+
+    answer = robber.http.post("/gradio_api/upload", files=form)
+
+    assert answer.status_code == 200
+    stored = [path.rpartition("/")[2] for path in answer.json()]
+    assert stored == ["twice-b.csv", "twice-d.csv", "twice-d.csv"]
+    made = {path.name for path in stored_files(site) if path.name.startswith("twice")}
+    assert made == {"twice-b.csv", "twice-d.csv"}
 
 
 @pytest.mark.parametrize("path", ["run/x", "queue/join", "call/ask"])

@@ -205,21 +205,37 @@ def test_what_an_upload_leaves_behind_is_removed(public, anna):
     assert left == []
 
 
-def test_what_is_remembered_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.ui.upload_ledger._MOST_UPLOADS", 3)
-    monkeypatch.setattr("workbench.ui.upload_ledger._MOST_OWNERS", 2)
+def test_strangers_push_out_no_upload_and_no_owner(tmp_path):
     ledger = UploadLedger(has_owners=True)
-    paths = [tmp_path / str(number) for number in range(5)]
+    mine = tmp_path / "mine.csv"
+    mine.touch()
     first = caller_of("a", {})
-    known = caller_of("a", {"cookie": f"workbench-uploads={first.cookie}"})
-    for path in paths:
-        path.touch()
-        ledger.note(str(path), first)
+    ledger.note(str(mine), first)
+    stranger = caller_of("stranger", {})
 
-    assert [ledger.may_use(known, str(path), "") for path in paths] == [False] * 2 + [True] * 3
-    for number in range(2):
-        ledger.note(str(paths[4]), caller_of(str(number), {}))
-    assert not ledger.may_use(known, str(paths[4]), "")
+    for number in range(10_001):
+        ledger.note(f"/of/strangers/{number}", stranger)  # whose files are gone by now
+    for _ in range(501):
+        ledger.note(str(mine), caller_of("stranger", {}))
+
+    known = caller_of("b", {"cookie": f"workbench-uploads={first.cookie}"})
+    assert ledger.may_use(known, str(mine), "")
+    assert len(ledger._uploads) <= 1001
+
+
+def test_the_owners_of_an_upload_are_bounded_for_each_address(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.ui.upload_ledger._MOST_OWNERS", 2)
+    monkeypatch.setattr("workbench.ui.upload_ledger._MOST_ADDRESSES", 2)
+    ledger = UploadLedger(has_owners=True)
+    path = tmp_path / "same.csv"
+    path.touch()
+    callers = [caller_of(address, {}) for address in ("a", "a", "a", "b", "c")]
+    for caller in callers:
+        ledger.note(str(path), caller)
+
+    brought = [{"cookie": f"workbench-uploads={caller.cookie}"} for caller in callers]
+    may = [ledger.may_use(caller_of("x", headers), str(path), "") for headers in brought]
+    assert may == [False, False, False, True, True]  # those of the address with most
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ class Crowd:
             with the most is ended.
         held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
             for its own; where the disk's share is full, those of the address with the most.
+        held_files: How many such files; room is made in the same way. Ten for each of a class.
         waiting: Calls that wait in one room of the queue: six of each page that a class opens at
             once. Addresses take turns in it.
         visitors: Folders of new visitors in a day, of one address and of all together.
@@ -122,6 +123,7 @@ class Crowd:
     sessions: Bound = Bound(60, 600)
     uploads: Bound = Bound(30, 100)
     held_bytes: Bound = Bound(200_000_000, 2_000_000_000)
+    held_files: Bound = Bound(300, 3000)
     waiting: Bound = Bound(180, 720)
     visitors: Bound = Bound(60, 600)
     calls: int = 8

@@ -1,9 +1,9 @@
 """How much of the disk visitors of a public page may fill: what `workbench/room.py` is told."""
 
+import itertools
 import shutil
 import time
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 from workbench.errors import RoomError
@@ -12,9 +12,15 @@ from workbench.service.profile import Profile
 from workbench.service.workspace import VISITORS
 
 ABSENT_DAYS = 7
+UPLOADED = "uploaded"
+"""Name of the folder of uploads below the one that Gradio serves files from."""
+DOWNLOADS = "downloads"
+"""Name of the folder of downloads there, with a folder for each owner."""
 _CROWDED, _ROOMY = 0.8, 0.6  # shares of what all visitors may take together
-_UPLOADS_OF = 10  # visitors whose whole room may be on its way in or out at once
-_ON_THE_WAY_SECONDS = 600.0  # from an upload to the click that keeps it
+_UPLOADS_OF = 10  # visitors whose whole room may be on its way in, and out, at once
+_DOWNLOADS_OF = 2  # visitors of one address whose whole room may be on its way out at once
+_MOST_DOWNLOADS = 100  # of one address
+_NEW_SECONDS = 60.0  # in which a download is fetched
 _LOG_BYTES, _KEPT_LOG_BYTES = 200_000, 50_000
 
 
@@ -26,22 +32,30 @@ def bound_visitors(
     Args:
         root: Folder of all runs.
         profile: Says how much.
-        exports: Folder of files made for downloads, with a folder for each visitor.
-        uploads: Where files are kept on their way in and out.
+        exports: Folder of files made for downloads, with a folder for each owner.
+        uploads: Where files are kept on their way in, in `UPLOADED`.
     """
     caps = profile.caps
     runs = Room(
         folder=root.resolve() / VISITORS, each_bytes=caps.stored_bytes, total_bytes=caps.total_bytes
     )
     rooms = [runs]
+    on_the_way = _UPLOADS_OF * caps.stored_bytes
     if exports is not None:
-        advice = "Files made for downloads are removed after a while; try again later."
-        rooms.append(replace(runs, folder=exports.resolve(), what="your downloads", advice=advice))
+        rooms.append(
+            Room(
+                folder=exports.resolve(),
+                each_bytes=_DOWNLOADS_OF * caps.stored_bytes,
+                total_bytes=on_the_way,
+                what="downloads of your address",
+                advice="Older ones make room for new ones; try again in a minute.",
+            )
+        )
     if uploads is not None:
         rooms.append(
             Room(
-                folder=uploads.resolve(),
-                total_bytes=_UPLOADS_OF * caps.stored_bytes,
+                folder=uploads.resolve() / UPLOADED,
+                total_bytes=on_the_way,
                 what="files that were uploaded",
                 advice="They are removed after a while; try again later.",
             )
@@ -49,27 +63,58 @@ def bound_visitors(
     bound_room(rooms if profile.is_public else ())
 
 
-def make_room(path: Path, num_bytes: int) -> None:
-    """Check for room among files that are on their way; the older ones go if there is none.
+def make_room(folder: Path, num_bytes: int) -> None:
+    """Check for room in the folder of one owner of downloads; older ones go if there is none.
+
+    Those of the owner go first, the oldest before others, then such as are not new any more of
+    whoever has most.
+
+    Args:
+        folder: The owner's, which has a folder for each download.
+        num_bytes: Of what is to be written there.
 
     Raises:
         RoomError: there is none all the same.
     """
+    before = time.time() - 86_400
+    gone = [path for path in folder.parent.glob("*/*") if _written(path) < before]
+    for path in (*gone, *_oldest_first(folder)[:-_MOST_DOWNLOADS]):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in itertools.chain(_oldest_first(folder), _dispensable(folder.parent)):
+        try:
+            check_room(folder / "download", num_bytes)
+        except RoomError:
+            shutil.rmtree(path, ignore_errors=True)
+            count_anew()
+        else:
+            break
+    else:
+        check_room(folder / "download", num_bytes)
+    count_anew()  # it is checked again when it is written
+
+
+def _dispensable(folder: Path) -> Iterator[Path]:
+    """Yield downloads of all owners: of whoever has most, the oldest that is not new."""
+    before, gone = time.time() - _NEW_SECONDS, set[Path]()
+    while True:
+        owners = sorted(folder.glob("*"), key=used_bytes, reverse=True)
+        paths = (path for owner in owners for path in _oldest_first(owner) if path not in gone)
+        path = next((path for path in paths if _written(path) < before), None)
+        if path is None:
+            return
+        gone.add(path)
+        yield path
+
+
+def _oldest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*"), key=_written)
+
+
+def _written(path: Path) -> float:
     try:
-        check_room(path, num_bytes)
-    except RoomError:
-        drop_old(path.parent, _ON_THE_WAY_SECONDS)
-        count_anew()
-        check_room(path, num_bytes)
-
-
-def drop_old(folder: Path, seconds: float) -> None:
-    """Delete what lies in a folder and was written longer ago."""
-    before = time.time() - seconds
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with suppress(OSError):  # another request deletes it too
-            if max(one.lstat().st_mtime for one in (path, *path.rglob("*"))) < before:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
 
 
 def forget_absent(root: Path, profile: Profile) -> int:

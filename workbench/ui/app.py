@@ -18,7 +18,7 @@ from workbench.analysis.training_figure import history_plot
 from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
-from workbench.service.space import bound_visitors, forget_absent
+from workbench.service.space import DOWNLOADS, bound_visitors, forget_absent
 from workbench.serving.desk import ModelDesk
 from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
@@ -49,9 +49,10 @@ def make_context(root: Path, profile: Profile | None = None) -> AppContext:
     root.mkdir(parents=True, exist_ok=True)
     profile = profile or detect_profile()
     desk = ModelDesk(is_direct=profile.executor == "chunks")
-    exports = own_folder(Path(tempfile.gettempdir()))
+    uploads = Path(get_upload_folder()).resolve()
+    exports = uploads / DOWNLOADS if profile.is_public else own_folder(Path(tempfile.gettempdir()))
     forget_absent(root, profile)
-    bound_visitors(root, profile, exports=exports, uploads=Path(get_upload_folder()))
+    bound_visitors(root, profile, exports=exports, uploads=uploads)
     return AppContext(root.resolve(), profile, desk, exports, chunk_runner(desk, profile))
 
 

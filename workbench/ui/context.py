@@ -1,5 +1,6 @@
 """What every tab is given, and how a tab shows that something went wrong."""
 
+import hashlib
 import logging
 import os
 import secrets
@@ -12,13 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from workbench.errors import WorkbenchError, without_folders
 from workbench.readings.inspector import Inspector
 from workbench.runs.experiment import Experiment
 from workbench.service.profile import Profile
-from workbench.service.space import drop_old, make_room
+from workbench.service.space import make_room
 from workbench.service.ways import Setting, experiment_of
 from workbench.service.workspace import Workspace, open_workspace
 from workbench.serving.desk import ModelDesk
@@ -29,8 +29,8 @@ from workbench.ui.rendering import render
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_COPIED_SECONDS = 60.0  # after which a download has long been copied
-_DOWNLOAD_BYTES = 1_000_000
+_DOWNLOAD_BYTES = 5_000_000  # a report or a reading with tables and figures
+_KEY = secrets.token_bytes(16)  # lets nobody tell an address by the name of its folder
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class AppContext:
         root: Folder of all runs.
         profile: What this place allows.
         desk: Owner of the base in memory.
-        exports: Folder for files to download; the runs themselves are never served.
+        exports: Folder for files to download; the runs themselves are never served. On a public
+            page it is where Gradio serves files from, so that it makes no copies.
         run_chunk: Runs a stretch of a job inside a handler, see `accelerator.chunk_runner`.
     """
 
@@ -76,19 +77,25 @@ class AppContext:
             return workspace
         return replace(workspace, may_begin=False)
 
-    def exports_of(self, workspace: Workspace) -> Path:
-        """Return the folder for a visitor's downloads; on a public page older ones go first.
+    def exports_of(self, workspace: Workspace, num_bytes: int = _DOWNLOAD_BYTES) -> Path:
+        """Return a folder for a visitor's downloads.
 
-        What was made for an earlier click has been copied to where it is served from.
+        On a public page it is a new one with a name nobody can guess, and older downloads of the
+        visitor's address make room for it.
+
+        Args:
+            workspace: The visitor's.
+            num_bytes: Of what will be written there, if it may be a lot.
 
         Raises:
-            RoomError: no room for another copy.
+            RoomError: no room for that.
         """
-        folder = self.exports / workspace.folder.name
-        if self.profile.is_public:
-            drop_old(folder, _COPIED_SECONDS)
-            make_room(Path(get_upload_folder()).resolve() / "download", _DOWNLOAD_BYTES)
-        return folder
+        if not self.profile.is_public:
+            return self.exports / workspace.folder.name
+        owner = (caller_address() or workspace.folder.name).encode()
+        folder = self.exports / hashlib.blake2b(owner, key=_KEY, digest_size=16).hexdigest()
+        make_room(folder, num_bytes)
+        return folder / secrets.token_hex(16)
 
     def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
         """Return the workspace and setting that the page's first row stands for."""

@@ -22,12 +22,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.errors import RoomError
+from workbench.room import check_room, count_anew
 from workbench.service.profile import Crowd
-from workbench.service.space import make_room
+from workbench.service.space import UPLOADED
 from workbench.ui.call_bodies import MOST_VALUES, num_values
 from workbench.ui.exchanges import BODILESS, UPLOAD, Exchange
 from workbench.ui.guards import MOST_BODY_BYTES
-from workbench.ui.held_files import HeldFiles, land_uploads_apart
+from workbench.ui.held_files import STORED, GradioMemory, HeldFiles, land_uploads_apart
 from workbench.ui.peers import client_address
 from workbench.ui.places import Arrivals, Places
 from workbench.ui.refusals import Refusal, for_one
@@ -79,8 +80,8 @@ class Crowds:
         self._arriving: dict[Exchange, str] = {}  # uploads and their addresses, oldest first
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._sessions = Sessions(crowd)
-        self._files = HeldFiles(crowd.held_bytes)
-        self._uploaded = Path(get_upload_folder()).resolve() / "upload"  # any file there
+        self._files, self._memory = HeldFiles(crowd.held_bytes, crowd.held_files), GradioMemory()
+        self._uploaded = Path(get_upload_folder()).resolve() / UPLOADED / "upload"  # any file there
         self._nameless = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -185,7 +186,7 @@ class Crowds:
             file_upload_statuses.track(upload)  # Gradio would once the body is there
         self._arriving[exchange] = exchange.address
         exchange.when_whole(partial(self._make_room, exchange.address))
-        exchange.keep_answer()
+        exchange.scope[STORED] = partial(self._files.note, exchange.address)
         try:
             await self._app(exchange.scope, exchange.read, exchange.answer)
         finally:
@@ -193,17 +194,22 @@ class Crowds:
             if upload is not None:
                 loop = asyncio.get_running_loop()
                 loop.call_later(_FORGET_PROGRESS, _forget_progress, upload)
-        if exchange.status == 200:
-            self._files.note(exchange.address, json.loads(b"".join(exchange.answered or [b"[]"])))
+        await run_in_threadpool(self._memory.sweep, exchange.scope["app"].get_blocks())
 
     async def _make_room(self, address: str, num_bytes: int) -> Refusal | None:
         refusal = self._files.make_room(address, num_bytes)
-        if refusal is None:
+        if refusal is not None:
+            return refusal
+        try:
+            await run_in_threadpool(check_room, self._uploaded, num_bytes)
+        except RoomError:
+            self._files.give_up(num_bytes)
+            count_anew()
             try:
-                await run_in_threadpool(make_room, self._uploaded, num_bytes)
+                await run_in_threadpool(check_room, self._uploaded, num_bytes)
             except RoomError as error:
                 return Refusal(_NO_ROOM, str(error))
-        return refusal
+        return None
 
     def _can_end_one(self, address: str) -> bool:
         """End the oldest upload on its way of the address with most, to make room for another's."""

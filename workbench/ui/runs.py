@@ -15,6 +15,7 @@ from workbench.errors import ConfigError
 from workbench.models.adapters.reading import import_adapter
 from workbench.presentation.display import NOTHING, percent
 from workbench.presentation.quantities import metric_of
+from workbench.room import used_bytes
 from workbench.runs.store import StoredRun
 from workbench.service import jobs
 from workbench.service.publishing import adapter_archive, push_adapter
@@ -96,7 +97,7 @@ def on_download(context: AppContext, token: object, run_id: str | None) -> list[
     """Return the run's adapter as a zip file."""
     workspace = context.workspace(token)
     run = workspace.run(run_id)
-    path = adapter_archive(run, context.exports_of(workspace))
+    path = adapter_archive(run, context.exports_of(workspace, used_bytes(run.adapter_folder)))
     return [gr.File(value=str(path), visible=True), ""]
 
 

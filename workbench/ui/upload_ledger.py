@@ -7,7 +7,6 @@ by its address until its first call; from then on the upload belongs to the sess
 
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -15,8 +14,9 @@ from pathlib import Path
 
 COOKIE = "workbench-uploads"
 
-_MOST_UPLOADS = 10_000  # remembered; a forgotten one has to be uploaded again
-_MOST_OWNERS = 500  # of one upload: whoever uploads the same file under the same name
+_SWEPT_FROM = 1000  # uploads; when there are twice as many as files, the others are forgotten
+_MOST_OWNERS = 500  # of one upload and address: whoever uploads the same file with the same name
+_MOST_ADDRESSES = 5000  # of one upload
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -59,19 +59,22 @@ def caller_of(address: str, headers: Mapping[str, str]) -> Caller:
 
 @dataclass
 class _Owners:
-    """Of one upload: cookies, sessions, and how many uploads wait for a call from an address."""
+    """Of one upload and address: cookies and sessions, and how many uploads wait for a call."""
 
-    known: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    waiting: dict[str, int] = field(default_factory=dict)
+    known: dict[str, None] = field(default_factory=dict)
+    num_waiting: int = 0
 
     def add(self, name: str) -> None:
         self.known[name] = None
         if len(self.known) > _MOST_OWNERS:
-            self.known.popitem(last=False)
+            del self.known[next(iter(self.known))]
 
 
 class UploadLedger:
     """The paths that uploads were answered with, and whose they are.
+
+    An upload is remembered for as long as its file is there, so strangers push nothing out: how
+    many files there may be is bounded elsewhere, for each address.
 
     Args:
         has_owners: Visitors are strangers to each other; otherwise every upload is everybody's.
@@ -79,18 +82,23 @@ class UploadLedger:
 
     def __init__(self, *, has_owners: bool) -> None:
         self._has_owners = has_owners
-        self._uploads: OrderedDict[str, _Owners] = OrderedDict()
+        self._uploads: dict[str, dict[str, _Owners]] = {}  # by path and address
+        self._sweep_at = _SWEPT_FROM
 
     def note(self, path: str, caller: Caller) -> None:
         """Remember what an upload was answered with."""
-        owners = self._uploads.setdefault(path, _Owners())
-        self._uploads.move_to_end(path)
-        if len(self._uploads) > _MOST_UPLOADS:
-            self._uploads.popitem(last=False)
+        if len(self._uploads) >= self._sweep_at:
+            self._uploads = {
+                path: owners for path, owners in self._uploads.items() if Path(path).is_file()
+            }
+            self._sweep_at = max(_SWEPT_FROM, 2 * len(self._uploads))
+        by_address = self._uploads.setdefault(path, {})
+        owners = by_address.setdefault(caller.address, _Owners())
+        if len(by_address) > _MOST_ADDRESSES:
+            del by_address[max(by_address, key=lambda address: len(by_address[address].known))]
         owners.add(f"cookie {caller.cookie}")
-        is_listed = caller.address in owners.waiting or len(owners.waiting) < _MOST_OWNERS
-        if not caller.is_known and caller.is_browser and is_listed:
-            owners.waiting[caller.address] = owners.waiting.get(caller.address, 0) + 1
+        if not caller.is_known and caller.is_browser:
+            owners.num_waiting += 1
 
     def may_use(self, caller: Caller, path: str, session: str) -> bool:
         """Return whether a call may name a file.
@@ -101,17 +109,20 @@ class UploadLedger:
             session: The call's session hash; the first call from the address of an upload without
                 a cookie makes the upload its session's.
         """
-        owners = self._uploads.get(path)
-        if owners is None or not Path(path).is_file():
+        by_address = self._uploads.get(path)
+        if by_address is None or not Path(path).is_file():
             return False
         mine = {f"session {session}"} if session else set()
         if caller.is_known:
             mine.add(f"cookie {caller.cookie}")
-        if not self._has_owners or not mine.isdisjoint(owners.known):
+        is_mine = any(not mine.isdisjoint(owners.known) for owners in by_address.values())
+        if not self._has_owners or is_mine:
             return True
-        num_waiting = owners.waiting.get(caller.address, 0)
-        if not session or caller.is_known or not caller.is_browser or num_waiting == 0:
+        here = by_address.get(caller.address)
+        if not session or caller.is_known or not caller.is_browser:
             return False
-        owners.waiting[caller.address] = num_waiting - 1
-        owners.add(f"session {session}")
+        if here is None or here.num_waiting == 0:
+            return False
+        here.num_waiting -= 1
+        here.add(f"session {session}")
         return True

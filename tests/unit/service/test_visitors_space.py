@@ -8,14 +8,15 @@ import pytest
 
 from visitors import ANNA, BEN, keep_rows, store_run, visitor
 from workbench.errors import RoomError, StoreError
-from workbench.room import bound_room
+from workbench.room import bound_room, check_room
 from workbench.runs.experiment import Experiment
 from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.space import (
     ABSENT_DAYS,
+    DOWNLOADS,
+    UPLOADED,
     bound_visitors,
-    drop_old,
     forget_absent,
     keep_end,
     make_room,
@@ -87,36 +88,84 @@ def test_a_visit_makes_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_uploads_on_their_way_make_room_for_new_ones_when_they_are_old(tmp_path):
-    uploads = tmp_path / "uploads"
-    caps = replace(CPU_SPACE.caps, stored_bytes=100_000)  # and ten times that for uploads
-    bound_visitors(tmp_path, replace(CPU_SPACE, caps=caps), uploads=uploads)
-    for name, age in (("old", 3600), ("new", 1)):
-        (uploads / name).mkdir(parents=True)
-        for path in (uploads / name / "rows.csv", uploads / name):
-            if path.suffix:
-                path.write_bytes(b"x" * 450_000)
-            os.utime(path, (time.time() - age, time.time() - age))
+@pytest.fixture
+def downloads(tmp_path):
+    """Return a function that makes a download, in a room of 200 kB for each owner, 1 MB for all."""
+    folder = tmp_path / "downloads"
+    caps = replace(CPU_SPACE.caps, stored_bytes=100_000)
+    bound_visitors(tmp_path, replace(CPU_SPACE, caps=caps), exports=folder)
 
-    make_room(uploads / "upload", 450_000)
+    def make(owner, name, *, size=90_000, age=0):
+        path = folder / owner / name
+        path.mkdir(parents=True)
+        (path / "run.zip").write_bytes(b"x" * size)
+        os.utime(path, (time.time() - age, time.time() - age))
+        return path
 
-    assert [path.name for path in uploads.iterdir()] == ["new"]
-    (uploads / "newer").write_bytes(b"x" * 450_000)
-    with pytest.raises(RoomError, match=r"uploaded take 0\.9 of the 1 MB there are"):
-        make_room(uploads / "upload", 450_000)
+    return make
 
 
-def test_only_what_is_old_is_dropped(tmp_path):
-    (tmp_path / "new").write_text("x")
-    (tmp_path / "old" / "deep").mkdir(parents=True)
-    (tmp_path / "old" / "deep" / "new").write_text("x")
-    os.utime(tmp_path / "old", (0, 0))
+def test_an_owners_older_downloads_make_room_for_a_new_one(tmp_path, downloads):
+    others = downloads("b", "kept", age=1000)
+    old, new = downloads("a", "old", age=30), downloads("a", "new", age=10)
 
-    drop_old(tmp_path, 60)
-    assert len(list(tmp_path.iterdir())) == 2
+    make_room(old.parent, 90_000)
 
-    drop_old(tmp_path, -1)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.exists() for path in (old, new, others)] == [False, True, True]
+    make_room(old.parent, 180_000)
+    assert [path.exists() for path in (new, others)] == [False, True]
+    with pytest.raises(RoomError, match=r"downloads of your address take .* of the 0\.2 MB"):
+        make_room(old.parent, 300_000)
+
+
+def test_who_has_most_gives_way_when_all_downloads_are_full(tmp_path, downloads):
+    mine = downloads("a", "mine", size=10_000, age=100)
+    full = [downloads(owner, name, age=90) for owner in "vwxyz" for name in ("one", "two")]
+
+    make_room(tmp_path / "downloads" / "new", 90_000)
+
+    assert mine.exists()
+    assert sum(path.exists() for path in full) == 9
+
+
+def test_new_downloads_of_others_stay(tmp_path, downloads):
+    full = [downloads(owner, name, size=100_000) for owner in "vwxyz" for name in ("one", "two")]
+
+    with pytest.raises(RoomError, match="all visitors together"):
+        make_room(tmp_path / "downloads" / "new", 90_000)
+
+    assert all(path.exists() for path in full)
+
+
+def test_downloads_are_few_and_none_is_older_than_a_day(tmp_path, downloads, monkeypatch):
+    monkeypatch.setattr("workbench.service.space._MOST_DOWNLOADS", 10)
+    old = downloads("b", "old", age=DAY + 1)
+    for number in range(12):
+        downloads("a", str(number), size=1, age=number)
+
+    make_room(tmp_path / "downloads" / "a", 1)
+
+    assert not old.exists()
+    left = {path.name for path in (tmp_path / "downloads" / "a").iterdir()}
+    assert left == {str(number) for number in range(10)}
+
+
+def test_downloads_take_no_room_of_uploads(tmp_path, downloads):
+    caps = replace(CPU_SPACE.caps, stored_bytes=100_000)
+    served = tmp_path / "served"
+    exports = served / DOWNLOADS
+    bound_visitors(tmp_path, replace(CPU_SPACE, caps=caps), exports=exports, uploads=served)
+    for owner in "abcde":
+        for name in ("one", "two"):
+            (exports / owner / name).mkdir(parents=True)
+            (exports / owner / name / "run.zip").write_bytes(b"x" * 98_000)
+
+    check_room(served / UPLOADED / "upload", 900_000)
+
+    (served / UPLOADED).mkdir()
+    (served / UPLOADED / "upload").write_bytes(b"x" * 900_000)
+    with pytest.raises(RoomError):
+        check_room(served / UPLOADED / "upload", 900_000)
 
 
 def test_a_log_keeps_its_end_while_somebody_writes_it(tmp_path):
