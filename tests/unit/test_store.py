@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -10,8 +14,9 @@ from specs import BASE, TASK, TEMPLATE, spec_of
 from workbench.errors import StoreError
 from workbench.fitting.prediction import Prediction
 from workbench.runs.experiment import read_experiment
+from workbench.runs.seal import sealed
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunCost, RunRecord, RunStore
+from workbench.runs.store import RunCost, RunRecord, RunStore, check_adapter
 
 
 def test_a_digest_is_the_hash_of_the_plain_json():
@@ -126,6 +131,77 @@ def test_two_processes_on_one_run_are_refused(tmp_path):
         RunStore(tmp_path).working_on(asked),
     ):
         pass
+
+
+def test_a_lock_that_leads_nowhere_is_made_anew(tmp_path):
+    folder = RunStore(tmp_path).folder(spec_of())
+    folder.mkdir()
+    (folder / ".lock").symlink_to(tmp_path / "nowhere")
+
+    with RunStore(tmp_path).working_on(spec_of()):
+        assert not (folder / ".lock").is_symlink()
+
+
+def test_links_that_lead_nowhere_in_the_place_of_folders_are_removed(tmp_path):
+    folder = RunStore(tmp_path).folder(spec_of())
+    folder.mkdir()
+    for name in ("adapter", "path", "member_0"):
+        (folder / name).symlink_to(tmp_path / "nowhere")
+
+    with RunStore(tmp_path).working_on(spec_of()):
+        for name in ("adapter", "path", "member_0"):
+            (folder / name).mkdir()
+
+
+def test_a_name_that_no_folder_can_have_is_no_run(tmp_path):
+    assert RunStore(tmp_path).look("x" * 300) is None
+    assert RunStore(tmp_path).look("x\0") is None
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """Return a folder of runs with one that nobody may look into, as a user whom that stops."""
+    with tempfile.TemporaryDirectory() as name:
+        root, user = Path(name), os.geteuid()
+        root.chmod(0o777)
+        (root / "lost+found").mkdir(mode=0)
+        try:
+            if user == 0:
+                os.seteuid(65534)  # what is forbidden is not forbidden to root
+            yield root
+        finally:
+            os.seteuid(user)
+            (root / "lost+found").chmod(0o700)
+
+
+def test_a_folder_that_nobody_may_look_into_is_no_run(locked):
+    store, asked = RunStore(locked), spec_of()
+    with store.working_on(asked):
+        store.write_record(record(asked.run_id))
+
+    assert [run.record.run_id for run in store.runs()] == [asked.run_id]
+    assert store.broken() == []
+    assert store.look("lost+found") is None
+    check_adapter(locked / "lost+found" / "adapter")
+
+
+def test_what_is_shared_or_edited_in_a_run_is_no_damage(tmp_path):
+    """A link is taken back, and a card is for the Hub; older records hold digests of both."""
+    store, asked = RunStore(tmp_path), spec_of()
+    with store.working_on(asked) as folder:
+        (folder / "adapter").mkdir()
+        for name in ("link-key", "adapter/README.md", "adapter/w.txt"):
+            (folder / name).write_text("x")
+        store.write_predictions(asked.run_id, [])
+        store.write_record(record(asked.run_id))
+    found = store.find(asked.run_id)
+    assert set(found.files) == {"spec.json", "predictions.jsonl", "adapter/w.txt"}
+
+    files = {name: "0" * 64 for name in ("link-key", "adapter/README.md")}
+    content = record(asked.run_id).model_dump(mode="json")
+    (folder / "record.json").write_text(json.dumps(sealed(content, {**found.files, **files})))
+
+    assert store.find(asked.run_id).damaged() == []
 
 
 def test_an_unreadable_record_says_what_to_do(tmp_path):

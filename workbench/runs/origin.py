@@ -5,19 +5,18 @@ experiment that asked for it, kept in the run's folder and, for all runs of a co
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from workbench.atomic import parse_json, write_json
+from workbench.atomic import explained, parse_json, write_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
 from workbench.runs.seal import sealed, unsealed
 from workbench.runs.session import open_task, open_template
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.store import RunStore, StoredRun, remove_unlike_file
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import wordings_of
 
@@ -37,8 +36,8 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
         changes["model"] = str(model.absolute())
     kept = experiment.model_copy(update=changes)
     content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
-    if path.is_dir():
-        shutil.rmtree(path)
+    with explained(path):
+        remove_unlike_file(path)
     write_json(path, sealed(content))
 
 
