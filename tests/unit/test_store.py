@@ -197,7 +197,7 @@ def test_what_is_shared_or_edited_in_a_run_is_no_damage(tmp_path):
     found = store.find(asked.run_id)
     assert set(found.files) == {"spec.json", "predictions.jsonl", "adapter/w.txt"}
 
-    files = {name: "0" * 64 for name in ("link-key", "adapter/README.md")}
+    files = dict.fromkeys(("link-key", "adapter/README.md"), "0" * 64)
     content = record(asked.run_id).model_dump(mode="json")
     (folder / "record.json").write_text(json.dumps(sealed(content, {**found.files, **files})))
 

@@ -45,6 +45,7 @@ RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
 _SPEC, _RECORD, _HISTORY = "spec.json", "record.json", "history.jsonl"
 PREDICTIONS = "predictions.jsonl"
+_BEGINNING = (_SPEC, "origin.json")  # what is there before the first record
 _WAY_OUT = "Make it again with evaluate, or delete it."
 _STARTING_SECONDS = 60.0  # in which a run that has begun has its record
 _FILE_SUFFIXES = (".json", ".jsonl", ".log", ".md", ".safetensors", ".txt")
@@ -248,10 +249,13 @@ class BrokenRun:
     Attributes:
         folder: Where it is.
         reason: What is wrong, as the end of a sentence.
+        is_beginning: Whether there is nothing yet but what was asked, as after a kill before the
+            first record: then nothing is lost.
     """
 
     folder: Path
     reason: str
+    is_beginning: bool = False
 
     @property
     def run_id(self) -> str:
@@ -443,7 +447,8 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
         name = _SPEC
         spec = RunSpec(**parse_json((folder / _SPEC).read_bytes()))
     except FileNotFoundError:
-        return BrokenRun(folder, f"{name} is missing")
+        is_beginning = name == _RECORD and _has_only_begun(folder)
+        return BrokenRun(folder, f"{name} is missing", is_beginning)
     except OSError as error:
         return BrokenRun(folder, f"{name} cannot be read ({error.strerror})")
     except (ValueError, TypeError, RecursionError) as error:
@@ -451,6 +456,13 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
     if spec.run_id != record.run_id:  # the id ends in the spec's digest
         return BrokenRun(folder, f"{_SPEC} is damaged: it is not what was written")
     return StoredRun(folder, spec, record, files)
+
+
+def _has_only_begun(folder: Path) -> bool:
+    with suppress(OSError):
+        names = (path.name for path in folder.iterdir())
+        return all(name in _BEGINNING or name.startswith(".") for name in names)
+    return False
 
 
 def _first_line(error: Exception) -> str:
