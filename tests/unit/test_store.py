@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from specs import BASE, TASK, TEMPLATE, spec_of
-from workbench.errors import StoreError
+from workbench.errors import ConfigError, StoreError
 from workbench.fitting.prediction import Prediction
-from workbench.runs.experiment import read_experiment
+from workbench.runs.experiment import EXPERIMENT_FILE, read_experiment, store_experiment
 from workbench.runs.seal import sealed
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunCost, RunRecord, RunStore, check_adapter
@@ -251,6 +251,23 @@ def test_settings_and_options_change_an_experiment(tmp_path):
     assert experiment.task.limit_test == 5
     assert experiment.precision == "fp32"
     assert experiment.seeds == (3,)
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "mine.json"])
+def test_a_kept_experiment_can_be_asked_for_again(tmp_path, name):
+    asked = read_experiment(None, ["methods.lora.learning_rate=1e-5", "template=café"])
+    store_experiment(tmp_path, asked)
+    path = (tmp_path / EXPERIMENT_FILE).rename(tmp_path / name)
+
+    assert read_experiment(path) == asked
+    assert read_experiment(path, ["seeds=[4]"]).seeds == (4,)
+    path.write_text(path.read_text().replace("café", "cave"))
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(path)
+    assert str(caught.value) == (
+        f"{path}: is damaged or was edited: its digest does not fit. If it says what you mean, "
+        "take the line with the digest out."
+    )
 
 
 def test_one_method_can_have_several_rows():

@@ -27,6 +27,15 @@ _KEPT = {"model", "revision", "device", "task", "template"}
 
 def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     """Write beside a run's spec where its base, data and wording lie, from whatever folder."""
+    kept = from_anywhere(experiment)
+    content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
+    with explained(path):
+        remove_unlike_file(path)
+    write_json(path, sealed(content))
+
+
+def from_anywhere(experiment: Experiment) -> Experiment:
+    """Return an experiment whose base, data and wording are found from whatever folder."""
     task, model = experiment.task, Path(experiment.model).expanduser()
     files = {name: path.absolute() for name, path in _files(task).items()}
     changes: dict[str, object] = {"task": task.model_copy(update=files)}
@@ -34,11 +43,7 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
         changes["template"] = str(Path(experiment.template).absolute())
     if model.is_dir():
         changes["model"] = str(model.absolute())
-    kept = experiment.model_copy(update=changes)
-    content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
-    with explained(path):
-        remove_unlike_file(path)
-    write_json(path, sealed(content))
+    return experiment.model_copy(update=changes)
 
 
 def has_origin(run: StoredRun) -> bool:
