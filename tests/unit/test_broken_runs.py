@@ -67,6 +67,24 @@ def test_every_list_shows_the_others_and_names_it_once(torn):
     assert way_out in answered[-1]["reason"]
 
 
+def test_a_list_reads_each_run_once(tmp_path, monkeypatch):
+    folder = local_workspace(tmp_path).folder
+    ids = [store_run(folder, seed=seed, base=BASE, method="lora") for seed in range(3)]
+    DAMAGES["half"](folder / ids[1] / "record.json")
+    context, read, seen = make_context(tmp_path, Profile("tests")), Path.read_bytes, []
+
+    def counted(path):
+        seen.append(path.parent.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    tables = [run_table(context, None)["run"].tolist()]
+    tables.append([run["run_id"] for run in Endpoints(context).list_runs()])
+
+    assert sorted(seen) == sorted((ids[0], ids[0], ids[1], ids[2], ids[2]) * 2)
+    assert tables == [[ids[2], ids[0], ids[1]], [ids[0], ids[2], ids[1]]]
+
+
 def test_the_command_that_a_job_shows_leaves_the_job_whole(tmp_path, tiny_folder, monkeypatch):
     workspace = local_workspace(tmp_path / "runs")
     task = keep_rows(workspace, tmp_path)
