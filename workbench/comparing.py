@@ -6,19 +6,29 @@ from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
 from workbench.analysis.report import write_report
+from workbench.atomic import parse_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.presentation.reading import Reading
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.loading import kind_of, load_prompt
 from workbench.readings.scoring import Scorer
-from workbench.runs.experiment import Experiment, store_experiment, stored_experiment
+from workbench.runs.experiment import (
+    EXPERIMENT_FILE,
+    Experiment,
+    store_experiment,
+    stored_experiment,
+)
 from workbench.runs.failures import raise_if_failed
 from workbench.runs.folder_lock import alone_in
+from workbench.runs.origin import from_anywhere
 from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
 from workbench.runs.trimming import trim_report
+from workbench.sealed import file_digest
+
+_STATUS = "status.json"  # of a job, beside its experiment
 
 
 class UnwrittenReport(StoreError):
@@ -83,14 +93,40 @@ def run_comparison(
 def _keep(folder: Path, experiment: Experiment) -> None:
     """Keep an experiment in its folder, whose file stays as it is where it says the same.
 
-    Where that cannot be written, neither can the report, which says so.
+    Where that cannot be written, neither can the report, which says so. A job of the page knows
+    its file by a digest, so that stays even where paths and defaults are written otherwise.
+
+    Raises:
+        StoreError: the folder is that of a job which makes another experiment.
     """
     kept = None
     with suppress(StoreError):
         kept = stored_experiment(folder)
-    if kept != experiment:
+    if kept == experiment:
+        return
+    if kept is None or not _is_known_to_a_job(folder):
         with suppress(StoreError):
             store_experiment(folder, experiment)
+    elif _meant(kept) != _meant(experiment):
+        raise StoreError(
+            f"{folder}: a job of the page keeps another experiment here. Use another folder with "
+            "--out."
+        )
+
+
+def _is_known_to_a_job(folder: Path) -> bool:
+    with suppress(OSError, ValueError):
+        status = parse_json((folder / _STATUS).read_bytes())
+        found = status.get("experiment_digest") if isinstance(status, dict) else None
+        return bool(found == file_digest(folder / EXPERIMENT_FILE))
+    return False
+
+
+def _meant(experiment: Experiment) -> tuple[object, ...]:
+    """Return what an experiment comes to, however its paths and its rows' options are written."""
+    rows = [(r.row, repr(r.method), r.seed, r.search) for r in requests_of(experiment)]
+    rest = from_anywhere(experiment).model_dump(exclude={"methods", "seeds", "search"})
+    return rows, rest
 
 
 def _first_looks(session: Session, rows: Sequence[RowRun]) -> list[Reading]:

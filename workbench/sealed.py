@@ -18,7 +18,7 @@ from typing import Any
 
 from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, write_json
 
-_DIGEST = "digest"
+DIGEST = "digest"
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
 
 _log = logging.getLogger(__name__)
@@ -32,14 +32,17 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """
     clear_place(path)
     plain = parse_json(json.dumps(content))  # as it comes back
-    write_json(path, {**content, _DIGEST: _digest(path.name, plain)})
+    write_json(path, {**content, DIGEST: _digest(path.name, plain)})
 
 
-def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
-    """Return the content of a file that `write_sealed` wrote under this name.
+def read_sealed(
+    path: Path, *, is_digest_needed: bool = True, name: str | None = None
+) -> dict[str, Any]:
+    """Return the content of a file that `write_sealed` wrote.
 
     Args:
         path: The file.
+        name: What it was called then; None: as it is now.
         is_digest_needed: Whether a file without a digest, as older versions wrote it, is refused.
 
     Raises:
@@ -49,10 +52,10 @@ def read_sealed(path: Path, *, is_digest_needed: bool = True) -> dict[str, Any]:
     content = parse_json(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
-    found = content.pop(_DIGEST, None)
+    found = content.pop(DIGEST, None)
     if found is None and not is_digest_needed:
         return content
-    if found != _digest(path.name, content):
+    if found != _digest(name or path.name, content):
         raise ValueError("its content does not have the digest that it was written with")
     return content
 

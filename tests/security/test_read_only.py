@@ -22,6 +22,7 @@ from security.serving import running_app
 from workbench.cli import app
 
 METHODS = {"prompt_tuning.steps": 2, "prompt_tuning.eval_every": 2}
+UNFINISHED = ("--set", "methods.few_shot.k=1")
 COMMANDS = """
 import json, sys
 from pathlib import Path
@@ -84,9 +85,15 @@ def kept(tiny_folder, tmp_path_factory) -> Kept:
         word for key, value in METHODS.items() for word in ("--set", f"methods.{key}={value}")
     ]
     words = list(map(str, asked))
-    made = CliRunner().invoke(app, [*words, "--methods", "zero_shot,prompt_tuning"])
-    assert made.exit_code == 0, made.output
+    for more in (*UNFINISHED, "--methods", "few_shot"), ("--methods", "zero_shot,prompt_tuning"):
+        made = CliRunner().invoke(app, [*words, *more])
+        assert made.exit_code == 0, made.output
+    (unfinished,) = (root / "one").glob("*_few_shot_*/record.json")
+    record = json.loads(unfinished.read_text())
+    del record["seal"]
+    unfinished.write_text(json.dumps(record | {"status": "running"}))
     (run,) = (path.name for path in (root / "one").glob("*_prompt_tuning_*"))
+    (root / "one" / run / "checkpoint.safetensors").write_bytes(b"left by a kill")
     looked = CliRunner().invoke(app, ["inspect", run, "--runs", str(root), "--readings", "nearest"])
     assert looked.exit_code == 0, looked.output
     return Kept(root, words, run, _content(root))
@@ -129,6 +136,12 @@ def told(kept, tmp_path_factory) -> dict[str, tuple[int, str, str]]:
     commands = {
         "the finished comparison": [*kept.asked, "--methods", "zero_shot,prompt_tuning"],
         "one with a row more": [*kept.asked, "--methods", "zero_shot,prompt_tuning,few_shot"],
+        "one with an unfinished row": [
+            *kept.asked,
+            *UNFINISHED,
+            "--methods",
+            "zero_shot,prompt_tuning,few_shot",
+        ],
         "another folder": [*kept.asked[:-6], "--out", str(kept.root / "two")],
         "runs": ["runs", str(kept.root)],
         "a kept reading": [*looking, "nearest"],
@@ -160,8 +173,9 @@ def test_a_finished_comparison_is_printed_although_the_disk_is_full(kept, tmp_pa
     assert "No space is left there." in error
 
 
-def test_of_a_comparison_with_a_row_more_what_is_finished_is_printed(told):
-    _, output, error = told["one with a row more"]
+@pytest.mark.parametrize("name", ["one with a row more", "one with an unfinished row"])
+def test_of_a_comparison_with_a_row_more_what_is_finished_is_printed(name, told):
+    _, output, error = told[name]
 
     assert "prompt_tuning" in output
     assert "failed" in output

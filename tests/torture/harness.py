@@ -132,8 +132,14 @@ def count_writes(arguments: Sequence[str], folder: Path) -> int:
     return int(counted.read_text())
 
 
-def results(out: Path) -> dict[str, str]:
-    """Return what an experiment came to, by file: times apart, equal for equal results."""
+def results(out: Path, *, with_warnings: bool = True) -> dict[str, str]:
+    """Return what an experiment came to, by file: times apart, equal for equal results.
+
+    Args:
+        out: Its folder.
+        with_warnings: Whether what runs say of themselves counts too; of torn files they speak.
+    """
+    left_out = (*_TIMES, "digest", "seal", *(() if with_warnings else ("warnings",)))
     found = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
@@ -145,7 +151,9 @@ def results(out: Path) -> dict[str, str]:
         if path.suffix == ".json" or path.name == "history.jsonl":
             parts = content.splitlines() if path.suffix == ".jsonl" else [content]
             with suppress(ValueError):  # a torn file is compared as it is
-                content = json.dumps([_timeless(json.loads(part)) for part in parts]).encode()
+                content = json.dumps(
+                    [_without(json.loads(part), left_out) for part in parts]
+                ).encode()
         found[name] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -261,12 +269,12 @@ def _watch_writes(folder: Path, kill_at: int | None) -> Callable[[], int]:
     return lambda: number
 
 
-def _timeless(content: Any) -> Any:
-    """Return JSON without times, digests of files with times, and what was said about damage."""
+def _without(content: Any, left_out: Sequence[str]) -> Any:
+    """Return JSON without the keys that have such a word in them."""
     if isinstance(content, dict):
         return {
-            key: _timeless(value)
+            key: _without(value, left_out)
             for key, value in content.items()
-            if not any(word in key for word in (*_TIMES, "digest", "seal", "warnings"))
+            if not any(word in key for word in left_out)
         }
-    return [_timeless(one) for one in content] if isinstance(content, list) else content
+    return [_without(one, left_out) for one in content] if isinstance(content, list) else content

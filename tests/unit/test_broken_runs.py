@@ -2,17 +2,21 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from damages import DAMAGES
-from visitors import local_workspace, store_run
+from visitors import keep_rows, local_workspace, store_run, tiny_experiment
 from workbench.cli import app
 from workbench.errors import StoreError
 from workbench.models.catalog import DEFAULT_BASE_MODEL
-from workbench.service.profile import Profile
+from workbench.runs.experiment import EXPERIMENT_FILE
+from workbench.service import jobs
+from workbench.service.command_line import evaluate_command
+from workbench.service.profile import LOCAL, Profile
 from workbench.ui.api import Endpoints
 from workbench.ui.app import make_context
 from workbench.ui.runs import run_table
@@ -61,6 +65,49 @@ def test_every_list_shows_the_others_and_names_it_once(torn):
     assert [run["run_id"] for run in answered] == [*ids, broken]
     assert answered[-1]["status"] == "damaged"
     assert way_out in answered[-1]["reason"]
+
+
+def test_a_list_reads_each_run_once(tmp_path, monkeypatch):
+    folder = local_workspace(tmp_path).folder
+    ids = [store_run(folder, seed=seed, base=BASE, method="lora") for seed in range(3)]
+    DAMAGES["half"](folder / ids[1] / "record.json")
+    context, read, seen = make_context(tmp_path, Profile("tests")), Path.read_bytes, []
+
+    def counted(path):
+        seen.append(path.parent.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    tables = [run_table(context, None)["run"].tolist()]
+    tables.append([run["run_id"] for run in Endpoints(context).list_runs()])
+
+    assert sorted(seen) == sorted((ids[0], ids[0], ids[1], ids[2], ids[2]) * 2)
+    assert tables == [[ids[2], ids[0], ids[1]], [ids[0], ids[2], ids[1]]]
+
+
+def test_the_command_that_a_job_shows_leaves_the_job_whole(tmp_path, tiny_folder, monkeypatch):
+    workspace = local_workspace(tmp_path / "runs")
+    task = keep_rows(workspace, tmp_path)
+    methods = {"few_shot": {"k": 2, "calibrate": False}, "zero_shot": {}}
+    asked = tiny_experiment(workspace, tiny_folder, task, methods)
+    job = jobs.submit(workspace, LOCAL, asked, kind="evaluate", title="mine")
+    content = (job.folder / EXPERIMENT_FILE).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    line = evaluate_command(asked, job.folder)
+    assert "--train runs/" in line
+
+    printed(*shlex.split(line)[1:])
+    with pytest.raises(StoreError) as caught:
+        CliRunner().invoke(
+            app, [*shlex.split(line)[1:], "--set", "seeds=[5]"], catch_exceptions=False
+        )
+
+    assert (job.folder / EXPERIMENT_FILE).read_bytes() == content
+    assert jobs.read_job(workspace, job.status.job_id).status.state == "queued"
+    assert str(caught.value) == (
+        f"{job.folder.relative_to(tmp_path)}: a job of the page keeps another experiment here. Use "
+        "another folder with --out."
+    )
 
 
 def test_it_can_be_deleted_at_each_door(torn):

@@ -4,18 +4,22 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from pydantic import ValidationError
 
 from specs import BASE, TASK, TEMPLATE, spec_of
-from workbench.errors import StoreError
+from workbench.errors import ConfigError, StoreError
 from workbench.fitting.prediction import Prediction
-from workbench.runs.experiment import read_experiment
+from workbench.runs.experiment import EXPERIMENT_FILE, read_experiment, store_experiment
 from workbench.runs.folder_lock import alone_in
+from workbench.runs.seal import sealed
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunCost, RunRecord, RunStore
+from workbench.runs.store import RunCost, RunRecord, RunStore, check_adapter
 
 
 def test_a_digest_is_the_hash_of_the_plain_json():
@@ -174,6 +178,77 @@ def test_only_where_nothing_can_be_written_nothing_is_held(
     assert (said in found) if said else found == ""
 
 
+def test_a_lock_that_leads_nowhere_is_made_anew(tmp_path):
+    folder = RunStore(tmp_path).folder(spec_of())
+    folder.mkdir()
+    (folder / ".lock").symlink_to(tmp_path / "nowhere")
+
+    with RunStore(tmp_path).working_on(spec_of()):
+        assert not (folder / ".lock").is_symlink()
+
+
+def test_links_that_lead_nowhere_in_the_place_of_folders_are_removed(tmp_path):
+    folder = RunStore(tmp_path).folder(spec_of())
+    folder.mkdir()
+    for name in ("adapter", "path", "member_0"):
+        (folder / name).symlink_to(tmp_path / "nowhere")
+
+    with RunStore(tmp_path).working_on(spec_of()):
+        for name in ("adapter", "path", "member_0"):
+            (folder / name).mkdir()
+
+
+def test_a_name_that_no_folder_can_have_is_no_run(tmp_path):
+    assert RunStore(tmp_path).look("x" * 300) is None
+    assert RunStore(tmp_path).look("x\0") is None
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """Return a folder of runs with one that nobody may look into, as a user whom that stops."""
+    with tempfile.TemporaryDirectory() as name:
+        root, user = Path(name), os.geteuid()
+        root.chmod(0o777)
+        (root / "lost+found").mkdir(mode=0)
+        try:
+            if user == 0:
+                os.seteuid(65534)  # what is forbidden is not forbidden to root
+            yield root
+        finally:
+            os.seteuid(user)
+            (root / "lost+found").chmod(0o700)
+
+
+def test_a_folder_that_nobody_may_look_into_is_no_run(locked):
+    store, asked = RunStore(locked), spec_of()
+    with store.working_on(asked):
+        store.write_record(record(asked.run_id))
+
+    assert [run.record.run_id for run in store.runs()] == [asked.run_id]
+    assert store.broken() == []
+    assert store.look("lost+found") is None
+    check_adapter(locked / "lost+found" / "adapter")
+
+
+def test_what_is_shared_or_edited_in_a_run_is_no_damage(tmp_path):
+    """A link is taken back, and a card is for the Hub; older records hold digests of both."""
+    store, asked = RunStore(tmp_path), spec_of()
+    with store.working_on(asked) as folder:
+        (folder / "adapter").mkdir()
+        for name in ("link-key", "adapter/README.md", "adapter/w.txt"):
+            (folder / name).write_text("x")
+        store.write_predictions(asked.run_id, [])
+        store.write_record(record(asked.run_id))
+    found = store.find(asked.run_id)
+    assert set(found.files) == {"spec.json", "predictions.jsonl", "adapter/w.txt"}
+
+    files = dict.fromkeys(("link-key", "adapter/README.md"), "0" * 64)
+    content = record(asked.run_id).model_dump(mode="json")
+    (folder / "record.json").write_text(json.dumps(sealed(content, {**found.files, **files})))
+
+    assert store.find(asked.run_id).damaged() == []
+
+
 def test_an_unreadable_record_says_what_to_do(tmp_path):
     store, asked = RunStore(tmp_path), spec_of()
     with store.working_on(asked):
@@ -221,6 +296,23 @@ def test_settings_and_options_change_an_experiment(tmp_path):
     assert experiment.task.limit_test == 5
     assert experiment.precision == "fp32"
     assert experiment.seeds == (3,)
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "mine.json"])
+def test_a_kept_experiment_can_be_asked_for_again(tmp_path, name):
+    asked = read_experiment(None, ["methods.lora.learning_rate=1e-5", "template=café"])
+    store_experiment(tmp_path, asked)
+    path = (tmp_path / EXPERIMENT_FILE).rename(tmp_path / name)
+
+    assert read_experiment(path) == asked
+    assert read_experiment(path, ["seeds=[4]"]).seeds == (4,)
+    path.write_text(path.read_text().replace("café", "cave"))
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(path)
+    assert str(caught.value) == (
+        f"{path}: is damaged or was edited: its digest does not fit. If it says what you mean, "
+        "take the line with the digest out."
+    )
 
 
 def test_one_method_can_have_several_rows():

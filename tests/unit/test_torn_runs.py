@@ -1,24 +1,30 @@
 """Torn files of runs: made again and said so, or named with the way out; never a wrong number."""
 
 import json
+import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from damages import DAMAGES, flip
 from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
 from workbench.commands.shared.opening import opened
 from workbench.encoding import PromptEncoder
-from workbench.errors import DamagedFile
+from workbench.errors import DamagedFile, StoreError
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.progress import ProgressEvent
 from workbench.readings.loading import load_weights
-from workbench.runs.execute import RunRequest, execute, restore
+from workbench.runs.baselines import COPY, MAJORITY, NEAREST
+from workbench.runs.execute import RunRequest, execute, execute_baseline, restore
 from workbench.runs.experiment import Experiment
-from workbench.runs.origin import has_origin
+from workbench.runs.origin import has_origin, keep_origin
+from workbench.runs.runner import run_experiment
+from workbench.runs.seal import CARD
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service.publishing import adapter_archive
@@ -37,7 +43,7 @@ CONFIG, WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetens
 ALWAYS = ("spec.json", "record.json", "predictions.jsonl", ".lock")
 FILES = {
     "zero_shot": ("spec.json", "record.json", "predictions.jsonl", ".lock"),
-    "lora": (CONFIG, WEIGHTS, "adapter/README.md", "history.jsonl"),
+    "lora": (CONFIG, WEIGHTS, "history.jsonl"),
 }
 OTHERS = {
     "prompt_tuning": (WEIGHTS, "path/0000002.safetensors"),
@@ -152,6 +158,54 @@ def test_where_a_run_comes_from_is_written_again(damage, session, tmp_path):
     assert has_origin(expected)
 
 
+@pytest.mark.parametrize("damage", ["missing", "a folder"])
+def test_a_model_card_that_is_gone_is_written_again(damage, session, whole, tmp_path):
+    expected = whole["lora"]
+    folder = tmp_path / expected.folder.name
+    shutil.copytree(expected.folder, folder)
+    DAMAGES[damage](folder / CARD)
+    run, events = RunStore(tmp_path).find(folder.name), []
+    with pytest.raises(StoreError, match=r"README.md is not there. .* writes it anew"):
+        adapter_archive(run, tmp_path / "zips")
+
+    found = execute(session, RunStore(tmp_path), request_of("lora"), progress=events.append)
+
+    assert events == []
+    assert_same(found, expected)
+
+
+def test_an_edited_model_card_is_kept_and_leaves_as_it_is(session, whole, tmp_path):
+    expected = whole["lora"]
+    folder = tmp_path / expected.folder.name
+    shutil.copytree(expected.folder, folder)
+    (folder / CARD).write_text("# Mine")
+    events = []
+
+    found = execute(session, RunStore(tmp_path), request_of("lora"), progress=events.append)
+
+    assert events == []
+    assert found.damaged() == []
+    with zipfile.ZipFile(adapter_archive(found, tmp_path / "zips")) as archive:
+        assert archive.read(f"{folder.name}/README.md") == b"# Mine"
+
+
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_an_older_trained_run_with_a_torn_adapter_is_made_again(file, session, whole, tmp_path):
+    store, events = RunStore(tmp_path), []
+    trial = execute(session, store, request_of("lora", is_trial=True))
+    record = json.loads((trial.folder / "record.json").read_text())
+    del record["seal"]
+    (trial.folder / "record.json").write_text(json.dumps(record))
+    DAMAGES["half"](trial.folder / file)
+
+    found = execute(session, store, request_of("lora"), progress=events.append)
+
+    assert_same(found, whole["lora"])
+    (said,) = {event.note for event in events if event.note}
+    assert "what it learned cannot be read" in said
+    assert said in found.record.warnings
+
+
 @pytest.mark.parametrize("damage", ["half", "a folder", "missing"])
 def test_an_older_run_without_its_answers_is_made_again(damage, session, whole, tmp_path):
     expected = whole["zero_shot"]
@@ -228,6 +282,13 @@ def test_a_torn_adapter_is_not_loaded_exported_or_started_from(session, whole, t
 # Unfinished runs
 
 
+class Unwatched:
+    """Looks at nothing."""
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
 class Killed(BaseException):
     """Ends a run as a kill does: nobody catches it."""
 
@@ -282,9 +343,69 @@ def test_a_killed_and_torn_run_ends_as_an_unbroken_one(
     assert_same(found, whole[method])
     assert list(folder.rglob("checkpoint*")) == []
     said = " ".join(event.note for event in events)
-    if not (damage == "a folder" and note == ANEW and len(files) == 2):  # nothing is left then
+    if not (damage == "a folder" and any("checkpoint" in file for file in files)):  # it is gone
         assert note in said
     assert all(event.note in found.record.warnings for event in events if event.note)
+
+
+@pytest.mark.parametrize("experiment", [None, Experiment()])
+def test_a_kill_before_the_first_record_is_no_damage(experiment, session, whole, tmp_path):
+    session, store = replace(session, experiment=experiment), RunStore(tmp_path)
+    spec = session.spec_of(request_of("zero_shot").method, 0)
+    with store.working_on(spec) as folder:
+        if experiment is not None:
+            keep_origin(store, spec.run_id, experiment)
+        (folder / ".record.json.1.2.writing").write_bytes(b"half")
+    events = []
+
+    found = execute(session, store, request_of("zero_shot"), progress=events.append)
+
+    assert not any(event.note for event in events)
+    assert found.record.warnings == whole["zero_shot"].record.warnings
+
+
+def test_a_kill_between_two_checkpoints_is_no_damage(session, whole, tmp_path):
+    """Where a checkpoint takes the place of another, the name of the last is free for a moment."""
+    folder = kill_at(session, tmp_path, "lora", number=5)
+    (folder / LAST).unlink()
+    assert (folder / BEFORE).is_file()
+    events = []
+
+    found = execute(session, RunStore(tmp_path), request_of("lora"), progress=events.append)
+
+    assert not any(event.note for event in events)
+    assert_same(found, whole["lora"])
+    assert found.record.warnings == whole["lora"].record.warnings
+
+
+def test_a_baseline_at_work_is_a_run_in_every_list(session, tmp_path):
+    store, seen = RunStore(tmp_path), []
+
+    class Encoder:
+        def encode(self, texts):
+            (folder,) = tmp_path.iterdir()
+            os.utime(folder / "spec.json", (0, 0))  # begun long ago
+            seen.append(([run.record.status for run in store.runs()], store.broken()))
+            return np.eye(len(texts), 40)
+
+    made = execute_baseline(session, store, NEAREST, Encoder())
+
+    assert seen == [(["running"], [])] * 2
+    assert made.record.status == "finished"
+    assert execute_baseline(session, store, COPY, Encoder()) is None
+    assert store.runs() == [made]
+
+
+def test_a_baseline_that_cannot_be_written_leaves_the_rows(session, tmp_path):
+    store = RunStore(tmp_path)
+
+    with store.working_on(session.spec(MAJORITY, {}, 0)):
+        made = run_experiment(session, store, [request_of("zero_shot")], watcher=Unwatched())
+
+    assert [row.row for row in made.rows][-1] == "zero_shot"
+    (failed,) = made.failed
+    assert failed.row == MAJORITY
+    assert "another process is working on it" in failed.reason
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(session, whole, tmp_path):

@@ -17,20 +17,17 @@ BASELINES = (MAJORITY, NEAREST, COPY)
 _NEIGHBOURS = 5
 
 
-def baseline_predictions(
-    name: str, task: Task, embed: SentenceEncoder | None
-) -> list[Prediction] | None:
-    """Return a baseline's predictions on the test split; None where it does not apply.
+def baseline_predictions(name: str, task: Task, embed: SentenceEncoder | None) -> list[Prediction]:
+    """Return the predictions on the test split of a baseline that applies to the task.
 
     The nearest-neighbour vote answers with the most frequent label of the five training texts
     closest to the question in a sentence embedding (Liu et al. 2021,
     https://arxiv.org/abs/2101.06804, section 4: the control that tells retrieval from learning).
     For a task that asks for a text, the target of the closest training text is copied.
     """
-    if name == MAJORITY and task.labels:
+    if name == MAJORITY:
         return [_answer(sample, task.majority_label) for sample in task.test]
-    if embed is None or not needs_neighbours(name, task):
-        return None
+    assert embed is not None, name
     known = embed.encode([_text(sample) for sample in task.train])  # (N_train, D), unit length
     asked = embed.encode([_text(sample) for sample in task.test])  # (N_test, D)
     nearest = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :_NEIGHBOURS]
@@ -43,6 +40,13 @@ def baseline_predictions(
         _answer(sample, _vote([task.train[i] for i in row]))
         for sample, row in zip(task.test, nearest, strict=True)
     ]
+
+
+def applies(name: str, task: Task, embed: SentenceEncoder | None) -> bool:
+    """Return whether a baseline has anything to say about a task, with the encoder at hand."""
+    if name == MAJORITY:
+        return bool(task.labels)
+    return embed is not None and needs_neighbours(name, task)
 
 
 def needs_neighbours(name: str, task: Task) -> bool:

@@ -11,7 +11,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from workbench.atomic import write_text
+from workbench.atomic import explained, write_text
 from workbench.errors import RoomError, RunError, StoreError, WorkbenchError
 from workbench.fitting.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.fitting.prediction import Prediction, predict
@@ -19,20 +19,28 @@ from workbench.memory import PeakMemory
 from workbench.methods.catalog import make_method
 from workbench.models.sentence_encoder import SentenceEncoder
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
-from workbench.runs.baselines import baseline_predictions
+from workbench.runs.baselines import applies, baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
 from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
+from workbench.runs.seal import CARD
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import CARD, PREDICTIONS, RunCost, RunRecord, RunStore, StoredRun
+from workbench.runs.store import (
+    PREDICTIONS,
+    BrokenRun,
+    RunCost,
+    RunRecord,
+    RunStore,
+    StoredRun,
+    remove_unlike_file,
+)
 from workbench.runs.task_metrics import measure, with_scores
 from workbench.runs.trimming import clear_for_others, has_learned, trim_finished, trim_members
 
 _LOG = "error.log"
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_AFTER_TRAINING = {CARD, PREDICTIONS}
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 
 
@@ -82,9 +90,8 @@ def execute(
     found, damage = _found(store, spec)
     done = _DONE[request.is_trial]
     if found is not None and not damage and found.record.status in done:
-        _keep_origin(session, store, found)
         if found.folder.parent == store.root:
-            trim_finished(found.folder)  # left by a kill after the record was written
+            _tidy(session, store, found)
         return found
     notes: list[str] = []
 
@@ -106,8 +113,9 @@ def execute(
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=told, should_stop=should_stop)
         try:
-            if found is not None and has_learned(found):
-                _go_on(session, store, context, request=request, found=found, notes=notes)
+            trained = _restored(store, context, request.method, found)
+            if trained is not None:
+                _go_on(session, store, context, trained=trained, notes=notes)
             else:
                 _make(session, store, context, request=request, spec=spec, notes=notes)
         finally:  # a stopped run goes on with the same engine where training comes in chunks
@@ -123,16 +131,36 @@ def _go_on(
     store: RunStore,
     context: FitContext,
     *,
-    request: RunRequest,
-    found: StoredRun,
+    trained: tuple[StoredRun, FittedMethod],
     notes: Sequence[str],
 ) -> None:
     """Finish a trained run."""
+    found, fitted = trained
     # Whatever goes wrong from here on, what is trained stays so.
     with _recorded_failure(store, found.spec.run_id, None):
-        fitted = request.method.restore(context, found.adapter_folder)
         record = _with_notes(found.record, notes)
         _predicted(session, store, context, (found.spec, record), fitted)
+
+
+def _restored(
+    store: RunStore, context: FitContext, method: Method, run: StoredRun | None
+) -> tuple[StoredRun, FittedMethod] | None:
+    """Return a trained run with what it learned; None where there is nothing to go on from.
+
+    So it is with a run from before digests were kept whose adapter cannot be read.
+    """
+    if run is None or not has_learned(run):
+        return None
+    try:
+        with _recorded_failure(store, run.spec.run_id, None):
+            return run, method.restore(context, run.adapter_folder)
+    except WorkbenchError as error:
+        if run.files or isinstance(error, RoomError) or _is_out_of_memory(error):
+            raise
+    if run.spec.digest in context.engine.adapters.names:
+        context.engine.adapters.remove(run.spec.digest)
+    context.progress(_note("what it learned cannot be read", None, is_whole=False))
+    return None
 
 
 def _make(
@@ -163,15 +191,17 @@ def _found(store: RunStore, spec: RunSpec) -> tuple[StoredRun | None, str]:
     One that lost only what is made after training counts as trained.
     """
     found = store.look(spec.run_id)
-    if not isinstance(found, StoredRun):
-        return None, "" if found is None else found.reason
+    if found is None:
+        return None, ""
+    if isinstance(found, BrokenRun):
+        return None, "" if found.is_beginning else found.reason
     if found.spec != spec:
         return None, "spec.json is that of another run"
     damaged = found.damaged()
     if not damaged:
         return found, ""
     what = f"{', '.join(damaged)} {'is' if len(damaged) == 1 else 'are'} not what was written"
-    if set(damaged) <= _AFTER_TRAINING and found.folder.parent == store.root:
+    if damaged == [PREDICTIONS] and found.folder.parent == store.root:
         changes: dict[str, object] = {"status": "trained", "finished": None, "metrics": {}}
         return replace(found, record=found.record.model_copy(update=changes)), what
     return None, what
@@ -193,11 +223,20 @@ def _with_notes(record: RunRecord, notes: Sequence[str]) -> RunRecord:
     return record.model_copy(update={"warnings": warnings})
 
 
-def _keep_origin(session: Session, store: RunStore, run: StoredRun) -> None:
-    """Write down again where a finished run comes from, if that was lost and can be written."""
-    if session.experiment is not None and run.folder.parent == store.root and not has_origin(run):
+def _tidy(session: Session, store: RunStore, run: StoredRun) -> None:
+    """Write again what a finished run lost that decides no number, and clear it, where it can be.
+
+    That is where it comes from, and its model card.
+    """
+    if session.experiment is not None and not has_origin(run):
         with suppress(StoreError):
             keep_origin(store, run.record.run_id, session.experiment)
+    trim_finished(run.folder)  # left by a kill after the record was written
+    card, adapter = run.folder / CARD, run.adapter_folder
+    if run.record.status == "finished" and adapter.is_dir() and not card.is_file():
+        with suppress(StoreError, ValueError), explained(card):
+            remove_unlike_file(card)
+            write_model_card(adapter, run.spec, run.record, session.encoder)
 
 
 @contextmanager
@@ -240,10 +279,15 @@ def _recorded_failure(store: RunStore, run_id: str, record: RunRecord | None) ->
 def _reason(error: Exception) -> str:
     """Return what to tell about an error that is not the user's."""
     text = (str(error).splitlines() or [""])[0]
-    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if is_memory or any(words in text.lower() for words in _NO_MEMORY):
+    if _is_out_of_memory(error):
         return f"out of memory ({text}). Use a smaller batch_size, or shorter texts."
     return f"ended by an error of ours ({type(error).__name__}: {text})."
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = (str(error).splitlines() or [""])[0].lower()
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_memory or any(words in text for words in _NO_MEMORY)
 
 
 def execute_baseline(
@@ -254,14 +298,16 @@ def execute_baseline(
     found, damage = _found(store, spec)
     if found is not None and found.record.status == "finished":
         return found
-    predictions = baseline_predictions(name, session.task, embed)
-    if predictions is None:
+    if not applies(name, session.task, embed):
         return None
     notes = [f"run {spec.run_id}: {damage}; the run is made again."] if damage else []
     with store.working_on(spec):
         record = _with_notes(_start(session, spec, name), notes)
-        store.write_predictions(record.run_id, with_scores(session.task, predictions))
-        store.write_record(_finished(session, record, predictions, RunCost()))
+        store.write_record(record)  # embedding takes a while
+        with _recorded_failure(store, spec.run_id, record):
+            predictions = baseline_predictions(name, session.task, embed)
+            store.write_predictions(record.run_id, with_scores(session.task, predictions))
+            store.write_record(_finished(session, record, predictions, RunCost()))
     return _stored(store, spec)
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 
 from workbench.errors import ConfigError, StoreError
 from workbench.options import FREE, TEXT, Public, read_number, whole_number
-from workbench.sealed import is_there, read_sealed, write_sealed
+from workbench.sealed import DIGEST, is_there, read_sealed, write_sealed
 from workbench.yaml_files import check_mapping, parse_value, read_mapping
 
 EXPERIMENT_FILE = "experiment.json"
@@ -355,14 +355,14 @@ def asked_mapping(
     """Return what a file, settings and options say, not checked yet.
 
     Args:
-        path: The file; None starts from the defaults.
+        path: The file, also one that was kept beside runs; None starts from the defaults.
         settings: "task.limit_test=50", "methods.lora.rank=16": dotted keys, values read as YAML.
         changes: Dotted keys to values, applied last; None values are skipped.
 
     Raises:
-        ConfigError: a file that is no mapping, or a setting of another form.
+        ConfigError: a file that is no mapping or not what was kept, or a setting of another form.
     """
-    data = {} if path is None else read_mapping(path)
+    data = {} if path is None else _asked_in(path)
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
@@ -375,6 +375,20 @@ def asked_mapping(
         if value is not None:
             _put(data, key, value, where=key)
     return data
+
+
+def _asked_in(path: Path) -> dict[str, Any]:
+    """Return what a file says, without the digest that `store_experiment` wrote at its end."""
+    data = read_mapping(path)
+    if path.suffix != ".json" or DIGEST not in data:
+        return data
+    try:
+        return read_sealed(path, name=EXPERIMENT_FILE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: is damaged or was edited: its digest does not fit. If it says what you mean, "
+            "take the line with the digest out."
+        ) from error
 
 
 def store_experiment(folder: Path, experiment: Experiment) -> None:

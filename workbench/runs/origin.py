@@ -5,19 +5,18 @@ experiment that asked for it, kept in the run's folder and, for all runs of a co
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from workbench.atomic import parse_json, write_json
+from workbench.atomic import explained, parse_json, write_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
 from workbench.runs.seal import sealed, unsealed
 from workbench.runs.session import open_task, open_template
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.store import RunStore, StoredRun, remove_unlike_file
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import wordings_of
 
@@ -28,6 +27,15 @@ _KEPT = {"model", "revision", "device", "task", "template"}
 
 def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     """Write beside a run's spec where its base, data and wording lie, from whatever folder."""
+    kept = from_anywhere(experiment)
+    content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
+    with explained(path):
+        remove_unlike_file(path)
+    write_json(path, sealed(content))
+
+
+def from_anywhere(experiment: Experiment) -> Experiment:
+    """Return an experiment whose base, data and wording are found from whatever folder."""
     task, model = experiment.task, Path(experiment.model).expanduser()
     files = {name: path.absolute() for name, path in _files(task).items()}
     changes: dict[str, object] = {"task": task.model_copy(update=files)}
@@ -35,11 +43,7 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
         changes["template"] = str(Path(experiment.template).absolute())
     if model.is_dir():
         changes["model"] = str(model.absolute())
-    kept = experiment.model_copy(update=changes)
-    content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
-    if path.is_dir():
-        shutil.rmtree(path)
-    write_json(path, sealed(content))
+    return experiment.model_copy(update=changes)
 
 
 def has_origin(run: StoredRun) -> bool:

@@ -10,6 +10,7 @@ from workbench.errors import (
     ModelError,
     PromptError,
     RunError,
+    StoreError,
     WorkbenchError,
     unknown_name,
 )
@@ -125,10 +126,10 @@ def run_experiment(
         Interrupted: asked to stop; finished runs are kept and found again.
     """
     check_lengths(session)
-    rows = _baselines(session, store)
+    baselines = _baselines(session, store)
     asked = [(session, request) for request in requests]
-    made = run_requests(store, asked, watcher=watcher, should_stop=should_stop)
-    rows += [one for one in made if isinstance(one, RowRun)]
+    made = baselines + run_requests(store, asked, watcher=watcher, should_stop=should_stop)
+    rows = [one for one in made if isinstance(one, RowRun)]
     return RowsMade(rows, [one for one in made if isinstance(one, FailedRun)])
 
 
@@ -394,13 +395,18 @@ def check_lengths(session: Session) -> None:
         )
 
 
-def _baselines(session: Session, store: RunStore) -> list[RowRun]:
+def _baselines(session: Session, store: RunStore) -> list[RowRun | FailedRun]:
     """Return the baselines' runs; those by nearest neighbours need a sentence encoder."""
-    rows = []
+    rows: list[RowRun | FailedRun] = []
     for name in BASELINES:
         spec = session.spec(name, {}, 0)
         needed = needs_neighbours(name, session.task) and not is_finished(store, spec)
-        run = execute_baseline(session, store, name, find_sentence_encoder() if needed else None)
+        encoder = find_sentence_encoder() if needed else None
+        try:
+            run = execute_baseline(session, store, name, encoder)
+        except StoreError as error:
+            rows.append(FailedRun(name, 0, str(error)))
+            continue
         if run is not None:
             rows.append(RowRun(name, run))
     return rows

@@ -10,9 +10,11 @@ from typing import Any
 
 from workbench.atomic import sorted_json
 
+CARD = "adapter/README.md"
 _SEAL = "seal"
-# What is no part of a finished run, or changes while it is one.
-_LEFT_OUT = ("record.json", "origin.json", "error.log")
+# What is no part of a finished run, or changes while it is one: cards are edited for the Hub, and
+# links are taken back.
+_LEFT_OUT = ("record.json", "origin.json", "error.log", "link-key", CARD)
 
 
 def sealed(content: Mapping[str, Any], files: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -23,6 +25,8 @@ def sealed(content: Mapping[str, Any], files: Mapping[str, str] | None = None) -
 
 def unsealed(content: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what was sealed, and the digests of files by name; none of what has no seal.
+
+    Those of files that are no part of a run, which older records hold too, are left out.
 
     Raises:
         ValueError: the content is not what was sealed.
@@ -36,7 +40,7 @@ def unsealed(content: Any) -> tuple[dict[str, Any], dict[str, str]]:
     files = seal.get("files") if isinstance(seal, dict) else None
     if not isinstance(files, dict) or seal.get("content") != _digest(rest, files):
         raise ValueError("its content is not what was written")
-    return rest, files
+    return rest, {name: digest for name, digest in files.items() if name not in _LEFT_OUT}
 
 
 def digests_of(folder: Path) -> dict[str, str]:

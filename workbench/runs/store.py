@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +45,7 @@ RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
 _SPEC, _RECORD, _HISTORY = "spec.json", "record.json", "history.jsonl"
 PREDICTIONS = "predictions.jsonl"
-CARD = "adapter/README.md"
+_BEGINNING = (_SPEC, "origin.json")  # what is there before the first record
 _WAY_OUT = "Make it again with evaluate, or delete it."
 _STARTING_SECONDS = 60.0  # in which a run that has begun has its record
 _FILE_SUFFIXES = (".json", ".jsonl", ".log", ".md", ".safetensors", ".txt")
@@ -249,10 +249,13 @@ class BrokenRun:
     Attributes:
         folder: Where it is.
         reason: What is wrong, as the end of a sentence.
+        is_beginning: Whether there is nothing yet but what was asked, as after a kill before the
+            first record: then nothing is lost.
     """
 
     folder: Path
     reason: str
+    is_beginning: bool = False
 
     @property
     def run_id(self) -> str:
@@ -334,16 +337,16 @@ class RunStore:
         folder = self.folder(spec)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / ".lock").is_dir():
-                shutil.rmtree(folder / ".lock")
+            remove_unlike_file(folder / ".lock")
         lock = FileLock(folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise StoreError(
-                f"run {spec.run_id}: another process is working on it. Wait for it, or use "
-                "another folder with --out."
-            ) from error
+        with explained(folder):
+            try:
+                lock.acquire()
+            except Timeout as error:  # an OSError too
+                raise StoreError(
+                    f"run {spec.run_id}: another process is working on it. Wait for it, or use "
+                    "another folder with --out."
+                ) from error
         try:
             with explained(folder):
                 _make_way(folder)
@@ -409,7 +412,7 @@ def check_adapter(folder: Path) -> None:
     """
     here = folder.resolve()
     for place in (here.parent, here.parent.parent):  # an ensemble has a folder for each member
-        if (place / _RECORD).exists():
+        if _has(place, _RECORD):
             run = _look_into(place)
             if isinstance(run, BrokenRun):
                 raise DamagedFile(run.sentence)
@@ -419,13 +422,20 @@ def check_adapter(folder: Path) -> None:
 
 def _is_run(folder: Path, *, in_lists: bool = False) -> bool:
     """Return whether a folder is a run's; lists wait for the record of one that is beginning."""
-    if (folder / _RECORD).exists():
+    if _has(folder, _RECORD):
         return True
     try:
         begun = (folder / _SPEC).stat().st_mtime
-    except OSError:
+    except (OSError, ValueError):
         return False
     return not in_lists or begun < time.time() - _STARTING_SECONDS
+
+
+def _has(folder: Path, name: str) -> bool:
+    """Return whether a folder has a file; of one that nobody may look into, nothing is known."""
+    with suppress(OSError):
+        return (folder / name).exists()
+    return False
 
 
 def _look_into(folder: Path) -> StoredRun | BrokenRun:
@@ -437,7 +447,8 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
         name = _SPEC
         spec = RunSpec(**parse_json((folder / _SPEC).read_bytes()))
     except FileNotFoundError:
-        return BrokenRun(folder, f"{name} is missing")
+        is_beginning = name == _RECORD and _has_only_begun(folder)
+        return BrokenRun(folder, f"{name} is missing", is_beginning)
     except OSError as error:
         return BrokenRun(folder, f"{name} cannot be read ({error.strerror})")
     except (ValueError, TypeError, RecursionError) as error:
@@ -445,6 +456,13 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
     if spec.run_id != record.run_id:  # the id ends in the spec's digest
         return BrokenRun(folder, f"{_SPEC} is damaged: it is not what was written")
     return StoredRun(folder, spec, record, files)
+
+
+def _has_only_begun(folder: Path) -> bool:
+    with suppress(OSError):
+        names = (path.name for path in folder.iterdir())
+        return all(name in _BEGINNING or name.startswith(".") for name in names)
+    return False
 
 
 def _first_line(error: Exception) -> str:
@@ -455,11 +473,23 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def remove_unlike_file(path: Path) -> None:
+    """Remove a folder or a link that has the name of a file to be written.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
 def _make_way(folder: Path) -> None:
     """Remove what cannot be a run's from its folder: half-written files, folders named as files."""
     remove_scratch(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_dir() and not path.is_symlink() and path.suffix in _FILE_SUFFIXES:
             shutil.rmtree(path)
-        elif path.is_file() and any(path.match(name) for name in _FOLDERS):
-            path.unlink()
+        elif not path.is_dir() and any(path.match(name) for name in _FOLDERS):
+            path.unlink()  # a link that leads nowhere too

@@ -10,11 +10,11 @@ a comparison            its report in four forms; on a shared server the one tha
 A shared server is one where room is bound (`workbench/room.py`).
 """
 
-import shutil
 from pathlib import Path
 
 from workbench.room import STATE_FILES, count_anew, is_bound
 from workbench.runs.store import RunStore, StoredRun
+from workbench.sealed import remove
 
 _CHECKPOINTS = ("checkpoint*", "*.writing", ".*.safetensors.*")
 _MEMBERS = "member_*"
@@ -64,8 +64,6 @@ def clear_for_others(folder: Path) -> None:
 
 
 def _remove(folder: Path, pattern: str, *, is_deep: bool = False) -> None:
+    """Remove what has such a name; what cannot be removed stays, and is tried again later."""
     for path in list((folder.rglob if is_deep else folder.glob)(pattern)):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)

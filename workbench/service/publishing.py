@@ -12,7 +12,8 @@ from huggingface_hub.utils._validators import validate_repo_id
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
 from workbench.room import check_room
-from workbench.runs.store import CARD, StoredRun
+from workbench.runs.seal import CARD
+from workbench.runs.store import StoredRun
 
 
 class Hub(Protocol):
@@ -86,10 +87,15 @@ def _adapter_files(run: StoredRun) -> list[Path]:
     parts = sorted(folder.glob("member_*")) or [folder]  # an ensemble has an adapter per member
     names = ("adapter_config.json", "adapter_model.safetensors")
     found = [folder / "README.md", *(part / name for part in parts for name in names)]
-    if not all(path.is_file() for path in found):
+    if not all(path.is_file() for path in found[1:]):
         raise StoreError(
             f"run '{run.record.run_id}': has no adapter; {run.spec.method} stores none, or the run "
             "is not finished."
         )
-    run.check_learned(also=[CARD])
+    if not found[0].is_file():
+        raise StoreError(
+            f"run '{run.record.run_id}': its model card {CARD} is not there. Run the same "
+            "comparison again: it finds the run and writes it anew."
+        )
+    run.check_learned()
     return found

@@ -103,18 +103,24 @@ class Workspace:
 
     def runs(self) -> list[StoredRun]:
         """Return the runs the visitor may see, oldest first; `broken_runs` has the others."""
-        found: dict[str, StoredRun] = {}
-        for run in self._everything():
-            if isinstance(run, StoredRun):
-                found.setdefault(run.record.run_id, run)
-        return sort_runs(found.values())[0]
+        return self.all_runs()[0]
 
     def broken_runs(self) -> list[BrokenRun]:
         """Return the visitor's runs that cannot be read, by name, to be told of them."""
-        found = sort_runs(self._everything())[1]
-        if not self.is_public:
-            return found
-        return [replace(run, reason=without_folders(run.reason)) for run in found]
+        return self.all_runs()[1]
+
+    def all_runs(self) -> tuple[list[StoredRun], list[BrokenRun]]:
+        """Return the runs the visitor may see, oldest first, and those that cannot be read."""
+        readable: dict[str, StoredRun] = {}
+        broken: list[BrokenRun] = []
+        for run in self._everything():
+            if not isinstance(run, BrokenRun):
+                readable.setdefault(run.record.run_id, run)
+            elif self.is_public:
+                broken.append(replace(run, reason=without_folders(run.reason)))
+            else:
+                broken.append(run)
+        return sort_runs([*readable.values(), *broken])
 
     def run(self, run_id: object) -> StoredRun:
         """Return one of the visitor's runs.

@@ -154,9 +154,7 @@ class TrainingFolder:
     ) -> Checkpoint | None:
         """Open the newest checkpoint to go on from; what is wrong with others goes to `damaged`."""
         there = [path for path in (self._checkpoint, self._before) if path.exists()]
-        if there == [self._before]:
-            damaged.append(f"{self._checkpoint.name} is missing")
-        for path in there:
+        for path in there:  # the older one alone is what a kill leaves that came between two names
             try:
                 stored = stack.enter_context(open_tensors(path, needs_digest=True))
                 found = self._checked(path, stored, points_until)

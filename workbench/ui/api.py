@@ -253,7 +253,7 @@ class Endpoints:
         Args:
             visitor: Secret of the caller on a public page.
         """
-        workspace = self._context.workspace(visitor)
+        readable, broken = self._context.workspace(visitor).all_runs()
         listed: list[dict[str, Any]] = [
             {
                 "run_id": run.record.run_id,
@@ -265,11 +265,10 @@ class Endpoints:
                 "metrics": {name: asdict(value) for name, value in run.record.metrics.items()},
                 "cost": run.record.cost.figures,
             }
-            for run in workspace.runs()
+            for run in readable
         ]
         listed += [
-            {"run_id": run.run_id, "status": "damaged", "reason": run.sentence}
-            for run in workspace.broken_runs()
+            {"run_id": run.run_id, "status": "damaged", "reason": run.sentence} for run in broken
         ]
         return listed
 

@@ -31,12 +31,9 @@ _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept he
 
 def run_table(context: AppContext, token: object) -> pd.DataFrame:
     """Return the visitor's runs, the newest first, and behind them those that cannot be read."""
-    workspace = context.workspace(token)
-    lines = [_line(run) for run in reversed(workspace.runs())]
-    lines += [
-        [*[NOTHING] * 4, f"damaged: {run.reason}", NOTHING, run.run_id]
-        for run in workspace.broken_runs()
-    ]
+    readable, broken = context.workspace(token).all_runs()
+    lines = [_line(run) for run in reversed(readable)]
+    lines += [[*[NOTHING] * 4, f"damaged: {run.reason}", NOTHING, run.run_id] for run in broken]
     return pd.DataFrame(lines, columns=list(_COLUMNS))
 
 

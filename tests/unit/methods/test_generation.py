@@ -12,7 +12,7 @@ from workbench.fitting.learning import dev_score, training_examples
 from workbench.fitting.prediction import predict, read_written
 from workbench.methods.catalog import make_method
 from workbench.models.base import Generation
-from workbench.runs.baselines import COPY, baseline_predictions, needs_neighbours
+from workbench.runs.baselines import COPY, applies, baseline_predictions, needs_neighbours
 from workbench.runs.task_metrics import measure, with_scores
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.training.score import DevScore
@@ -175,7 +175,7 @@ def test_the_baseline_copies_the_target_of_the_nearest_training_text(task):
     assert [p.answer for p in found] == [task.train[i].target for i in range(6)]
     assert [p.references for p in found] == [sample.references for sample in task.test]
     for other in ("majority_class", "nearest_neighbour_vote"):
-        assert baseline_predictions(other, task, NearestByNumber()) is None
+        assert not applies(other, task, NearestByNumber())
         assert not needs_neighbours(other, task)
     labelled = replace(task, kind="classification", labels=("A", "AA"))
-    assert baseline_predictions(COPY, labelled, NearestByNumber()) is None
+    assert not applies(COPY, labelled, NearestByNumber())

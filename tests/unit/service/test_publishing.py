@@ -78,7 +78,7 @@ def test_an_archive_made_twice_is_one(run, tmp_path):
         assert len(archive.namelist()) == 3
 
 
-@pytest.mark.parametrize("missing", CONTENT)
+@pytest.mark.parametrize("missing", [name for name in CONTENT if name != "README.md"])
 def test_a_run_without_a_whole_adapter_has_no_archive(missing, run, tmp_path):
     (run.adapter_folder / missing).unlink()
 
