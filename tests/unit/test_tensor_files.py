@@ -212,12 +212,11 @@ def test_the_bytes_of_a_file_are_what_they_were(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_once_nobody_can_be_writing(tmp_path):
-    old, new, other = (
-        tmp_path / name for name in (".it.1.2.writing", ".it.3.4.writing", ".its.1.2.writing")
-    )
-    for path in (old, new, other):
+    names = (".it.1.2.writing", ".it.3.4.writing", ".its.1.2.writing", ".other")
+    old, new, another, other = (tmp_path / name for name in names)
+    for path in (old, new, another, other):
         path.write_text("half")
-    for path in (old, other):
+    for path in (old, another, other):
         os.utime(path, (0, time.time() - 7200))
 
     write_text(tmp_path / "it", "whole")
