@@ -251,7 +251,7 @@ OTHER_READERS = {
     *("tasks/files.py: _parsed", "tasks/files.py: _class_names"),
     *("tasks/rows.py: _texts_of", "tasks/rows.py: is_list_of_texts"),
     # What the page is asked, and what Gradio answers.
-    *("ui/call_bodies.py: _mapping", "ui/crowds.py: _session", "ui/crowds.py: _upload"),
+    *("ui/call_bodies.py: _mapping", "ui/crowds.py: _session"),
     *("ui/crowds.py: _name", "ui/guards.py: answer"),
 }
 
