@@ -29,6 +29,7 @@ from workbench.service.job_locks import (
     JOB_LOCK,
     ROOT_LOCK,
     adopt,
+    hand_over,
     is_held,
     put_aside,
     release,
@@ -266,7 +267,7 @@ def start_next(root: Path) -> None:
             try:
                 _start_first(in_order(root, entries(root)), running, ledger)
             finally:
-                release(running)
+                hand_over(running)
     except StoreError as error:
         _log.warning("no job was started: %s", error)
 
@@ -353,7 +354,7 @@ def _start_first(waiting: list[Entry], running: int, ledger: Ledger) -> None:
             try:
                 _start_process(entry.folder, entry.status, (running, held))
             finally:
-                release(held)
+                hand_over(held)
         except StoreError as error:
             _log.warning("job %s was not started: %s", entry.folder.name, error)
             continue
