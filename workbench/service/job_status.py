@@ -96,7 +96,7 @@ class JobStatus(BaseModel):
         memory_bytes: Resident memory of the process.
         rows: The runs that are finished.
         failures: The runs that failed; a job with some is "failed" although it has a report.
-        message: Why it stopped or failed; of one that waits, what made place for it.
+        message: Why it stopped or failed; before, what made place for it.
         seconds: Computing time so far, over all resumptions.
         in_chunks: It runs a chunk at a time; "interrupted" is then also a rest between two.
     """

@@ -322,6 +322,7 @@ def running(
         changes = {
             "pid": os.getpid(),
             "started": status.started or now(),
+            "message": "" if status.started else status.message,  # why it rested is over
             "stage": "load",
             "rows": [],
             "failures": [],

@@ -476,6 +476,18 @@ def test_a_job_that_rests_between_two_chunks_is_deleted_by_its_id_alone(anna):
     assert states(anna) == {}
 
 
+def test_why_a_job_rested_is_not_said_while_it_goes_on(anna):
+    job = set_status(submit(anna), message="something was removed")
+    with jobs.running(job.folder, in_chunks=True) as first:
+        pass
+    changes = {"state": "interrupted", "message": "its time was up"}
+    job_status.write_status(job.folder, first.model_copy(update=changes))
+    with jobs.running(job.folder, in_chunks=True) as second:
+        pass
+
+    assert (first.message, second.message) == ("something was removed", "")
+
+
 # How many are kept
 
 

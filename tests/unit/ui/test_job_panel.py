@@ -120,10 +120,9 @@ def test_the_buttons_are_those_the_state_allows(state, empty_page):
     assert [timer.active, *(button.interactive for button in buttons)] == STATES[state]
 
 
-def test_a_waiting_job_says_what_made_place_for_it(empty_page):
-    set_status(submit(empty_page), message="your oldest ended job was removed")
-
-    _, view, *_ = look(empty_page)
+def test_a_job_says_what_made_place_for_it(empty_page):
+    with alive(submit(empty_page), message="your oldest ended job was removed"):
+        _, view, *_ = look(empty_page)
 
     assert "<p>your oldest ended job was removed</p>" in view
 
