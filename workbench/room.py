@@ -90,6 +90,15 @@ class _Bounds:
 _bounds = _Bounds()
 
 
+def _begin_after_fork() -> None:
+    """Let a forked process count for itself: the thread that held the lock is not in it."""
+    _bounds.lock, _bounds.counts = threading.Lock(), {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)
+
+
 def bound_room(rooms: Iterable[Room]) -> None:
     """Let this process write no more than the rooms have; replaces what was said before."""
     with _bounds.lock:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import threading
 from collections import namedtuple
 
 import pytest
@@ -134,3 +136,28 @@ def test_links_are_counted_as_links(visitors, tmp_path):
     os.symlink(tmp_path / "large", visitors / "link")
 
     assert used_bytes(visitors) == 4096
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_while_files_are_counted_can_write(visitors, monkeypatch):
+    counting, forked = threading.Event(), threading.Event()
+
+    def count(folder):
+        counting.set()
+        assert forked.wait(timeout=30)
+        return used_bytes(folder)
+
+    monkeypatch.setattr(room, "used_bytes", count)
+    writer = threading.Thread(target=check_room, args=(visitors / "anna" / "a", 100))
+    writer.start()
+    assert counting.wait(timeout=30)
+    child = os.fork()
+    if not child:
+        forked.set()
+        signal.alarm(5)  # ends one that waits for ever
+        check_room(visitors / "anna" / "b", 100)
+        os._exit(0)
+    forked.set()
+    writer.join()
+
+    assert os.waitpid(child, 0)[1] == 0

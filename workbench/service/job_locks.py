@@ -4,6 +4,10 @@ A job's process holds two locks for as long as it lives: that of the job's folde
 root, below which one job runs at a time. Whoever starts a process takes both and hands them over
 open, so that they are free at no moment in between; the system lets go of them when the process
 ends, however it ends. Clocks, process numbers and what stands in files have no say in it.
+
+A forked process shares the open files of the one it was forked from, and would hold their locks
+for as long as it lives. So `release` unlocks for all who share them; only what was handed over is
+closed and no more.
 """
 
 import errno
@@ -53,7 +57,7 @@ def is_held(path: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(opened)
+        release(opened)
     return False
 
 
@@ -73,7 +77,14 @@ def adopt(path: Path, opened: int) -> int | None:
 
 
 def release(held: int) -> None:
-    """Let go of a lock."""
+    """Let go of a lock, also for processes that were forked while it was held."""
+    with suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_UN)
+    hand_over(held)
+
+
+def hand_over(held: int) -> None:
+    """Close a lock that another process may have been given; it is free if none was."""
     with suppress(OSError):
         os.close(held)
 

@@ -4,28 +4,36 @@ A token costs nothing, an address does. So places are counted by address too, on
 always finds one, and whoever had a turn goes to the end of the line. `.queue.json` counts what was
 submitted and started, so that no clock decides an order and deleting a job wins nothing; if it is
 lost, the turns begin anew.
+
+It also names the jobs that may wait or run, so that nobody reads those that ended, however many
+there are. A job is named before it waits; where the names are lost, they are found in the folders.
 """
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.atomic import explained, parse_json, write_json
 from workbench.errors import StoreError
 from workbench.service.job_locks import put_aside, release, take
-from workbench.service.job_status import UNFINISHED, JobStatus, read_status
+from workbench.service.job_status import UNFINISHED, JobStatus, has_ended, read_status
 from workbench.service.profile import Caps
 
 _LEDGER, _LOCK = ".queue.json", ".jobs.lock"
-_LOCK_SECONDS = 5  # others hold the queue for as long as it takes to read a few small files
+_LOCK_SECONDS = 5  # others read what is unfinished and write a few small files meanwhile
 _MOST_SERVED = 2000  # addresses and visitors whose last turn is remembered
 _MOST_ADDRESSES = 10  # times the places of the queue: the most addresses that wait with one job
+
+_PART = "[A-Za-z0-9][A-Za-z0-9_.-]{0,159}"  # as names that visitors may ask for
+_NAMED = rf"^(workspace|visitors/{_PART})/jobs/{_PART}$"
 
 
 class Ledger(BaseModel):
@@ -35,6 +43,7 @@ class Ledger(BaseModel):
         key: Of the keyed hash of addresses, which are kept nowhere.
         count: Goes up with everything that is submitted, resumed or started.
         served: Count at the last start of an address, or of a visitor.
+        unfinished: Folders, below the root, of jobs that may wait or run; None: not known.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -42,6 +51,7 @@ class Ledger(BaseModel):
     key: str = Field(min_length=32)
     count: int = Field(0, ge=0)
     served: dict[str, int] = {}
+    unfinished: list[Annotated[str, Field(pattern=_NAMED)]] | None = None
 
     def next(self) -> int:
         """Return a number that is higher than all before."""
@@ -85,32 +95,54 @@ def changing(root: Path) -> Iterator[Ledger]:
     if held is None:
         raise StoreError("jobs: the queue is busy. Try again in a few seconds.")
     try:
-        before = _stored_ledger(root)
-        ledger = before.model_copy(deep=True)
-        ledger.count = max([ledger.count, *(e.status.ticket for e in entries(root))])
+        ledger = _stored_ledger(root)
+        is_known = ledger.unfinished is not None
+        if not is_known:
+            found = [Entry(folder, read_status(folder)) for folder in _all_jobs(root)]
+            ledger.count = max([ledger.count, *(one.status.ticket for one in found)])
+        folders = _named_jobs(root, ledger)
+        ledger.unfinished = [_name(root, one) for one in folders if not has_ended(one)]
+        if not is_known:
+            _keep(root, ledger)  # looked for once, even if what follows is refused
         yield ledger
-        if ledger != before:
+        if ledger != _stored_ledger(root):
             _keep(root, ledger)
     finally:
         release(held)
 
 
+def name_unfinished(root: Path, ledger: Ledger, folder: Path) -> None:
+    """Name a job that is about to wait or run, on the disk first: only what is named starts.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    names = ledger.unfinished or []
+    ledger.unfinished = [*names, *({_name(root, folder)} - {*names})]
+    _keep(root, ledger)
+
+
+def name_running(root: Path, folder: Path) -> None:
+    """Name a job that goes on without having waited, if it can be; call it while its lock is held.
+
+    Of one that cannot be named only the place is not counted.
+    """
+    known = _stored_ledger(root).unfinished
+    if known is not None and _name(root, folder) not in known:
+        with suppress(StoreError), changing(root) as ledger:
+            name_unfinished(root, ledger, folder)
+
+
 def entries(root: Path) -> list[Entry]:
-    """Return the jobs of all visitors."""
-    return [Entry(folder, read_status(folder)) for folder in all_jobs(root)]
-
-
-def all_jobs(root: Path) -> Iterator[Path]:
-    """Yield the folders of all visitors' jobs."""
-    for pattern in ("workspace/jobs", "visitors/*/jobs"):
-        for folder in root.glob(pattern):
-            yield from job_folders(folder)
+    """Return the jobs of all visitors that wait or run; some that ended may be among them."""
+    folders = _named_jobs(root, _stored_ledger(root))
+    return [Entry(folder, read_status(folder)) for folder in folders]
 
 
 def job_folders(folder: Path) -> Iterator[Path]:
     """Yield the folders of jobs in a folder; what is being made or deleted is hidden."""
     for path in folder.glob("[!.]*"):
-        if path.is_dir() and not path.is_symlink():
+        if _is_folder(path):
             yield path
 
 
@@ -140,7 +172,7 @@ def check_places(found: Sequence[Entry], caps: Caps, jobs: Path, address: str) -
     """Refuse one more unfinished job of a visitor, of an address, or of all.
 
     Args:
-        found: All jobs below the root.
+        found: All jobs below the root that wait or run.
         caps: How many there may be.
         jobs: The visitor's folder of jobs.
         address: As the ledger hashes it.
@@ -190,6 +222,28 @@ def _place(
     return place
 
 
+def _name(root: Path, folder: Path) -> str:
+    return folder.relative_to(root).as_posix()
+
+
+def _named_jobs(root: Path, ledger: Ledger) -> list[Path]:
+    """Return the folders of jobs that may wait or run."""
+    if ledger.unfinished is None:
+        return list(_all_jobs(root))
+    return [folder for name in ledger.unfinished if _is_folder(folder := root / name)]
+
+
+def _all_jobs(root: Path) -> Iterator[Path]:
+    """Yield the folders of all visitors' jobs."""
+    for pattern in ("workspace/jobs", "visitors/*/jobs"):
+        for jobs in root.glob(pattern):
+            yield from (one for one in job_folders(jobs) if re.fullmatch(_NAMED, _name(root, one)))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _stored_ledger(root: Path) -> Ledger:
     try:
         return Ledger.model_validate(parse_json((root / _LEDGER).read_text(encoding="utf-8")))
@@ -199,7 +253,7 @@ def _stored_ledger(root: Path) -> Ledger:
 
 def _keep(root: Path, ledger: Ledger) -> None:
     path = root / _LEDGER
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         put_aside(path)
     write_json(path, ledger.model_dump())
     with explained(path):

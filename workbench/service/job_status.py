@@ -97,8 +97,9 @@ class JobStatus(BaseModel):
         memory_bytes: Resident memory of the process.
         rows: The runs that are finished.
         failures: The runs that failed; a job with some is "failed" although it has a report.
-        message: Why it stopped or failed.
+        message: Why it stopped or failed; before, what made place for it.
         seconds: Computing time so far, over all resumptions.
+        in_chunks: It runs a chunk at a time; "interrupted" is then also a rest between two.
     """
 
     model_config = ConfigDict(extra="ignore")  # a file of another version can still be read
@@ -129,6 +130,12 @@ class JobStatus(BaseModel):
     failures: list[RowFailure] = []
     message: str = ""
     seconds: _Seconds = 0.0
+    in_chunks: bool = False
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether it may go on by itself although it is not unfinished."""
+        return self.in_chunks and self.state == "interrupted"
 
     def without_folders(self) -> "JobStatus":
         """Return the status as others may read it: nothing says where things lie here."""
@@ -158,10 +165,20 @@ def read_status(folder: Path) -> JobStatus:
     if fault:
         message = f"{fault} Delete the job; its finished runs are kept."
         return _changed(status, state="broken", message=message)
-    if status.state == "finished" and not _is_report(folder / _REPORT):
+    if status.state == "finished" and not has_report(folder):
         message = f"its {_REPORT} cannot be read; resume makes it again from the finished runs"
         return _changed(status, state="interrupted", message=message)
     return status
+
+
+def has_ended(folder: Path) -> bool:
+    """Return whether a job's file says that it waits and runs no more, and nobody holds it.
+
+    A file that cannot be read, which may be so for a moment only, does not say it.
+    """
+    status = _stored(folder)
+    is_over = status is not None and status.state not in UNFINISHED
+    return is_over and not is_held(folder / JOB_LOCK)
 
 
 def whole_experiment(folder: Path) -> Experiment | None:
@@ -274,6 +291,11 @@ def _fault_of(path: Path, digest: str, *_version: int) -> str:
     if digest and experiment_digest(path.parent) != digest:
         return f"{path}: is damaged, it is not what was asked for."
     return ""
+
+
+def has_report(folder: Path) -> bool:
+    """Return whether a job has a comparison that can be read."""
+    return _is_report(folder / _REPORT)
 
 
 def _is_report(path: Path) -> bool:

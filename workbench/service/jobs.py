@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,12 +23,14 @@ from typing import Literal
 
 from workbench.atomic import explained
 from workbench.errors import StoreError
+from workbench.room import count_anew
 from workbench.runs.experiment import Experiment, store_experiment
 from workbench.service.allowance import check_allowance
 from workbench.service.job_locks import (
     JOB_LOCK,
     ROOT_LOCK,
     adopt,
+    hand_over,
     is_held,
     put_aside,
     release,
@@ -42,6 +44,8 @@ from workbench.service.job_queue import (
     entries,
     in_order,
     job_folders,
+    name_running,
+    name_unfinished,
     note_start,
 )
 from workbench.service.job_status import (
@@ -50,17 +54,19 @@ from workbench.service.job_status import (
     JobStatus,
     experiment_digest,
     experiment_fault,
+    has_report,
     now,
     read_status,
     whole_experiment,
     write_status,
 )
 from workbench.service.profile import Profile
-from workbench.service.workspace import Workspace, checked_name
+from workbench.service.workspace import Workspace, checked_name, workspace_of
 
 _STOP, LOG = "stop", "worker.log"
 _LOG_BYTES = 4000  # of its end, to be shown
 _NICENESS = 5  # the page stays responsive while a job computes
+_MOST_KEPT = 50  # jobs of a visitor of a public page, whose page reads all of them at every look
 _HAND_OVER_SECONDS = 2  # whoever looks at a job that died holds its lock for a moment
 
 _log = logging.getLogger(__name__)
@@ -102,6 +108,9 @@ def submit(
 ) -> Job:
     """Return a new job that waits for its turn.
 
+    On a public page the oldest ended ones go if there are too many, and it says so; their runs
+    stay, and a comparison of them is made again from those without computing anything.
+
     Args:
         workspace: Of the visitor.
         profile: What this place allows.
@@ -122,7 +131,7 @@ def submit(
     job_id = f"{moment.strftime('%Y%m%d-%H%M%S-%f')}-{slug}-{secrets.token_hex(3)}"
     with changing(workspace.root) as ledger:
         place = _checked_place(workspace, profile, ledger, address)
-        _sweep(workspace.jobs)
+        hidden, going = _left_hidden(workspace.jobs), _too_many(workspace)
         scratch = workspace.jobs / f".{job_id}"
         store_experiment(scratch, experiment)
         status = JobStatus(
@@ -136,10 +145,14 @@ def submit(
             address=place.address,
             experiment_digest=experiment_digest(scratch),
             total=sum(len(experiment.seeds_of(row)) for row in experiment.methods),
+            message=_what_went(len(going)),
         )
         write_status(scratch, status)
+        name_unfinished(workspace.root, ledger, workspace.jobs / job_id)
+        hidden += [path for folder in going for path in _hide(folder)]
         with explained(workspace.jobs / job_id):
             scratch.rename(workspace.jobs / job_id)  # whole or not at all
+    _remove(hidden)
     return read_job(workspace, job_id)
 
 
@@ -201,6 +214,7 @@ def resume(workspace: Workspace, profile: Profile, job_id: object, *, address: s
             )
         place = _checked_place(workspace, profile, ledger, address)
         _clear(job.folder / _STOP)
+        name_unfinished(workspace.root, ledger, job.folder)
         changes = {
             "state": "queued",
             "message": "",
@@ -222,33 +236,32 @@ def delete(workspace: Workspace, job_id: object) -> None:
     """
     with changing(workspace.root):
         job = read_job(workspace, job_id)
-        held = take(job.folder / JOB_LOCK)
-        if held is None:
-            raise StoreError(f"job '{job.status.job_id}': is running. Stop it first.")
-        try:
-            hidden = job.folder.with_name(f".{job.folder.name}")
-            with explained(job.folder):
-                job.folder.rename(hidden)  # a deletion cut short leaves no half job behind
-                shutil.rmtree(hidden)
-        finally:
-            release(held)
+        hidden = _hide(job.folder)
+    if not hidden:
+        raise StoreError(f"job '{job.status.job_id}': is running. Stop it first.")
+    _remove(hidden)
 
 
 def delete_ended(workspace: Workspace) -> int:
     """Delete the folders of all jobs that wait and run no more; return how many. Runs stay.
 
+    One that may only rest between two chunks stays as well: `delete` deletes it.
+
     Raises:
         StoreError: one is unfinished, and may need what is there.
     """
-    found = list_jobs(workspace)
-    unfinished = [job.status.job_id for job in found if job.is_unfinished]
-    if unfinished:
-        raise StoreError(
-            f"jobs: {len(unfinished)} unfinished ({unfinished[0]}). Wait for it, or stop it first."
-        )
-    for job in found:
-        shutil.rmtree(job.folder)
-    return len(found)
+    with changing(workspace.root):
+        found = list_jobs(workspace)
+        unfinished = [job.status.job_id for job in found if job.is_unfinished]
+        if unfinished:
+            raise StoreError(
+                f"jobs: {len(unfinished)} unfinished ({unfinished[0]}). Wait for it, or stop it "
+                "first."
+            )
+        ended = [job.folder for job in found if not job.status.may_rest]
+        hidden = [path for folder in ended for path in _hide(folder)]
+    _remove(hidden)
+    return len(hidden)
 
 
 def start_next(root: Path) -> None:
@@ -266,7 +279,7 @@ def start_next(root: Path) -> None:
             try:
                 _start_first(in_order(root, entries(root)), running, ledger)
             finally:
-                release(running)
+                hand_over(running)
     except StoreError as error:
         _log.warning("no job was started: %s", error)
 
@@ -280,12 +293,15 @@ def place_in_queue(root: Path, job: Job) -> int:
 
 
 @contextmanager
-def running(folder: Path, lock: int | None = None) -> Iterator[JobStatus]:
+def running(
+    folder: Path, lock: int | None = None, *, in_chunks: bool = False
+) -> Iterator[JobStatus]:
     """Mark a job as running in this process for the block.
 
     Args:
         folder: Of the job.
         lock: The job's lock where it was handed over; else it is taken.
+        in_chunks: It goes on by itself after the block.
 
     Raises:
         StoreError: it is running already, or is not waiting.
@@ -302,12 +318,15 @@ def running(folder: Path, lock: int | None = None) -> Iterator[JobStatus]:
             raise StoreError(f"job '{status.job_id}': {fault}")
         if status.state != "running":
             raise StoreError(f"job '{status.job_id}': is {status.state}, not waiting.")
+        name_running(workspace_of(folder).root, folder)
         changes = {
             "pid": os.getpid(),
             "started": status.started or now(),
+            "message": "" if status.started else status.message,  # why it rested is over
             "stage": "load",
             "rows": [],
             "failures": [],
+            "in_chunks": in_chunks,
         }
         status = status.model_copy(update=changes)
         write_status(folder, status)
@@ -353,7 +372,7 @@ def _start_first(waiting: list[Entry], running: int, ledger: Ledger) -> None:
             try:
                 _start_process(entry.folder, entry.status, (running, held))
             finally:
-                release(held)
+                hand_over(held)
         except StoreError as error:
             _log.warning("job %s was not started: %s", entry.folder.name, error)
             continue
@@ -391,11 +410,54 @@ def _start_process(folder: Path, status: JobStatus, locks: tuple[int, int]) -> N
         os.close(log)
 
 
-def _sweep(jobs: Path) -> None:
-    """Remove what a submission or a deletion that was cut short left hidden."""
-    for path in jobs.glob(".*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+def _too_many(workspace: Workspace) -> list[Path]:
+    """Return ended jobs that make place for one more of a visitor; one's own disk is free.
+
+    First go the oldest without a comparison, then the oldest with one, and at last those that may
+    only rest.
+    """
+    folders = list(job_folders(workspace.jobs)) if workspace.is_public else []
+    too_many = len(folders) + 1 - _MOST_KEPT
+    if too_many <= 0:
+        return []
+    found = [(folder, read_status(folder)) for folder in folders]
+    ended = [one for one in found if one[1].state not in UNFINISHED]
+    ended.sort(key=lambda one: (one[1].may_rest, has_report(one[0]), one[1].serial))
+    return [folder for folder, _ in ended[:too_many]]
+
+
+def _what_went(number: int) -> str:
+    if not number:
+        return ""
+    what = "your oldest ended job was" if number == 1 else f"your {number} oldest ended jobs were"
+    return f"{what} removed, because {_MOST_KEPT} are kept here; their runs stay"
+
+
+def _hide(folder: Path) -> list[Path]:
+    """Rename a job's folder while the queue is held, to be removed; none if its process lives."""
+    held = take(folder / JOB_LOCK)
+    if held is None:
+        return []
+    try:
+        hidden = folder.with_name(f".{folder.name}")
+        with explained(folder):
+            folder.rename(hidden)  # a deletion cut short leaves no half job behind
+        return [hidden]
+    finally:
+        release(held)
+
+
+def _left_hidden(jobs: Path) -> list[Path]:
+    """Return what a submission or a deletion that was cut short left."""
+    return [path for path in jobs.glob(".*") if path.is_dir() and not path.is_symlink()]
+
+
+def _remove(hidden: Sequence[Path]) -> None:
+    """Remove folders that nobody finds any more; what stays goes with the next submission."""
+    for path in hidden:
+        shutil.rmtree(path, ignore_errors=True)
+    if hidden:
+        count_anew()
 
 
 def _ask_to_stop(folder: Path) -> None:

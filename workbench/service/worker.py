@@ -159,7 +159,7 @@ def work(
     experiment = stored_experiment(folder)
     if experiment is None:
         raise StoreError(f"{folder}: no experiment in it.")
-    with jobs.running(folder, lock) as status:
+    with jobs.running(folder, lock, in_chunks=seconds is not None) as status:
         writer = StatusWriter(folder, status)
         limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
         shortest = min((limit for limit in limits if limit is not None), default=None)

@@ -1,6 +1,9 @@
 """Whose turn it is: addresses, visitors, age; what clocks and invented tokens cannot change."""
 
 import itertools
+import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -258,7 +261,12 @@ def test_ids_do_not_collide_while_a_clock_stands(line, monkeypatch):
 # What the queue remembers may be lost
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": "short"}', b"\xff", None, "link"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"key": "short"}', b"\xff", None, "link",
+     b'{"key": "0123456789abcdef0123456789abcdef"}',
+     b'{"key": "0123456789abcdef0123456789abcdef", "unfinished": ["../jobs/elsewhere"]}'],
+)  # fmt: skip
 def test_a_spoiled_memory_of_the_queue_begins_anew(content, line):
     line.submit("home 0", HOME)
     line.submit("home 1", HOME)
@@ -276,6 +284,49 @@ def test_a_spoiled_memory_of_the_queue_begins_anew(content, line):
     first, *others = line.starts(3)
     assert first == "home 0"
     assert sorted(others) == ["home 1", "home 2"]
+
+
+def test_a_number_that_is_counted_goes_on_where_the_memory_was_lost(line):
+    job = line.submit("home 0", HOME, "anna-anna-anna-anna")
+    jobs.stop(visitor(line.root, "anna-anna-anna-anna"), job.status.job_id)
+    (line.root / ".queue.json").unlink()
+
+    assert line.submit("home 1", HOME).status.serial > job.status.serial
+
+
+def test_a_submission_cut_short_once_its_job_is_there_has_it_in_the_line(line, monkeypatch):
+    rename = Path.rename
+
+    def rename_and_die(path: Path, target: Path) -> Path:
+        rename(path, target)
+        raise KeyboardInterrupt
+
+    line.submit("home", HOME)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            line.submit("school", SCHOOL)
+
+    assert line.starts(2) == ["home", "school"]
+
+
+def test_a_job_whose_files_could_not_be_read_for_a_moment_stays_in_the_line(line):
+    job = line.submit("home", HOME)
+    status = job.folder / "status.json"
+    content = status.read_bytes()
+    status.unlink()
+    line.submit("school", SCHOOL)
+    status.write_bytes(content)
+
+    assert line.starts(2) == ["home", "school"]
+
+
+def test_a_job_that_goes_on_without_having_waited_counts_before_others(line):
+    job = set_status(line.submit("home", HOME), state="interrupted", in_chunks=True)
+    waiting = line.submit("school", SCHOOL)
+
+    with jobs.running(job.folder, in_chunks=True):
+        assert jobs.place_in_queue(line.root, waiting) == 1
 
 
 def test_the_memory_of_the_queue_stays_small(line, monkeypatch):
@@ -305,3 +356,57 @@ def test_what_lies_in_the_place_of_a_lock_is_put_aside(name, kind, line):
         assert jobs.place_in_queue(line.root, line.submit("school", SCHOOL)) == 1
 
     assert line.starts(1) == ["school"]
+
+
+# What it costs
+
+
+_LOOKS: list[str] = []
+_EVENTS = ("open", "os.scandir", "os.listdir")
+
+
+@pytest.fixture(scope="module")
+def looks():
+    """Return a function that says how many files and folders an action looks into."""
+    state = {"counts": False}
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if state["counts"] and event in _EVENTS:
+            _LOOKS.append(str(arguments[0]))
+
+    sys.addaudithook(note)  # for good, so it counts only when told to
+
+    def count(root: Path, act: Callable[[], object]) -> int:
+        _LOOKS.clear()
+        state["counts"] = True
+        try:
+            act()
+        finally:
+            state["counts"] = False
+        return sum(path.startswith(str(root)) for path in _LOOKS)
+
+    return count
+
+
+def test_jobs_that_ended_cost_nobody_a_look(line, looks):
+    token = "anna-anna-anna-anna"
+    anna = visitor(line.root, token)
+    ended = line.submit("stranger", CAFE, "a-stranger-a-stranger")
+    jobs.stop(visitor(line.root, "a-stranger-a-stranger"), ended.status.job_id)
+
+    def work() -> None:
+        job_id = line.submit("home", HOME, token).status.job_id
+        jobs.stop(anna, job_id)
+        job = jobs.resume(anna, line.profile, job_id, address=HOME)
+        jobs.place_in_queue(line.root, job)
+        jobs.stop(anna, job_id)
+        jobs.start_next(line.root)
+        jobs.delete(anna, job_id)
+
+    work()
+    few = looks(line.root, work)
+    for number in range(2000):
+        folder = line.root / "visitors" / f"{number // 100:032x}" / "jobs" / f"job-{number}"
+        shutil.copytree(ended.folder, folder)
+
+    assert looks(line.root, work) == few > 0

@@ -20,7 +20,7 @@ from visitors import ANNA, BEN, local_workspace, visitor
 from workbench.errors import ConfigError, StoreError
 from workbench.runs.experiment import Experiment
 from workbench.service import job_status, jobs
-from workbench.service.job_locks import JOB_LOCK, ROOT_LOCK, is_held, take
+from workbench.service.job_locks import JOB_LOCK, ROOT_LOCK, is_held, release, take
 from workbench.service.profile import Caps, Profile
 
 EXPERIMENT = Experiment(methods={"few_shot": {"seeds": [0, 1]}, "zero_shot": {}})
@@ -404,6 +404,146 @@ def test_a_deleted_job_is_gone(anna):
     jobs.delete(anna, job.status.job_id)
 
     assert jobs.list_jobs(anna) == []
+
+
+# All that ended
+
+
+def ended_jobs(workspace, number: int) -> list[jobs.Job]:
+    return [set_status(submit(workspace), state="stopped") for _ in range(number)]
+
+
+def test_a_job_resumed_while_all_ended_ones_are_deleted_is_not_lost(anna, monkeypatch):
+    (job,) = ended_jobs(anna, 1)
+    listed = jobs.list_jobs
+    resumed = []
+
+    def resume() -> None:
+        with suppress(StoreError):  # too late, it is gone
+            resumed.append(jobs.resume(anna, profile(), job.status.job_id))
+
+    other = threading.Thread(target=resume)
+
+    def list_and_wait(workspace):
+        found = listed(workspace)
+        other.start()
+        other.join(timeout=0.5)
+        return found
+
+    monkeypatch.setattr(jobs, "list_jobs", list_and_wait)
+    deleted = jobs.delete_ended(anna)
+    other.join()
+
+    assert (deleted, resumed) == (1, [])
+
+
+def test_two_who_delete_all_ended_jobs_at_once_do_not_meet(anna, monkeypatch):
+    ended_jobs(anna, 3)
+    listed, both = jobs.list_jobs, threading.Barrier(2)
+
+    def list_at_once(workspace):
+        found = listed(workspace)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        return found
+
+    monkeypatch.setattr(jobs, "list_jobs", list_at_once)
+    with ThreadPoolExecutor(2) as threads:
+        deleted = list(threads.map(jobs.delete_ended, [anna, anna]))
+
+    assert sorted(deleted) == [0, 3]
+
+
+def test_a_job_whose_process_is_about_to_end_is_not_deleted_with_the_others(anna):
+    busy, _ = ended_jobs(anna, 2)
+    held = take(busy.folder / JOB_LOCK)
+
+    assert jobs.delete_ended(anna) == 1
+
+    release(held)
+    assert list(states(anna)) == [busy.status.job_id]
+
+
+def test_a_job_that_rests_between_two_chunks_is_deleted_by_its_id_alone(anna):
+    job = submit(anna)
+    with jobs.running(job.folder, in_chunks=True) as status:
+        pass
+    job_status.write_status(job.folder, status.model_copy(update={"state": "interrupted"}))
+
+    assert jobs.delete_ended(anna) == 0
+    assert states(anna) == {job.status.job_id: "interrupted"}
+    jobs.delete(anna, job.status.job_id)
+    assert states(anna) == {}
+
+
+def test_why_a_job_rested_is_not_said_while_it_goes_on(anna):
+    job = set_status(submit(anna), message="something was removed")
+    with jobs.running(job.folder, in_chunks=True) as first:
+        pass
+    changes = {"state": "interrupted", "message": "its time was up"}
+    job_status.write_status(job.folder, first.model_copy(update=changes))
+    with jobs.running(job.folder, in_chunks=True) as second:
+        pass
+
+    assert (first.message, second.message) == ("something was removed", "")
+
+
+# How many are kept
+
+
+@pytest.fixture
+def few(monkeypatch) -> int:
+    """Let a visitor keep few jobs."""
+    monkeypatch.setattr(jobs, "_MOST_KEPT", 4)
+    return 4
+
+
+def test_a_visitor_of_a_public_page_keeps_a_bounded_number_of_jobs(anna, few):
+    found = ended_jobs(anna, few + 3)
+
+    kept = [job.status.job_id for job in jobs.list_jobs(anna)]
+
+    assert kept == [job.status.job_id for job in found[: -few - 1 : -1]]
+    assert [job.status.message for job in found] == [""] * few + [
+        "your oldest ended job was removed, because 4 are kept here; their runs stay"
+    ] * 3
+    assert [path.name for path in anna.jobs.iterdir() if path.name not in kept] == []
+
+
+def test_comparisons_go_after_jobs_without_one(anna, few):
+    finished = set_status(submit(anna), state="finished")
+    partly = submit(anna)
+    set_status(partly, state="finished")  # with the report of the runs that did not fail
+    set_status(partly, state="failed")
+    resting = set_status(submit(anna), state="interrupted", in_chunks=True)
+    ended_jobs(anna, few)
+
+    kept = {one.status.job_id for one in (finished, partly, resting)}
+    assert kept < set(states(anna))
+
+
+def test_jobs_that_wait_or_run_make_no_place_for_others(anna, few, mark_running):
+    mark_running(submit(anna))
+    for _ in range(few + 1):
+        submit(anna)
+
+    assert sorted(states(anna).values()) == ["queued"] * (few + 1) + ["running"]
+
+
+def test_a_refused_job_takes_nobodys_place(anna, few):
+    ended_jobs(anna, few)
+
+    with pytest.raises(StoreError):
+        submit(anna, jobs=0)
+
+    assert len(states(anna)) == few
+
+
+def test_ones_own_jobs_are_all_kept(tmp_path, few):
+    workspace = local_workspace(tmp_path)
+    ended_jobs(workspace, few + 1)
+
+    assert len(states(workspace)) == few + 1
 
 
 def test_an_unknown_job_is_refused(anna):

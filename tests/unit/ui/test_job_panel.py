@@ -120,6 +120,13 @@ def test_the_buttons_are_those_the_state_allows(state, empty_page):
     assert [timer.active, *(button.interactive for button in buttons)] == STATES[state]
 
 
+def test_a_job_says_what_made_place_for_it(empty_page):
+    with alive(submit(empty_page), message="your oldest ended job was removed"):
+        _, view, *_ = look(empty_page)
+
+    assert "<p>your oldest ended job was removed</p>" in view
+
+
 def test_a_running_job_shows_its_curve_and_figures(empty_page):
     job = submit(empty_page)
     folder = empty_page.workspace.folder / "some_run"
