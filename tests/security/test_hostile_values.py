@@ -77,7 +77,7 @@ def test_a_handler_of_the_page_survives_it(anna, value):
 
         assert SECRETS.search(answer.text) is None, (handler["targets"], place, answer.text)
         assert "on our side" not in answer.text, (handler["targets"], place)
-        assert answer.status in (200, 400, 404, 422, 500)
+        assert answer.status in (200, 400, 403, 404, 422)
 
 
 BODIES = {
@@ -105,7 +105,7 @@ def test_a_body_of_no_known_form_is_refused(anna, path, sent):
 
     got = anna.http.post(f"/gradio_api/{path}", content=BODIES[sent], headers=json_type)
 
-    assert got.status_code in (200, 400, 403, 404, 405, 422)
+    assert got.status_code in (200, 400, 403, 404, 405, 413, 422)
     assert SECRETS.search(got.text) is None
     assert anna.call("list_runs").error is None  # it still answers
 
