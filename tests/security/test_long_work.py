@@ -117,8 +117,7 @@ def test_many_plans_are_answered_or_refused_and_others_go_on(public):
     assert set(found.answers) <= {"answered", "busy"}
     for name, waits in found.waits.items():
         assert waits, name
-        assert statistics.median(waits) < 1.0, name
-        assert max(waits) < found.seconds / 2, name
+        assert statistics.median(waits) < found.seconds / 4, name
 
 
 @pytest.mark.parametrize("road", ["run", "api"])
