@@ -159,11 +159,11 @@ class _Job:
             ended = in_child(run_job, arguments, self.workspace.root, kill)
             return ended if ended.code < 0 else Ended(self._code(), ended.text)
         jobs.start_next(self.workspace.root)
-        pid = self.status.pid
         deadline = time.monotonic() + _JOB_SECONDS
         dies = time.monotonic() + (kill.seconds if kill and kill.seconds else 1e9)
         while self.status.state == "running":
             assert time.monotonic() < deadline, self.status
+            pid = self.status.pid  # said by the process itself, once it is there
             if time.monotonic() > dies and pid is not None:
                 os.kill(pid, signal.SIGKILL)
                 while self.status.state == "running":

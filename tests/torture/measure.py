@@ -5,13 +5,15 @@ python tests/torture/measure.py [--kills 100] [--share 1.0] [--seed 0]
 
 import argparse
 import datetime
+import json
 import platform
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -21,11 +23,12 @@ from torture.tears import TornTally, tear_finished, tear_unfinished
 from workbench.atomic import write_text
 
 _PAGE = Path(__file__).parents[2] / "docs" / "torture.md"
+_KEPT = Path(__file__).parents[2] / "runs" / "torture"  # a second call goes on from there
 _STOPS = 4  # moments at which an unfinished comparison is torn
 _SPAWNED = 10  # kills, in a hundred, of processes that the page's queue starts itself
 _HEAD = """# Killed and torn
 
-Written by `make torture` ({day}, {machine}): seed {seed}, {minutes:.0f} minutes.
+Written by `make torture` ({day}, {machine}): seed {seed}.
 
 A small model, real processes, real files. Each comparison has nine runs: words, a soft prompt, a
 LoRA with a search for its learning rate, and an ensemble. Half of the kills come at a random
@@ -41,40 +44,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the torn files to try")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    began = time.monotonic()
     spawned = given.kills * _SPAWNED // 100
     children = (given.kills - spawned) // 3
     comparisons = given.kills - spawned - children
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        experiment = experiment_file(place)
-        killed = []
-        for make, name, kills, own in (
-            (kill_comparisons, "kills", comparisons, {}),
-            (kill_jobs, "jobs", children, {}),
-            (kill_jobs, "own", spawned, {"spawned": True}),
-        ):
-            tally = make(experiment, place / name, kills=kills, seed=given.seed, **own)
-            killed.append(tally)
-            sys.stdout.write("\n".join(_kill_lines(tally)) + "\n")
-            sys.stdout.flush()
-        torn = {
-            "finished": tear_finished(
-                experiment, place / "finished", share=given.share, seed=given.seed
+        experiment, seed = experiment_file(place), given.seed
+        killed = [
+            _kept(
+                f"comparisons-{comparisons}-{seed}",
+                Tally,
+                kill_comparisons,
+                experiment,
+                place / "kills",
+                kills=comparisons,
+                seed=seed,
             ),
-            "unfinished": tear_unfinished(
+            _kept(
+                f"jobs-{children}-{seed}",
+                Tally,
+                kill_jobs,
+                experiment,
+                place / "jobs",
+                kills=children,
+                seed=seed,
+            ),
+            _kept(
+                f"processes-{spawned}-{seed}",
+                Tally,
+                kill_jobs,
+                experiment,
+                place / "own",
+                kills=spawned,
+                seed=seed,
+                spawned=True,
+            ),
+        ]
+        torn = {
+            "finished": _kept(
+                f"finished-{given.share}-{seed}",
+                TornTally,
+                tear_finished,
+                experiment,
+                place / "finished",
+                share=given.share,
+                seed=seed,
+            ),
+            "unfinished": _kept(
+                f"unfinished-{given.share}-{seed}",
+                TornTally,
+                tear_unfinished,
                 experiment,
                 place / "unfinished",
                 stops=_STOPS,
                 share=given.share / _STOPS,
-                seed=given.seed,
+                seed=seed,
             ),
         }
     head = _HEAD.format(
         day=datetime.datetime.now(datetime.UTC).date(),
         machine=f"{platform.system()}, Python {platform.python_version()}",
         seed=given.seed,
-        minutes=(time.monotonic() - began) / 60,
     )
     page = "\n".join([head, *_kill_table(killed), "", *_torn_table(torn)]) + "\n"
     sys.stdout.write(page)
@@ -84,9 +114,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def _kill_lines(tally: Tally) -> list[str]:
-    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(tally.killed.items()))
-    return [f"{kinds}: {tally.equal} of {tally.ended} equal, {tally.lost} lost"]
+def _kept(name: str, kind: Any, make: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """Return a part as it was measured before, or measure and keep it."""
+    path = _KEPT / f"{name}.json"
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        counter = "killed" if kind is Tally else "tried"
+        stored[counter] = Counter(
+            {tuple(k) if isinstance(k, list) else k: number for k, number in stored[counter]}
+        )
+        return kind(**stored)
+    tally = make(*given, **named)
+    stored = asdict(tally)
+    for counter in stored.keys() & {"killed", "tried"}:
+        stored[counter] = [[key, number] for key, number in stored[counter].items()]
+    write_text(path, json.dumps(stored))
+    sys.stdout.write(f"{name}: {stored}\n")
+    sys.stdout.flush()
+    return tally
 
 
 def _kill_table(tallies: Sequence[Tally]) -> list[str]:
