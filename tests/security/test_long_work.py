@@ -80,6 +80,7 @@ def sort_of(answer: Answer) -> str:
     if "Memory of each method" in answer.html:
         return "answered"
     is_busy = answer.status == 503 and "busy" in (answer.error or "")
+    is_busy |= answer.status == 429 and "from your address" in (answer.error or "")
     return "busy" if is_busy else f"{answer.status} {answer.error or answer.html}"[:120]
 
 

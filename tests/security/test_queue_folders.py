@@ -42,7 +42,9 @@ def evaluating(model: Path, rows: Path, folder: Path) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
+        asked_for = folder / "experiment.json"
         wait_for(lambda: is_held(folder / ".experiment.lock") or process.poll() is not None)
+        wait_for(lambda: asked_for.is_file() or process.poll() is not None)
         assert process.poll() is None
         yield
     finally:

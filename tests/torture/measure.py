@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def _kept(name: str, kind: Any, make: Callable[..., Any], *given: Any, **named: 
         )
         return kind(**stored)
     tally = make(*given, **named)
-    stored = asdict(tally)
+    stored = dict(vars(tally))
     for counter in stored.keys() & {"killed", "tried"}:
         stored[counter] = [[key, number] for key, number in stored[counter].items()]
     write_text(path, json.dumps(stored))
