@@ -27,7 +27,8 @@ _STOPS = 4  # moments at which an unfinished comparison is torn
 _SPAWNED = 10  # kills, in a hundred, of processes that the page's queue starts itself
 _HEAD = """# Killed and torn
 
-Written by `make torture` ({day}, {machine}): seed {seed}.
+Written by `make torture` ({day}, {machine}): seed {seed}, a share of {share:g} of
+the torn files.
 
 A small model, real processes, real files. Each comparison has nine runs: words, a soft prompt, a
 LoRA with a search for its learning rate, and an ensemble. Half of the kills come at a random
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         day=datetime.datetime.now(datetime.UTC).date(),
         machine=f"{platform.system()}, Python {platform.python_version()}",
         seed=given.seed,
+        share=given.share,
     )
     page = "\n".join([head, *_kill_table(killed), "", *_torn_table(torn)]) + "\n"
     sys.stdout.write(page)
