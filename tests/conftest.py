@@ -19,11 +19,10 @@ from xdist.scheduler import LoadFileScheduling
 
 from toys import (
     TEST_DEVICE,
-    TOY_LABELS,
     TOY_TEMPLATE,
     export_lora,
+    make_toy_task,
     open_tiny,
-    toy_samples,
     write_tiny,
 )
 from workbench.encoding import PromptEncoder
@@ -31,7 +30,7 @@ from workbench.errors import ModelError
 from workbench.fitting.base import FitContext
 from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase, load_base
-from workbench.tasks.base import DroppedRows, Task, TaskSource
+from workbench.tasks.base import Task
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 transformers_logging.disable_progress_bar()
@@ -151,17 +150,7 @@ def real_engine(real_base) -> Engine:
 @pytest.fixture
 def toy_task() -> Task:
     """Return a separable two-label task."""
-    return Task(
-        name="toy",
-        kind="classification",
-        labels=TOY_LABELS,
-        field_names=("text",),
-        train=toy_samples("train", 24),
-        dev=toy_samples("dev", 8),
-        test=toy_samples("test", 10),
-        source=TaskSource("embedded", "tests", "none"),
-        dropped=DroppedRows({}),
-    )
+    return make_toy_task(24, 8, 10)
 
 
 @pytest.fixture

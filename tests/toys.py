@@ -20,7 +20,7 @@ from workbench.models.engine import Engine
 from workbench.models.layers import features_of, linear_layers
 from workbench.models.loading import LoadedBase, load_weights
 from workbench.models.weights import find_weights
-from workbench.tasks.base import Sample
+from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.templates import ChainOfThought, PromptTemplate, WorkedDemonstration
 
 TOY_LABELS = ("good", "bad")
@@ -37,6 +37,21 @@ def toy_samples(split: str, num: int) -> tuple[Sample, ...]:
             target=TOY_LABELS[i % 2],
         )
         for i in range(num)
+    )
+
+
+def make_toy_task(train: int, dev: int, test: int) -> Task:
+    """Return a separable task of two labels with so many samples in each split."""
+    return Task(
+        name="toy",
+        kind="classification",
+        labels=TOY_LABELS,
+        field_names=("text",),
+        train=toy_samples("train", train),
+        dev=toy_samples("dev", dev),
+        test=toy_samples("test", test),
+        source=TaskSource("embedded", "tests", "none"),
+        dropped=DroppedRows({}),
     )
 
 

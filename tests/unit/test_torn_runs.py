@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from damages import DAMAGES, flip
-from toys import TOY_LABELS, TOY_TEMPLATE, open_tiny, toy_samples
+from toys import TOY_TEMPLATE, make_toy_task, open_tiny
 from workbench.commands.shared.opening import opened
 from workbench.encoding import PromptEncoder
 from workbench.errors import DamagedFile, StoreError
@@ -28,7 +28,6 @@ from workbench.runs.seal import CARD
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service.publishing import adapter_archive
-from workbench.tasks.base import DroppedRows, Task, TaskSource
 
 QUICK = {"steps": 6, "batch_size": 4, "eval_every": 2}
 OPTIONS = {
@@ -62,17 +61,7 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def session(tiny_folder) -> Session:
     base = open_tiny(tiny_folder)
-    task = Task(
-        name="toy",
-        kind="classification",
-        labels=TOY_LABELS,
-        field_names=("text",),
-        train=toy_samples("train", 12),
-        dev=toy_samples("dev", 4),
-        test=toy_samples("test", 6),
-        source=TaskSource("embedded", "tests", "none"),
-        dropped=DroppedRows({}),
-    )
+    task = make_toy_task(12, 4, 6)
     return Session(Engine(base), PromptEncoder(base.tokenizer, TOY_TEMPLATE, task))
 
 
