@@ -22,9 +22,9 @@ from workbench.ui.crowds import Crowds
 from workbench.ui.exchanges import Exchange
 from workbench.ui.guards import Guard
 from workbench.ui.held_files import STORED, GradioMemory, HeldFiles
+from workbench.ui.lines import Lines
 from workbench.ui.newcomers import Newcomers
 from workbench.ui.places import Arrivals
-from workbench.ui.rooms import Rooms
 from workbench.ui.sessions import LOAD, GradioTables, Load, Sessions
 
 MANY = Bound(100, 100)
@@ -414,17 +414,17 @@ def test_marks_inside_of_a_text_are_no_values(what):
     assert num_values(TEXTS[what].encode()) <= 3
 
 
-def test_an_address_has_its_share_of_each_room():
+def test_an_address_has_its_share_of_each_line():
     async def pushed():
         with gr.Blocks() as page:
             for room in ("one", "two"):
                 gr.Button().click(print, concurrency_id=room)
-        rooms, told = Rooms(page, Bound(2, 3)), []
+        lines, told = Lines(page, Bound(2, 3)), []
         for address, number in (*[("a", 0)] * 3, ("a", 1), *[("b", 0)] * 2):
             request = SimpleNamespace(client=SimpleNamespace(host=address))
             body = PredictBodyInternal(session_hash="s", fn_index=number, data=[])
             try:
-                told.append((await rooms.push(body, request, None))[2])
+                told.append((await lines.push(body, request, None))[2])
             except HTTPException as error:
                 told.append(error.detail)
         return told

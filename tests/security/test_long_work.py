@@ -1,4 +1,4 @@
-"""Dear calls of a public page wait in rooms of their own, and quick ones pass them by.
+"""Dear calls of a public page wait in lines of their own, and quick ones pass them by.
 
 `python tests/security/test_long_work.py NUMBER` prints what a flood of so many plans does to
 another visitor, on an app of its own over the tiny model.
@@ -122,8 +122,8 @@ def test_many_plans_are_answered_or_refused_and_others_go_on(public):
 
 
 @pytest.mark.parametrize("road", ["run", "api"])
-def test_no_road_leads_past_the_rooms(public, road):
-    """What waits in a room can be asked for by the queue alone."""
+def test_no_road_leads_past_the_lines(public, road):
+    """What waits in a line can be asked for by the queue alone."""
     stranger = Visitor(public.address, "stranger-stranger-stranger")
     waiting = [one for one in stranger.handlers() if one["queue"]]
 
@@ -141,7 +141,7 @@ def test_no_road_leads_past_the_rooms(public, road):
 
 
 def test_only_what_takes_milliseconds_goes_past_the_queue(public):
-    """No file is parsed, drawn or packed, and no base waited for, past the rooms."""
+    """No file is parsed, drawn or packed, and no base waited for, past the lines."""
     stranger = Visitor(public.address, "stranger-stranger-stranger")
     dear = [
         ("wb-plan", "click"), ("wb-export", "click"), ("wb-download", "click"),
@@ -220,7 +220,7 @@ def test_answers_that_nobody_reads_are_not_piled_up(public):
 
 
 def num_waiting(visitor: Visitor) -> int:
-    """Return how many events wait in all rooms together."""
+    """Return how many events wait in all lines together."""
     return int(visitor.http.get("/gradio_api/queue/status").json()["queue_size"])
 
 

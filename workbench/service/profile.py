@@ -103,7 +103,7 @@ class Crowd:
         held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
             for its own; where the disk's share is full, those of the address with the most.
         held_files: How many such files; room is made in the same way. Ten for each of a class.
-        waiting: Calls that wait in one room of the queue: six of each page that a class opens at
+        waiting: Calls that wait in one line of the queue: six of each page that a class opens at
             once. Addresses take turns in it.
         visitors: Folders of new visitors in a day, of one address and of all together.
         calls: Handlers that run for one address at the same time outside the queue, of 40 threads;

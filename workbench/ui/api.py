@@ -294,9 +294,9 @@ class Endpoints:
 
 
 def build(context: AppContext) -> None:
-    """Register the endpoints; they wait in the same rooms as the page's own events."""
+    """Register the endpoints; they wait in the same lines as the page's own events."""
     endpoints = Endpoints(context)
-    rooms: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    lines: list[tuple[Callable[..., Any], dict[str, Any]]] = [
         (endpoints.ask, MODEL),
         (endpoints.score, MODEL),
         (endpoints.upload_rows, BRING),
@@ -307,7 +307,7 @@ def build(context: AppContext) -> None:
         (endpoints.export_comparison, MAKE),
         (endpoints.list_runs, LOOK),
     ]
-    for function, place in rooms:
+    for function, place in lines:
         api(told(function), **place)
     api(
         told(endpoints.ask),

@@ -24,10 +24,10 @@ from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
 from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback, stumbled
+from workbench.ui.lines import AT_HOME, MOST_THREADS, Lines
 from workbench.ui.own_folders import own_folder, remove_when_stopped
 from workbench.ui.peers import believe_sockets_alone, num_proxies
 from workbench.ui.rendering import render
-from workbench.ui.rooms import AT_HOME, MOST_THREADS, Rooms
 from workbench.ui.theme import make_theme
 from workbench.ui.vector_map import script_route
 
@@ -75,7 +75,7 @@ def build_app(context: AppContext) -> gr.Blocks:
         api.build(context)
     app.queue(api_open=False)
     crowd = context.profile.crowd
-    app._queue = Rooms(app, AT_HOME if crowd is None else crowd.waiting)
+    app._queue = Lines(app, AT_HOME if crowd is None else crowd.waiting)
     return app
 
 

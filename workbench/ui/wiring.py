@@ -1,7 +1,7 @@
 """How the page's own events are wired: no endpoint of theirs, and none of Gradio's spinners.
 
-What takes long, or may have to wait for something, waits in a room: a part of the queue where only
-so many run and only so many wait. A crowd before one room keeps nobody out of another.
+What takes long, or may have to wait for something, waits in a line: a part of the queue where only
+so many run and only so many wait. A crowd before one line keeps nobody out of another.
 """
 
 from typing import Any
@@ -9,37 +9,37 @@ from typing import Any
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def room(name: str, limit: int) -> dict[str, Any]:
-    """Return the arguments of an event that waits in a room, of which `limit` run at once."""
+def line(name: str, limit: int) -> dict[str, Any]:
+    """Return the arguments of an event that waits in a line, of which `limit` run at once."""
     return {"concurrency_id": name, "concurrency_limit": limit}
 
 
-AT_ONCE: dict[str, Any] = QUIET | {"queue": False} | room("at once", 4)
+AT_ONCE: dict[str, Any] = QUIET | {"queue": False} | line("at once", 4)
 """For what takes milliseconds and waits for nothing: lists of one's own, and buttons that stop."""
 
-MODEL = room("model", 1)
+MODEL = line("model", 1)
 """For what runs the base."""
-READ = room("read", 2)
+READ = line("read", 2)
 """For readings, which run it in steps."""
-TRAIN = room("train", 4)
+TRAIN = line("train", 4)
 """For what starts jobs."""
-LOAD = room("load", 2)
+LOAD = line("load", 2)
 """For what puts another base in the place of the one in memory, or measures it."""
-CARD = room("card", 2)
+CARD = line("card", 2)
 """For one vector's card, which is a small reading."""
-FOLLOW = room("follow", 8)
+FOLLOW = line("follow", 8)
 """For what follows the first row: a task or a base may have to be read first."""
-PREVIEW = room("preview", 4)
+PREVIEW = line("preview", 4)
 """For the prompt under the visitor's fingers."""
-WATCH = room("watch", 4)
+WATCH = line("watch", 4)
 """For looks at a job, which draw its curves and come again by themselves."""
-LOOK = room("look", 4)
+LOOK = line("look", 4)
 """For what draws, or reads many files."""
-BRING = room("bring", 2)
+BRING = line("bring", 2)
 """For files that are brought: read, checked and stored."""
-MAKE = room("make", 2)
+MAKE = line("make", 2)
 """For what draws much: plans, and files to take away."""
-PUSH = room("push", 2)
+PUSH = line("push", 2)
 """For what waits for the Hub."""
-ASK = room("ask", 8)
+ASK = line("ask", 8)
 """For programs that ask how far a job is, and start or stop one."""

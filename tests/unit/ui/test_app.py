@@ -46,7 +46,7 @@ for name, profile in (("local", LOCAL), ("public", CPU_SPACE)):
             for name, info in endpoints.items()
         },
         "descriptions": {name: info["description"] for name, info in endpoints.items()},
-        "rooms": {fn.concurrency_id: fn.concurrency_limit for fn in app.fns.values() if fn.fn},
+        "lines": {fn.concurrency_id: fn.concurrency_limit for fn in app.fns.values() if fn.fn},
         "threads": app._queue.max_thread_count,
         "queue": type(app._queue).__name__,
         "models": next(c["props"] for c in config["components"]
@@ -107,13 +107,13 @@ IDS = {
 
 
 @pytest.mark.parametrize("name", ["local", "public"])
-def test_all_rooms_together_leave_threads_to_one_another(name, built):
-    """An event without a room of a name has one of Gradio's, which nobody counted."""
-    rooms = built[name]["rooms"]
+def test_all_lines_together_leave_threads_to_one_another(name, built):
+    """An event without a line of a name has one of Gradio's, which nobody counted."""
+    lines = built[name]["lines"]
 
-    assert built[name]["queue"] == "Rooms"
-    assert [room for room in rooms if room.isdecimal()] == []
-    assert sum(rooms.values()) < built[name]["threads"]
+    assert built[name]["queue"] == "Lines"
+    assert [line for line in lines if line.isdecimal()] == []
+    assert sum(lines.values()) < built[name]["threads"]
 
 
 @pytest.mark.parametrize("name", ["local", "public"])

@@ -22,8 +22,8 @@ from workbench.service.profile import Bound
 from workbench.ui.refusals import for_one
 from workbench.ui.sessions import address_of
 
-AT_HOME = Bound(32, 32)  # calls that wait in one room of a page of one's own
-MOST_THREADS = 64  # more than all rooms run at once; beside those that serve files
+AT_HOME = Bound(32, 32)  # calls that wait in one line of a page of one's own
+MOST_THREADS = 64  # more than all lines run at once; beside those that serve files
 _MOST_SESSIONS = 2000  # whose messages are kept until they are read
 _MOST_UNREAD = 256  # messages of one session; answers come ten times a second at most
 _BUSY = "busy: the line for this is full. Nothing was started; try again in a minute."
@@ -31,12 +31,12 @@ _WAIT = "Wait until they are done, then try again."
 _UNREAD = "busy: this session has many answers that were not read. Nothing was started; read them."
 
 
-class Rooms(Queue):
-    """Gradio's queue with a bound on each room instead of one on all of them together.
+class Lines(Queue):
+    """Gradio's queue with a bound on each line instead of one on all of them together.
 
     Args:
         page: Whose events wait.
-        waiting: How many may wait in one room; one more is told so at once.
+        waiting: How many may wait in one line; one more is told so at once.
     """
 
     def __init__(self, page: gr.Blocks, waiting: Bound) -> None:
@@ -53,14 +53,14 @@ class Rooms(Queue):
     async def push(
         self, body: PredictBodyInternal, request: Request, username: str | None
     ) -> tuple[bool, Any, Any]:
-        """Let an event wait; if its room is full, or its session reads no answers, tell so.
+        """Let an event wait; if its line is full, or its session reads no answers, tell so.
 
         Raises:
-            HTTPException: as many of the address wait in its room as may.
+            HTTPException: as many of the address wait in its line as may.
         """
         if body.fn_index is not None:
-            room = get_fn(self.blocks, None, body).concurrency_id
-            waiting = self.event_queue_per_concurrency_id.get(room)
+            name = get_fn(self.blocks, None, body).concurrency_id
+            waiting = self.event_queue_per_concurrency_id.get(name)
             line = [] if waiting is None else waiting.queue
             if len(line) >= self._waiting.total:
                 return False, _BUSY, "queue_full"
