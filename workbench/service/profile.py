@@ -95,9 +95,9 @@ class Crowd:
         body_bytes: Of such bodies, until they are answered; and again of the calls in the queue:
             30 whole files as text.
         streams: Answers that stay open, two of each open page and some of programs.
-        sessions: Pages and programs that the server remembers. One takes 0.9 MB, so all together
-            0.55 GB; where an address has its full number, a new page of it takes the place of its
-            own oldest closed one, and is refused while all are open.
+        sessions: Pages and programs that the server remembers. Where an address has its full
+            number, a new page of it takes the place of its own oldest closed one, and is refused
+            while all are open.
         uploads: Files on their way. When there are too many in total, the oldest of the address
             with the most is ended.
         held_bytes: Uploaded files that no handler has kept yet. The oldest of an address make room
@@ -106,10 +106,10 @@ class Crowd:
         waiting: Calls that wait in one line of the queue: six of each page that a class opens at
             once. Addresses take turns in it.
         visitors: Folders of new visitors in a day, of one address and of all together.
-        calls: Handlers that run for one address at the same time outside the queue, of 40 threads;
-            more wait their turn.
+        calls: Handlers that run for one address at the same time outside the queue; more wait
+            their turn.
         new_sessions: New sessions of an address per second once it has made as many as it may
-            have; one takes 35 ms of the server's time.
+            have.
         quiet_seconds: A body of which nothing arrives for so long is given up, and so is a reader
             who takes nothing.
         body_seconds: A whole body has to arrive in this time: 5 MB at 0.14 Mbit/s.
