@@ -139,7 +139,7 @@ def results(out: Path, *, with_warnings: bool = True) -> dict[str, str]:
         out: Its folder.
         with_warnings: Whether what runs say of themselves counts too; of torn files they speak.
     """
-    left_out = (*_TIMES, "digest", "seal", *(() if with_warnings else ("warnings",)))
+    left_out = (*_TIMES, "digest", "files", *(() if with_warnings else ("warnings",)))
     found = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()

@@ -71,13 +71,13 @@ def test_a_list_reads_each_run_once(tmp_path, monkeypatch):
     folder = local_workspace(tmp_path).folder
     ids = [store_run(folder, seed=seed, base=BASE, method="lora") for seed in range(3)]
     DAMAGES["half"](folder / ids[1] / "record.json")
-    context, read, seen = make_context(tmp_path, Profile("tests")), Path.read_bytes, []
+    context, opened, seen = make_context(tmp_path, Profile("tests")), Path.open, []
 
-    def counted(path):
+    def counted(path, *arguments, **options):
         seen.append(path.parent.name)
-        return read(path)
+        return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(Path, "open", counted)
     tables = [run_table(context, None)["run"].tolist()]
     tables.append([run["run_id"] for run in Endpoints(context).list_runs()])
 

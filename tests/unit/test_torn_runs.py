@@ -23,8 +23,8 @@ from workbench.runs.baselines import COPY, MAJORITY, NEAREST
 from workbench.runs.execute import RunRequest, execute, execute_baseline, restore
 from workbench.runs.experiment import Experiment
 from workbench.runs.origin import has_origin, keep_origin
+from workbench.runs.run_files import CARD
 from workbench.runs.runner import run_experiment
-from workbench.runs.seal import CARD
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service.publishing import adapter_archive
@@ -183,7 +183,7 @@ def test_an_older_trained_run_with_a_torn_adapter_is_made_again(file, session, w
     store, events = RunStore(tmp_path), []
     trial = execute(session, store, request_of("lora", is_trial=True))
     record = json.loads((trial.folder / "record.json").read_text())
-    del record["seal"]
+    del record["digest"], record["files"]
     (trial.folder / "record.json").write_text(json.dumps(record))
     DAMAGES["half"](trial.folder / file)
 
@@ -201,7 +201,7 @@ def test_an_older_run_without_its_answers_is_made_again(damage, session, whole, 
     folder = tmp_path / expected.folder.name
     shutil.copytree(expected.folder, folder)
     record = json.loads((folder / "record.json").read_text())
-    del record["seal"]
+    del record["digest"], record["files"]
     (folder / "record.json").write_text(json.dumps(record))
     store, events = RunStore(tmp_path), []
     assert_same(execute(session, store, request_of("zero_shot"), progress=events.append), expected)

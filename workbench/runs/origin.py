@@ -10,13 +10,13 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from workbench.atomic import explained, parse_json, write_json
+from workbench.atomic import explained
 from workbench.errors import StoreError, WorkbenchError
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
-from workbench.runs.seal import sealed, unsealed
 from workbench.runs.session import open_task, open_template
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import RunStore, StoredRun, remove_unlike_file
+from workbench.sealed import read_sealed, write_sealed
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import wordings_of
 
@@ -31,7 +31,7 @@ def keep_origin(store: RunStore, run_id: str, experiment: Experiment) -> None:
     content, path = kept.model_dump(mode="json", include=_KEPT), store.root / run_id / _FILE
     with explained(path):
         remove_unlike_file(path)
-    write_json(path, sealed(content))
+    write_sealed(path, content)
 
 
 def from_anywhere(experiment: Experiment) -> Experiment:
@@ -92,8 +92,7 @@ def own_experiment(
 def _own(run: StoredRun) -> Experiment | None:
     """Return the experiment that a run itself keeps; None if it is damaged or was never kept."""
     with suppress(OSError, ValueError):
-        content, _ = unsealed(parse_json((run.folder / _FILE).read_bytes()))
-        return Experiment.model_validate(content)
+        return Experiment.model_validate(read_sealed(run.folder / _FILE, is_digest_needed=False))
     return None
 
 

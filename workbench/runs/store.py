@@ -8,7 +8,8 @@
                 checkpoint*.safetensors, .lock   only while a run is unfinished
 
 The record is written last and seals the run: a file that is not what it was is noticed when it is
-read (`workbench.runs.seal`), and whoever lists runs is told of those that cannot be read.
+read (`workbench.sealed`, `workbench.runs.run_files`), and whoever lists runs is told of those that
+cannot be read.
 """
 
 import hashlib
@@ -35,8 +36,9 @@ from workbench.atomic import explained, parse_json, remove_scratch, write_json, 
 from workbench.errors import DamagedFile, StoreError
 from workbench.metrics import Estimate
 from workbench.runs.provenance import Provenance
-from workbench.runs.seal import damaged_among, digests_of, sealed, unsealed
+from workbench.runs.run_files import damaged_among, digests_of
 from workbench.runs.spec import RunSpec
+from workbench.sealed import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
 _SPEC, _RECORD, _HISTORY = "spec.json", "record.json", "history.jsonl"
+_FILES = "files"  # of a record: what belongs to the run, with digests
 PREDICTIONS = "predictions.jsonl"
 _BEGINNING = (_SPEC, "origin.json")  # what is there before the first record
 _WAY_OUT = "Make it again with evaluate, or delete it."
@@ -362,7 +365,7 @@ class RunStore:
         """
         folder = self.root / record.run_id
         files = digests_of(folder) if record.status in ("trained", "finished") else {}
-        write_json(folder / _RECORD, sealed(record.model_dump(mode="json"), files))
+        write_sealed(folder / _RECORD, {**record.model_dump(mode="json"), _FILES: files})
 
     def write_predictions(self, run_id: str, predictions: "Iterable[DataclassInstance]") -> None:
         """Write predictions (dataclass instances), one line each, in one step."""
@@ -442,7 +445,8 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
     """Return the run of a folder, or what is wrong with it."""
     name = _RECORD
     try:
-        content, files = unsealed(parse_json((folder / _RECORD).read_bytes()))
+        content = read_sealed(folder / _RECORD, is_digest_needed=False)
+        files = content.pop(_FILES, {})  # a record from before they were kept has none
         record = RunRecord(**content)
         name = _SPEC
         spec = RunSpec(**parse_json((folder / _SPEC).read_bytes()))

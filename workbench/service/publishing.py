@@ -12,7 +12,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from workbench.atomic import explained
 from workbench.errors import ConfigError, StoreError
 from workbench.room import check_room
-from workbench.runs.seal import CARD
+from workbench.runs.run_files import CARD
 from workbench.runs.store import StoredRun
 
 
