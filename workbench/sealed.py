@@ -4,6 +4,7 @@ A disk that loses power, or rots, gives back other bytes than it was given. What
 believed later has a digest with it, so that a torn file is made again instead of being read.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -11,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, write_json
 
 DIGEST = "digest"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # rename(2): by a folder, or by a file
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
 
 _log = logging.getLogger(__name__)
@@ -108,18 +110,39 @@ def flush(folder: Path) -> None:
     flush_folder(folder)
 
 
-def put_in_place(finished: Path, target: Path) -> None:
+def put_in_place(
+    finished: Path, target: Path, *, is_good: Callable[[Path], bool] = lambda _: False
+) -> None:
     """Let a finished folder take a name; who has open what was there before can go on reading it.
+
+    Several may do so at once: what one of them has just put there is replaced, or kept where it is
+    good enough, and it never fails for the others.
+
+    Args:
+        finished: What takes the name. It is left where it is if the name's holder is good.
+        target: The name.
+        is_good: Whether what has the name already may keep it.
 
     Raises:
         OSError: as the system says.
     """
-    aside = target.with_name(f".old-{target.name}-{secrets.token_hex(4)}")
-    if is_there(target):
-        target.rename(aside)
-    finished.rename(target)
+    asides = []
+    while True:
+        try:
+            finished.rename(target)
+            break
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        if is_good(target):
+            break
+        aside = target.with_name(f".old-{target.name}-{secrets.token_hex(4)}")
+        with suppress(FileNotFoundError):  # another writer was quicker
+            target.rename(aside)
+            asides.append(aside)
     flush_folder(target.parent)
-    remove(aside)
+    for aside in asides:
+        remove(aside)
 
 
 def remove(path: Path) -> None:

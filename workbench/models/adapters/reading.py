@@ -305,11 +305,7 @@ def write_adapter(adapter: CheckedAdapter, target_root: Path) -> Path:
             metadata = None if learned is None else learned_range(*learned)
             write_tensors(scratch / WEIGHTS_NAME, adapter.tensors, metadata)
             flush(scratch)
-            try:
-                put_in_place(scratch, target)
-            except OSError:
-                if not _is_whole(target):  # else someone else has just written the same
-                    raise
+            put_in_place(scratch, target, is_good=_is_whole)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
