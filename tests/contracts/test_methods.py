@@ -12,7 +12,7 @@ from workbench.fitting.base import FitContext, SupportsSave, SupportsSearch
 from workbench.fitting.demonstrations import drawn
 from workbench.fitting.prediction import predict
 from workbench.methods.catalog import METHODS, make_method, method_class
-from workbench.models.loading import base_hash
+from workbench.models.quantised_layers import base_hash
 from workbench.options import declared_options
 from workbench.progress import Interrupted
 from workbench.tasks.base import Sample

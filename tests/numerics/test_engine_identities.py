@@ -21,7 +21,8 @@ from toys import TEST_DEVICE, add_lora
 from workbench.errors import ModelError, PromptError
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
-from workbench.models.loading import LoadedBase, base_hash
+from workbench.models.loading import LoadedBase
+from workbench.models.quantised_layers import base_hash
 
 TOLERANCE = 1e-4  # nats
 INSTRUCTION = "Say good or bad.\n\n"

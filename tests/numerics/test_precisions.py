@@ -11,7 +11,8 @@ from workbench.errors import ConfigError
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.compute_dtype import processor_dtype
 from workbench.models.engine import Engine
-from workbench.models.loading import PRECISIONS, base_hash, load_base, products_of
+from workbench.models.loading import PRECISIONS, load_base, products_of
+from workbench.models.quantised_layers import base_hash
 
 # The tiny model's weights are random, so nothing averages out: these are loose on purpose.
 LARGEST_GAP = {"fp32": 0.0, "bf16": 0.15, "int8": 0.3, "nf4": 1.5, "fp4": 2.5}  # nats

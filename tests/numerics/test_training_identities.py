@@ -19,7 +19,7 @@ from workbench.fitting.prediction import predict
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
-from workbench.models.loading import base_hash, packed_layers
+from workbench.models.quantised_layers import base_hash, packed_layers
 from workbench.progress import Interrupted
 from workbench.training.loop import Trainable, TrainingRequest, train
 from workbench.training.loss import answer_loss

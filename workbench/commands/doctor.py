@@ -59,7 +59,8 @@ def _machine() -> list[tuple[str, str]]:
 
 
 def _software() -> list[tuple[str, str]]:
-    from workbench.models.loading import check_quantisation
+    from workbench.models.loading import device_of
+    from workbench.models.quantised_layers import check_quantisation
 
     versions = []
     for package in _PACKAGES:
@@ -67,7 +68,10 @@ def _software() -> list[tuple[str, str]]:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             versions.append(f"{package} missing")
-    findings = [("packages", ", ".join(versions)), ("4-bit weights", check_quantisation())]
+    findings = [
+        ("packages", ", ".join(versions)),
+        ("4-bit weights", check_quantisation(device_of("auto"))),
+    ]
     if find_spec("kernels") is not None:
         findings.append(
             (

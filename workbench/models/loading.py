@@ -1,19 +1,9 @@
-"""Load one base model in one precision; the only file that knows bitsandbytes.
+"""Load one base model in one precision, frozen, ready for inference and for gradients."""
 
-On a CPU with AVX512-BF16, bitsandbytes repacks every 4-bit weight in place at the first forward
-pass without gradients. Afterwards gradients are wrong or missing and dequantising returns garbage,
-without an error. `load_base` switches that off on every layer, and `packed_layers` lets callers
-check it before each backward pass.
-"""
-
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import bitsandbytes as bnb
+import psutil
 import torch
 from transformers import (
     AutoConfig,
@@ -42,6 +32,13 @@ from workbench.models.folder_checks import (
     open_tokenizer,
 )
 from workbench.models.one_at_a_time import LOADING
+from workbench.models.quantised_layers import (
+    footprint_bytes,
+    keep_restored,
+    prevent_packing,
+    restored_bytes,
+    restored_size,
+)
 from workbench.models.weights import WeightSource, find_weights
 
 PRECISIONS: tuple[Precision, ...] = (
@@ -55,7 +52,10 @@ PRECISIONS: tuple[Precision, ...] = (
 )
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
+_RESTORED_SHARE = 1 / 3  # of the free memory, which 4-bit weights may take once more unpacked
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
+WeightsInMemory = Literal["auto", "packed", "restored"]
+WEIGHTS_IN_MEMORY: tuple[WeightsInMemory, ...] = ("auto", "packed", "restored")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class BaseInfo:
         device: "cpu" or "cuda".
         num_parameters: Parameters of the base (not of adapters).
         footprint_bytes: Memory of the base's tensors.
+        restored_bytes: Memory of 4-bit weights kept unpacked beside them, for speed alone.
         context_length: Longest input in tokens.
     """
 
@@ -85,6 +86,7 @@ class BaseInfo:
     num_parameters: int
     footprint_bytes: int
     context_length: int
+    restored_bytes: int = 0
 
     @property
     def double_quantisation(self) -> bool | None:
@@ -108,6 +110,7 @@ def load_base(
     revision: str | None = None,
     compute_dtype: ComputeDtype | Literal["auto"] = "auto",
     device: str = "auto",
+    weights_in_memory: WeightsInMemory = "auto",
 ) -> LoadedBase:
     """Return the frozen base model `name` in `precision`, ready for inference and for gradients.
 
@@ -119,6 +122,9 @@ def load_base(
         revision: Hub revision; None is the default branch.
         compute_dtype: "auto" takes bfloat16 on a GPU and on a CPU that multiplies in it.
         device: "auto" takes a GPU when there is one.
+        weights_in_memory: "restored" keeps 4-bit weights unpacked beside themselves, in the dtype
+            of products: the same values, so the same numbers on a CPU, several times faster.
+            "auto" does so on a CPU where a third of the free memory holds them.
 
     Raises:
         ConfigError: unknown precision or base model.
@@ -127,7 +133,12 @@ def load_base(
     known = check_precision(precision)
     weights = find_weights(name, revision)
     return load_weights(
-        weights, name=name, precision=known, compute_dtype=compute_dtype, device=device
+        weights,
+        name=name,
+        precision=known,
+        compute_dtype=compute_dtype,
+        device=device,
+        weights_in_memory=weights_in_memory,
     )
 
 
@@ -166,6 +177,7 @@ def load_weights(
     precision: Precision,
     compute_dtype: ComputeDtype | Literal["auto"] = "auto",
     device: str = "auto",
+    weights_in_memory: WeightsInMemory = "auto",
 ) -> LoadedBase:
     """Return the base whose files are in `weights.folder`; see `load_base`."""
     target = device_of(device)
@@ -202,8 +214,10 @@ def load_weights(
     check_tokenizer(tokenizer, model, title)
     model.requires_grad_(requires_grad=False)
     model.eval()
-    _prevent_packing(model)
+    prevent_packing(model)
     _store_in(storage, model)
+    if wants_restored(weights_in_memory, target, restored_size(model, compute)):
+        keep_restored(model)
     if target == "cpu" or attention == "eager":
         use_grouped_attention(model)
     info = BaseInfo(
@@ -217,15 +231,25 @@ def load_weights(
         num_parameters=model.num_parameters(),
         footprint_bytes=footprint_bytes(model),
         context_length=context_length(model.config.get_text_config()),
+        restored_bytes=restored_bytes(model),
     )
     return LoadedBase(model, tokenizer, info)
 
 
-def _prevent_packing(model: torch.nn.Module) -> None:
-    """Keep 4-bit weights in the layout that has exact gradients (see the module docstring)."""
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
+def wants_restored(wanted: WeightsInMemory, device: str, num_bytes: int) -> bool:
+    """Return whether 4-bit weights that take so many bytes unpacked are kept so.
+
+    Raises:
+        ConfigError: no way to keep weights of that name.
+    """
+    if wanted not in WEIGHTS_IN_MEMORY:
+        raise ConfigError(
+            f"weights_in_memory: {unknown_name('way', str(wanted), WEIGHTS_IN_MEMORY)}"
+        )
+    if wanted == "auto":
+        free = psutil.virtual_memory().available
+        return device == "cpu" and num_bytes <= free * _RESTORED_SHARE
+    return wanted == "restored"
 
 
 def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
@@ -240,123 +264,6 @@ def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
         elif type(parameter) is torch.nn.Parameter:
             is_mapped = parameter.device.type == "cpu"
             parameter.data = parameter.data.to(dtype, copy=is_mapped)
-
-
-@contextmanager
-def exact_products(model: torch.nn.Module) -> Iterator[None]:
-    """Let 4-bit layers multiply in the dtype of all the rest, inside the block."""
-    layers = [layer for layer in model.modules() if isinstance(layer, bnb.nn.Linear4bit)]
-    usual = [layer.compute_dtype for layer in layers]
-    for layer in layers:
-        layer.compute_dtype = layer.weight.quant_state.dtype  # set by `_store_in`
-    try:
-        yield
-    finally:
-        for layer, dtype in zip(layers, usual, strict=True):
-            layer.compute_dtype = dtype
-
-
-@contextmanager
-def restored_products(model: torch.nn.Module) -> Iterator[None]:
-    """Let quantised layers multiply with float32 copies of their weights, inside the block.
-
-    So the inputs of 8-bit products are not rounded, which depends on what is in the same batch.
-    """
-    kinds = (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)
-    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
-    for layer in layers:
-        layer.forward = partial(_restored_product, layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class has its own
-
-
-def _restored_product(layer: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    bias: torch.Tensor | None = layer.bias  # type: ignore[assignment]  # modules are untyped
-    return torch.nn.functional.linear(
-        inputs.float(), dequantised_weight(layer), None if bias is None else bias.float()
-    )
-
-
-def packed_layers(model: torch.nn.Module) -> list[str]:
-    """Return the names of 4-bit layers in bitsandbytes' inference-only layout; should be empty."""
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, bnb.nn.Linear4bit)
-        and getattr(module.weight.quant_state, "packing_format_for_cpu", False)
-    ]
-
-
-def dequantised_weight(layer: torch.nn.Module) -> torch.Tensor:
-    """Return a float32 copy of a layer's weight, shaped as in the layer, which stays as it is.
-
-    Raises:
-        ModelError: the layer is in bitsandbytes' inference-only layout, which restores to garbage.
-    """
-    weight = layer.get_parameter("weight").detach()
-    if isinstance(layer, bnb.nn.Linear4bit):
-        if packed_layers(layer):
-            raise ModelError(
-                "a 4-bit weight was repacked for inference, so it cannot be read. Load the base "
-                "again with load_base."
-            )
-        weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-    elif isinstance(layer, bnb.nn.Linear8bitLt):
-        (scales,) = _int8_scales(layer)
-        weight = bnb.functional.int8_vectorwise_dequant(layer.weight.data, scales)
-    return weight.to(torch.float32, copy=True)
-
-
-class StoredBytes(NamedTuple):
-    """What one weight matrix takes in memory: its values, their scales, and tables of codes."""
-
-    values: int
-    scales: int
-    tables: int
-
-
-def stored_bytes(layer: torch.nn.Module) -> StoredBytes:
-    """Return the memory of a layer's weight; a 4-bit layer has code tables of its own."""
-    weight = layer.get_parameter("weight")
-    scales, tables = _int8_scales(layer), []
-    state = getattr(weight, "quant_state", None)
-    while state is not None:
-        scales += [state.absmax, *([] if state.offset is None else [state.offset])]
-        tables.append(state.code)
-        state = state.state2
-    return StoredBytes(*(sum(t.nbytes for t in part) for part in ([weight.data], scales, tables)))
-
-
-def base_hash(model: torch.nn.Module) -> str:
-    """Return a hash of every weight of the base, adapters left out.
-
-    Equal before and after everything a session does; quantisation states are included.
-    """
-    sha = hashlib.sha256()
-    adapter_parts = ("lora_", "modules_to_save", "original_module")
-    for name, tensor in sorted(model.named_parameters(remove_duplicate=False)):
-        if any(part in name for part in adapter_parts):
-            continue
-        sha.update(name.replace("base_layer.", "").encode())
-        for part in (tensor.data, *_quantisation_tensors(tensor)):
-            sha.update(
-                part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-            )
-    for scales in _int8_scales(model):
-        sha.update(scales.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()
-
-
-def footprint_bytes(model: torch.nn.Module) -> int:
-    """Return the memory of all parameters, buffers and quantisation states, each counted once."""
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [part for tensor in model.parameters() for part in _quantisation_tensors(tensor)]
-    tensors += _int8_scales(model)
-    unique = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
-    return sum(unique.values())
 
 
 def _unquantised(model: PreTrainedModel) -> str:
@@ -395,22 +302,6 @@ def _num_values(parameter: torch.Tensor) -> int:
     """Return the values of a matrix, which 4-bit layers keep two in a byte."""
     state = getattr(parameter, "quant_state", None)
     return int(parameter.numel() if state is None else state.shape.numel())
-
-
-def _quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
-    state = getattr(parameter, "quant_state", None)
-    parts = []
-    while state is not None:
-        parts += [state.absmax, state.code, getattr(state, "offset", None)]
-        state = getattr(state, "state2", None)
-    return [part for part in parts if isinstance(part, torch.Tensor)]
-
-
-def _int8_scales(model: torch.nn.Module) -> list[torch.Tensor]:
-    """Return the scales of int8 layers, which the first forward pass moves to another place."""
-    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear8bitLt)]
-    found = [m.weight.SCB if m.state.SCB is None else m.state.SCB for m in layers]
-    return [scales for scales in found if scales is not None]
 
 
 def device_of(device: str) -> str:
@@ -476,16 +367,3 @@ def products_dtype(wanted: str, precision: Precision, device: str) -> ChosenDtyp
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def check_quantisation() -> str:
-    """Return whether NF4 works here: a matrix is quantised and restored on the default device."""
-    device = device_of("auto")
-    weight = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
-    try:
-        packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")
-        restored = bnb.functional.dequantize_4bit(packed, state)
-    except (RuntimeError, NotImplementedError) as error:
-        return f"do not work on {device}: {error}. Use precision bf16 or fp32."
-    gap = float((restored - weight).abs().max())
-    return f"work on {device} (largest rounding of NF4 on [-1, 1]: {gap:.2f})"

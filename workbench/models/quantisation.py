@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workbench.models.layers import linear_layers
-from workbench.models.loading import dequantised_weight, stored_bytes
+from workbench.models.quantised_layers import dequantised_weight, stored_bytes
 from workbench.models.weight_error import WeightError
 
 

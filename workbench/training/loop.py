@@ -19,7 +19,7 @@ from workbench.batches import Example, batch_at
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
-from workbench.models.loading import packed_layers
+from workbench.models.quantised_layers import packed_layers
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.training.folder import Checkpoint, TrainingFolder
 from workbench.training.loss import answer_loss

@@ -11,15 +11,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from toys import TEST_DEVICE, open_tiny
 from workbench.models.layers import linear_layers
 from workbench.models.loading import (
-    base_hash,
     check_precision,
-    dequantised_weight,
     load_base,
     products_of,
-    stored_bytes,
     uses_double_quantisation,
 )
 from workbench.models.quantisation import relative_error, weight_errors
+from workbench.models.quantised_layers import base_hash, dequantised_weight, stored_bytes
 
 BLOCK, SECOND_BLOCK = 64, 256  # weights per scale, scales per second scale
 FOUR_BIT_CODES = 16 * 4  # bytes of a table of float32 codes

@@ -11,7 +11,8 @@ from architectures import save_tiny, tiny_model
 from toys import open_tiny
 from workbench.models import probe
 from workbench.models.engine import Engine
-from workbench.models.loading import PRECISIONS, dequantised_weight, restored_products
+from workbench.models.loading import PRECISIONS
+from workbench.models.quantised_layers import dequantised_weight, restored_products
 from workbench.models.wide_products import WideProducts
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10], [20, 21, 22, 23, 24, 25]])

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from toys import TEST_DEVICE, export_prompt, open_tiny
 from workbench.errors import ModelError
 from workbench.methods.catalog import make_method
-from workbench.models.loading import PRECISIONS, base_hash, dequantised_weight
+from workbench.models.loading import PRECISIONS
+from workbench.models.quantised_layers import base_hash, dequantised_weight
 from workbench.progress import Interrupted
 from workbench.readings.base import Subject, WeightChange, open_vocabulary
 from workbench.readings.catalog import make_reader

@@ -10,7 +10,7 @@ from torch.nn.functional import dropout, linear
 from transformers.pytorch_utils import Conv1D
 
 from workbench.models.adapters.bank import LayerChange
-from workbench.models.loading import dequantised_weight
+from workbench.models.quantised_layers import dequantised_weight
 
 _ALMOST_NOTHING = 1e-5  # PEFT adds it to the rank that AdaLoRA's change is divided by
 

@@ -1,0 +1,220 @@
+"""Quantised layers of a base: their products, weights and memory; alone knows bitsandbytes.
+
+On a CPU with AVX512-BF16, bitsandbytes repacks every 4-bit weight in place at the first forward
+pass without gradients. Afterwards gradients are wrong or missing and dequantising returns garbage,
+without an error. `prevent_packing` switches that off on every layer, and `packed_layers` lets
+callers check it before each backward pass.
+
+bitsandbytes unpacks a 4-bit weight anew for every product. `keep_restored` keeps the values of that
+unpacking instead, so that products have the same numbers and take the time of multiplying alone.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import bitsandbytes as bnb
+import torch
+
+from workbench.errors import ModelError
+
+
+class _RestoredLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes is not typed
+    """A 4-bit layer that has its weight beside it as bitsandbytes restores it for each product.
+
+    `restored` is no parameter and no buffer: what is hashed, saved and counted is the 4-bit weight.
+    """
+
+    restored: torch.Tensor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the product (..., out) of inputs (..., in), in the inputs' dtype."""
+        weight = self.restored
+        if self.compute_dtype != weight.dtype:  # asked for in another one for once
+            packed: torch.Tensor = super().forward(x)
+            return packed
+        bias = None if self.bias is None else self.bias.to(weight.dtype)
+        return torch.nn.functional.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
+
+
+def restored_size(model: torch.nn.Module, dtype: torch.dtype) -> int:
+    """Return the bytes that `keep_restored` would take for products in a dtype."""
+    return sum(
+        int(layer.weight.quant_state.shape.numel()) * dtype.itemsize
+        for layer in _four_bit_layers(model)
+    )
+
+
+def keep_restored(model: torch.nn.Module) -> None:
+    """Let 4-bit layers keep their weights unpacked, in the dtype of their products."""
+    for layer in _four_bit_layers(model):
+        weight, state = layer.weight.data, layer.weight.quant_state
+        usual, state.dtype = state.dtype, layer.compute_dtype  # what it is restored to
+        layer.restored = bnb.functional.dequantize_4bit(weight, state)
+        state.dtype = usual
+        layer.__class__ = _RestoredLinear
+
+
+def restored_bytes(model: torch.nn.Module) -> int:
+    """Return the memory of weights that are kept unpacked beside the base."""
+    layers = (layer for layer in model.modules() if isinstance(layer, _RestoredLinear))
+    return sum(int(layer.restored.nbytes) for layer in layers)
+
+
+def _four_bit_layers(model: torch.nn.Module) -> list[Any]:
+    return [layer for layer in model.modules() if isinstance(layer, bnb.nn.Linear4bit)]
+
+
+def prevent_packing(model: torch.nn.Module) -> None:
+    """Keep 4-bit weights in the layout that has exact gradients (see the module docstring)."""
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def exact_products(model: torch.nn.Module) -> Iterator[None]:
+    """Let 4-bit layers multiply in the dtype of all the rest, inside the block."""
+    layers = _four_bit_layers(model)
+    usual = [layer.compute_dtype for layer in layers]
+    for layer in layers:
+        layer.compute_dtype = layer.weight.quant_state.dtype  # set by `_store_in`
+    try:
+        yield
+    finally:
+        for layer, dtype in zip(layers, usual, strict=True):
+            layer.compute_dtype = dtype
+
+
+@contextmanager
+def restored_products(model: torch.nn.Module) -> Iterator[None]:
+    """Let quantised layers multiply with float32 copies of their weights, inside the block.
+
+    So the inputs of 8-bit products are not rounded, which depends on what is in the same batch.
+    """
+    kinds = (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt)
+    layers = [layer for layer in model.modules() if isinstance(layer, kinds)]
+    for layer in layers:
+        layer.forward = partial(_restored_product, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class has its own
+
+
+def _restored_product(layer: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    bias: torch.Tensor | None = layer.bias  # type: ignore[assignment]  # modules are untyped
+    return torch.nn.functional.linear(
+        inputs.float(), dequantised_weight(layer), None if bias is None else bias.float()
+    )
+
+
+def packed_layers(model: torch.nn.Module) -> list[str]:
+    """Return the names of 4-bit layers in bitsandbytes' inference-only layout; should be empty."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, bnb.nn.Linear4bit)
+        and getattr(module.weight.quant_state, "packing_format_for_cpu", False)
+    ]
+
+
+def dequantised_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """Return a float32 copy of a layer's weight, shaped as in the layer, which stays as it is.
+
+    Raises:
+        ModelError: the layer is in bitsandbytes' inference-only layout, which restores to garbage.
+    """
+    weight = layer.get_parameter("weight").detach()
+    if isinstance(layer, bnb.nn.Linear4bit):
+        if packed_layers(layer):
+            raise ModelError(
+                "a 4-bit weight was repacked for inference, so it cannot be read. Load the base "
+                "again with load_base."
+            )
+        weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    elif isinstance(layer, bnb.nn.Linear8bitLt):
+        (scales,) = _int8_scales(layer)
+        weight = bnb.functional.int8_vectorwise_dequant(layer.weight.data, scales)
+    return weight.to(torch.float32, copy=True)
+
+
+class StoredBytes(NamedTuple):
+    """What one weight matrix takes in memory: its values, their scales, and tables of codes."""
+
+    values: int
+    scales: int
+    tables: int
+
+
+def stored_bytes(layer: torch.nn.Module) -> StoredBytes:
+    """Return the memory of a layer's weight; a 4-bit layer has code tables of its own."""
+    weight = layer.get_parameter("weight")
+    scales, tables = _int8_scales(layer), []
+    state = getattr(weight, "quant_state", None)
+    while state is not None:
+        scales += [state.absmax, *([] if state.offset is None else [state.offset])]
+        tables.append(state.code)
+        state = state.state2
+    return StoredBytes(*(sum(t.nbytes for t in part) for part in ([weight.data], scales, tables)))
+
+
+def base_hash(model: torch.nn.Module) -> str:
+    """Return a hash of every weight of the base, adapters left out.
+
+    Equal before and after everything a session does; quantisation states are included.
+    """
+    sha = hashlib.sha256()
+    adapter_parts = ("lora_", "modules_to_save", "original_module")
+    for name, tensor in sorted(model.named_parameters(remove_duplicate=False)):
+        if any(part in name for part in adapter_parts):
+            continue
+        sha.update(name.replace("base_layer.", "").encode())
+        for part in (tensor.data, *quantisation_tensors(tensor)):
+            sha.update(
+                part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
+    for scales in _int8_scales(model):
+        sha.update(scales.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def footprint_bytes(model: torch.nn.Module) -> int:
+    """Return the memory of all parameters, buffers and quantisation states, each counted once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [part for tensor in model.parameters() for part in quantisation_tensors(tensor)]
+    tensors += _int8_scales(model)
+    unique = {tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}
+    return sum(unique.values())
+
+
+def quantisation_tensors(parameter: torch.Tensor) -> list[torch.Tensor]:
+    """Return the scales and tables of a 4-bit weight; none of another one."""
+    state = getattr(parameter, "quant_state", None)
+    parts = []
+    while state is not None:
+        parts += [state.absmax, state.code, getattr(state, "offset", None)]
+        state = getattr(state, "state2", None)
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def _int8_scales(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the scales of int8 layers, which the first forward pass moves to another place."""
+    layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear8bitLt)]
+    found = [m.weight.SCB if m.state.SCB is None else m.state.SCB for m in layers]
+    return [scales for scales in found if scales is not None]
+
+
+def check_quantisation(device: str) -> str:
+    """Return whether NF4 works here: a matrix is quantised and restored on a device."""
+    weight = torch.linspace(-1, 1, 4096, device=device).reshape(64, 64)
+    try:
+        packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")
+        restored = bnb.functional.dequantize_4bit(packed, state)
+    except (RuntimeError, NotImplementedError) as error:
+        return f"do not work on {device}: {error}. Use precision bf16 or fp32."
+    gap = float((restored - weight).abs().max())
+    return f"work on {device} (largest rounding of NF4 on [-1, 1]: {gap:.2f})"
