@@ -7,6 +7,8 @@ and container have left (`workbench.free_memory`). A GPU multiplies 4-bit weight
 Several processes may load a base at once, each with a copy: a page and its jobs. They decide and
 unpack in turns (`one_process`), so that each sees what the one before has taken, and the last ones
 stay packed where there is no room for all. Nothing but time hangs on it: numbers are the same.
+
+Whoever runs a page or a machine says what "auto" means there by `WORKBENCH_WEIGHTS_IN_MEMORY`.
 """
 
 import fcntl
@@ -21,6 +23,8 @@ from workbench.free_memory import free_memory
 
 WeightsInMemory = Literal["auto", "packed", "restored"]
 WEIGHTS_IN_MEMORY: tuple[WeightsInMemory, ...] = ("auto", "packed", "restored")
+SETTING = "WORKBENCH_WEIGHTS_IN_MEMORY"
+"""Environment variable: what "auto" means to the processes that have it."""
 _SHARE = 1 / 3  # of the free memory, which "auto" takes at most
 _GIB = 1 << 30
 _TURN_SECONDS = 10.0  # a process that was stopped must not keep others from loading
@@ -41,10 +45,14 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
         ConfigError: no way to keep weights of that name, or no room for what is asked.
     """
     check_weights_in_memory(wanted)
+    reason = "asked for"
+    if wanted == "auto":
+        wanted, reason = os.environ.get(SETTING, "auto"), f"asked for by {SETTING}"
+        check_weights_in_memory(wanted, where=SETTING)
     if num_bytes == 0:
         return MemoryChoice(is_restored=False, reason="the base is not in 4 bits")
     if wanted == "packed":
-        return MemoryChoice(is_restored=False, reason="asked for")
+        return MemoryChoice(is_restored=False, reason=reason)
     if wanted == "restored":
         free = free_memory()
         if device == "cpu" and num_bytes > free:
@@ -52,7 +60,7 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
                 f"weights_in_memory 'restored': the weights take {_gib(num_bytes)} unpacked, and "
                 f"{_gib(free)} are free. Use 'auto' or 'packed', which give the same numbers."
             )
-        return MemoryChoice(is_restored=True, reason="asked for")
+        return MemoryChoice(is_restored=True, reason=reason)
     if device != "cpu":
         return MemoryChoice(is_restored=False, reason="a GPU multiplies 4-bit weights as they are")
     free = free_memory()
@@ -64,14 +72,14 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
     )
 
 
-def check_weights_in_memory(wanted: str) -> None:
+def check_weights_in_memory(wanted: str, *, where: str = "weights_in_memory") -> None:
     """Refuse a way to keep weights that there is not.
 
     Raises:
         ConfigError: names those that there are.
     """
     if wanted not in WEIGHTS_IN_MEMORY:
-        raise ConfigError(f"weights_in_memory: {unknown_name('way', wanted, WEIGHTS_IN_MEMORY)}")
+        raise ConfigError(f"{where}: {unknown_name('way', wanted, WEIGHTS_IN_MEMORY)}")
 
 
 @contextmanager
