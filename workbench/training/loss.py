@@ -7,7 +7,7 @@ import torch
 from workbench.batches import Example
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
-from workbench.models.rows import TokenTree
+from workbench.models.token_tree import TokenTree
 
 _TREE_TOKENS = 2048  # beyond it the mask over all rows at once takes more than 4 MB
 
