@@ -9,7 +9,7 @@ from workbench.batches import PASS_TOKENS, Example
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.recomputing import recomputed_layers
-from workbench.models.rows import TokenTree
+from workbench.models.token_tree import TokenTree
 
 
 def answer_loss(
@@ -66,9 +66,9 @@ def _row_states(
     rows: Sequence[tuple[int, ...]],
     again: AbstractContextManager[None],
 ) -> Sequence[torch.Tensor]:
-    """Return hidden states (T, D) of each row: one pass for short batches, else two."""
-    is_short = prefix.num_tokens + max(map(len, rows)) * len(rows) <= PASS_TOKENS
-    if is_short and prefix.states is None:
+    """Return hidden states (T, D) of each row: one pass for short batches and a row, else two."""
+    positions = prefix.num_tokens + max(map(len, rows)) * len(rows)
+    if prefix.states is None and (positions <= PASS_TOKENS or len(rows) == 1):
         with again:
             return engine.run_as_tree(prefix, rows, adapter, training=True)
     state = None
