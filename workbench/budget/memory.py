@@ -90,10 +90,13 @@ class Storage:
     Attributes:
         precision: How the linear layers are stored.
         is_gpu: On a GPU what is not quantised is stored in 16 bits, on a processor in 32.
+        unpacked_bytes: Of each 4-bit weight where they are kept unpacked beside them, for speed,
+            in the dtype of products; 0 where they are not.
     """
 
     precision: BudgetPrecision
     is_gpu: bool
+    unpacked_bytes: int = 0
 
     @property
     def element_bytes(self) -> int:
@@ -106,6 +109,11 @@ class Storage:
     def is_quantised(self) -> bool:
         """Whether the linear layers are stored in fewer bits than the rest."""
         return self.precision not in ("bf16", "fp32")
+
+    @property
+    def is_4_bit(self) -> bool:
+        """Whether the linear layers are stored in 4 bits."""
+        return self.is_quantised and self.precision != "int8"
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ class MemoryEstimate:
         activations: Kept between forward and backward pass; in use, keys and values.
         working: What one layer, and the logits of the answers, take besides.
         held: What a processor's allocator holds besides: freed pieces that no tensor fits into.
+        restored: 4-bit weights kept unpacked beside the base.
     """
 
     base: int
@@ -129,6 +138,7 @@ class MemoryEstimate:
     activations: int = 0
     working: int = 0
     held: int = 0
+    restored: int = 0
 
     @property
     def total(self) -> int:
@@ -138,7 +148,8 @@ class MemoryEstimate:
     @property
     def living(self) -> int:
         """Of all tensors at the peak: gradients come as backward gives activations back."""
-        return self.base + self.trained + self.optimizer + max(self.gradients, self.passing)
+        weights = self.base + self.restored
+        return weights + self.trained + self.optimizer + max(self.gradients, self.passing)
 
     @property
     def passing(self) -> int:
@@ -148,12 +159,12 @@ class MemoryEstimate:
     @property
     def learning(self) -> int:
         """What training takes besides weights and activations: the rest of the peak."""
-        return self.living - self.base - self.trained - self.passing
+        return self.living - self.base - self.restored - self.trained - self.passing
 
     def on(self, storage: Storage) -> "MemoryEstimate":
         """Return the estimate with what the allocator holds where the tensors are."""
         share = 0.0 if storage.is_gpu else _HELD_SHARE
-        return replace(self, held=int(share * (self.living - self.base)))
+        return replace(self, held=int(share * (self.living - self.base - self.restored)))
 
 
 def base_bytes(shape: ModelShape, storage: Storage) -> int:
@@ -167,6 +178,14 @@ def base_bytes(shape: ModelShape, storage: Storage) -> int:
         linear.count * _matrix_bytes(linear.weights, linear.outputs, storage) for linear in packed
     )
     return weights + rest * storage.element_bytes + shape.buffer_bytes
+
+
+def restored_bytes(shape: ModelShape, storage: Storage) -> int:
+    """Return the memory of 4-bit weights kept unpacked beside the base."""
+    if not storage.is_4_bit:
+        return 0
+    packed = (linear.count * linear.weights for linear in shape.linears if linear.is_quantised)
+    return sum(packed) * storage.unpacked_bytes
 
 
 def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
@@ -204,6 +223,7 @@ def training_memory(
         optimizer=_ADAM_BYTES * trained,
         activations=activations + _head_bytes(shape, storage, work),
         working=_working_bytes(shape, storage, work),
+        restored=restored_bytes(shape, storage),
     ).on(storage)
 
 
@@ -236,6 +256,7 @@ def asking_memory(
         activations=(prefix_tokens + tokens) * kv_bytes_per_token(shape, storage) // shape.layers
         + prefix_tokens * kv_bytes_per_token(shape, storage),
         working=layer + mask + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
+        restored=restored_bytes(shape, storage),
     ).on(storage)
 
 
@@ -309,15 +330,15 @@ def _head_copy(shape: ModelShape, storage: Storage) -> int:
 
 
 def _one_matrix(shape: ModelShape, storage: Storage) -> int:
-    """Return the largest matrix as it is restored for a product."""
-    if not storage.is_quantised:
+    """Return the largest matrix as it is unpacked for a product, unless all are kept so."""
+    if not storage.is_quantised or (storage.is_4_bit and storage.unpacked_bytes):
         return 0
     packed = (linear.weights for linear in shape.linears if linear.is_quantised)
     return max(packed, default=0) * storage.element_bytes
 
 
 def _working_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
-    """Return logits with their gradient, a restored matrix, and gradients inside one layer."""
+    """Return logits with their gradient, an unpacked matrix, and gradients inside one layer."""
     answers = work.batch_size * work.answer_tokens
     logits = 2 * answers * shape.vocabulary * _FLOAT
     inside = work.positions * 3 * shape.inner_width * storage.element_bytes

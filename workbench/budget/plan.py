@@ -15,11 +15,13 @@ from workbench.budget.memory import (
     base_bytes,
     kv_bytes_per_token,
     peak_memory,
+    restored_bytes,
 )
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
 from workbench.errors import WorkbenchError
 from workbench.options import option
+from workbench.presentation.display import byte_size
 from workbench.shared_options import MICRO_BATCH_SIZE, STEPS
 
 _MUCH = 0.1  # of a quantised base's blocks: what stays wide beyond it is told
@@ -118,7 +120,7 @@ class Plan:
         for name, reason in self.refused.items():
             by_reason.setdefault(reason, []).append(name)
         refusals = (f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-        return (*_left_wide(self.question), *refusals)
+        return (*_left_wide(self.question), *_kept_unpacked(self.question), *refusals)
 
 
 def make_plan(question: Question, methods: Sequence[str] = tuple(RECIPES)) -> Plan:
@@ -143,6 +145,34 @@ def _left_wide(question: Question) -> Iterator[str]:
             f"Of {shape.decoder_parameters / 1e9:,.2f} billion parameters in its blocks "
             f"{left / 1e9:,.2f} billion ({what}) stay in {8 * storage.element_bytes} bits, because "
             "bitsandbytes quantises plain linear layers only."
+        )
+
+
+def beside_bytes(question: Question) -> Mapping[str, int]:
+    """Return what 4-bit weights kept unpacked for speed would take beside the base.
+
+    By the dtype of products; empty where "auto" keeps none: on a GPU, or in other precisions.
+    """
+    storage = question.storage
+    if storage.is_gpu or not storage.is_4_bit:
+        return {}
+    sizes = {"float32": 4, "bfloat16": 2}
+    return {
+        name: restored_bytes(question.shape, replace(storage, unpacked_bytes=size))
+        for name, size in sizes.items()
+    }
+
+
+def _kept_unpacked(question: Question) -> Iterator[str]:
+    """Yield a sentence on what is not counted in the rows: weights kept unpacked for speed."""
+    beside = beside_bytes(question)
+    if beside:
+        base = base_bytes(question.shape, question.storage)
+        yield (
+            f"Memory is that with weights packed ({byte_size(base)} in 4 bits). Where a third of "
+            "the free memory holds them, they are kept unpacked beside these, for speed alone: "
+            + ", or ".join(f"{byte_size(size)} more for {n} products" for n, size in beside.items())
+            + ". What is planned to fit fits without."
         )
 
 

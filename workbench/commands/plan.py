@@ -200,6 +200,8 @@ def _measured_text(found: "Measured | None") -> str:
 
 
 def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> dict[str, Any]:
+    from workbench.budget.plan import beside_bytes
+
     question = plan.question
     rows = [
         {
@@ -224,6 +226,7 @@ def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]")
         "model": asdict(question.shape) | {"parameters": question.shape.parameters},
         "device": asdict(question.device) | {"usable_bytes": question.device.usable_bytes},
         "precision": question.precision,
+        "unpacked_beside_bytes": dict(beside_bytes(question)),
         "options": asdict(question.options),
         "workload": asdict(question.work),
         "steps": question.steps,
