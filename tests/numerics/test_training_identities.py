@@ -370,7 +370,7 @@ def test_one_pass_and_two_passes_give_the_same_loss_and_gradient(
 ):
     results = []
     for tokens in (10_000, 0):
-        monkeypatch.setattr("workbench.training.loss._TREE_TOKENS", tokens)
+        monkeypatch.setattr("workbench.training.loss.PASS_TOKENS", tokens)
         start = toy_encoder.start()
         vectors = torch.nn.Parameter(tiny_engine.forward.embed(start.shared_ids))
         context = FitContext(tiny_engine, toy_encoder, 0, None)

@@ -97,8 +97,8 @@ def confusion(text: str) -> Any:
 
 def plan_row(text: str) -> Row:
     return Row(
-        name=text, formula=text, fits=True, memory=text, batch_size=8, trained=5, stored_bytes=6,
-        extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
+        name=text, formula=text, fits=True, memory=text, micro_batch_size=8, trained=5,
+        stored_bytes=6, extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
     )  # fmt: skip
 
 
