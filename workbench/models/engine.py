@@ -41,6 +41,7 @@ from workbench.models.rows import (
 )
 from workbench.models.scoring import choice_scores, choice_trees
 from workbench.models.token_tree import TokenTree
+from workbench.progress import raise_if_stopped
 
 _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
@@ -83,6 +84,7 @@ class Engine:
         Raises:
             PromptError: a row with its longest choice exceeds the context window.
             ModelError: an adapter that is not present.
+            Interrupted: asked to stop, see `workbench.progress.stopped_by`.
         """
         for row, row_choices in zip(rows, choices, strict=True):
             self.check_length(row, max(len(choice) for choice in row_choices))
@@ -94,6 +96,7 @@ class Engine:
         with self.lock, torch.inference_mode():
             states = self._states_of_rows(rows)
             for batch in _batches(sizes, _MAX_ROWS, _MAX_BATCH_TOKENS):
+                raise_if_stopped()
                 found = self._score_batch(
                     [rows[i] for i in batch],
                     [choices[i] for i in batch],

@@ -17,6 +17,7 @@ from workbench.models.attention import GROUPED_ATTENTION, AttentionWatch, RowBlo
 from workbench.models.base import Patch, Prefix, PrefixStates
 from workbench.models.row_layout import LazyMask, RowLayout
 from workbench.models.rows import PackedRows, pack_rows, recording_cache
+from workbench.models.stopping import ask_between_layers
 from workbench.models.token_tree import TokenTree
 
 
@@ -39,6 +40,7 @@ class BaseForward:
         self.dtype = model.get_input_embeddings().weight.dtype
         self.num_layers = int(config.num_hidden_layers)
         self._decoder = model.get_decoder()
+        ask_between_layers(self._decoder, self.num_layers)
         self.window = getattr(config, "sliding_window", None)
         default = "sliding_attention" if self.window else "full_attention"
         self.layer_types = set(getattr(config, "layer_types", None) or [default])

@@ -70,12 +70,12 @@ class RunCost(BaseModel):
         train_seconds: With the evaluations on dev.
         best_step: The step that was kept.
         learning_rate: At its peak.
-        dev_evaluations: How often dev was scored.
+        dev_evaluations: How often dev was scored, `dev_items` of its items each time.
         dev_accuracy: Accuracy on dev of the step that was kept.
         dev_loss: Its mean loss on dev, in nats.
         peak_memory_bytes: The process on a processor, what torch allocated on a GPU.
         labelled_examples: Rows whose labels were used: those that were learned from or shown, and
-            the dev rows where dev chose anything.
+            the dev rows that chose anything.
         prompt_tokens_mean: Tokens of a prompt, mean over the test items.
         generated_tokens_mean: Tokens written for an item, mean over the test items.
         milliseconds_per_item: Time of an answer, mean over the test items.
@@ -90,6 +90,7 @@ class RunCost(BaseModel):
     best_step: int | None = None
     learning_rate: float | None = None
     dev_evaluations: int | None = None
+    dev_items: int | None = None
     dev_accuracy: float | None = None
     dev_loss: float | None = None
     peak_memory_bytes: int | None = None
