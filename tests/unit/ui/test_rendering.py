@@ -15,7 +15,7 @@ from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.budget.advice import Advice
 from workbench.budget.known import KNOWN_SHAPES
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.models.adapters.reading import AdapterSummary
 from workbench.presentation.display import duration
 from workbench.presentation.reading import Reading
