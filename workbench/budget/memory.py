@@ -17,10 +17,11 @@ per position and layer:
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from workbench.batches import PASS_TOKENS
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import AdaptOptions, Recipe
 from workbench.options import option
-from workbench.shared_options import BATCH_SIZE
+from workbench.shared_options import BATCH_SIZE, CHECKPOINTING_HELP
 
 BudgetPrecision = Literal["nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32"]
 BUDGET_PRECISIONS: tuple[BudgetPrecision, ...] = (
@@ -34,14 +35,13 @@ _FLOAT = 4
 _ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
 # Of the tensors alive, glibc held 28 to 47 % more over six methods (benchmarks/RESULTS.md).
 _HELD_SHARE = 0.33
-_TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training/loss.py`
 SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
 LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One training step.
+    """One training step, or one pass of a step that runs its batch in parts.
 
     Attributes:
         batch_size: Rows.
@@ -50,8 +50,7 @@ class Workload:
         given_tokens: How many of these are keys and values alone, which prefix tuning learns.
         answer_tokens: Positions of a row whose loss is taken.
         has_checkpointing: Whether only the inputs of layers are kept and the rest is computed
-            again (Chen et al. 2016, https://arxiv.org/abs/1604.06174). The workbench's own loop
-            does not do it.
+            again (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
     """
 
     batch_size: int = BATCH_SIZE.option(help="Rows of a training step.")
@@ -61,7 +60,7 @@ class Workload:
     shared_tokens: int = 0
     given_tokens: int = 0
     answer_tokens: int = 1
-    has_checkpointing: bool = False
+    has_checkpointing: bool = option(False, help=CHECKPOINTING_HELP)
 
     @property
     def own_tokens(self) -> int:
@@ -70,7 +69,7 @@ class Workload:
 
     @property
     def positions(self) -> int:
-        """Positions a step runs."""
+        """Positions that are run at once."""
         return self.shared_tokens + self.batch_size * self.own_tokens
 
     def with_vectors(self, vectors: int) -> "Workload":
@@ -289,7 +288,7 @@ def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
     groups = shape.heads // shape.kv_heads
     if storage.is_gpu or shape.attention != "apart":
-        is_one_row = positions <= _TREE_TOKENS and not work.given_tokens
+        is_one_row = positions <= PASS_TOKENS and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
         if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head

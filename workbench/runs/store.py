@@ -14,6 +14,7 @@ cannot be read.
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from pydantic import (
 
 from workbench.atomic import explained, parse_json, remove_scratch, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.runs.provenance import Provenance
 from workbench.runs.run_files import damaged_among, digests_of
 from workbench.runs.spec import RunSpec
@@ -70,12 +71,12 @@ class RunCost(BaseModel):
         train_seconds: With the evaluations on dev.
         best_step: The step that was kept.
         learning_rate: At its peak.
-        dev_evaluations: How often dev was scored.
+        dev_evaluations: How often dev was scored, `dev_items` of its items each time.
         dev_accuracy: Accuracy on dev of the step that was kept.
         dev_loss: Its mean loss on dev, in nats.
         peak_memory_bytes: The process on a processor, what torch allocated on a GPU.
         labelled_examples: Rows whose labels were used: those that were learned from or shown, and
-            the dev rows where dev chose anything.
+            the dev rows that chose anything.
         prompt_tokens_mean: Tokens of a prompt, mean over the test items.
         generated_tokens_mean: Tokens written for an item, mean over the test items.
         milliseconds_per_item: Time of an answer, mean over the test items.
@@ -90,6 +91,7 @@ class RunCost(BaseModel):
     best_step: int | None = None
     learning_rate: float | None = None
     dev_evaluations: int | None = None
+    dev_items: int | None = None
     dev_accuracy: float | None = None
     dev_loss: float | None = None
     peak_memory_bytes: int | None = None
@@ -326,9 +328,10 @@ class RunStore:
     def everything(self) -> Iterator[StoredRun | BrokenRun]:
         """Yield all runs, those that cannot be read too, in no order."""
         for root in self.roots:
-            for folder in root.glob("*"):
-                if _is_run(folder, in_lists=True):
-                    yield _look_into(folder)
+            with suppress(OSError):  # not there yet, or not to be looked into
+                for name in os.listdir(root):
+                    if _is_run(root / name, in_lists=True):
+                        yield _look_into(root / name)
 
     @contextmanager
     def working_on(self, spec: RunSpec) -> Iterator[Path]:
@@ -403,8 +406,13 @@ def sort_runs(
 
 def folders_below(folder: Path) -> list[Path]:
     """Return the folders anywhere below one that hold runs, for a store of each."""
-    files = (path for name in (_RECORD, _SPEC) for path in folder.rglob(name))
-    return sorted({path.parent.parent for path in files})
+    marks = {_RECORD, _SPEC}
+    found = {
+        Path(place).parent
+        for place, folders, files in os.walk(folder)
+        if marks.intersection(folders + files)  # a damaged run may have a folder of that name
+    }
+    return sorted(found)
 
 
 def check_adapter(folder: Path) -> None:

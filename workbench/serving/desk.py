@@ -24,7 +24,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
-from workbench.progress import Interrupted
+from workbench.progress import Interrupted, stopped_by
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.session import Session, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
@@ -275,10 +275,11 @@ def _produce(
                 return
 
     try:
-        for item in work(should_stop):
-            hand_over(item)
-            if should_stop():  # whether or not the work asks for itself
-                break
+        with stopped_by(should_stop):
+            for item in work(should_stop):
+                hand_over(item)
+                if should_stop():  # whether or not the work asks for itself
+                    break
     finally:  # a failure ends the stream too, or the reader would wait for ever
         hand_over(None)
 
