@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 from material import BASE, REPOSITORY, encoder_for, load_engine, load_material
 from measuring import Figure
@@ -160,7 +161,9 @@ def _main(name: str, device: str) -> None:
 
 def _storage(engine: Engine) -> Storage:
     precision: BudgetPrecision = engine.info.precision  # type: ignore[assignment]
-    return Storage(precision, is_gpu=engine.info.device != "cpu")
+    products = getattr(torch, engine.info.compute_dtype).itemsize
+    unpacked = products if engine.info.restored_bytes else 0
+    return Storage(precision, engine.info.device != "cpu", unpacked_bytes=unpacked)
 
 
 def _fit(engine: Engine, encoder: PromptEncoder, name: str, folder: Path) -> None:

@@ -88,7 +88,12 @@ def _compare(
     shared: Sequence[int],
     folder: Path,
 ) -> Figure:
-    base = load_base(BASE, precision=engine.info.precision, device=engine.info.device)
+    base = load_base(
+        BASE,
+        precision=engine.info.precision,
+        device=engine.info.device,
+        weights_in_memory="packed",  # as PEFT has a 4-bit base without us
+    )
     peft = get_peft_model(base.model, config)
     if isinstance(config, PromptTuningConfig):
         peft.prompt_encoder["default"].embedding.weight.data.copy_(

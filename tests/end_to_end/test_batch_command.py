@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -235,6 +236,8 @@ def test_listings_and_doctor_work_offline(monkeypatch, capfd):
         shown += out
     for expected in ("smollm2-135m-instruct", "banking77", "chain_of_thought", "dropout", "4-bit"):
         assert expected in shown
+    said = " ".join(shown.split())
+    assert re.search(r"weights in memory .* 168\.4 MB in 4 bits.*; 0\.\d GiB unpacked, ", said)
 
 
 BAD = {

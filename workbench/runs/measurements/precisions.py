@@ -93,8 +93,9 @@ def _spec(
 ) -> dict[str, Any]:
     """Return what decides the figures of a precision, without loading the base."""
     device, products = products_of(precision, experiment.compute_dtype, experiment.device)
-    # What decides times alone; of 4-bit weights, which no others are.
-    kept = {} if uses_double_quantisation(precision) is None else {"kept": experiment.weights_in_memory}
+    # As threads, this decides times; none but 4-bit weights can be kept unpacked.
+    is_4_bit = uses_double_quantisation(precision) is not None
+    kept = {"weights_in_memory": experiment.weights_in_memory} if is_4_bit else {}
     template = open_template(experiment.template, task)
     return {
         "base": {
