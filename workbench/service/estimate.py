@@ -48,12 +48,14 @@ class CostEstimate:
         trained_parameters: How many parameters would be trained, exactly.
         seconds: Training with its dev evaluations.
         memory_bytes: Base, trained parameters and optimizer; activations come on top.
+        restored_bytes: 4-bit weights kept unpacked beside the base, for speed.
         epochs: How often each training row is seen.
     """
 
     trained_parameters: int
     seconds: float
     memory_bytes: int
+    restored_bytes: int
     epochs: float
 
 
@@ -112,5 +114,6 @@ def estimate_training(session: Session, step: StepCost, method: Method) -> CostE
         trained_parameters=parameters,
         seconds=method.num_trainings * seconds,
         memory_bytes=session.engine.info.footprint_bytes + _ADAM_BYTES * parameters,
+        restored_bytes=session.engine.info.restored_bytes,
         epochs=method.steps * method.batch_size / len(session.task.train),
     )

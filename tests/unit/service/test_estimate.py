@@ -116,6 +116,7 @@ def test_memory_is_the_base_and_four_numbers_per_parameter(session):
     cost = estimate_training(session, STEP, make_method("lora", {}))
 
     assert cost.memory_bytes == session.engine.info.footprint_bytes + 16 * cost.trained_parameters
+    assert cost.restored_bytes == session.engine.info.restored_bytes
 
 
 def test_epochs_are_examples_seen_by_rows(session):

@@ -115,7 +115,7 @@ TEMPLATES: dict[str, Any] = {
         "figures": [FigurePair(text, text, f"{text}!")],
     },
     "drawing": lambda text: {"drawing": drawing(text)},
-    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 1.5)},
+    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 7_000_000, 1.5)},
     "header": lambda text: {"profile": replace(CPU_SPACE, name=text)},
     "hint": lambda text: {"text": text},
     "imported": lambda text: {

@@ -173,7 +173,9 @@ def print_setting(console: Console, session: Session, experiment: Experiment) ->
         style="bold",
     )
     console.print(f"base from {info.source}", highlight=False, style="dim")
-    console.print(f"weights: {memory_text(info)}", highlight=False, style="dim")
+    console.print(
+        f"weights: {memory_text(info)} ({info.restored_reason})", highlight=False, style="dim"
+    )
     for reason, count in task.dropped.counts.items():
         console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
     for warning in task.warnings:
