@@ -14,7 +14,6 @@ Introduction to the Bootstrap, chapter 13; Davison and Hinkley 1997, Bootstrap M
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,31 +22,11 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from workbench.answer_forms import is_match
+from workbench.estimates import NOTHING_SCORED, Estimate
 
 CONFIDENCE_LEVEL = 0.95  # of every interval in this module
 NUM_RESAMPLES = 1_000  # a 95 % end point then moves by about 0.1 standard errors with the seed
 PROBABILITY_TOLERANCE = 1e-4  # a sum of float32 softmax entries passes 1 by less than this
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval.
-
-    Attributes:
-        value: The figure; `None` when there was nothing to score.
-        low: Lower end; `None` with too few items for an interval; so is `high`.
-        num_scored: Items with an answer (or values) behind the figure.
-        num_unscored: Items without an answer; they count as wrong in `value`.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    num_scored: int
-    num_unscored: int
-
-
-NOTHING_SCORED = Estimate(None, None, None, num_scored=0, num_unscored=0)
 
 
 def accuracy(answers: Sequence[str | None], targets: Sequence[str]) -> Estimate:

@@ -14,7 +14,7 @@ from fuzz.mutation import changed_json
 from fuzz.target import Target, joined, several, split, written
 from specs import spec_of
 from workbench.errors import StoreError, TaskError, WorkbenchError
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.models.weight_error import WeightError
 from workbench.presentation.reading import Reading, Standing
 from workbench.readings import inspector

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from workbench.analysis.answers import Answer
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import estimate_text, one_line, percent
 from workbench.runs.search import SearchOutcome, edge_of
 

@@ -11,7 +11,7 @@ from workbench.analysis.comparison import counterpart, difference_of
 from workbench.analysis.headline import SIGNIFICANCE, RankedRow, ranking
 from workbench.analysis.results import Comparison, ComparisonRow, RunDetail
 from workbench.differences import holm, paired_difference, paired_score_difference
-from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.estimates import NOTHING_SCORED, Estimate
 
 
 @dataclass(frozen=True)

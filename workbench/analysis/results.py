@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.analysis.answers import Answer
 from workbench.errors import ConfigError, unknown_name
-from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.estimates import NOTHING_SCORED, Estimate
 from workbench.runs.failures import FailedRun
 from workbench.runs.provenance import Provenance
 from workbench.runs.search import SearchOutcome

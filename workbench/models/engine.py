@@ -34,13 +34,13 @@ from workbench.models.prefix_cache import PrefixCache, PrefixKey
 from workbench.models.probe import check_exact
 from workbench.models.rows import (
     PackedRows,
-    TokenTree,
     decoding_cache,
     pack_rows,
     prefixed_cache,
     recording_cache,
 )
 from workbench.models.scoring import choice_scores, choice_trees
+from workbench.models.token_tree import TokenTree
 from workbench.progress import raise_if_stopped
 
 _MAX_ROWS = 64
@@ -231,9 +231,8 @@ class Engine:
         length = sum(map(len, branches[0]))
         tree = TokenTree.chain([0] * len(start))  # any ids do where pieces stand in
         for branch in branches:
-            first, last = len(tree), branch[-1]
-            tree.token_ids += [0] * (length - len(last)) + [int(token) for token in last]
-            tree.parents += [len(start) - 1, *range(first, first + length - 1)]
+            last = [int(token) for token in branch[-1]]
+            tree.append(len(start) - 1, [0] * (length - len(last)) + last)
         pieces = [start, *(piece for branch in branches for piece in branch)][:-1]
         with self.lock, torch.inference_mode(), self.adapters.active([None]):
             hidden = self.forward.hidden_states(
@@ -285,7 +284,6 @@ class Engine:
         """Return the hidden states (T, D) of each row after one shared prefix, in a single pass.
 
         Prefix and rows are one tree, so each layer is entered once and the prefix is run once.
-        The mask grows with the square of all tokens together: meant for short batches.
 
         Raises:
             PromptError: a token that the base has no embedding for.
@@ -298,12 +296,8 @@ class Engine:
         # Equal lengths make the tree a block per row, which attention can take apart.
         start, length = prefix.num_tokens, max(map(len, rows))
         tree = TokenTree.chain([0] * start)
-        for row in rows:
-            parent = start - 1
-            for token in (*row, *[0] * (length - len(row))):  # nothing looks at the padding
-                tree.token_ids.append(token)
-                tree.parents.append(parent)
-                parent = len(tree) - 1
+        for row in rows:  # nothing looks at the padding
+            tree.append(start - 1, [*row, *[0] * (length - len(row))])
         packed = pack_rows([tree], [0], self.forward.device)
         with self.adapters.active([adapter], training=training):
             hidden = self.forward.hidden_states(

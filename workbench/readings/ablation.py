@@ -8,8 +8,9 @@ import numpy as np
 from scipy import stats
 
 from workbench.differences import holm
+from workbench.estimates import Estimate
 from workbench.fitting.learning import Outcome
-from workbench.metrics import Estimate, mean_with_interval
+from workbench.metrics import mean_with_interval
 from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table

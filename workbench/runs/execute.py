@@ -297,7 +297,10 @@ def _reason(error: Exception) -> str:
     """Return what to tell about an error that is not the user's."""
     text = (str(error).splitlines() or [""])[0]
     if _is_out_of_memory(error):
-        return f"out of memory ({text}). Use a smaller batch_size, or shorter texts."
+        return (
+            f"out of memory ({text}). Use micro_batch_size 1, gradient_checkpointing, or shorter "
+            "texts."
+        )
     return f"ended by an error of ours ({type(error).__name__}: {text})."
 
 

@@ -174,6 +174,7 @@ class Experiment(_Checked):
     precision: _Text = "nf4"
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    weights_in_memory: Literal["auto", "packed", "restored"] = "auto"
     task: TaskChoice = TaskChoice(name=_DEFAULT_TASK)
     template: _Text = "plain"
     chat: bool = False

@@ -14,6 +14,7 @@ cannot be read.
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from pydantic import (
 
 from workbench.atomic import explained, parse_json, remove_scratch, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.runs.provenance import Provenance
 from workbench.runs.run_files import damaged_among, digests_of
 from workbench.runs.spec import RunSpec
@@ -327,9 +328,10 @@ class RunStore:
     def everything(self) -> Iterator[StoredRun | BrokenRun]:
         """Yield all runs, those that cannot be read too, in no order."""
         for root in self.roots:
-            for folder in root.glob("*"):
-                if _is_run(folder, in_lists=True):
-                    yield _look_into(folder)
+            with suppress(OSError):  # not there yet, or not to be looked into
+                for name in os.listdir(root):
+                    if _is_run(root / name, in_lists=True):
+                        yield _look_into(root / name)
 
     @contextmanager
     def working_on(self, spec: RunSpec) -> Iterator[Path]:
@@ -404,8 +406,13 @@ def sort_runs(
 
 def folders_below(folder: Path) -> list[Path]:
     """Return the folders anywhere below one that hold runs, for a store of each."""
-    files = (path for name in (_RECORD, _SPEC) for path in folder.rglob(name))
-    return sorted({path.parent.parent for path in files})
+    marks = {_RECORD, _SPEC}
+    found = {
+        Path(place).parent
+        for place, folders, files in os.walk(folder)
+        if marks.intersection(folders + files)  # a damaged run may have a folder of that name
+    }
+    return sorted(found)
 
 
 def check_adapter(folder: Path) -> None:

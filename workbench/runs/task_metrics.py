@@ -6,8 +6,8 @@ from functools import partial
 
 from workbench import metrics, text_metrics
 from workbench.answer_forms import is_match
+from workbench.estimates import Estimate
 from workbench.fitting.prediction import Prediction
-from workbench.metrics import Estimate
 from workbench.presentation.quantities import check_declared
 from workbench.tasks.base import HEADLINE_METRICS, Task
 

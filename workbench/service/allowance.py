@@ -160,9 +160,18 @@ def _plan(asked: _Asked, method: Method) -> MethodPlan | None:
         value, problem = check_value(getattr(method, own, None), known[size])
         if problem is None:
             sizes[size] = value
-    work = Workload(batch_size=method.batch_size, row_tokens=asked.row_tokens)
-    options = AdaptOptions(**sizes)  # type: ignore[arg-type]  # each was checked
-    question = Question(asked.shape, asked.server, options=options, work=work, steps=method.steps)
+    question = Question(
+        asked.shape,
+        asked.server,
+        options=AdaptOptions(**sizes),  # type: ignore[arg-type]  # each was checked
+        work=Workload(
+            batch_size=method.batch_size,
+            row_tokens=asked.row_tokens,
+            has_checkpointing=method.gradient_checkpointing,
+        ),
+        micro_batch_size=method.micro_batch_size,
+        steps=method.steps,
+    )
     return next(iter(make_plan(question, [recipe.name]).rows), None)
 
 

@@ -1,11 +1,14 @@
 """What a training will cost, before it starts: parameters by formula, time by one real step."""
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from workbench.batches import Example, micro_batches, rows_of_a_pass
 from workbench.errors import ConfigError
 from workbench.fitting.base import FittedMethod, Method, SupportsSave
 from workbench.fitting.dev_sample import dev_sample
@@ -19,6 +22,7 @@ from workbench.training.options import TrainingOptions
 _ADAM_BYTES = 16  # per trained parameter: value, gradient and two moments in float32
 _BATCHES = 2  # of which the first warms up
 _DEV_ITEMS = 32
+_AGAIN = 1.5  # forward, forward again and backward, each about as long
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,12 @@ def measure_step(session: Session, *, batch_size: int = 8) -> StepCost:
     engine, start = session.engine, session.encoder.start()
     context = session.context(0, Path())
     examples = training_examples(context, start)
-    batch = sorted(examples, key=lambda example: len(example.token_ids))
-    middle = max(0, len(batch) // 2 - batch_size // 2)
-    batch = batch[middle : middle + batch_size]
+    ordered = sorted(examples, key=lambda example: len(example.token_ids))
+    middle = max(0, len(ordered) // 2 - batch_size // 2)
+    batch: Sequence[Example] = ordered[middle : middle + batch_size]
     ids = (start.head_ids + start.shared_ids) or batch[0].token_ids[:1]
     vectors = torch.nn.Parameter(engine.forward.embed(ids).detach().clone())
+    batch = micro_batches(batch, None, len(ids))[0]
     seconds = 0.0
     for _ in range(_BATCHES):
         began = time.perf_counter()
@@ -95,7 +100,11 @@ def estimate_training(session: Session, step: StepCost, method: Method) -> CostE
     context, start = session.context(0, Path()), session.encoder.start()
     parameters = method.num_trainable(context)
     shared = len(start.head_ids + start.shared_ids)
-    tokens = shared + method.batch_size * step.tokens_per_example
+    own = max(1, round(step.tokens_per_example))
+    at_once = method.micro_batch_size or rows_of_a_pass(own, shared)
+    passes = math.ceil(method.batch_size / at_once)
+    tokens = passes * shared + method.batch_size * step.tokens_per_example
+    tokens *= _AGAIN if method.gradient_checkpointing else 1.0
     evaluations = -(-method.steps // method.eval_every)
     looks = evaluations * len(dev_sample(session.encoder, method)) * step.item_seconds
     seconds = method.steps * tokens * step.seconds_per_token + looks

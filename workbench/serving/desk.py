@@ -53,6 +53,7 @@ class BaseChoice:
     precision: str
     compute_dtype: str
     device: str
+    weights_in_memory: str
 
 
 class ModelDesk:
@@ -170,6 +171,7 @@ class ModelDesk:
                 revision=experiment.revision,
                 compute_dtype=experiment.compute_dtype,
                 device=experiment.device,
+                weights_in_memory=experiment.weights_in_memory,
             )
             return_freed_memory()
             self._engine, self._choice = Engine(base), choice
@@ -289,4 +291,5 @@ def _base_choice(experiment: Experiment) -> BaseChoice:
         experiment.precision,
         experiment.compute_dtype,
         experiment.device,
+        experiment.weights_in_memory,
     )

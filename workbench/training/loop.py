@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from workbench.batches import Example, batch_at
+from workbench.batches import Example, batch_at, micro_batches
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
@@ -159,6 +159,8 @@ class _Loop:
         )
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._files = TrainingFolder(request.folder, request.identity)
+        with torch.no_grad():
+            self._shared_tokens = request.trainable.prefix().num_tokens
 
     def is_over(self) -> bool:
         """Return whether nothing is left to do but to put the best parameters in place."""
@@ -281,15 +283,26 @@ class _Loop:
                 f"4-bit weights of {len(packed)} layers were repacked for inference, so gradients "
                 f"would be wrong (first: {packed[0]}). Load the base again with load_base."
             )
-        trainable = self.request.trainable
+        trainable, options = self.request.trainable, self.request.options
+        losses: list[torch.Tensor] = []
+        # Around backward too, where layers may be run again.
         with self.engine.lock, self.engine.adapters.active([trainable.adapter], training=True):
             for parameter in self.parameters.values():
                 parameter.requires_grad_()
-            loss = answer_loss(self.engine, trainable.prefix(), trainable.adapter, batch)
-            if trainable.penalty is not None:
-                loss = loss + trainable.penalty()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
-        return float(loss.detach())
+            for part in micro_batches(batch, options.micro_batch_size, self._shared_tokens):
+                loss = answer_loss(
+                    self.engine,
+                    trainable.prefix(),
+                    trainable.adapter,
+                    part,
+                    of=len(batch),
+                    recomputes=options.gradient_checkpointing,
+                )
+                if trainable.penalty is not None and not losses:  # once for the whole batch
+                    loss = loss + trainable.penalty()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
+                losses.append(loss.detach())
+        return float(torch.stack(losses).sum())
 
     def _checked_norm(self) -> float:
         """Clip the gradients and return their norm before clipping."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from workbench.options import FREE, option
-from workbench.shared_options import BATCH_SIZE, STEPS
+from workbench.shared_options import BATCH_SIZE, CHECKPOINTING_HELP, MICRO_BATCH_SIZE, STEPS
 from workbench.tasks.base import Task
 
 
@@ -57,6 +57,8 @@ class TrainingOptions:
         public=FREE,
         help="Stop after this many evaluations without a better one; 0: never.",
     )
+    micro_batch_size: int | None = MICRO_BATCH_SIZE.option(default=None)
+    gradient_checkpointing: bool = option(False, help=CHECKPOINTING_HELP)
 
     def labelled_examples(self, task: Task) -> int:
         """Return the sizes of the splits that training learns from and that choose its step.

@@ -97,7 +97,9 @@ def counted_activations(engine, prefix, adapter, batch):
             if tensor is not None:
                 note(tensor)
     model = engine.forward.model
-    ours = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    restored = [m.restored for m in model.modules() if getattr(m, "restored", None) is not None]
+    weights = [*model.parameters(), *model.buffers(), *restored]
+    ours = {tensor.untyped_storage().data_ptr() for tensor in weights}
     return sum(num_bytes for place, num_bytes in seen.items() if place not in ours)
 
 

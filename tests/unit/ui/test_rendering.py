@@ -15,7 +15,7 @@ from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.budget.advice import Advice
 from workbench.budget.known import KNOWN_SHAPES
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.models.adapters.reading import AdapterSummary
 from workbench.presentation.display import duration
 from workbench.presentation.reading import Reading
@@ -97,8 +97,8 @@ def confusion(text: str) -> Any:
 
 def plan_row(text: str) -> Row:
     return Row(
-        name=text, formula=text, fits=True, memory=text, batch_size=8, trained=5, stored_bytes=6,
-        extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
+        name=text, formula=text, fits=True, memory=text, micro_batch_size=8, trained=5,
+        stored_bytes=6, extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
     )  # fmt: skip
 
 

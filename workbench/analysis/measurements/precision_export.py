@@ -10,7 +10,7 @@ from workbench.analysis.measurements.precision_comparison import (
     relative_error,
 )
 from workbench.differences import PairedDifference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.blocks import Cell
 from workbench.runs.measurements.records import PrecisionRecord
 

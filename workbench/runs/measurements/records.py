@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from workbench.metrics import Estimate, ratio
+from workbench.estimates import Estimate
+from workbench.metrics import ratio
 from workbench.models.weight_error import WeightError
 from workbench.runs.provenance import Provenance
 from workbench.sealed import is_there, read_sealed, write_sealed
