@@ -89,7 +89,8 @@ def _text(label: str, rng: random.Random) -> str:
     then = rng.choice(_THEN).format(
         day=rng.choice(_DAYS), number=rng.randint(3, 90), ordinal=rng.choice(_ORDINALS)
     )
-    return f"{' '.join(parts)}. {then} Reporting by correspondent {rng.randint(100, 999)} for the morning edition."
+    desk = f"Reporting by correspondent {rng.randint(100, 999)} for the morning edition."
+    return f"{' '.join(parts)}. {then} {desk}"
 
 
 def _figures(folder: Path, rows: Sequence[str], steps: int, more: Sequence[str]) -> list[Figure]:
