@@ -35,6 +35,7 @@ _PARTS = {
     "planner": "planner",
     "precision_speed": "precision_speed",
     "weights": "weights",
+    "own_comparison": "own_comparison",
 }
 _ON_ANY_DEVICE = ("training_step", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -30,13 +30,13 @@ from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
 from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
+from workbench.runs.run_cost import RunCost
 from workbench.runs.run_files import CARD
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import (
     PREDICTIONS,
     BrokenRun,
-    RunCost,
     RunRecord,
     RunStore,
     StoredRun,
