@@ -7,17 +7,21 @@ estimate's. On a GPU it is what torch allocated there: its own context is not co
 
 import ctypes
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from material import BASE, REPOSITORY, encoder_for, load_engine, load_material
+from material import BASE, REPOSITORY, encoder_for, load_engine, load_material, long_texts
 from measuring import Figure
 from workbench.budget.memory import (
     BudgetPrecision,
@@ -34,8 +38,10 @@ from workbench.fitting.base import FitContext
 from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
+from workbench.models.loading import WeightsInMemory
 from workbench.models.weights import find_weights
 from workbench.training import loop as training
+from workbench.training.folder import HISTORY
 
 _STEPS = 6
 _BATCH_SIZE = 16
@@ -48,22 +54,66 @@ _SIZES: dict[str, dict[str, object]] = {
     "bottleneck_adapter": {},
     "full_fine_tuning": {},
 }
+_SPARING: tuple[dict[str, object], ...] = (
+    {"micro_batch_size": 4},
+    {"gradient_checkpointing": True},
+)
 _SAMPLING_SECONDS = 0.01
 
 
 def measure(engine: Engine) -> list[Figure]:
     """Return how far the estimate of each method is from what was measured, on that device."""
-    return [_figure(name, engine.info.device) for name in _SIZES]
+    device = engine.info.device
+    figures = [_figure(name, {}, device) for name in _SIZES]
+    figures += [_figure("lora", options, device) for options in _SPARING]
+    if device == "cpu":
+        figures.append(_figure("lora", {}, device, weights_in_memory="packed"))
+    return figures
 
 
-def _figure(name: str, device: str) -> Figure:
-    command = [sys.executable, __file__, name, device]
-    result = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    found = json.loads(result.stdout.splitlines()[-1])
+def measured_process(
+    name: str,
+    options: Mapping[str, object],
+    device: str,
+    *,
+    weights_in_memory: WeightsInMemory = "auto",
+    tokens: int = 0,
+) -> dict[str, Any]:
+    """Return what a process took that trained a method, and what is estimated.
+
+    Args:
+        name: The method.
+        options: Of the method, besides those that all are trained with here.
+        device: Where.
+        weights_in_memory: How 4-bit weights are kept.
+        tokens: Length of the texts, one and the same; 0: those of the task.
+    """
+    asked = json.dumps([name, dict(options), device, weights_in_memory, tokens])
+    result = subprocess.run(
+        [sys.executable, __file__, asked],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+def _figure(
+    name: str,
+    options: Mapping[str, object],
+    device: str,
+    *,
+    weights_in_memory: WeightsInMemory = "auto",
+) -> Figure:
+    found = measured_process(name, options, device, weights_in_memory=weights_in_memory)
     estimate = found["before"] + found["estimate"]
     error = estimate / found["peak"] - 1
+    kept = f", weights {weights_in_memory}" if weights_in_memory != "auto" else ""
+    how = "".join(f", {option} {value}" for option, value in options.items())
     return Figure(
-        f"planner: error of the peak memory of a process training {name}",
+        f"planner: error of the peak memory of a process training {name}{how}{kept}",
         abs(error),
         target=0.2,
         details=(
@@ -128,21 +178,24 @@ class _PeakHeap:
             self.num_bytes = max(self.num_bytes, self.now())
 
 
-def _main(name: str, device: str) -> None:
+def _main(asked: str) -> None:
     """Train one method and print what was measured and what is estimated."""
+    name, options, device, weights_in_memory, tokens = json.loads(asked)
     keep_freed_memory()  # as a session does
     task, process, heap = load_material(), psutil.Process(), _PeakHeap()
     before, heap_before = process.memory_info().rss, heap.now()
-    engine = load_engine(device=device)
+    engine = load_engine(device=device, weights_in_memory=weights_in_memory)
     if engine.info.device != "cpu":
         before = 0
     return_freed_memory()  # as a session does
-    encoder = encoder_for(engine, task)
+    encoder = encoder_for(engine, long_texts(task, engine, tokens) if tokens else task)
     storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
     seen = _watch_steps()
     with heap, PeakMemory(engine.info.device) as peak, tempfile.TemporaryDirectory() as folder:
-        _fit(engine, encoder, name, Path(folder))
-    works = [_workload(rows) for rows in seen]
+        _fit(engine, encoder, name, options, Path(folder))
+        seconds = _seconds_of_a_step(Path(folder))
+    recomputes = bool(options.get("gradient_checkpointing"))
+    works = [replace(_workload(rows), has_checkpointing=recomputes) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]
     print(
         json.dumps(
@@ -154,6 +207,9 @@ def _main(name: str, device: str) -> None:
                 "estimate": max(estimate.total for estimate in estimates),
                 "living": max(estimate.living for estimate in estimates),
                 "positions": max(work.positions for work in works),
+                "restored": engine.info.restored_bytes,
+                "compute_dtype": engine.info.compute_dtype,
+                "seconds": seconds,
             }
         )
     )
@@ -161,15 +217,32 @@ def _main(name: str, device: str) -> None:
 
 def _storage(engine: Engine) -> Storage:
     precision: BudgetPrecision = engine.info.precision  # type: ignore[assignment]
-    products = getattr(torch, engine.info.compute_dtype).itemsize
-    unpacked = products if engine.info.restored_bytes else 0
-    return Storage(precision, engine.info.device != "cpu", unpacked_bytes=unpacked)
+    unpacked = getattr(torch, engine.info.compute_dtype).itemsize
+    return Storage(
+        precision,
+        is_gpu=engine.info.device != "cpu",
+        unpacked_bytes=unpacked if engine.info.restored_bytes else 0,
+    )
 
 
-def _fit(engine: Engine, encoder: PromptEncoder, name: str, folder: Path) -> None:
+def _fit(
+    engine: Engine,
+    encoder: PromptEncoder,
+    name: str,
+    options: Mapping[str, object],
+    folder: Path,
+) -> None:
     context = FitContext(engine, encoder, 0, folder, adapter_name=name)
     sizes = {"steps": _STEPS, "eval_every": _STEPS, "batch_size": _BATCH_SIZE}
-    make_method(name, {**sizes, **_SIZES[name]}).fit(context)
+    all_options = {**sizes, **_SIZES[name], **options}
+    make_method(name, {**all_options, "eval_every": all_options["steps"]}).fit(context)
+
+
+def _seconds_of_a_step(folder: Path) -> float:
+    """Return the median over the steps, the first left out."""
+    lines = (folder / HISTORY).read_text().splitlines()
+    ends = [entry["seconds"] for entry in map(json.loads, lines) if "loss" in entry]
+    return statistics.median(b - a for a, b in pairwise(ends))
 
 
 def _watch_steps() -> list[tuple[int, int, int, int, int]]:
@@ -177,12 +250,12 @@ def _watch_steps() -> list[tuple[int, int, int, int, int]]:
     seen: list[tuple[int, int, int, int, int]] = []
     real = training.answer_loss
 
-    def watched(engine, prefix, adapter, batch):  # noqa: ANN001, ANN202
+    def watched(engine, prefix, adapter, batch, **options):  # noqa: ANN001, ANN003, ANN202
         longest = max(len(one.token_ids) + len(one.answer_ids) - 1 for one in batch)
         answers = max(len(one.answer_ids) for one in batch)
         given = prefix.num_tokens - prefix.num_computed
         seen.append((len(batch), longest, prefix.num_computed, given, answers))
-        return real(engine, prefix, adapter, batch)
+        return real(engine, prefix, adapter, batch, **options)
 
     training.answer_loss = watched
     return seen

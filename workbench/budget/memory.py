@@ -8,8 +8,8 @@ per position and layer:
 
     the inputs of the norms, in float32       2 D
     queries and attention output              2 heads x head width
-    keys and values                           2 H x head width, shared prefix once more per row
-    mask and normalisers of the attention     see `_attention_bytes`
+    keys and values                           2 H x head width
+    normalisers, and elsewhere masks          see `_attention_bytes`
     gate, its activation, and up              3 x inner width
     what the method's own change reads        see `Recipe.kept`
 """
@@ -277,18 +277,18 @@ def _layer_bytes(
 
 
 def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
-    """Return what attention keeps: its four operands, the mask as numbers, and normalisers.
+    """Return what attention keeps: queries, keys, values, outputs and normalisers.
 
-    On a processor queries of a group share keys, and rows of a batch are attended apart, each
-    with its copy of the shared prefix, where the architecture hands on where they end. On a GPU
-    keys and values are repeated for every query head.
+    On a processor the shared prefix and the rows' own tokens are attended apart, without a mask and
+    with each key once, where the architecture hands on where rows end. Elsewhere a mask is kept as
+    numbers too, and on a GPU keys and values are repeated for every query head.
     """
     size, positions = storage.element_bytes, work.positions
     queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
     groups = shape.heads // shape.kv_heads
     if storage.is_gpu or shape.attention != "apart":
-        is_one_row = positions <= PASS_TOKENS and not work.given_tokens
+        is_one_row = (positions <= PASS_TOKENS or rows == 1) and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
         if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head
@@ -296,9 +296,7 @@ def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int
         if storage.is_gpu or shape.attention == "own":
             return queries + 2 * keys * shape.query_width * size + mask * size
         return queries + 2 * keys * shape.kv_width * size + groups * mask * size
-    keys = rows * seen + (positions if work.shared_tokens else 0)
-    mask = groups * (rows * own * seen + work.shared_tokens**2)
-    return queries + 2 * keys * shape.kv_width * size + mask * size
+    return queries + 2 * (positions + work.given_tokens) * shape.kv_width * size
 
 
 def _before_first_change(
