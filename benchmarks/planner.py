@@ -1,7 +1,8 @@
 """Peak memory of training on the default base against the planner's estimate, method by method.
 
 Each method trains in a process of its own, on the device of the whole run. On a processor, what the
-interpreter and the libraries hold is measured before the base is loaded; everything else is the
+interpreter, the libraries and the tokenizer hold is measured once the base is loaded, less the
+base's own tensors; everything else is the
 estimate's. On a GPU it is what torch allocated there: its own context is not counted.
 """
 
@@ -129,7 +130,7 @@ def _processor_details(found: dict[str, Any]) -> str:
     grown = found["estimate"] / (found["peak"] - found["before"]) - 1
     heap = found["living"] / found["heap"] - 1
     return (
-        f"; {_mib(found['before'])} of it before loading; above that {grown:+.0%}; of tensors "
+        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that {grown:+.0%}; of tensors "
         f"alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
     )
 
@@ -183,11 +184,11 @@ def _main(asked: str) -> None:
     name, options, device, weights_in_memory, tokens = json.loads(asked)
     keep_freed_memory()  # as a session does
     task, process, heap = load_material(), psutil.Process(), _PeakHeap()
-    before, heap_before = process.memory_info().rss, heap.now()
+    heap_before = heap.now()
     engine = load_engine(device=device, weights_in_memory=weights_in_memory)
-    if engine.info.device != "cpu":
-        before = 0
     return_freed_memory()  # as a session does
+    weights = engine.info.footprint_bytes + engine.info.restored_bytes
+    before = process.memory_info().rss - weights if engine.info.device == "cpu" else 0
     encoder = encoder_for(engine, long_texts(task, engine, tokens) if tokens else task)
     storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
     seen = _watch_steps()

@@ -279,23 +279,20 @@ def _layer_bytes(
 def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
     """Return what attention keeps: queries, keys, values, outputs and normalisers.
 
-    On a processor the shared prefix and the rows' own tokens are attended apart, without a mask and
-    with each key once, where the architecture hands on where rows end. Elsewhere a mask is kept as
-    numbers too, and on a GPU keys and values are repeated for every query head.
+    On a processor the shared prefix and the rows' own tokens are attended apart, without a mask
+    and with each key once, by all architectures that take our attention. By others, and on a GPU,
+    a mask is kept as numbers too, and keys and values are repeated for every query head.
     """
     size, positions = storage.element_bytes, work.positions
     queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
-    groups = shape.heads // shape.kv_heads
-    if storage.is_gpu or shape.attention != "apart":
+    if storage.is_gpu or shape.attention == "own":
         is_one_row = (positions <= PASS_TOKENS or rows == 1) and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
         if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head
             return queries + 2 * keys * shape.kv_width * size + shape.heads * mask * _FLOAT
-        if storage.is_gpu or shape.attention == "own":
-            return queries + 2 * keys * shape.query_width * size + mask * size
-        return queries + 2 * keys * shape.kv_width * size + groups * mask * size
+        return queries + 2 * keys * shape.query_width * size + mask * size
     return queries + 2 * (positions + work.given_tokens) * shape.kv_width * size
 
 

@@ -35,7 +35,7 @@ TRAINED = [name for name, recipe in RECIPES.items() if recipe.trains]
 
 def fields_behind(asked):
     """Return (method, option) of every method's option that a number or a choice stands for."""
-    of_all = {"batch_size": "batch_size", "steps": "steps"}
+    of_all = {name: name for name in ("batch_size", "micro_batch_size", "steps")}
     own = {name: recipe.options.get(asked) for name, recipe in RECIPES.items()}
     if asked in of_all:
         own = dict.fromkeys(TRAINED, of_all[asked])
