@@ -268,7 +268,7 @@ class Engine:
         self.forward.check_tokens(token for tree in trees for token in tree.token_ids)
         lengths = [0 if state is None else state.num_tokens for state in states]
         packed = pack_rows(trees, lengths, self.forward.device)
-        cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
+        cache = prefixed_cache(states, self.forward.num_layers, keep=keep)
         with self.adapters.active(adapters, training=training):
             hidden = self.forward.hidden_states(packed, cache, watch=watch)
         return RowStates(hidden, packed, cache)

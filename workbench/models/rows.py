@@ -121,14 +121,13 @@ def recording_cache(num_layers: int) -> Cache:
 
 
 def prefixed_cache(
-    states: Sequence[PrefixStates | None], num_layers: int, *, dtype: torch.dtype, keep: bool
+    states: Sequence[PrefixStates | None], num_layers: int, *, keep: bool
 ) -> Cache | None:
     """Return a cache whose rows start with the given prefixes, padded on the left.
 
     Args:
         states: The prefix of each row, or None for a row without one.
         num_layers: Layers of the model.
-        dtype: What the rows' own keys and values are stored in.
         keep: Whether the cache stores the rows' own keys and values too (for decoding).
 
     Returns:
@@ -146,7 +145,7 @@ def prefixed_cache(
         rows[key] = None if is_all else torch.tensor(numbers, device=device)
 
     def of_layer(name: str, layer: int) -> list[SharedTensor]:
-        return [(rows[key], getattr(state, name)[layer].to(dtype)) for key, state in unique.items()]
+        return [(rows[key], getattr(state, name)[layer]) for key, state in unique.items()]
 
     layers: list[CacheLayerMixin] = [
         _PrefixedLayer(of_layer("keys", layer), of_layer("values", layer), keep=keep)
