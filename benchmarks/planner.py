@@ -130,8 +130,8 @@ def _processor_details(found: dict[str, Any]) -> str:
     grown = found["estimate"] / (found["peak"] - found["before"]) - 1
     heap = found["living"] / found["heap"] - 1
     return (
-        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that {grown:+.0%}; of tensors "
-        f"alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
+        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that "
+        f"{grown:+.0%}; of tensors alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
     )
 
 
