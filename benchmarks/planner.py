@@ -131,7 +131,8 @@ def _processor_details(found: dict[str, Any]) -> str:
     heap = found["living"] / found["heap"] - 1
     return (
         f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that "
-        f"{grown:+.0%}; of tensors alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
+        f"{grown:+.0%}; of tensors alone, without what the allocator holds, "
+        f"{heap:+.0%} of {_mib(found['heap'])}"
     )
 
 
