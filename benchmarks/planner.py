@@ -11,6 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.weights import find_weights
+from workbench.tasks.base import Task
 from workbench.training import loop as training
 
 _STEPS = 6
@@ -58,7 +62,11 @@ def measure(engine: Engine) -> list[Figure]:
 def _figure(name: str, device: str) -> Figure:
     command = [sys.executable, __file__, name, device]
     result = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    found = json.loads(result.stdout.splitlines()[-1])
+    return figure_of(name, json.loads(result.stdout.splitlines()[-1]))
+
+
+def figure_of(name: str, found: dict[str, Any]) -> Figure:
+    """Return how far the estimate of a method is from what `peak_and_estimate` found."""
     estimate = found["before"] + found["estimate"]
     error = estimate / found["peak"] - 1
     return Figure(
@@ -127,35 +135,51 @@ class _PeakHeap:
             self.num_bytes = max(self.num_bytes, self.now())
 
 
-def _main(name: str, device: str) -> None:
-    """Train one method and print what was measured and what is estimated."""
-    keep_freed_memory()  # as a session does
-    task, process, heap = load_material(), psutil.Process(), _PeakHeap()
-    before, heap_before = process.memory_info().rss, heap.now()
-    engine = load_engine(device=device)
-    if engine.info.device != "cpu":
-        before = 0
+@dataclass(frozen=True)
+class Held:
+    """Bytes that the process holds before a base is loaded: resident, and allocated there."""
+
+    resident: int
+    heap: int
+
+
+def held_now() -> Held:
+    """Return what the process holds now."""
+    return Held(psutil.Process().memory_info().rss, _PeakHeap().now())
+
+
+def peak_and_estimate(
+    engine: Engine, shape: ModelShape, task: Task, name: str, before: Held
+) -> dict[str, Any]:
+    """Train a method for some steps; return what was measured and what is estimated."""
     return_freed_memory()  # as a session does
-    encoder = encoder_for(engine, task)
-    storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
-    seen = _watch_steps()
-    with heap, PeakMemory(engine.info.device) as peak, tempfile.TemporaryDirectory() as folder:
+    encoder, storage, heap = encoder_for(engine, task), _storage(engine), _PeakHeap()
+    with (
+        _watched_steps() as seen,
+        heap,
+        PeakMemory(engine.info.device) as peak,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         _fit(engine, encoder, name, Path(folder))
     works = [_workload(rows) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]
-    print(
-        json.dumps(
-            {
-                "device": engine.info.device,
-                "before": before,
-                "peak": peak.num_bytes,
-                "heap": heap.num_bytes - heap_before,
-                "estimate": max(estimate.total for estimate in estimates),
-                "living": max(estimate.living for estimate in estimates),
-                "positions": max(work.positions for work in works),
-            }
-        )
-    )
+    return {
+        "device": engine.info.device,
+        "before": before.resident if engine.info.device == "cpu" else 0,
+        "peak": peak.num_bytes,
+        "heap": heap.num_bytes - before.heap,
+        "estimate": max(estimate.total for estimate in estimates),
+        "living": max(estimate.living for estimate in estimates),
+        "positions": max(work.positions for work in works),
+    }
+
+
+def _main(name: str, device: str) -> None:
+    """Train one method and print what was measured and what is estimated."""
+    keep_freed_memory()  # as a session does
+    task, before = load_material(), held_now()
+    shape = find_shape(str(find_weights(BASE).folder))
+    print(json.dumps(peak_and_estimate(load_engine(device=device), shape, task, name, before)))
 
 
 def _storage(engine: Engine) -> Storage:
@@ -169,7 +193,8 @@ def _fit(engine: Engine, encoder: PromptEncoder, name: str, folder: Path) -> Non
     make_method(name, {**sizes, **_SIZES[name]}).fit(context)
 
 
-def _watch_steps() -> list[tuple[int, int, int, int, int]]:
+@contextmanager
+def _watched_steps() -> Iterator[list[tuple[int, int, int, int, int]]]:
     """Note the sizes of each step: rows, longest row, prefix run and given, answer tokens."""
     seen: list[tuple[int, int, int, int, int]] = []
     real = training.answer_loss
@@ -182,7 +207,10 @@ def _watch_steps() -> list[tuple[int, int, int, int, int]]:
         return real(engine, prefix, adapter, batch)
 
     training.answer_loss = watched
-    return seen
+    try:
+        yield seen
+    finally:
+        training.answer_loss = real
 
 
 def _workload(sizes: tuple[int, int, int, int, int]) -> Workload:
