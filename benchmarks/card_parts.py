@@ -141,10 +141,10 @@ def memory(given: Given) -> Iterator[Figure]:
     """Compare the peak memory of training with the planner's estimate; one method at a time."""
     shape = find_shape(str(given.folder))
     task = load_task("support_intents")
-    before = planner.held_now()
+    before = planner.allocated_now()
     engine = given.engine()
     for name in _TRAINED:
-        found = planner.peak_and_estimate(engine, shape, task, name, before)
+        found = planner.peak_and_estimate(engine, shape, task, name, {}, before)
         yield _named(given, planner.figure_of(name, found))
 
 

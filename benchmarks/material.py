@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,19 +10,24 @@ from workbench.encoding import PromptEncoder
 from workbench.fitting.base import FitContext, FittedMethod
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
-from workbench.models.loading import load_base
+from workbench.models.loading import WeightsInMemory, load_base
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.tasks.catalog import load_task, prompts_folder
 from workbench.templates import read_template
 
 BASE = "smollm2-135m-instruct"
 REPOSITORY = Path(__file__).parents[1]
+_LONG_TEXTS = 16
 DATA = Path(os.environ.get("WORKBENCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-def load_engine(precision: str = "nf4", device: str = "cpu") -> Engine:
+def load_engine(
+    precision: str = "nf4", device: str = "cpu", weights_in_memory: WeightsInMemory = "auto"
+) -> Engine:
     """Return an engine over a freshly loaded base."""
-    return Engine(load_base(BASE, precision=precision, device=device))
+    return Engine(
+        load_base(BASE, precision=precision, device=device, weights_in_memory=weights_in_memory)
+    )
 
 
 def load_material() -> Task:
@@ -40,6 +46,26 @@ def load_material() -> Task:
         source=TaskSource("file", str(folder), "see SOURCE.md there"),
         dropped=DroppedRows({}),
     )
+
+
+def long_texts(task: Task, engine: Engine, tokens: int) -> Task:
+    """Return a task of few texts of so many tokens each, made of the task's own one after another.
+
+    A text is decoded from its tokens, so that it has that many, or one more or less.
+    """
+    (field,) = task.field_names
+    words = " ".join(sample.fields[field] for sample in task.train)
+    ids = engine.tokenizer(words, add_special_tokens=False)["input_ids"]
+    ids = ids * (1 + _LONG_TEXTS * tokens // len(ids))
+
+    def text(number: int) -> str:
+        return str(engine.tokenizer.decode(ids[number * tokens : (number + 1) * tokens]))
+
+    made = [
+        replace(sample, fields={field: text(number)})
+        for number, sample in enumerate(task.train[:_LONG_TEXTS])
+    ]
+    return replace(task, train=tuple(made), dev=tuple(made[:2]), test=tuple(made[:2]))
 
 
 def encoder_for(engine: Engine, task: Task) -> PromptEncoder:

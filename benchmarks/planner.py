@@ -1,25 +1,29 @@
 """Peak memory of training on the default base against the planner's estimate, method by method.
 
 Each method trains in a process of its own, on the device of the whole run. On a processor, what the
-interpreter and the libraries hold is measured before the base is loaded; everything else is the
+interpreter, the libraries and the tokenizer hold is measured once the base is loaded, less the
+base's own tensors; everything else is the
 estimate's. On a GPU it is what torch allocated there: its own context is not counted.
 """
 
 import ctypes
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
-from material import BASE, REPOSITORY, encoder_for, load_engine, load_material
+from material import BASE, REPOSITORY, encoder_for, load_engine, load_material, long_texts
 from measuring import Figure
 from workbench.budget.memory import (
     BudgetPrecision,
@@ -36,9 +40,11 @@ from workbench.fitting.base import FitContext
 from workbench.memory import PeakMemory, keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
+from workbench.models.loading import WeightsInMemory
 from workbench.models.weights import find_weights
 from workbench.tasks.base import Task
 from workbench.training import loop as training
+from workbench.training.folder import HISTORY
 
 _STEPS = 6
 _BATCH_SIZE = 16
@@ -51,26 +57,71 @@ _SIZES: dict[str, dict[str, object]] = {
     "bottleneck_adapter": {},
     "full_fine_tuning": {},
 }
+_SPARING: tuple[dict[str, object], ...] = (
+    {"micro_batch_size": 4},
+    {"gradient_checkpointing": True},
+)
 _SAMPLING_SECONDS = 0.01
 
 
 def measure(engine: Engine) -> list[Figure]:
     """Return how far the estimate of each method is from what was measured, on that device."""
-    return [_figure(name, engine.info.device) for name in _SIZES]
+    device = engine.info.device
+    figures = [_figure(name, {}, device) for name in _SIZES]
+    figures += [_figure("lora", options, device) for options in _SPARING]
+    if device == "cpu":
+        figures.append(_figure("lora", {}, device, weights_in_memory="packed"))
+    return figures
 
 
-def _figure(name: str, device: str) -> Figure:
-    command = [sys.executable, __file__, name, device]
-    result = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    return figure_of(name, json.loads(result.stdout.splitlines()[-1]))
+def measured_process(
+    name: str,
+    options: Mapping[str, object],
+    device: str,
+    *,
+    weights_in_memory: WeightsInMemory = "auto",
+    tokens: int = 0,
+) -> dict[str, Any]:
+    """Return what a process took that trained a method, and what is estimated.
+
+    Args:
+        name: The method.
+        options: Of the method, besides those that all are trained with here.
+        device: Where.
+        weights_in_memory: How 4-bit weights are kept.
+        tokens: Length of the texts, one and the same; 0: those of the task.
+    """
+    asked = json.dumps([name, dict(options), device, weights_in_memory, tokens])
+    result = subprocess.run(
+        [sys.executable, __file__, asked],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
 
 
-def figure_of(name: str, found: dict[str, Any]) -> Figure:
-    """Return how far the estimate of a method is from what `peak_and_estimate` found."""
+def _figure(
+    name: str,
+    options: Mapping[str, object],
+    device: str,
+    *,
+    weights_in_memory: WeightsInMemory = "auto",
+) -> Figure:
+    found = measured_process(name, options, device, weights_in_memory=weights_in_memory)
+    kept = f", weights {weights_in_memory}" if weights_in_memory != "auto" else ""
+    how = "".join(f", {option} {value}" for option, value in options.items())
+    return figure_of(f"{name}{how}{kept}", found)
+
+
+def figure_of(what: str, found: Mapping[str, Any]) -> Figure:
+    """Return how far the estimate is from what `peak_and_estimate` found for a method."""
     estimate = found["before"] + found["estimate"]
     error = estimate / found["peak"] - 1
     return Figure(
-        f"planner: error of the peak memory of a process training {name}",
+        f"planner: error of the peak memory of a process training {what}",
         abs(error),
         target=0.2,
         details=(
@@ -80,14 +131,15 @@ def figure_of(name: str, found: dict[str, Any]) -> Figure:
     )
 
 
-def _processor_details(found: dict[str, Any]) -> str:
+def _processor_details(found: Mapping[str, Any]) -> str:
     if found["device"] != "cpu":
         return ""
     grown = found["estimate"] / (found["peak"] - found["before"]) - 1
     heap = found["living"] / found["heap"] - 1
     return (
-        f"; {_mib(found['before'])} of it before loading; above that {grown:+.0%}; of tensors "
-        f"alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
+        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that "
+        f"{grown:+.0%}; of tensors alone, without what the allocator holds, {heap:+.0%} of "
+        f"{_mib(found['heap'])}"
     )
 
 
@@ -135,24 +187,35 @@ class _PeakHeap:
             self.num_bytes = max(self.num_bytes, self.now())
 
 
-@dataclass(frozen=True)
-class Held:
-    """Bytes that the process holds before a base is loaded: resident, and allocated there."""
+def _main(asked: str) -> None:
+    """Train one method and print what was measured and what is estimated."""
+    name, options, device, weights_in_memory, tokens = json.loads(asked)
+    keep_freed_memory()  # as a session does
+    task, heap_before = load_material(), allocated_now()
+    engine = load_engine(device=device, weights_in_memory=weights_in_memory)
+    shape = find_shape(str(find_weights(BASE).folder))
+    task = long_texts(task, engine, tokens) if tokens else task
+    print(json.dumps(peak_and_estimate(engine, shape, task, name, options, heap_before)))
 
-    resident: int
-    heap: int
 
-
-def held_now() -> Held:
-    """Return what the process holds now."""
-    return Held(psutil.Process().memory_info().rss, _PeakHeap().now())
+def allocated_now() -> int:
+    """Return the bytes that the process has allocated, to be asked before a base is loaded."""
+    return _PeakHeap().now()
 
 
 def peak_and_estimate(
-    engine: Engine, shape: ModelShape, task: Task, name: str, before: Held
+    engine: Engine,
+    shape: ModelShape,
+    task: Task,
+    name: str,
+    options: Mapping[str, object],
+    heap_before: int,
 ) -> dict[str, Any]:
     """Train a method for some steps; return what was measured and what is estimated."""
     return_freed_memory()  # as a session does
+    weights = engine.info.footprint_bytes + engine.info.restored_bytes
+    held = psutil.Process().memory_info().rss
+    before = held - weights if engine.info.device == "cpu" else 0
     encoder, storage, heap = encoder_for(engine, task), _storage(engine), _PeakHeap()
     with (
         _watched_steps() as seen,
@@ -160,37 +223,53 @@ def peak_and_estimate(
         PeakMemory(engine.info.device) as peak,
         tempfile.TemporaryDirectory() as folder,
     ):
-        _fit(engine, encoder, name, Path(folder))
-    works = [_workload(rows) for rows in seen]
+        _fit(engine, encoder, name, options, Path(folder))
+        seconds = _seconds_of_a_step(Path(folder))
+    recomputes = bool(options.get("gradient_checkpointing"))
+    works = [replace(_workload(rows), has_checkpointing=recomputes) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]
     return {
         "device": engine.info.device,
-        "before": before.resident if engine.info.device == "cpu" else 0,
+        "before": before,
         "peak": peak.num_bytes,
-        "heap": heap.num_bytes - before.heap,
+        "heap": heap.num_bytes - heap_before,
         "estimate": max(estimate.total for estimate in estimates),
         "living": max(estimate.living for estimate in estimates),
         "positions": max(work.positions for work in works),
+        "restored": engine.info.restored_bytes,
+        "compute_dtype": engine.info.compute_dtype,
+        "seconds": seconds,
     }
-
-
-def _main(name: str, device: str) -> None:
-    """Train one method and print what was measured and what is estimated."""
-    keep_freed_memory()  # as a session does
-    task, before = load_material(), held_now()
-    shape = find_shape(str(find_weights(BASE).folder))
-    print(json.dumps(peak_and_estimate(load_engine(device=device), shape, task, name, before)))
 
 
 def _storage(engine: Engine) -> Storage:
     precision: BudgetPrecision = engine.info.precision  # type: ignore[assignment]
-    return Storage(precision, is_gpu=engine.info.device != "cpu")
+    unpacked = getattr(torch, engine.info.compute_dtype).itemsize
+    return Storage(
+        precision,
+        is_gpu=engine.info.device != "cpu",
+        unpacked_bytes=unpacked if engine.info.restored_bytes else 0,
+    )
 
 
-def _fit(engine: Engine, encoder: PromptEncoder, name: str, folder: Path) -> None:
+def _fit(
+    engine: Engine,
+    encoder: PromptEncoder,
+    name: str,
+    options: Mapping[str, object],
+    folder: Path,
+) -> None:
     context = FitContext(engine, encoder, 0, folder, adapter_name=name)
     sizes = {"steps": _STEPS, "eval_every": _STEPS, "batch_size": _BATCH_SIZE}
-    make_method(name, {**sizes, **_SIZES[name]}).fit(context)
+    all_options = {**sizes, **_SIZES[name], **options}
+    make_method(name, {**all_options, "eval_every": all_options["steps"]}).fit(context)
+
+
+def _seconds_of_a_step(folder: Path) -> float:
+    """Return the median over the steps, the first left out."""
+    lines = (folder / HISTORY).read_text().splitlines()
+    ends = [entry["seconds"] for entry in map(json.loads, lines) if "loss" in entry]
+    return statistics.median(b - a for a, b in pairwise(ends))
 
 
 @contextmanager
@@ -199,12 +278,12 @@ def _watched_steps() -> Iterator[list[tuple[int, int, int, int, int]]]:
     seen: list[tuple[int, int, int, int, int]] = []
     real = training.answer_loss
 
-    def watched(engine, prefix, adapter, batch):  # noqa: ANN001, ANN202
+    def watched(engine, prefix, adapter, batch, **options):  # noqa: ANN001, ANN003, ANN202
         longest = max(len(one.token_ids) + len(one.answer_ids) - 1 for one in batch)
         answers = max(len(one.answer_ids) for one in batch)
         given = prefix.num_tokens - prefix.num_computed
         seen.append((len(batch), longest, prefix.num_computed, given, answers))
-        return real(engine, prefix, adapter, batch)
+        return real(engine, prefix, adapter, batch, **options)
 
     training.answer_loss = watched
     try:

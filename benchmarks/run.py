@@ -28,14 +28,17 @@ _PARTS = {
     "scoring": "scoring",
     "side_by_side": "side_by_side",
     "training_step": "training_step",
+    "long_training": "long_training",
     "memory": "resident_memory",
     "freed_memory": "freed_memory",
     "page": "page_load",
     "readings": "readings",
     "planner": "planner",
     "precision_speed": "precision_speed",
+    "weights": "weights",
+    "own_comparison": "own_comparison",
 }
-_ON_ANY_DEVICE = ("training_step", "planner", "precision_speed")
+_ON_ANY_DEVICE = ("training_step", "long_training", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 _COLUMNS = "| what | ratio | single repeats | target | measured |\n|---|---|---|---|---|"
 

@@ -14,6 +14,7 @@ from measuring import Figure, interleave
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.prediction import predict
 from workbench.models.engine import Engine
+from workbench.models.quantised_layers import unpacked_anew
 from workbench.tasks.base import Sample, Task
 from workbench.templates import continue_text
 
@@ -92,7 +93,8 @@ def _their_logprobs(
         for index, label in enumerate(encoder.task.labels):
             answer = continue_text(prompt, encoder.template.word(label))[len(prompt) :]
             requests.append(Instance("loglikelihood", {}, (prompt, answer), index))
-    answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
+    with unpacked_anew(harness.model):  # as it has a 4-bit base without us
+        answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
     return answers
 
 

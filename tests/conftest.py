@@ -30,6 +30,7 @@ from workbench.errors import ModelError
 from workbench.fitting.base import FitContext
 from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase, load_base
+from workbench.models.weights_in_memory import SETTING
 from workbench.tasks.base import Task
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -107,6 +108,13 @@ def _no_network(socket_disabled):
 def tiny_folder(tmp_path_factory) -> Path:
     """Return a folder with a two-layer Llama over bytes, made from a fixed seed."""
     return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(params=["packed", "restored"])
+def kept_weights(request, monkeypatch) -> str:
+    """Have 4-bit weights kept in one way, then in the other, wherever "auto" decides."""
+    monkeypatch.setenv(SETTING, request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")

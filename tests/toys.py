@@ -73,11 +73,17 @@ TOY_TEMPLATE = PromptTemplate(
 )
 
 
-def open_tiny(folder: Path, precision: str = "fp32") -> LoadedBase:
-    """Return the tiny model in a precision."""
-    source = find_weights(str(folder))
+def open_tiny(
+    folder: Path, precision: str = "fp32", *, products: str = "float32", kept: str = "auto"
+) -> LoadedBase:
+    """Return the tiny model in a precision, its 4-bit weights kept in memory in some way."""
     return load_weights(
-        source, name=str(folder), precision=precision, compute_dtype="float32", device=TEST_DEVICE
+        find_weights(str(folder)),
+        name=str(folder),
+        precision=precision,
+        compute_dtype=products,
+        device=TEST_DEVICE,
+        weights_in_memory=kept,
     )
 
 

@@ -11,6 +11,14 @@ TARGETS = ("attention_qv", "attention", "mlp", "all_linear")
 
 STEPS = Size(default=300, minimum=1, maximum=1_000_000, public=(400, 2000), help="Optimizer steps.")
 BATCH_SIZE = Size(default=8, minimum=1, maximum=1024, public=(16, 16), help="Examples per step.")
+MICRO_BATCH_SIZE = Size(
+    default=1,
+    minimum=1,
+    maximum=1024,
+    public=(2, 16),
+    help="Examples of a batch that run at once; null: as many as make 2,048 tokens, at least one.",
+)
+CHECKPOINTING_HELP = "Keep the inputs of layers alone and compute the rest again: less memory."
 # Lester et al. 2021, figure 3a: more than 20 brings little.
 NUM_VIRTUAL_TOKENS = Size(
     default=20, minimum=1, maximum=1000, public=(50, 200), help="Vectors (P)."

@@ -4,6 +4,7 @@ Tolerances: 1e-4 nats where products are float32, on the tiny model and on the r
 """
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from workbench.errors import ModelError, PromptError
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase
-from workbench.models.quantised_layers import base_hash
+from workbench.models.quantised_layers import base_hash, unpacked_anew
 
 TOLERANCE = 1e-4  # nats
 INSTRUCTION = "Say good or bad.\n\n"
@@ -353,12 +354,14 @@ def test_other_architectures_score_and_generate_exactly(name, tiny_base):
 
 
 @pytest.mark.slow
-def test_the_real_base_scores_like_a_plain_loop(real_engine):
+@pytest.mark.parametrize("way", [nullcontext, unpacked_anew], ids=["as loaded", "packed"])
+def test_the_real_base_scores_like_a_plain_loop(real_engine, way):
     context = ids(real_engine, "Decide the sentiment.\n\nReview: a gripping film\nSentiment:")
     choices = [ids(real_engine, word) for word in (" positive", " negative", " not good at all")]
     prefix = Prefix((context[:5],))
 
-    score = real_engine.score([Conditioning(prefix, context[5:])], [choices])[0]
+    with way(real_engine.forward.model):
+        score = real_engine.score([Conditioning(prefix, context[5:])], [choices])[0]
+        expected = [plain_logprob(real_engine, context, choice) for choice in choices]
 
-    expected = [plain_logprob(real_engine, context, choice) for choice in choices]
     np.testing.assert_allclose(score.logprobs, expected, atol=1e-3)

@@ -57,6 +57,7 @@ def assert_merged_answers_alike(context, folder, tolerance: float) -> None:
     assert (found - logits_of(engine, None)).abs().max() > 1e-2
 
 
+@pytest.mark.usefixtures("kept_weights")
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
 @pytest.mark.parametrize("name", ["lora", "dora", "adalora", "ia3"])
 def test_a_merged_model_answers_like_base_and_adapter(

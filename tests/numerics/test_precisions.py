@@ -19,6 +19,7 @@ LARGEST_GAP = {"fp32": 0.0, "bf16": 0.15, "int8": 0.3, "nf4": 1.5, "fp4": 2.5}  
 LARGEST_GAP |= {f"{kind}-single": LARGEST_GAP[kind] for kind in ("nf4", "fp4")}
 
 
+@pytest.mark.usefixtures("kept_weights")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_scores_near_full_precision(precision, tiny_folder):
     row, choices = (

@@ -76,6 +76,7 @@ def test_pissa_starts_at_the_base_from_the_weights_own_directions(context):
     )
 
 
+@pytest.mark.usefixtures("kept_weights")
 def test_loftq_starts_nearer_to_the_unquantised_model_than_the_base(
     tiny_folder, tmp_path, toy_task
 ):
@@ -377,6 +378,7 @@ def test_full_fine_tuning_that_does_not_fit_is_refused_with_the_numbers(context,
     assert message.endswith(f"free on {TEST_DEVICE}. Use lora, or a smaller base model.")
 
 
+@pytest.mark.usefixtures("kept_weights")
 def test_full_fine_tuning_starts_from_the_unquantised_weights(tiny_folder, tmp_path, toy_task):
     exact = context_of(tiny_folder, tmp_path, toy_task)
     rounded = context_of(tiny_folder, tmp_path, toy_task, precision="nf4")

@@ -21,6 +21,7 @@ class Advice:
     Attributes:
         method: Name of the method; None where nothing fits.
         precision: How the base it is given for is stored.
+        has_checkpointing: Whether it is given for gradient checkpointing.
         headline: What to do, in one sentence.
         reasons: Why, each with its figures.
     """
@@ -29,6 +30,7 @@ class Advice:
     precision: BudgetPrecision
     headline: str
     reasons: tuple[str, ...]
+    has_checkpointing: bool = False
 
 
 def advise(plan: Plan) -> Advice:
@@ -37,11 +39,29 @@ def advise(plan: Plan) -> Advice:
     found, quantised = _choose(question), replace(question, precision="nf4")
     if found is not None:
         return _recommend(*found)
-    if question.precision != "nf4" and _choose(quantised) is not None:
+    checked = _with_checkpointing(question)
+    if not any(_trainable(question)) and _choose(checked) is not None:
+        advice = advise(make_plan(checked))
+        return replace(advice, reasons=(_why_checkpointing(question), *advice.reasons))
+    fewer = (quantised, _with_checkpointing(quantised))
+    if question.precision != "nf4" and any(_choose(asked) is not None for asked in fewer):
         advice = advise(make_plan(quantised))
         return replace(advice, reasons=(_why_fewer_bits(question), *advice.reasons))
     crowds = [(asked, row) for asked in (question, quantised) for _, row in _trainable(asked)]
     return _crowded(crowds) if crowds else _refuse(plan)
+
+
+def _with_checkpointing(question: Question) -> Question:
+    return replace(question, work=replace(question.work, has_checkpointing=True))
+
+
+def _why_checkpointing(question: Question) -> str:
+    row = _usual(question)
+    return (
+        f"With all activations kept, even one row at a time takes {gibibytes(row.memory.total)} of "
+        f"{gibibytes(question.device.usable_bytes)}. With gradient_checkpointing: true layers "
+        "keep their inputs alone: the same gradients, and about half as much work again."
+    )
 
 
 def _why_fewer_bits(question: Question) -> str:
@@ -55,7 +75,7 @@ def _why_fewer_bits(question: Question) -> str:
         return f"In {question.precision} {question.versions} versions do not answer at once."
     least = make_plan(question, ("prompt_tuning",)).row("prompt_tuning").memory
     return (
-        f"In {question.precision} nothing can be trained here: even a batch of one takes "
+        f"In {question.precision} nothing can be trained here: even one row takes "
         f"{gibibytes(least.total)} of {gibibytes(usable)}, {gibibytes(least.passing)} of it "
         "activations."
     )
@@ -123,11 +143,14 @@ def _recommend(question: Question, row: MethodPlan) -> Advice:
     precision = question.precision
     place = " on all linear layers" if question.options.targets == "all_linear" else ""
     name = f"{row.recipe.name}{place if _has_targets(row) else ''}"
+    is_checked = question.work.has_checkpointing
+    how = ", with gradient checkpointing" if is_checked else ""
     return Advice(
         method=row.recipe.name,
         precision=precision,
-        headline=f"Train {name} over {question.shape.name} in {precision}.",
+        headline=f"Train {name} over {question.shape.name} in {precision}{how}.",
         reasons=tuple(_reasons(question, row)),
+        has_checkpointing=is_checked,
     )
 
 
@@ -140,18 +163,23 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
         f"{byte_size(memory.trained + memory.learning)} for "
         f"{row.trained:,} trained parameters."
     )
-    if row.batch_size < question.work.batch_size:
-        times = question.work.batch_size / row.batch_size
+    batch, at_once = question.work.batch_size, row.micro_batch_size
+    if row.is_split_further:
         yield (
-            f"Only a batch of {row.batch_size} fits, not {question.work.batch_size}: {times:.0f} "
-            "times as many steps see as many rows."
+            f"Only {at_once} of the {batch} rows of a batch fit at once. Set micro_batch_size to "
+            f"{at_once}: the step adds up {-(-batch // at_once)} parts, with the same gradients."
+        )
+    elif at_once < batch:
+        yield (
+            f"The {batch} rows of a batch are run in parts of {at_once}, whose gradients are added "
+            "up to the same sum."
         )
     if memory.total > _LARGE_SHARE * device.usable_bytes:
         yield (
             "It is tight: a text longer than planned would not fit, and measured peaks were up to "
             "a tenth above their estimates."
         )
-    yield f"Training takes about {duration(row.seconds)}, looks at dev left out."
+    yield f"Training takes about {duration(row.seconds)}, and looking at dev up to a fifth more."
     yield from _full_fine_tuning(question, row)
     yield from _many(question, row)
     is_4_bit = question.precision.startswith(("nf4", "fp4"))
@@ -208,7 +236,9 @@ def _many(question: Question, row: MethodPlan) -> Iterator[str]:
 
 def _refuse(plan: Plan) -> Advice:
     question = plan.question
-    smallest = replace(question, precision="nf4", work=replace(question.work, batch_size=1))
+    smallest = _with_checkpointing(
+        replace(question, precision="nf4", work=replace(question.work, batch_size=1))
+    )
     return Advice(
         method=None,
         precision="nf4",
@@ -227,22 +257,16 @@ def _refusals(question: Question) -> Iterator[str]:
         )
     else:
         yield (
-            f"Even a batch of one takes {gibibytes(row.memory.total)}, "
-            f"{gibibytes(row.memory.activations)} of it activations. Shorter texts, or gradient "
-            "checkpointing, bring that down."
-        )
-    checked = replace(question, work=replace(question.work, has_checkpointing=True))
-    if _usual(checked).fits and not question.work.has_checkpointing:
-        yield (
-            f"With gradient checkpointing {row.recipe.name} fits; the workbench's own loop does "
-            "not do that."
+            f"Even one row takes {gibibytes(row.memory.total)}, "
+            f"{gibibytes(row.memory.activations)} of it activations, with gradient checkpointing. "
+            "Shorter texts bring that down."
         )
     card = _smallest_card(question)
     if card is not None:
         yield (
             f"The smallest card known here that trains {row.recipe.name} over it is {card.title}, "
-            f"with {gibibytes(_usual(replace(question, device=card)).memory.total)} for a batch of "
-            "one."
+            f"with {gibibytes(_usual(replace(question, device=card)).memory.total)} for one row at "
+            "a time and gradient checkpointing."
         )
     if usable and question.device.is_gpu:
         cards = -(-row.memory.total // usable)

@@ -18,6 +18,7 @@ _MOST_GIB = 100_000.0
 _WORK, _ADAPT, _QUESTION = map(declared_options, (Workload, AdaptOptions, Question))
 NUMBERS: Mapping[str, Option] = {
     "batch_size": _WORK["batch_size"],
+    "micro_batch_size": _QUESTION["micro_batch_size"],
     "length": _WORK["row_tokens"],
     "steps": _QUESTION["steps"],
     "rank": _ADAPT["rank"],
@@ -115,6 +116,7 @@ def ask(
             row_tokens=given["length"],
             has_checkpointing=has_checkpointing,
         ),
+        micro_batch_size=given["micro_batch_size"],
         steps=given["steps"],
         tasks=given["tasks"],
         versions=given["versions"],

@@ -8,8 +8,8 @@ per position and layer:
 
     the inputs of the norms, in float32       2 D
     queries and attention output              2 heads x head width
-    keys and values                           2 H x head width, shared prefix once more per row
-    mask and normalisers of the attention     see `_attention_bytes`
+    keys and values                           2 H x head width
+    normalisers, and elsewhere masks          see `_attention_bytes`
     gate, its activation, and up              3 x inner width
     what the method's own change reads        see `Recipe.kept`
 """
@@ -17,10 +17,11 @@ per position and layer:
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from workbench.batches import PASS_TOKENS
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import AdaptOptions, Recipe
 from workbench.options import option
-from workbench.shared_options import BATCH_SIZE
+from workbench.shared_options import BATCH_SIZE, CHECKPOINTING_HELP
 
 BudgetPrecision = Literal["nf4", "nf4-single", "fp4", "fp4-single", "int8", "bf16", "fp32"]
 BUDGET_PRECISIONS: tuple[BudgetPrecision, ...] = (
@@ -34,14 +35,13 @@ _FLOAT = 4
 _ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
 # Of the tensors alive, glibc held 28 to 47 % more over six methods (benchmarks/RESULTS.md).
 _HELD_SHARE = 0.33
-_TREE_TOKENS = 2048  # batches up to this size are run as one row, `workbench/training/loss.py`
 SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
 LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One training step.
+    """One training step, or one pass of a step that runs its batch in parts.
 
     Attributes:
         batch_size: Rows.
@@ -50,8 +50,7 @@ class Workload:
         given_tokens: How many of these are keys and values alone, which prefix tuning learns.
         answer_tokens: Positions of a row whose loss is taken.
         has_checkpointing: Whether only the inputs of layers are kept and the rest is computed
-            again (Chen et al. 2016, https://arxiv.org/abs/1604.06174). The workbench's own loop
-            does not do it.
+            again (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
     """
 
     batch_size: int = BATCH_SIZE.option(help="Rows of a training step.")
@@ -61,7 +60,7 @@ class Workload:
     shared_tokens: int = 0
     given_tokens: int = 0
     answer_tokens: int = 1
-    has_checkpointing: bool = False
+    has_checkpointing: bool = option(False, help=CHECKPOINTING_HELP)
 
     @property
     def own_tokens(self) -> int:
@@ -70,7 +69,7 @@ class Workload:
 
     @property
     def positions(self) -> int:
-        """Positions a step runs."""
+        """Positions that are run at once."""
         return self.shared_tokens + self.batch_size * self.own_tokens
 
     def with_vectors(self, vectors: int) -> "Workload":
@@ -91,10 +90,13 @@ class Storage:
     Attributes:
         precision: How the linear layers are stored.
         is_gpu: On a GPU what is not quantised is stored in 16 bits, on a processor in 32.
+        unpacked_bytes: Of each 4-bit weight where they are kept unpacked beside them, for speed,
+            in the dtype of products; 0 where they are not.
     """
 
     precision: BudgetPrecision
     is_gpu: bool
+    unpacked_bytes: int = 0
 
     @property
     def element_bytes(self) -> int:
@@ -107,6 +109,11 @@ class Storage:
     def is_quantised(self) -> bool:
         """Whether the linear layers are stored in fewer bits than the rest."""
         return self.precision not in ("bf16", "fp32")
+
+    @property
+    def is_4_bit(self) -> bool:
+        """Whether the linear layers are stored in 4 bits."""
+        return self.is_quantised and self.precision != "int8"
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,7 @@ class MemoryEstimate:
         activations: Kept between forward and backward pass; in use, keys and values.
         working: What one layer, and the logits of the answers, take besides.
         held: What a processor's allocator holds besides: freed pieces that no tensor fits into.
+        restored: 4-bit weights kept unpacked beside the base.
     """
 
     base: int
@@ -130,6 +138,7 @@ class MemoryEstimate:
     activations: int = 0
     working: int = 0
     held: int = 0
+    restored: int = 0
 
     @property
     def total(self) -> int:
@@ -139,7 +148,8 @@ class MemoryEstimate:
     @property
     def living(self) -> int:
         """Of all tensors at the peak: gradients come as backward gives activations back."""
-        return self.base + self.trained + self.optimizer + max(self.gradients, self.passing)
+        weights = self.base + self.restored
+        return weights + self.trained + self.optimizer + max(self.gradients, self.passing)
 
     @property
     def passing(self) -> int:
@@ -149,12 +159,12 @@ class MemoryEstimate:
     @property
     def learning(self) -> int:
         """What training takes besides weights and activations: the rest of the peak."""
-        return self.living - self.base - self.trained - self.passing
+        return self.living - self.base - self.restored - self.trained - self.passing
 
     def on(self, storage: Storage) -> "MemoryEstimate":
         """Return the estimate with what the allocator holds where the tensors are."""
         share = 0.0 if storage.is_gpu else _HELD_SHARE
-        return replace(self, held=int(share * (self.living - self.base)))
+        return replace(self, held=int(share * (self.living - self.base - self.restored)))
 
 
 def base_bytes(shape: ModelShape, storage: Storage) -> int:
@@ -168,6 +178,14 @@ def base_bytes(shape: ModelShape, storage: Storage) -> int:
         linear.count * _matrix_bytes(linear.weights, linear.outputs, storage) for linear in packed
     )
     return weights + rest * storage.element_bytes + shape.buffer_bytes
+
+
+def restored_bytes(shape: ModelShape, storage: Storage) -> int:
+    """Return the memory of 4-bit weights kept unpacked beside the base."""
+    if not storage.is_4_bit:
+        return 0
+    packed = (linear.count * linear.weights for linear in shape.linears if linear.is_quantised)
+    return sum(packed) * storage.unpacked_bytes
 
 
 def _matrix_bytes(weights: int, outputs: int, storage: Storage) -> int:
@@ -205,6 +223,7 @@ def training_memory(
         optimizer=_ADAM_BYTES * trained,
         activations=activations + _head_bytes(shape, storage, work),
         working=_working_bytes(shape, storage, work),
+        restored=restored_bytes(shape, storage),
     ).on(storage)
 
 
@@ -237,6 +256,7 @@ def asking_memory(
         activations=(prefix_tokens + tokens) * kv_bytes_per_token(shape, storage) // shape.layers
         + prefix_tokens * kv_bytes_per_token(shape, storage),
         working=layer + mask + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
+        restored=restored_bytes(shape, storage),
     ).on(storage)
 
 
@@ -257,28 +277,23 @@ def _layer_bytes(
 
 
 def _attention_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
-    """Return what attention keeps: its four operands, the mask as numbers, and normalisers.
+    """Return what attention keeps: queries, keys, values, outputs and normalisers.
 
-    On a processor queries of a group share keys, and rows of a batch are attended apart, each
-    with its copy of the shared prefix, where the architecture hands on where they end. On a GPU
-    keys and values are repeated for every query head.
+    On a processor the shared prefix and the rows' own tokens are attended apart, without a mask
+    and with each key once, by all architectures that take our attention. By others, and on a GPU,
+    a mask is kept as numbers too, and keys and values are repeated for every query head.
     """
     size, positions = storage.element_bytes, work.positions
     queries = 2 * positions * shape.query_width * size + positions * shape.heads * _FLOAT
     rows, own, seen = work.batch_size, work.own_tokens, work.row_tokens
-    groups = shape.heads // shape.kv_heads
-    if storage.is_gpu or shape.attention != "apart":
-        is_one_row = positions <= _TREE_TOKENS and not work.given_tokens
+    if storage.is_gpu or shape.attention == "own":
+        is_one_row = (positions <= PASS_TOKENS or rows == 1) and not work.given_tokens
         mask = positions**2 if is_one_row else rows * own * seen
         keys = positions if is_one_row else rows * seen
         if shape.attention == "own" and shape.kv_heads == 1:  # weights are kept, by head
             return queries + 2 * keys * shape.kv_width * size + shape.heads * mask * _FLOAT
-        if storage.is_gpu or shape.attention == "own":
-            return queries + 2 * keys * shape.query_width * size + mask * size
-        return queries + 2 * keys * shape.kv_width * size + groups * mask * size
-    keys = rows * seen + (positions if work.shared_tokens else 0)
-    mask = groups * (rows * own * seen + work.shared_tokens**2)
-    return queries + 2 * keys * shape.kv_width * size + mask * size
+        return queries + 2 * keys * shape.query_width * size + mask * size
+    return queries + 2 * (positions + work.given_tokens) * shape.kv_width * size
 
 
 def _before_first_change(
@@ -310,15 +325,15 @@ def _head_copy(shape: ModelShape, storage: Storage) -> int:
 
 
 def _one_matrix(shape: ModelShape, storage: Storage) -> int:
-    """Return the largest matrix as it is restored for a product."""
-    if not storage.is_quantised:
+    """Return the largest matrix as it is unpacked for a product, unless all are kept so."""
+    if not storage.is_quantised or (storage.is_4_bit and storage.unpacked_bytes):
         return 0
     packed = (linear.weights for linear in shape.linears if linear.is_quantised)
     return max(packed, default=0) * storage.element_bytes
 
 
 def _working_bytes(shape: ModelShape, storage: Storage, work: Workload) -> int:
-    """Return logits with their gradient, a restored matrix, and gradients inside one layer."""
+    """Return logits with their gradient, an unpacked matrix, and gradients inside one layer."""
     answers = work.batch_size * work.answer_tokens
     logits = 2 * answers * shape.vocabulary * _FLOAT
     inside = work.positions * 3 * shape.inner_width * storage.element_bytes

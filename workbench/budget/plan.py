@@ -1,8 +1,10 @@
 """The plan: what each method costs for one model on one device, and which ones fit."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from workbench.batches import rows_of_a_pass
 from workbench.budget.known import Device
 from workbench.budget.memory import (
     BudgetPrecision,
@@ -13,12 +15,14 @@ from workbench.budget.memory import (
     base_bytes,
     kv_bytes_per_token,
     peak_memory,
+    restored_bytes,
 )
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
 from workbench.errors import WorkbenchError
 from workbench.options import option
-from workbench.shared_options import STEPS
+from workbench.presentation.display import byte_size
+from workbench.shared_options import MICRO_BATCH_SIZE, STEPS
 
 _MUCH = 0.1  # of a quantised base's blocks: what stays wide beyond it is told
 
@@ -32,7 +36,9 @@ class Question:
         device: Where it has to fit.
         precision: How the base is stored.
         options: Sizes of what is trained.
-        work: One training step.
+        work: One training step, its batch as it is wanted.
+        micro_batch_size: How many rows of it run at once; None: as many as training takes by
+            itself.
         steps: How many a training makes.
         tasks: Tasks to train for, each with a result of its own.
         versions: Results that have to answer from one device at the same time.
@@ -43,6 +49,7 @@ class Question:
     precision: BudgetPrecision = "nf4"
     options: AdaptOptions = field(default_factory=AdaptOptions)
     work: Workload = field(default_factory=Workload)
+    micro_batch_size: int | None = MICRO_BATCH_SIZE.option(default=None)
     steps: int = STEPS.option(help="Training steps.")
     tasks: int = option(1, minimum=1, maximum=1_000_000, help="Tasks to train for.")
     versions: int = option(
@@ -62,9 +69,11 @@ class MethodPlan:
     Attributes:
         recipe: The method.
         trained: Parameters it trains.
-        memory: At `batch_size`, at the moment that takes the most.
-        batch_size: The largest batch up to the wanted one that fits; the wanted one if none does.
-        fits: Whether any batch fits and the model can read so many tokens.
+        memory: With `micro_batch_size` rows at once, at the moment that takes the most.
+        micro_batch_size: How many rows of the batch can run at once; 1 if not even that fits.
+        is_split_further: Whether that is fewer than were asked for, or than training takes by
+            itself.
+        fits: Whether a row fits, and the model can read so many tokens.
         is_too_long: Whether a row with what the method adds is longer than the model reads.
         stored_bytes: Size of one result's file.
         extra_tokens: Positions it adds to every prompt.
@@ -76,7 +85,8 @@ class MethodPlan:
     recipe: Recipe
     trained: int
     memory: MemoryEstimate
-    batch_size: int
+    micro_batch_size: int
+    is_split_further: bool
     fits: bool
     is_too_long: bool
     stored_bytes: int
@@ -110,7 +120,7 @@ class Plan:
         for name, reason in self.refused.items():
             by_reason.setdefault(reason, []).append(name)
         refusals = (f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-        return (*_left_wide(self.question), *refusals)
+        return (*_left_wide(self.question), *_kept_unpacked(self.question), *refusals)
 
 
 def make_plan(question: Question, methods: Sequence[str] = tuple(RECIPES)) -> Plan:
@@ -138,23 +148,52 @@ def _left_wide(question: Question) -> Iterator[str]:
         )
 
 
+def beside_bytes(question: Question) -> Mapping[str, int]:
+    """Return what 4-bit weights kept unpacked for speed would take beside the base.
+
+    By the dtype of products; empty where "auto" keeps none: on a GPU, or in other precisions.
+    """
+    storage = question.storage
+    if storage.is_gpu or not storage.is_4_bit:
+        return {}
+    sizes = {"float32": 4, "bfloat16": 2}
+    return {
+        name: restored_bytes(question.shape, replace(storage, unpacked_bytes=size))
+        for name, size in sizes.items()
+    }
+
+
+def _kept_unpacked(question: Question) -> Iterator[str]:
+    """Yield a sentence on what is not counted in the rows: weights kept unpacked for speed."""
+    beside = beside_bytes(question)
+    if beside:
+        base = base_bytes(question.shape, question.storage)
+        yield (
+            f"Memory is that with weights packed ({byte_size(base)} in 4 bits). Where a third of "
+            "the free memory holds them, they are kept unpacked beside these, for speed alone: "
+            + ", or ".join(f"{byte_size(size)} more for {n} products" for n, size in beside.items())
+            + ". What is planned to fit fits without."
+        )
+
+
 def _plan_method(question: Question, recipe: Recipe) -> MethodPlan:
     shape, options = question.shape, question.options
     trained = recipe.trained(shape, options)
-    batch_size, memory = _largest_batch(question, recipe)
+    usual = _usual_rows(question, recipe)
+    at_once, memory = _largest_part(question, recipe, usual)
     length = question.work.row_tokens + extra_tokens(question, recipe)
     is_too_long = length > shape.context_length
-    work = workload_of(question, recipe, batch_size)
-    # Smaller batches take more steps to see as many rows.
-    steps = question.steps * question.work.batch_size / batch_size
-    flops = steps * training_flops(shape, recipe, options, work) if recipe.trains else 0.0
+    work = workload_of(question, recipe, at_once)
+    passes = question.steps * question.work.batch_size / at_once
+    flops = passes * training_flops(shape, recipe, options, work) if recipe.trains else 0.0
     speed = question.device.teraflops * 1e12 * question.device.utilisation
-    launching = steps * shape.layers * question.device.layer_seconds
+    launching = passes * shape.layers * question.device.layer_seconds
     return MethodPlan(
         recipe=recipe,
         trained=trained,
         memory=memory,
-        batch_size=batch_size,
+        micro_batch_size=at_once,
+        is_split_further=at_once < usual,
         fits=memory.total <= question.device.usable_bytes and not is_too_long,
         is_too_long=is_too_long,
         stored_bytes=recipe.stored_bytes(shape, options),
@@ -177,7 +216,7 @@ def extra_tokens(question: Question, recipe: Recipe) -> int:
 
 
 def workload_of(question: Question, recipe: Recipe, batch_size: int) -> Workload:
-    """Return a training step of a method at a batch size."""
+    """Return what runs at once in a training step of a method: so many rows."""
     work = replace(question.work, batch_size=batch_size)
     if recipe.before == "vectors":
         return work.with_vectors(question.options.num_virtual_tokens)
@@ -186,20 +225,27 @@ def workload_of(question: Question, recipe: Recipe, batch_size: int) -> Workload
     return work
 
 
-def _largest_batch(question: Question, recipe: Recipe) -> tuple[int, MemoryEstimate]:
-    """Return the largest batch up to the wanted one that fits, else the wanted one; by halving."""
+def _usual_rows(question: Question, recipe: Recipe) -> int:
+    """Return how many rows of a batch run at once where the memory is no matter, as evenly."""
+    batch = question.work.batch_size
+    work = workload_of(question, recipe, batch)
+    wanted = question.micro_batch_size or rows_of_a_pass(work.own_tokens, work.shared_tokens)
+    return math.ceil(batch / math.ceil(batch / wanted))
+
+
+def _largest_part(question: Question, recipe: Recipe, most: int) -> tuple[int, MemoryEstimate]:
+    """Return how many rows up to so many fit at once, else 1; found by halving."""
     shape, storage = question.shape, question.storage
-    wanted = question.work.batch_size
     prefix = extra_tokens(question, recipe)
     if not recipe.trains:
         own = question.work.own_tokens
-        return wanted, asking_memory(shape, storage, prefix_tokens=prefix, own_tokens=own)
+        return most, asking_memory(shape, storage, prefix_tokens=prefix, own_tokens=own)
 
-    def memory_at(batch_size: int) -> MemoryEstimate:
-        work = workload_of(question, recipe, batch_size)
+    def memory_at(rows: int) -> MemoryEstimate:
+        work = workload_of(question, recipe, rows)
         return peak_memory(shape, storage, recipe, question.options, work, prefix_tokens=prefix)
 
-    size = wanted
+    size = most
     while size > 1 and memory_at(size).total > question.device.usable_bytes:
         size //= 2
     found = memory_at(size)

@@ -27,7 +27,7 @@ def doctor(
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, finding in [*_machine(), *_software(), *_sources(model)]:
+    for name, finding in [*_machine(), *_software(), *_weights(model), *_sources(model)]:
         table.add_row(name, finding)
     Console().print(table, highlight=False, markup=False)
 
@@ -81,6 +81,32 @@ def _software() -> list[tuple[str, str]]:
             )
         )
     return findings
+
+
+def _weights(model: str) -> list[tuple[str, str]]:
+    """Return what "auto" would do here with a base's 4-bit weights, and why."""
+    from workbench.budget.memory import Storage, base_bytes, restored_bytes
+    from workbench.budget.sources import find_shape
+    from workbench.models.loading import device_of, products_dtype
+    from workbench.models.weights_in_memory import choose_weights
+    from workbench.presentation.display import byte_size
+
+    device = device_of("auto")
+    products = products_dtype("auto", "nf4", device).dtype
+    storage = Storage("nf4", device != "cpu", unpacked_bytes=products.itemsize)
+    try:
+        shape = find_shape(model)
+    except ModelError as error:
+        return [("weights in memory", f"not known: {error}")]
+    beside = restored_bytes(shape, storage)
+    found = choose_weights("auto", device, beside)
+    packed = f"{byte_size(base_bytes(shape, storage))} in 4 bits"
+    words = (
+        f"kept unpacked beside them for speed: {packed}, {byte_size(beside)} beside"
+        if found.is_restored
+        else f"unpacked anew for each product: {packed}"
+    )
+    return [("weights in memory", f"{words}; {found.reason}")]
 
 
 def _sources(model: str) -> list[tuple[str, str]]:

@@ -11,15 +11,24 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench.errors import StoreError
-from workbench.shared_options import BATCH_SIZE, DEMONSTRATIONS, NUM_VIRTUAL_TOKENS, RANK, STEPS
+from workbench.shared_options import (
+    BATCH_SIZE,
+    CHECKPOINTING_HELP,
+    DEMONSTRATIONS,
+    MICRO_BATCH_SIZE,
+    NUM_VIRTUAL_TOKENS,
+    RANK,
+    STEPS,
+)
 
 if TYPE_CHECKING:
     from workbench.budget.advice import Advice
     from workbench.budget.finished_runs import Measured
+    from workbench.budget.known import Device
     from workbench.budget.plan import MethodPlan, Plan, Question
     from workbench.budget.shape import ModelShape
 
-_COLUMNS = ("method", "trained", "file", "memory", "batch", "fits", "time")
+_COLUMNS = ("method", "trained", "file", "memory", "at once", "fits", "time")
 
 
 def plan(
@@ -33,6 +42,7 @@ def plan(
         str, typer.Option(help="Layers of LoRA: attention_qv, attention, mlp, all_linear.")
     ] = "attention_qv",
     batch_size: Annotated[int, typer.Option(help="Rows of a training step.")] = BATCH_SIZE.default,
+    micro_batch_size: Annotated[int | None, typer.Option(help=MICRO_BATCH_SIZE.help)] = None,
     length: Annotated[int, typer.Option(help="Tokens of a row, prompt and answer.")] = 256,
     steps: Annotated[int, typer.Option(help="Training steps.")] = STEPS.default,
     rank: Annotated[int, typer.Option(help="Rank of LoRA and its kin.")] = RANK.default,
@@ -45,7 +55,7 @@ def plan(
     tasks: Annotated[int, typer.Option(help="Tasks to train for.")] = 1,
     versions: Annotated[int, typer.Option(help="Results that answer at the same time.")] = 1,
     checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Assume gradient checkpointing.")
+        bool, typer.Option("--checkpointing", help=CHECKPOINTING_HELP)
     ] = False,
     runs: Annotated[
         Path | None, typer.Option(help="Folder of runs whose measured figures stand beside.")
@@ -57,13 +67,12 @@ def plan(
     Only the model's config is read. Without --device and --memory it is for this machine's
     processor.
     """
-    import psutil
-
-    from workbench.budget.asked import ask, find_device
+    from workbench.budget.asked import ask
     from workbench.budget.known import KNOWN_SHAPES
 
     numbers = {
         "batch_size": batch_size,
+        "micro_batch_size": micro_batch_size,
         "length": length,
         "steps": steps,
         "rank": rank,
@@ -72,16 +81,25 @@ def plan(
         "tasks": tasks,
         "versions": versions,
     }
-    wanted = device or ("cpu" if memory is None else "")
     question = ask(
         KNOWN_SHAPES[model] if model in KNOWN_SHAPES else _counted(model),
-        find_device(wanted, memory, own_memory_bytes=psutil.virtual_memory().total),
+        _place(device, memory),
         precision=precision,
         targets=targets,
         has_checkpointing=checkpointing,
         numbers=numbers,
     )
     _answer(question, runs, as_json=as_json)
+
+
+def _place(name: str, memory: float | None) -> "Device":
+    """Return where it has to fit: without a name and an amount this machine's processor."""
+    import psutil
+
+    from workbench.budget.asked import find_device
+
+    wanted = name or ("cpu" if memory is None else "")
+    return find_device(wanted, memory, own_memory_bytes=psutil.virtual_memory().total)
 
 
 def _counted(model: str) -> "ModelShape":
@@ -164,7 +182,7 @@ def _cells(row: "MethodPlan") -> tuple[str, ...]:
         number(row.trained) if trains else NOTHING,
         byte_size(row.stored_bytes) if trains else NOTHING,
         gibibytes(row.memory.total),
-        str(row.batch_size) if trains else NOTHING,
+        str(row.micro_batch_size) if trains else NOTHING,
         "too long" if row.is_too_long else "yes" if row.fits else "no",
         duration(row.seconds),
     )
@@ -182,6 +200,8 @@ def _measured_text(found: "Measured | None") -> str:
 
 
 def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> dict[str, Any]:
+    from workbench.budget.plan import beside_bytes
+
     question = plan.question
     rows = [
         {
@@ -191,7 +211,8 @@ def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]")
             "formula": row.recipe.formula,
             "stored_bytes": row.stored_bytes,
             "memory_bytes": asdict(row.memory) | {"total": row.memory.total},
-            "batch_size": row.batch_size,
+            "micro_batch_size": row.micro_batch_size,
+            "is_split_further": row.is_split_further,
             "fits": row.fits,
             "is_too_long": row.is_too_long,
             "extra_tokens": row.extra_tokens,
@@ -205,6 +226,7 @@ def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]")
         "model": asdict(question.shape) | {"parameters": question.shape.parameters},
         "device": asdict(question.device) | {"usable_bytes": question.device.usable_bytes},
         "precision": question.precision,
+        "unpacked_beside_bytes": dict(beside_bytes(question)),
         "options": asdict(question.options),
         "workload": asdict(question.work),
         "steps": question.steps,

@@ -34,13 +34,14 @@ from workbench.models.prefix_cache import PrefixCache, PrefixKey
 from workbench.models.probe import check_exact
 from workbench.models.rows import (
     PackedRows,
-    TokenTree,
     decoding_cache,
     pack_rows,
     prefixed_cache,
     recording_cache,
 )
 from workbench.models.scoring import choice_scores, choice_trees
+from workbench.models.token_tree import TokenTree
+from workbench.progress import raise_if_stopped
 
 _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
@@ -83,6 +84,7 @@ class Engine:
         Raises:
             PromptError: a row with its longest choice exceeds the context window.
             ModelError: an adapter that is not present.
+            Interrupted: asked to stop, see `workbench.progress.stopped_by`.
         """
         for row, row_choices in zip(rows, choices, strict=True):
             self.check_length(row, max(len(choice) for choice in row_choices))
@@ -94,6 +96,7 @@ class Engine:
         with self.lock, torch.inference_mode():
             states = self._states_of_rows(rows)
             for batch in _batches(sizes, _MAX_ROWS, _MAX_BATCH_TOKENS):
+                raise_if_stopped()
                 found = self._score_batch(
                     [rows[i] for i in batch],
                     [choices[i] for i in batch],
@@ -228,9 +231,8 @@ class Engine:
         length = sum(map(len, branches[0]))
         tree = TokenTree.chain([0] * len(start))  # any ids do where pieces stand in
         for branch in branches:
-            first, last = len(tree), branch[-1]
-            tree.token_ids += [0] * (length - len(last)) + [int(token) for token in last]
-            tree.parents += [len(start) - 1, *range(first, first + length - 1)]
+            last = [int(token) for token in branch[-1]]
+            tree.append(len(start) - 1, [0] * (length - len(last)) + last)
         pieces = [start, *(piece for branch in branches for piece in branch)][:-1]
         with self.lock, torch.inference_mode(), self.adapters.active([None]):
             hidden = self.forward.hidden_states(
@@ -266,7 +268,7 @@ class Engine:
         self.forward.check_tokens(token for tree in trees for token in tree.token_ids)
         lengths = [0 if state is None else state.num_tokens for state in states]
         packed = pack_rows(trees, lengths, self.forward.device)
-        cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
+        cache = prefixed_cache(states, self.forward.num_layers, keep=keep)
         with self.adapters.active(adapters, training=training):
             hidden = self.forward.hidden_states(packed, cache, watch=watch)
         return RowStates(hidden, packed, cache)
@@ -282,7 +284,6 @@ class Engine:
         """Return the hidden states (T, D) of each row after one shared prefix, in a single pass.
 
         Prefix and rows are one tree, so each layer is entered once and the prefix is run once.
-        The mask grows with the square of all tokens together: meant for short batches.
 
         Raises:
             PromptError: a token that the base has no embedding for.
@@ -295,12 +296,8 @@ class Engine:
         # Equal lengths make the tree a block per row, which attention can take apart.
         start, length = prefix.num_tokens, max(map(len, rows))
         tree = TokenTree.chain([0] * start)
-        for row in rows:
-            parent = start - 1
-            for token in (*row, *[0] * (length - len(row))):  # nothing looks at the padding
-                tree.token_ids.append(token)
-                tree.parents.append(parent)
-                parent = len(tree) - 1
+        for row in rows:  # nothing looks at the padding
+            tree.append(start - 1, [*row, *[0] * (length - len(row))])
         packed = pack_rows([tree], [0], self.forward.device)
         with self.adapters.active([adapter], training=training):
             hidden = self.forward.hidden_states(

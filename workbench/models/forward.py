@@ -15,7 +15,10 @@ from transformers.cache_utils import Cache
 from workbench.errors import ModelError, PromptError
 from workbench.models.attention import GROUPED_ATTENTION, AttentionWatch, RowBlocks
 from workbench.models.base import Patch, Prefix, PrefixStates
-from workbench.models.rows import PackedRows, TokenTree, pack_rows, recording_cache
+from workbench.models.row_layout import LazyMask, RowLayout
+from workbench.models.rows import PackedRows, pack_rows, recording_cache
+from workbench.models.stopping import ask_between_layers
+from workbench.models.token_tree import TokenTree
 
 
 class BaseForward:
@@ -37,6 +40,7 @@ class BaseForward:
         self.dtype = model.get_input_embeddings().weight.dtype
         self.num_layers = int(config.num_hidden_layers)
         self._decoder = model.get_decoder()
+        ask_between_layers(self._decoder, self.num_layers)
         self.window = getattr(config, "sliding_window", None)
         default = "sliding_attention" if self.window else "full_attention"
         self.layer_types = set(getattr(config, "layer_types", None) or [default])
@@ -157,7 +161,7 @@ class BaseForward:
             extra["attention_watch"] = watch
         outputs = self._decoder(
             **inputs,
-            attention_mask=self._masks(packed.allowed, packed.distances),
+            attention_mask=self._row_masks(packed.layout),
             position_ids=packed.position_ids,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -200,7 +204,7 @@ class BaseForward:
         with self._patched(prefix.patches):
             return self._decoder(
                 inputs_embeds=inputs,
-                attention_mask=self._masks(chain.allowed, chain.distances),
+                attention_mask=self._row_masks(chain.layout),
                 position_ids=chain.position_ids,
                 past_key_values=cache,
                 use_cache=True,
@@ -256,6 +260,15 @@ class BaseForward:
         configured = self.model.generation_config.eos_token_id
         ids = configured if isinstance(configured, list) else [configured]
         return frozenset(i for i in (*ids, tokenizer.eos_token_id) if i is not None)
+
+    def _row_masks(self, layout: RowLayout) -> torch.Tensor | Mapping[str, torch.Tensor]:
+        """Return the mask of rows after prefixes, or one per kind of layer; see `_masks`."""
+        full, windowed = LazyMask(layout, None), LazyMask(layout, self.window)
+        if "sliding_attention" not in self.layer_types or self.window is None:
+            return full
+        if len(self.layer_types) == 1:
+            return windowed
+        return {"full_attention": full, "sliding_attention": windowed}
 
     def _masks(
         self, allowed: torch.Tensor, distances: torch.Tensor

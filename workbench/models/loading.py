@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import psutil
 import torch
 from transformers import (
     AutoConfig,
@@ -35,11 +34,18 @@ from workbench.models.one_at_a_time import LOADING
 from workbench.models.quantised_layers import (
     footprint_bytes,
     keep_restored,
-    prevent_packing,
+    keep_unchanged,
     restored_bytes,
     restored_size,
+    unquantised_words,
 )
 from workbench.models.weights import WeightSource, find_weights
+from workbench.models.weights_in_memory import (
+    WeightsInMemory,
+    check_weights_in_memory,
+    choose_weights,
+    one_process,
+)
 
 PRECISIONS: tuple[Precision, ...] = (
     "nf4",
@@ -50,12 +56,8 @@ PRECISIONS: tuple[Precision, ...] = (
     "bf16",
     "fp32",
 )
-_SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 _SINGLE = "-single"  # ends the name of a 4-bit precision whose block scales stay in float32
-_RESTORED_SHARE = 1 / 3  # of the free memory, which 4-bit weights may take once more unpacked
 ComputeDtype = Literal["float32", "bfloat16", "float16"]
-WeightsInMemory = Literal["auto", "packed", "restored"]
-WEIGHTS_IN_MEMORY: tuple[WeightsInMemory, ...] = ("auto", "packed", "restored")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class BaseInfo:
         device: "cpu" or "cuda".
         num_parameters: Parameters of the base (not of adapters).
         footprint_bytes: Memory of the base's tensors.
-        restored_bytes: Memory of 4-bit weights kept unpacked beside them, for speed alone.
         context_length: Longest input in tokens.
+        restored_bytes: Memory of 4-bit weights kept unpacked beside them, for speed alone.
+        restored_reason: Why they are kept so, or are not.
     """
 
     name: str
@@ -87,6 +90,7 @@ class BaseInfo:
     footprint_bytes: int
     context_length: int
     restored_bytes: int = 0
+    restored_reason: str = ""
 
     @property
     def double_quantisation(self) -> bool | None:
@@ -124,7 +128,7 @@ def load_base(
         device: "auto" takes a GPU when there is one.
         weights_in_memory: "restored" keeps 4-bit weights unpacked beside themselves, in the dtype
             of products: the same values, so the same numbers on a CPU, several times faster.
-            "auto" does so on a CPU where a third of the free memory holds them.
+            "auto" does so where there is room, see `workbench.models.weights_in_memory`.
 
     Raises:
         ConfigError: unknown precision or base model.
@@ -181,10 +185,38 @@ def load_weights(
 ) -> LoadedBase:
     """Return the base whose files are in `weights.folder`; see `load_base`."""
     target = device_of(device)
+    check_weights_in_memory(weights_in_memory)
     compute, why = products_dtype(compute_dtype, precision, target)
-    storage = _storage_dtype(precision, compute, target)
-    quantization = _quantization(precision, compute)
     title = f"model '{name}' ({weights.source})"
+    model, tokenizer = _read(weights, title, precision, compute, target)
+    with one_process():
+        kept = choose_weights(weights_in_memory, target, restored_size(model, compute))
+        if kept.is_restored:
+            keep_restored(model)
+    is_quantised = precision not in ("bf16", "fp32")
+    info = BaseInfo(
+        name=name,
+        source=weights.source + (unquantised_words(model) if is_quantised else ""),
+        identity=weights.identity,
+        precision=precision,
+        compute_dtype=_name(compute),
+        compute_reason=why,
+        device=target,
+        num_parameters=model.num_parameters(),
+        footprint_bytes=footprint_bytes(model),
+        context_length=context_length(model.config.get_text_config()),
+        restored_bytes=restored_bytes(model),
+        restored_reason=kept.reason,
+    )
+    return LoadedBase(model, tokenizer, info)
+
+
+def _read(
+    weights: WeightSource, title: str, precision: Precision, compute: torch.dtype, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return model and tokenizer of a folder: quantised, frozen, checked against the files."""
+    quantization = _quantization(precision, compute)
+    storage = _storage_dtype(precision, compute, device)
     check_folder(weights.folder, title)
     try:
         config = AutoConfig.from_pretrained(weights.folder, trust_remote_code=False)
@@ -197,7 +229,7 @@ def load_weights(
                 quantization_config=quantization,
                 # Quantised from what the files say: rounded to 16 bits first, it is another base.
                 dtype=storage if quantization is None else torch.float32,
-                device_map={"": target} if target != "cpu" else None,
+                device_map={"": device} if device != "cpu" else None,
                 attn_implementation=attention,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -214,42 +246,11 @@ def load_weights(
     check_tokenizer(tokenizer, model, title)
     model.requires_grad_(requires_grad=False)
     model.eval()
-    prevent_packing(model)
+    keep_unchanged(model)
     _store_in(storage, model)
-    if wants_restored(weights_in_memory, target, restored_size(model, compute)):
-        keep_restored(model)
-    if target == "cpu" or attention == "eager":
+    if device == "cpu" or attention == "eager":
         use_grouped_attention(model)
-    info = BaseInfo(
-        name=name,
-        source=weights.source + ("" if quantization is None else _unquantised(model)),
-        identity=weights.identity,
-        precision=precision,
-        compute_dtype=_name(compute),
-        compute_reason=why,
-        device=target,
-        num_parameters=model.num_parameters(),
-        footprint_bytes=footprint_bytes(model),
-        context_length=context_length(model.config.get_text_config()),
-        restored_bytes=restored_bytes(model),
-    )
-    return LoadedBase(model, tokenizer, info)
-
-
-def wants_restored(wanted: WeightsInMemory, device: str, num_bytes: int) -> bool:
-    """Return whether 4-bit weights that take so many bytes unpacked are kept so.
-
-    Raises:
-        ConfigError: no way to keep weights of that name.
-    """
-    if wanted not in WEIGHTS_IN_MEMORY:
-        raise ConfigError(
-            f"weights_in_memory: {unknown_name('way', str(wanted), WEIGHTS_IN_MEMORY)}"
-        )
-    if wanted == "auto":
-        free = psutil.virtual_memory().available
-        return device == "cpu" and num_bytes <= free * _RESTORED_SHARE
-    return wanted == "restored"
+    return model, tokenizer
 
 
 def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
@@ -264,44 +265,6 @@ def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
         elif type(parameter) is torch.nn.Parameter:
             is_mapped = parameter.device.type == "cpu"
             parameter.data = parameter.data.to(dtype, copy=is_mapped)
-
-
-def _unquantised(model: PreTrainedModel) -> str:
-    """Return words about the matrices of a quantised base that stay as they were; "" if none do.
-
-    bitsandbytes quantises linear layers. The experts of a mixture are one tensor of three
-    dimensions, and often nearly all of the weights.
-    """
-    head = model.get_output_embeddings()
-    others = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, torch.nn.Embedding) or module is head
-        for parameter in module.parameters()
-    }
-    matrices = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.ndim > 1 and id(parameter) not in others
-    }
-    sizes = {name: _num_values(parameter) for name, parameter in matrices.items()}
-    plain = {name: sizes[name] for name, one in matrices.items() if one.is_floating_point()}
-    share = sum(plain.values()) / max(1, sum(sizes.values()))
-    if share < _SMALL_SHARE:
-        return ""
-    largest = max(plain, key=lambda name: plain[name])
-    size = sum(matrices[name].nbytes for name in plain)
-    dtype = str(matrices[largest].dtype).removeprefix("torch.")
-    return (
-        f"; {share:.0%} of its matrices' weights ({size / 1e6:.1f} MB, such as {largest}) cannot "
-        f"be quantised and stay in {dtype}"
-    )
-
-
-def _num_values(parameter: torch.Tensor) -> int:
-    """Return the values of a matrix, which 4-bit layers keep two in a byte."""
-    state = getattr(parameter, "quant_state", None)
-    return int(parameter.numel() if state is None else state.shape.numel())
 
 
 def device_of(device: str) -> str:

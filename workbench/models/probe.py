@@ -19,7 +19,8 @@ from workbench.models.base import Prefix, PrefixStates
 from workbench.models.configs import TRANSFORMERS_ERRORS, cannot_run, first_line
 from workbench.models.forward import BaseForward
 from workbench.models.quantised_layers import exact_products, restored_products
-from workbench.models.rows import TokenTree, decoding_cache
+from workbench.models.rows import decoding_cache
+from workbench.models.token_tree import TokenTree
 from workbench.models.wide_products import WideProducts
 
 if TYPE_CHECKING:

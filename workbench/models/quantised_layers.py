@@ -1,9 +1,10 @@
 """Quantised layers of a base: their products, weights and memory; alone knows bitsandbytes.
 
-On a CPU with AVX512-BF16, bitsandbytes repacks every 4-bit weight in place at the first forward
-pass without gradients. Afterwards gradients are wrong or missing and dequantising returns garbage,
-without an error. `prevent_packing` switches that off on every layer, and `packed_layers` lets
-callers check it before each backward pass.
+What bitsandbytes' own 4-bit layer does in its forward pass changes the layer. On a CPU with
+AVX512-BF16 the first pass without gradients repacks the weight in place; afterwards gradients are
+wrong or missing and dequantising returns garbage, without an error. A bias is rounded in place to
+the dtype of the products. `keep_unchanged` gives every layer a forward pass that does neither, and
+`packed_layers` lets callers check it before each backward pass.
 
 bitsandbytes unpacks a 4-bit weight anew for every product. `keep_restored` keeps the values of that
 unpacking instead, so that products have the same numbers and take the time of multiplying alone.
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import torch
+from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
 
@@ -42,23 +44,34 @@ def _without_compiler() -> Iterator[None]:
 with _without_compiler():
     import bitsandbytes as bnb
 
+_SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 
-class _RestoredLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes is not typed
-    """A 4-bit layer that has its weight beside it as bitsandbytes restores it for each product.
 
-    `restored` is no parameter and no buffer: what is hashed, saved and counted is the 4-bit weight.
+class _UnchangedLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes is not typed
+    """A 4-bit layer that no product changes; it may have its weight unpacked beside it.
+
+    `restored` (out, in) is no parameter and no buffer: hashed, saved and counted is the 4-bit
+    weight.
     """
 
-    restored: torch.Tensor
+    restored: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the product (..., out) of inputs (..., in), in the inputs' dtype."""
-        weight = self.restored
-        if self.compute_dtype != weight.dtype:  # asked for in another one for once
-            packed: torch.Tensor = super().forward(x)
-            return packed
-        bias = None if self.bias is None else self.bias.to(weight.dtype)
-        return torch.nn.functional.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
+        dtype, restored, weight = self.compute_dtype, self.restored, self.weight
+        inputs, bias = x.to(dtype), None if self.bias is None else self.bias.to(dtype)
+        product: torch.Tensor
+        if restored is None or restored.dtype != dtype:  # the probe asks for another one for once
+            product = bnb.matmul_4bit(inputs, weight, bias=bias, quant_state=weight.quant_state)
+        else:
+            product = torch.nn.functional.linear(inputs, restored, bias)
+        return product.to(x.dtype)
+
+
+def keep_unchanged(model: torch.nn.Module) -> None:
+    """Let no product change a 4-bit layer (see the module docstring)."""
+    for layer in _four_bit_layers(model):
+        layer.__class__ = _UnchangedLinear
 
 
 def restored_size(model: torch.nn.Module, dtype: torch.dtype) -> int:
@@ -76,24 +89,30 @@ def keep_restored(model: torch.nn.Module) -> None:
         usual, state.dtype = state.dtype, layer.compute_dtype  # what it is restored to
         layer.restored = bnb.functional.dequantize_4bit(weight, state)
         state.dtype = usual
-        layer.__class__ = _RestoredLinear
 
 
 def restored_bytes(model: torch.nn.Module) -> int:
     """Return the memory of weights that are kept unpacked beside the base."""
-    layers = (layer for layer in model.modules() if isinstance(layer, _RestoredLinear))
-    return sum(int(layer.restored.nbytes) for layer in layers)
+    kept = (getattr(layer, "restored", None) for layer in _four_bit_layers(model))
+    return sum(int(weight.nbytes) for weight in kept if weight is not None)
+
+
+@contextmanager
+def unpacked_anew(model: torch.nn.Module) -> Iterator[None]:
+    """Let 4-bit layers unpack their weights for every product, inside the block."""
+    layers = _four_bit_layers(model)
+    kept = [layer.restored for layer in layers]
+    for layer in layers:
+        layer.restored = None
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, kept, strict=True):
+            layer.restored = weight
 
 
 def _four_bit_layers(model: torch.nn.Module) -> list[Any]:
     return [layer for layer in model.modules() if isinstance(layer, bnb.nn.Linear4bit)]
-
-
-def prevent_packing(model: torch.nn.Module) -> None:
-    """Keep 4-bit weights in the layout that has exact gradients (see the module docstring)."""
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 @contextmanager
@@ -228,6 +247,44 @@ def _int8_scales(model: torch.nn.Module) -> list[torch.Tensor]:
     layers = [m for m in model.modules() if isinstance(m, bnb.nn.Linear8bitLt)]
     found = [m.weight.SCB if m.state.SCB is None else m.state.SCB for m in layers]
     return [scales for scales in found if scales is not None]
+
+
+def unquantised_words(model: PreTrainedModel) -> str:
+    """Return words about the matrices of a quantised base that stay as they were; "" if none do.
+
+    bitsandbytes quantises linear layers. The experts of a mixture are one tensor of three
+    dimensions, and often nearly all of the weights.
+    """
+    head = model.get_output_embeddings()
+    others = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Embedding) or module is head
+        for parameter in module.parameters()
+    }
+    matrices = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and id(parameter) not in others
+    }
+    sizes = {name: _num_values(parameter) for name, parameter in matrices.items()}
+    plain = {name: sizes[name] for name, one in matrices.items() if one.is_floating_point()}
+    share = sum(plain.values()) / max(1, sum(sizes.values()))
+    if share < _SMALL_SHARE:
+        return ""
+    largest = max(plain, key=lambda name: plain[name])
+    size = sum(matrices[name].nbytes for name in plain)
+    dtype = str(matrices[largest].dtype).removeprefix("torch.")
+    return (
+        f"; {share:.0%} of its matrices' weights ({size / 1e6:.1f} MB, such as {largest}) cannot "
+        f"be quantised and stay in {dtype}"
+    )
+
+
+def _num_values(parameter: torch.Tensor) -> int:
+    """Return the values of a matrix, which 4-bit layers keep two in a byte."""
+    state = getattr(parameter, "quant_state", None)
+    return int(parameter.numel() if state is None else state.shape.numel())
 
 
 def check_quantisation(device: str) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from workbench.models.base import ChoiceScores
 from workbench.models.forward import BaseForward
-from workbench.models.rows import TokenTree
+from workbench.models.token_tree import TokenTree
 
 _LOGIT_ROWS = 256  # positions whose logits (V,) are held at once
 

@@ -18,19 +18,25 @@ from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
 from workbench.methods.catalog import make_method
 from workbench.models.sentence_encoder import SentenceEncoder
-from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+from workbench.progress import (
+    Interrupted,
+    Progress,
+    ProgressEvent,
+    ignore_progress,
+    stopped_by,
+)
 from workbench.runs.baselines import applies, baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
 from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
+from workbench.runs.run_cost import RunCost
 from workbench.runs.run_files import CARD
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import (
     PREDICTIONS,
     BrokenRun,
-    RunCost,
     RunRecord,
     RunStore,
     StoredRun,
@@ -86,6 +92,17 @@ def execute(
         RunError: out of memory, or an error of ours; its traceback is in the run's folder.
         WorkbenchError: whatever else its method cannot do.
     """
+    with stopped_by(should_stop):
+        return _execute(session, store, request, progress, should_stop)
+
+
+def _execute(
+    session: Session,
+    store: RunStore,
+    request: RunRequest,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> StoredRun:
     spec = session.spec_of(request.method, request.seed)
     found, damage = _found(store, spec)
     done = _DONE[request.is_trial]
@@ -280,7 +297,10 @@ def _reason(error: Exception) -> str:
     """Return what to tell about an error that is not the user's."""
     text = (str(error).splitlines() or [""])[0]
     if _is_out_of_memory(error):
-        return f"out of memory ({text}). Use a smaller batch_size, or shorter texts."
+        return (
+            f"out of memory ({text}). Use micro_batch_size 1, gradient_checkpointing, or shorter "
+            "texts."
+        )
     return f"ended by an error of ours ({type(error).__name__}: {text})."
 
 
@@ -354,6 +374,8 @@ def _trained(
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
     took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
+    num_dev = len(context.task.dev)
+    unseen = 0 if took.dev_items is None else num_dev - took.dev_items  # with their labels
     cost = RunCost(
         trained_parameters=took.trained_parameters,
         stored_bytes=_folder_bytes(stored) or took.stored_bytes,
@@ -361,10 +383,11 @@ def _trained(
         best_step=took.best_step,
         learning_rate=took.learning_rate,
         dev_evaluations=took.dev_evaluations,
+        dev_items=took.dev_items,
         dev_accuracy=took.dev_accuracy,
         dev_loss=took.dev_loss,
         peak_memory_bytes=memory.num_bytes or None,
-        labelled_examples=method.labelled_examples(context.task),
+        labelled_examples=method.labelled_examples(context.task) - unseen,
     )
     return record.model_copy(update={"cost": cost, "cautions": list(fitted.cautions)}), fitted
 

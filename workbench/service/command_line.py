@@ -27,7 +27,7 @@ _TASK_FLAGS = {
 }
 _TASK_SETTINGS = ("kind", "references_column", "split_seed")
 _FLAGS = {"model": "--model", "precision": "--precision", "template": "--template"}
-_SETTINGS = ("revision", "compute_dtype", "device", "reference")
+_SETTINGS = ("revision", "compute_dtype", "device", "weights_in_memory", "reference")
 
 
 def evaluate_command(experiment: Experiment, out: Path) -> str:

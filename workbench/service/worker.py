@@ -25,6 +25,7 @@ from workbench.runs.failures import FailedRun
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
+from workbench.service.interruption import interrupted_by
 from workbench.service.job_locks import ROOT_LOCK, adopt, release, take
 from workbench.service.job_status import (
     JobState,
@@ -164,17 +165,23 @@ def work(
         limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
         shortest = min((limit for limit in limits if limit is not None), default=None)
         deadline = None if shortest is None else time.monotonic() + shortest
-        asked = jobs.should_stop(folder, deadline=deadline)
+        requested = jobs.should_stop(folder, deadline=deadline)
+
+        def asked() -> bool:
+            return requested() or (stopping is not None and stopping.is_set())
+
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
-            checked = check_experiment(experiment)
+            with interrupted_by(asked):
+                checked = check_experiment(experiment)
+                session = open_session(experiment, checked.task)
             comparison = run_comparison(
-                open_session(experiment, checked.task),
+                session,
                 experiment,
                 store=store,
                 folder=folder,
                 watcher=writer,
-                should_stop=lambda: asked() or (stopping is not None and stopping.is_set()),
+                should_stop=asked,
             )
             failed = len(comparison.failed)
             ended = "finished", ""

@@ -24,7 +24,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
-from workbench.progress import Interrupted
+from workbench.progress import Interrupted, stopped_by
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.session import Session, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
@@ -53,6 +53,7 @@ class BaseChoice:
     precision: str
     compute_dtype: str
     device: str
+    weights_in_memory: str
 
 
 class ModelDesk:
@@ -172,6 +173,7 @@ class ModelDesk:
                 revision=experiment.revision,
                 compute_dtype=experiment.compute_dtype,
                 device=experiment.device,
+                weights_in_memory=experiment.weights_in_memory,
             )
             return_freed_memory()
             self._engine, self._choice = Engine(base), choice
@@ -275,10 +277,11 @@ def _produce(
                 return
 
     try:
-        for item in work(should_stop):
-            hand_over(item)
-            if should_stop():  # whether or not the work asks for itself
-                break
+        with stopped_by(should_stop):
+            for item in work(should_stop):
+                hand_over(item)
+                if should_stop():  # whether or not the work asks for itself
+                    break
     finally:  # a failure ends the stream too, or the reader would wait for ever
         hand_over(None)
 
@@ -290,4 +293,5 @@ def _base_choice(experiment: Experiment) -> BaseChoice:
         experiment.precision,
         experiment.compute_dtype,
         experiment.device,
+        experiment.weights_in_memory,
     )

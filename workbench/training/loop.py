@@ -15,12 +15,19 @@ from typing import Any, Protocol
 
 import torch
 
-from workbench.batches import Example, batch_at
+from workbench.batches import Example, batch_at, micro_batches
 from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.quantised_layers import packed_layers
-from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
+from workbench.progress import (
+    Interrupted,
+    Progress,
+    ProgressEvent,
+    ignore_progress,
+    raise_if_stopped,
+    stopped_by,
+)
 from workbench.training.folder import Checkpoint, TrainingFolder
 from workbench.training.loss import answer_loss
 from workbench.training.options import TrainingOptions, learning_rate_at
@@ -114,7 +121,8 @@ def train(
     """Train, leaving the parameters of the best dev evaluation in place.
 
     Continues from `request.folder` if a checkpoint is there; from the one before if the last is
-    damaged, and from the beginning if both are, which the first event then says.
+    damaged, and from the beginning if both are, which the first event then says. A step or an
+    evaluation that was cut short is made again.
 
     Raises:
         Interrupted: `should_stop` returned True; a checkpoint was written.
@@ -126,16 +134,14 @@ def train(
     if note:
         progress(ProgressEvent("train", state.step, options.steps, note=note))
     loop.keep_point()
-    while state.step < options.steps and not loop.out_of_patience():
-        if should_stop():
-            loop.save()
-            raise Interrupted(f"training stopped after step {state.step} of {options.steps}")
-        figures = loop.step()
-        if state.step % options.eval_every == 0 or state.step == options.steps:
-            figures |= loop.evaluate()
-            loop.keep_point()
-            loop.save()
-        progress(ProgressEvent("train", state.step, options.steps, figures))
+    try:
+        with stopped_by(should_stop):
+            while not loop.is_over():
+                progress(ProgressEvent("train", *loop.advance()))
+    except Interrupted as stop:
+        loop.save()
+        where = f"training stopped after step {state.step} of {options.steps}"
+        raise Interrupted(where) from stop
     loop.finish()
     return state
 
@@ -153,6 +159,37 @@ class _Loop:
         )
         self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._files = TrainingFolder(request.folder, request.identity)
+        with torch.no_grad():
+            self._shared_tokens = request.trainable.prefix().num_tokens
+
+    def is_over(self) -> bool:
+        """Return whether nothing is left to do but to put the best parameters in place."""
+        is_last = self.state.step >= self.request.options.steps
+        return not self._owes_evaluation() and (is_last or self.out_of_patience())
+
+    def advance(self) -> tuple[int, int, dict[str, float]]:
+        """Make the next step and the evaluation that is due then; return step, steps, figures.
+
+        Only the evaluation, where it was cut short before. Both are whole or have changed nothing.
+        """
+        raise_if_stopped()
+        options, state = self.request.options, self.state
+        figures: dict[str, float] = {}
+        if not self._owes_evaluation():
+            figures = self.step()
+            self.keep_point()
+        if self._owes_evaluation():
+            figures |= self.evaluate()
+            self.save()
+        return state.step, options.steps, figures
+
+    def _owes_evaluation(self) -> bool:
+        """Return whether the parameters as they are have to be scored on dev and have not been."""
+        options, state = self.request.options, self.state
+        if state.step == 0 or (state.step % options.eval_every and state.step != options.steps):
+            return False
+        last = state.history[-1] if state.history else {}
+        return "dev_loss" not in last or last["step"] != state.step
 
     def step(self) -> dict[str, float]:
         """Make one optimizer step and return its figures."""
@@ -246,15 +283,26 @@ class _Loop:
                 f"4-bit weights of {len(packed)} layers were repacked for inference, so gradients "
                 f"would be wrong (first: {packed[0]}). Load the base again with load_base."
             )
-        trainable = self.request.trainable
+        trainable, options = self.request.trainable, self.request.options
+        losses: list[torch.Tensor] = []
+        # Around backward too, where layers may be run again.
         with self.engine.lock, self.engine.adapters.active([trainable.adapter], training=True):
             for parameter in self.parameters.values():
                 parameter.requires_grad_()
-            loss = answer_loss(self.engine, trainable.prefix(), trainable.adapter, batch)
-            if trainable.penalty is not None:
-                loss = loss + trainable.penalty()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
-        return float(loss.detach())
+            for part in micro_batches(batch, options.micro_batch_size, self._shared_tokens):
+                loss = answer_loss(
+                    self.engine,
+                    trainable.prefix(),
+                    trainable.adapter,
+                    part,
+                    of=len(batch),
+                    recomputes=options.gradient_checkpointing,
+                )
+                if trainable.penalty is not None and not losses:  # once for the whole batch
+                    loss = loss + trainable.penalty()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
+                losses.append(loss.detach())
+        return float(torch.stack(losses).sum())
 
     def _checked_norm(self) -> float:
         """Clip the gradients and return their norm before clipping."""

@@ -18,7 +18,7 @@ from workbench.budget.plan import MethodPlan, Plan, Question, make_plan
 from workbench.budget.sources import find_shape
 from workbench.presentation.display import NOTHING
 from workbench.presentation.drawing import Drawing
-from workbench.shared_options import TARGETS
+from workbench.shared_options import CHECKPOINTING_HELP, TARGETS
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -32,6 +32,7 @@ _PLACES = [
 ]
 _LABELS = {
     "batch_size": "Batch size",
+    "micro_batch_size": "Rows at once",
     "length": "Tokens of a row",
     "steps": "Steps",
     "rank": "Rank",
@@ -50,7 +51,7 @@ class Row:
     formula: str
     fits: str
     memory: str
-    batch_size: int | None
+    micro_batch_size: int | None
     trained: int | None
     stored_bytes: int | None
     extra_tokens: int
@@ -129,7 +130,7 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
         formula=row.recipe.formula,
         fits="too long" if row.is_too_long else "yes" if row.fits else "no",
         memory=gibibytes(row.memory.total),
-        batch_size=row.batch_size if trains else None,
+        micro_batch_size=row.micro_batch_size if trains else None,
         trained=row.trained if trains else None,
         stored_bytes=row.stored_bytes if trains else None,
         extra_tokens=row.extra_tokens,
@@ -162,7 +163,7 @@ def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
             fields[key] = gr.Number(
                 option.default, label=_LABELS[key], precision=0, info=option.help, min_width=130
             )
-    checkpointing = gr.Checkbox(False, label="Assume gradient checkpointing", min_width=200)
+    checkpointing = gr.Checkbox(False, label="Gradient checkpointing", info=CHECKPOINTING_HELP)
     start = gr.Button("Plan", variant="primary", elem_id="wb-plan")
     view = gr.HTML(elem_id="wb-plan-view")
     inputs = {

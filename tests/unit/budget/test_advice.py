@@ -9,6 +9,7 @@ from workbench.budget.advice import advise
 from workbench.budget.asked import NUMBERS, ask, find_device
 from workbench.budget.finished_runs import measured_costs, runs_below
 from workbench.budget.known import DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
+from workbench.budget.memory import Workload
 from workbench.budget.plan import Question, kept_bytes, make_plan, serving_bytes
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.errors import ConfigError
@@ -38,7 +39,8 @@ def test_70b_on_one_24_gb_card():
     assert found.method is None
     text = " ".join(found.reasons)
     assert "weights alone" in text
-    assert "48 GB" in text
+    assert "A100 40 GB" in text
+    assert "one row at a time and gradient checkpointing" in text
     assert "at least 2 of them" in text
 
 
@@ -78,19 +80,47 @@ def test_what_is_advised_fits(name, gib):
     found = advice(question)
 
     if found.method is not None:
-        row = make_plan(replace(question, precision=found.precision)).row(found.method)
-        assert row.fits
+        work = replace(question.work, has_checkpointing=found.has_checkpointing)
+        asked = replace(question, precision=found.precision, work=work)
+        assert make_plan(asked).row(found.method).fits
     else:
         assert not make_plan(replace(question, precision="nf4")).row("lora").fits
 
 
-def test_a_smaller_batch_is_found_before_a_method_is_given_up():
+def test_gradient_checkpointing_is_advised_where_only_it_makes_room():
+    question = Question(
+        SHAPES["llama-2-13b"], any_gpu(12), work=Workload(batch_size=2, row_tokens=4000)
+    )
+
+    found = advice(question)
+
+    assert not make_plan(question).row("lora").fits
+    assert found.method == "lora"
+    assert found.headline.endswith("in nf4, with gradient checkpointing.")
+    assert "With gradient_checkpointing: true layers keep their inputs alone" in found.reasons[0]
+
+
+def test_long_texts_run_in_parts_and_the_steps_stay_as_many():
+    long = Question(SHAPES["llama-2-7b"], any_gpu(80), work=Workload(row_tokens=2000))
+    short = replace(long, work=Workload(row_tokens=200))
+    asked = replace(short, micro_batch_size=3)
+
+    rows = [make_plan(question).row("lora") for question in (long, short, asked)]
+
+    assert [row.micro_batch_size for row in rows] == [1, 8, 3]
+    assert not any(row.is_split_further for row in rows)
+    assert rows[1].flops == rows[2].flops
+    assert rows[2].memory.passing < rows[1].memory.passing
+    assert "run in parts of 1" in " ".join(advice(long).reasons)
+
+
+def test_a_smaller_part_is_found_before_a_method_is_given_up():
     question = Question(SHAPES["llama-2-13b"], any_gpu(16))
 
     row = make_plan(question).row("lora")
 
     assert row.fits
-    assert row.batch_size < question.work.batch_size
+    assert row.micro_batch_size < question.work.batch_size
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -197,6 +227,6 @@ def test_memory_beside_a_named_card_is_refused_and_so_is_none_at_all():
 def test_a_tight_plan_is_called_tight_also_where_the_batch_was_cut():
     reasons = " ".join(advice(Question(SHAPES["llama-2-13b"], any_gpu(16))).reasons)
 
-    assert "Only a batch of 2 fits, not 8: 4 times as many steps" in reasons
+    assert "Only 2 of the 8 rows of a batch fit at once. Set micro_batch_size to 2" in reasons
     assert "It is tight" in reasons
     assert "Training takes about" in reasons

@@ -35,7 +35,7 @@ TRAINED = [name for name, recipe in RECIPES.items() if recipe.trains]
 
 def fields_behind(asked):
     """Return (method, option) of every method's option that a number or a choice stands for."""
-    of_all = {"batch_size": "batch_size", "steps": "steps"}
+    of_all = {name: name for name in ("batch_size", "micro_batch_size", "steps")}
     own = {name: recipe.options.get(asked) for name, recipe in RECIPES.items()}
     if asked in of_all:
         own = dict.fromkeys(TRAINED, of_all[asked])
@@ -164,7 +164,7 @@ def measured_step(context, name, options, monkeypatch):
     found = {}
     real = training.answer_loss
 
-    def watched(engine, prefix, adapter, batch):
+    def watched(engine, prefix, adapter, batch, **options):
         rows = [len(example.token_ids) + len(example.answer_ids) - 1 for example in batch]
         given = prefix.num_tokens - prefix.num_computed
         found["work"] = Workload(
@@ -175,7 +175,7 @@ def measured_step(context, name, options, monkeypatch):
             answer_tokens=max(len(example.answer_ids) for example in batch),
         )
         found["bytes"] = counted_activations(engine, prefix, adapter, batch)
-        return real(engine, prefix, adapter, batch)
+        return real(engine, prefix, adapter, batch, **options)
 
     monkeypatch.setattr(training, "answer_loss", watched)
     make_method(name, {"steps": 1, **options}).fit(context)

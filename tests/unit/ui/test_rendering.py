@@ -97,8 +97,8 @@ def confusion(text: str) -> Any:
 
 def plan_row(text: str) -> Row:
     return Row(
-        name=text, formula=text, fits=True, memory=text, batch_size=8, trained=5, stored_bytes=6,
-        extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
+        name=text, formula=text, fits=True, memory=text, micro_batch_size=8, trained=5,
+        stored_bytes=6, extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ TEMPLATES: dict[str, Any] = {
         "figures": [FigurePair(text, text, f"{text}!")],
     },
     "drawing": lambda text: {"drawing": drawing(text)},
-    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 1.5)},
+    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 7_000_000, 1.5)},
     "header": lambda text: {"profile": replace(CPU_SPACE, name=text)},
     "hint": lambda text: {"text": text},
     "imported": lambda text: {

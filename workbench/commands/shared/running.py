@@ -21,7 +21,7 @@ from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
 from workbench.runs.failures import FailedRun, raise_if_failed
-from workbench.runs.session import Session, open_session
+from workbench.runs.session import Session, memory_text, open_session
 from workbench.runs.store import RunStore, StoredRun
 
 
@@ -173,6 +173,9 @@ def print_setting(console: Console, session: Session, experiment: Experiment) ->
         style="bold",
     )
     console.print(f"base from {info.source}", highlight=False, style="dim")
+    console.print(
+        f"weights: {memory_text(info)} ({info.restored_reason})", highlight=False, style="dim"
+    )
     for reason, count in task.dropped.counts.items():
         console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
     for warning in task.warnings:
