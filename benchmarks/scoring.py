@@ -28,12 +28,13 @@ def measure(task: Task, folder: Path, engine: Engine) -> list[Figure]:
     """Return the speed-up in the precision of `engine` and in fp32."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return [
-        _compare(task, folder / "nf4", engine),
-        _compare(task, folder / "fp32", load_engine("fp32")),
+        compare(task, folder / "nf4", engine),
+        compare(task, folder / "fp32", load_engine("fp32")),
     ]
 
 
-def _compare(task: Task, folder: Path, engine: Engine) -> Figure:
+def compare(task: Task, folder: Path, engine: Engine) -> Figure:
+    """Return how many times as many items a second as lm-eval the engine scores."""
     encoder = encoder_for(engine, task)
     fitted = fit(engine, encoder, "few_shot", folder, k=_SHOTS)
     ours = task.test[:_OUR_ITEMS]

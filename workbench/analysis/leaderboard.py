@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from statsmodels.stats.proportion import proportion_confint
 
 from workbench import metrics
 from workbench.analysis.comparison import counterpart, difference_of
@@ -119,10 +118,8 @@ def _mean_quality(runs: Sequence[ComparisonRow], comparison: Comparison) -> Esti
 
 def interval_of_mean(mean: float, num_items: int) -> tuple[float, float]:
     """Return Wilson's interval for an accuracy that is a mean over seeds, as if it were one run."""
-    low, high = proportion_confint(
-        mean * num_items, num_items, alpha=1 - metrics.CONFIDENCE_LEVEL, method="wilson"
-    )
-    return min(float(low), mean), max(float(high), mean)  # rounding at 0 and 1
+    low, high = metrics.wilson_interval(mean * num_items, num_items)
+    return min(low, mean), max(high, mean)  # rounding of the product
 
 
 def _difference(runs: Sequence[ComparisonRow], other: str, comparison: Comparison) -> _Difference:

@@ -14,13 +14,35 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import bitsandbytes as bnb
 import torch
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Leave functions as they are where `torch.compile` is asked to compile them.
+
+    bitsandbytes asks so at import, for kernels that neither a CPU nor an NVIDIA GPU runs, and
+    takes its functions as they are where that fails. The compiler takes a second to import.
+    """
+    compiler = torch.compile
+
+    def refuse(*_args: object, **_options: object) -> NoReturn:
+        raise RuntimeError("nothing is compiled while bitsandbytes is imported")
+
+    torch.compile = refuse
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+
+
+with _without_compiler():
+    import bitsandbytes as bnb
 
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 

@@ -5,7 +5,6 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
 
 from workbench.differences import holm
 from workbench.estimates import Estimate
@@ -115,6 +114,8 @@ class _Effect:
 
 
 def _effects(whole: Outcome, without: list[Outcome]) -> list[_Effect]:
+    from scipy import stats
+
     rises = [less.losses - whole.losses for less in without]
     p_values = [float(stats.wilcoxon(rise).pvalue) if np.any(rise != 0) else 1.0 for rise in rises]
     corrected = holm(p_values)

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -130,12 +130,14 @@ class ModelDesk:
         finally:
             left.set()
 
-    def warm(self, experiment: Experiment) -> None:
-        """Load a base before anybody asks, beside whatever else starts."""
-        if self._direct is not None:  # ZeroGPU wants it loaded while the app starts
-            self.call(lambda: self.session(experiment))
-        else:
-            self._thread.submit(self._load_quietly, experiment)
+    def warm(self, experiment: Experiment) -> Future[None]:
+        """Load a base before anybody asks, beside whatever else starts; return when that ends."""
+        if self._direct is None:
+            return self._thread.submit(self._load_quietly, experiment)
+        self.call(lambda: self.session(experiment))  # ZeroGPU wants it loaded while the app starts
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def task(self, choice: TaskChoice) -> Task:
         """Return a task; read once as long as it stays among the last used."""
