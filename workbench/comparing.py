@@ -9,7 +9,6 @@ from workbench.analysis.report import write_report
 from workbench.atomic import parse_json
 from workbench.errors import StoreError, WorkbenchError
 from workbench.presentation.reading import Reading
-from workbench.progress import stopped_by
 from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.loading import kind_of, load_prompt
@@ -73,7 +72,7 @@ def run_comparison(
         UnwrittenReport: runs are finished, and the folder cannot be written.
     """
     requests = requests_of(experiment)
-    with alone_in(folder), stopped_by(should_stop):
+    with alone_in(folder):
         _keep(folder, experiment)
         made = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
         if not made.rows:

@@ -44,7 +44,9 @@ def stopped_by(should_stop: Callable[[], bool]) -> Iterator[None]:
     """Let everything within the block end soon after `should_stop` returns True.
 
     Whatever computes for long asks by `raise_if_stopped`, however deep it is called: a pass of the
-    base between two layers, a text between two tokens. A block within another one ends for either.
+    base between two layers, an encoder between two texts. Doors open such a block for people who
+    want to leave; what only has to end in time (a chunk of a job) is asked between whole steps, by
+    a parameter, or it would begin the same step again and again. A block in another ends for both.
     """
     outer = _asked.get()
     token = _asked.set(lambda: outer() or should_stop())

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from dataclasses import replace
 
 import bitsandbytes as bnb
 import numpy as np
@@ -22,7 +21,7 @@ from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.base import Conditioning, Prefix
 from workbench.models.engine import Engine
 from workbench.models.quantised_layers import base_hash, packed_layers
-from workbench.progress import Interrupted
+from workbench.progress import Interrupted, stopped_by
 from workbench.training.loop import Trainable, TrainingRequest, train
 from workbench.training.loss import answer_loss
 from workbench.training.options import TrainingOptions, learning_rate_at
@@ -123,13 +122,12 @@ def test_a_run_killed_and_started_again_ends_bit_equal(
     """Killed wherever it asks: in a step, between two layers on the way back, on dev."""
     asks = itertools.count()
     whole = context_of(tiny_folder, tmp_path / "whole", toy_task)
-    whole = replace(whole, should_stop=lambda: next(asks) < 0)
-    expected = make_method(name, QUICK).fit(whole)
+    with stopped_by(lambda: next(asks) < 0):
+        expected = make_method(name, QUICK).fit(whole)
     left = int(killed_at * next(asks))
     times = itertools.count()
     broken = context_of(tiny_folder, tmp_path / "broken", toy_task)
-    broken = replace(broken, should_stop=lambda: next(times) >= left)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), stopped_by(lambda: next(times) >= left):
         make_method(name, QUICK).fit(broken)
 
     again = context_of(tiny_folder, tmp_path / "broken", toy_task)

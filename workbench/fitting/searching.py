@@ -15,7 +15,7 @@ from workbench.errors import StoreError
 from workbench.fitting.base import CalibrationOptions, FitContext, FittedMethod, TrainedCost
 from workbench.fitting.learning import dev_score
 from workbench.options import option
-from workbench.progress import Interrupted, ProgressEvent, stopped_by
+from workbench.progress import Interrupted, ProgressEvent
 from workbench.training.score import DevScore
 
 CHOICE, PROMPT_TEXT = "search.json", "prompt.txt"
@@ -71,11 +71,12 @@ def best_on_dev(context: FitContext, candidates: Sequence[Candidate]) -> FittedM
     began = perf_counter()
     scores: list[DevScore] = []
     for number, candidate in enumerate(candidates):
+        where = f"search stopped after {number} of {len(candidates)} candidates"
+        if context.should_stop():
+            raise Interrupted(where)
         try:
-            with stopped_by(context.should_stop):
-                score = dev_score(context, candidate.fitted)
+            score = dev_score(context, candidate.fitted)
         except Interrupted as stop:
-            where = f"search stopped after {number} of {len(candidates)} candidates"
             raise Interrupted(where) from stop
         scores.append(score)
         figures = {"dev_loss": score.loss}

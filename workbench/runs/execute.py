@@ -18,13 +18,7 @@ from workbench.fitting.prediction import Prediction, predict
 from workbench.memory import PeakMemory
 from workbench.methods.catalog import make_method
 from workbench.models.sentence_encoder import SentenceEncoder
-from workbench.progress import (
-    Interrupted,
-    Progress,
-    ProgressEvent,
-    ignore_progress,
-    stopped_by,
-)
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.runs.baselines import applies, baseline_predictions
 from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
@@ -92,17 +86,6 @@ def execute(
         RunError: out of memory, or an error of ours; its traceback is in the run's folder.
         WorkbenchError: whatever else its method cannot do.
     """
-    with stopped_by(should_stop):
-        return _execute(session, store, request, progress, should_stop)
-
-
-def _execute(
-    session: Session,
-    store: RunStore,
-    request: RunRequest,
-    progress: Progress,
-    should_stop: Callable[[], bool],
-) -> StoredRun:
     spec = session.spec_of(request.method, request.seed)
     found, damage = _found(store, spec)
     done = _DONE[request.is_trial]

@@ -6,7 +6,6 @@ from itertools import product
 
 from workbench.errors import ConfigError, unknown_name
 from workbench.methods.catalog import with_options
-from workbench.progress import stopped_by
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.execute import RunRequest, execute_baseline
 from workbench.runs.experiment import Experiment
@@ -175,16 +174,6 @@ def run_points(
         raise ConfigError(
             "curve: nothing to run: every row trains, and 0 is the only size. Add sizes above 0."
         )
-    with stopped_by(should_stop):
-        return _made(store, points, watcher, should_stop)
-
-
-def _made(
-    store: RunStore,
-    points: Sequence[PlacedRequest],
-    watcher: Watcher,
-    should_stop: Callable[[], bool],
-) -> list[tuple[PlacedRequest | None, RowRun | FailedRun]]:
     session = max((point.session for point in points), key=lambda s: len(s.task.train))
     check_lengths(session)
     found: list[tuple[PlacedRequest | None, RowRun | FailedRun]] = []

@@ -20,14 +20,7 @@ from workbench.errors import ModelError
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.quantised_layers import packed_layers
-from workbench.progress import (
-    Interrupted,
-    Progress,
-    ProgressEvent,
-    ignore_progress,
-    raise_if_stopped,
-    stopped_by,
-)
+from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.training.folder import Checkpoint, TrainingFolder
 from workbench.training.loss import answer_loss
 from workbench.training.options import TrainingOptions, learning_rate_at
@@ -125,7 +118,8 @@ def train(
     evaluation that was cut short is made again.
 
     Raises:
-        Interrupted: `should_stop` returned True; a checkpoint was written.
+        Interrupted: `should_stop` returned True, or what `stopped_by` was given; a checkpoint was
+            written.
         ModelError: gradients are missing or not finite, or 4-bit weights were repacked.
     """
     loop = _Loop(engine, request)
@@ -135,9 +129,10 @@ def train(
         progress(ProgressEvent("train", state.step, options.steps, note=note))
     loop.keep_point()
     try:
-        with stopped_by(should_stop):
-            while not loop.is_over():
-                progress(ProgressEvent("train", *loop.advance()))
+        while not loop.is_over():
+            if should_stop():
+                raise Interrupted("asked to stop")
+            progress(ProgressEvent("train", *loop.advance()))
     except Interrupted as stop:
         loop.save()
         where = f"training stopped after step {state.step} of {options.steps}"
@@ -172,7 +167,6 @@ class _Loop:
 
         Only the evaluation, where it was cut short before. Both are whole or have changed nothing.
         """
-        raise_if_stopped()
         options, state = self.request.options, self.state
         figures: dict[str, float] = {}
         if not self._owes_evaluation():
