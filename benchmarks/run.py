@@ -34,6 +34,7 @@ _PARTS = {
     "readings": "readings",
     "planner": "planner",
     "precision_speed": "precision_speed",
+    "long_texts": "long_texts",
 }
 _ON_ANY_DEVICE = ("training_step", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"
