@@ -37,6 +37,7 @@ _PARTS = {
     "precision_speed": "precision_speed",
     "weights": "weights",
     "own_comparison": "own_comparison",
+    "long_texts": "long_texts",
 }
 _ON_ANY_DEVICE = ("training_step", "long_training", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -67,7 +67,7 @@ def compare(task: Task, folder: Path, engine: Engine) -> Figure:
     return Figure(
         f"scoring {engine.info.precision}: items/s, workbench / lm-eval",
         ratio,
-        target=10.0,
+        target=15.0,
         at_least=True,
         lowest=lowest,
         highest=highest,
