@@ -9,14 +9,14 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from workbench.models.loading import LoadedBase, load_weights
+from workbench.models.loading import ComputeDtype, LoadedBase, load_weights
 from workbench.models.weights import WeightSource
 
 _LLAMA = {
@@ -84,7 +84,8 @@ _TINY = {
     "vocab_size": 512,
     "max_position_embeddings": 8192,
 }
-_END = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+_END_ID = 0
+_END = {"bos_token_id": None, "eos_token_id": _END_ID, "pad_token_id": _END_ID}
 _SPREAD, _TINY_SPREAD = 0.02, 0.15  # of the weights; narrow layers need more to tell texts apart
 _SEED = 15
 
@@ -119,10 +120,14 @@ def write_base(config: Mapping[str, Any], folder: Path, device: str) -> None:
     _write_tokenizer(folder)
 
 
-def open_base(folder: Path, device: str) -> LoadedBase:
+def open_base(
+    folder: Path, device: str, *, compute_dtype: ComputeDtype | Literal["auto"] = "auto"
+) -> LoadedBase:
     """Return a base of this module in NF4; its files are taken on trust, so they are not hashed."""
     source = WeightSource(folder, "random weights", f"random:{_SEED}")
-    return load_weights(source, name=folder.name, precision="nf4", device=device)
+    return load_weights(
+        source, name=folder.name, precision="nf4", device=device, compute_dtype=compute_dtype
+    )
 
 
 def _blocks(folder: Path) -> dict[str, dict[str, torch.Size]]:
@@ -148,7 +153,10 @@ def _drawn(name: str, shape: torch.Size, spread: float, device: str) -> torch.Te
         return torch.ones(shape, dtype=torch.bfloat16)
     generator = torch.Generator(device).manual_seed(_SEED * 2**32 + zlib.crc32(name.encode()))
     values = torch.empty(shape, dtype=torch.bfloat16, device=device)
-    return values.normal_(std=spread, generator=generator).cpu()
+    values.normal_(std=spread, generator=generator)
+    if name.endswith(("embed_tokens.weight", "lm_head.weight")):
+        values[_END_ID] = 0  # a logit of 0 is never the highest: no answer ends early
+    return values.cpu()
 
 
 def _write_tokenizer(folder: Path) -> None:
