@@ -19,9 +19,9 @@ REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WORKBENCH_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-def load_engine(precision: str = "nf4", device: str = "cpu") -> Engine:
+def load_engine(precision: str = "nf4", device: str = "cpu", compute_dtype: str = "auto") -> Engine:
     """Return an engine over a freshly loaded base."""
-    return Engine(load_base(BASE, precision=precision, device=device))
+    return Engine(load_base(BASE, precision=precision, device=device, compute_dtype=compute_dtype))
 
 
 def load_material() -> Task:
