@@ -24,10 +24,12 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 from material import load_engine, load_material
 from measuring import machine
 from workbench.memory import keep_freed_memory
+from workbench.models.engine import Engine
 
 # Each is a module with `measure`, which takes what it names of task, engine, fitted and folder.
 _PARTS = {
     "scoring": "scoring",
+    "decoding": "decoding",
     "side_by_side": "side_by_side",
     "training_step": "training_step",
     "long_training": "long_training",
@@ -54,6 +56,9 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", help="see below; default: all")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto; default: cpu")
+    parser.add_argument(
+        "--compute-dtype", default="auto", help="of 4-bit products; default: the processor's"
+    )
     parser.add_argument("--no-append", action="store_true", help="only print")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(_PARTS)
@@ -63,7 +68,8 @@ def main() -> None:
     keep_freed_memory()  # as every session of the workbench does; both sides profit
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        text = _report(arguments.parts or list(_PARTS), Path(folder), arguments.device, began)
+        engine = load_engine(device=arguments.device, compute_dtype=arguments.compute_dtype)
+        text = _report(arguments.parts or list(_PARTS), Path(folder), engine, began)
     if not arguments.no_append:
         with _RESULTS.open("a", encoding="utf-8") as stream:
             stream.write(text)
@@ -82,8 +88,8 @@ def _parts_in_words() -> str:
     return "\n".join(["parts:", *lines])
 
 
-def _report(parts: list[str], folder: Path, device: str, began: float) -> str:
-    task, engine = load_material(), load_engine(device=device)
+def _report(parts: list[str], folder: Path, engine: Engine, began: float) -> str:
+    task = load_material()
     lines = [
         f"## {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "",
