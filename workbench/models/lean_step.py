@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 
 from workbench.models.decoding_cache import DecodingCache, RoomyLayer
 from workbench.models.quantised_layers import join_restored
+from workbench.models.stopping import ask_to_go_on
+from workbench.progress import raise_if_stopped
 
 # Their layers compute what this module computes: rotary positions, RMS norms, a gated MLP. Read in
 # transformers 5.23; others differ in a norm, a factor or the order of the halves that are turned.
@@ -50,6 +52,7 @@ class LeanStep:
         self, tokens: torch.Tensor, positions: torch.Tensor, cache: DecodingCache, masks: Masks
     ) -> torch.Tensor:
         """Return the last states (B, 1, D) after one more token (B,) per row."""
+        raise_if_stopped()  # once: a step of few rows is as short as a layer of a long batch
         hidden = self._decoder.embed_tokens(tokens[:, None])
         cos, sin = self._decoder.rotary_emb(hidden, positions[:, None])  # (B, 1, head width)
         first, second = sin[:, None].chunk(2, dim=-1)
@@ -154,5 +157,6 @@ class _Norm:
 
 
 def has_hooks(module: torch.nn.Module) -> bool:
-    """Return whether something is done before or after a module is run."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Return whether something is done before or after a module is run, asking to stop aside."""
+    before = module._forward_pre_hooks.values()
+    return bool(module._forward_hooks) or any(hook is not ask_to_go_on for hook in before)

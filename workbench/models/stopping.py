@@ -15,11 +15,12 @@ def ask_between_layers(decoder: PreTrainedModel, num_layers: int) -> None:
     for module in decoder.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == num_layers:
             for layer in module:
-                layer.register_forward_pre_hook(_ask)
+                layer.register_forward_pre_hook(ask_to_go_on)
             return
 
 
-def _ask(_layer: torch.nn.Module, inputs: tuple[object, ...]) -> None:
+def ask_to_go_on(_layer: torch.nn.Module, inputs: tuple[object, ...]) -> None:
+    """End the pass before a layer is run if it was asked to stop; the hook of each layer."""
     if torch.compiler.is_compiling():
         return
     raise_if_stopped()
