@@ -5,12 +5,13 @@ import os
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from workbench.encoding import PromptEncoder
 from workbench.fitting.base import FitContext, FittedMethod
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
-from workbench.models.loading import WeightsInMemory, load_base
+from workbench.models.loading import ComputeDtype, WeightsInMemory, load_base
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.tasks.catalog import load_task, prompts_folder
 from workbench.templates import read_template
@@ -22,11 +23,21 @@ DATA = Path(os.environ.get("WORKBENCH_SHARED_DATA", REPOSITORY.parent / "shared"
 
 
 def load_engine(
-    precision: str = "nf4", device: str = "cpu", weights_in_memory: WeightsInMemory = "auto"
+    precision: str = "nf4",
+    device: str = "cpu",
+    *,
+    compute_dtype: ComputeDtype | Literal["auto"] = "auto",
+    weights_in_memory: WeightsInMemory = "auto",
 ) -> Engine:
     """Return an engine over a freshly loaded base."""
     return Engine(
-        load_base(BASE, precision=precision, device=device, weights_in_memory=weights_in_memory)
+        load_base(
+            BASE,
+            precision=precision,
+            device=device,
+            compute_dtype=compute_dtype,
+            weights_in_memory=weights_in_memory,
+        )
     )
 
 

@@ -12,6 +12,8 @@ import torch
 
 from workbench.models.loading import BaseInfo
 
+_HOLDING_BACK = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -78,6 +80,17 @@ def interleave(contenders: Mapping[str, Callable[[], float | None]], repeats: in
     return timings
 
 
+def _instructions() -> str:
+    """Return the instructions that products may use, and whether the environment holds them back.
+
+    `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2` makes a newer
+    processor take those of an older one.
+    """
+    found = f"instructions {torch.backends.cpu.get_cpu_capability()}"
+    held = [name for name in _HOLDING_BACK if name in os.environ]
+    return f"{found} (held back by {', '.join(held)})" if held else found
+
+
 def machine(base: BaseInfo) -> str:
     """Return the machine in one line."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -90,5 +103,5 @@ def machine(base: BaseInfo) -> str:
     return (
         f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"compute dtype {base.compute_dtype}{gpu}"
+        f"{_instructions()}, compute dtype {base.compute_dtype}{gpu}"
     )

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.loading import WeightsInMemory
 from workbench.models.weights import find_weights
+from workbench.tasks.base import Task
 from workbench.training import loop as training
 from workbench.training.folder import HISTORY
 
@@ -109,12 +111,17 @@ def _figure(
     weights_in_memory: WeightsInMemory = "auto",
 ) -> Figure:
     found = measured_process(name, options, device, weights_in_memory=weights_in_memory)
-    estimate = found["before"] + found["estimate"]
-    error = estimate / found["peak"] - 1
     kept = f", weights {weights_in_memory}" if weights_in_memory != "auto" else ""
     how = "".join(f", {option} {value}" for option, value in options.items())
+    return figure_of(f"{name}{how}{kept}", found)
+
+
+def figure_of(what: str, found: Mapping[str, Any]) -> Figure:
+    """Return how far the estimate is from what `peak_and_estimate` found for a method."""
+    estimate = found["before"] + found["estimate"]
+    error = estimate / found["peak"] - 1
     return Figure(
-        f"planner: error of the peak memory of a process training {name}{how}{kept}",
+        f"planner: error of the peak memory of a process training {what}",
         abs(error),
         target=0.2,
         details=(
@@ -124,14 +131,15 @@ def _figure(
     )
 
 
-def _processor_details(found: dict[str, Any]) -> str:
+def _processor_details(found: Mapping[str, Any]) -> str:
     if found["device"] != "cpu":
         return ""
     grown = found["estimate"] / (found["peak"] - found["before"]) - 1
     heap = found["living"] / found["heap"] - 1
     return (
-        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that {grown:+.0%}; of tensors "
-        f"alone, without what the allocator holds, {heap:+.0%} of {_mib(found['heap'])}"
+        f"; {_mib(found['before'])} of it besides the base, once it is loaded; above that "
+        f"{grown:+.0%}; of tensors alone, without what the allocator holds, "
+        f"{heap:+.0%} of {_mib(found['heap'])}"
     )
 
 
@@ -183,37 +191,55 @@ def _main(asked: str) -> None:
     """Train one method and print what was measured and what is estimated."""
     name, options, device, weights_in_memory, tokens = json.loads(asked)
     keep_freed_memory()  # as a session does
-    task, process, heap = load_material(), psutil.Process(), _PeakHeap()
-    heap_before = heap.now()
+    task, heap_before = load_material(), allocated_now()
     engine = load_engine(device=device, weights_in_memory=weights_in_memory)
+    shape = find_shape(str(find_weights(BASE).folder))
+    task = long_texts(task, engine, tokens) if tokens else task
+    print(json.dumps(peak_and_estimate(engine, shape, task, name, options, heap_before)))
+
+
+def allocated_now() -> int:
+    """Return the bytes that the process has allocated, to be asked before a base is loaded."""
+    return _PeakHeap().now()
+
+
+def peak_and_estimate(
+    engine: Engine,
+    shape: ModelShape,
+    task: Task,
+    name: str,
+    options: Mapping[str, object],
+    heap_before: int,
+) -> dict[str, Any]:
+    """Train a method for some steps; return what was measured and what is estimated."""
     return_freed_memory()  # as a session does
     weights = engine.info.footprint_bytes + engine.info.restored_bytes
-    before = process.memory_info().rss - weights if engine.info.device == "cpu" else 0
-    encoder = encoder_for(engine, long_texts(task, engine, tokens) if tokens else task)
-    storage, shape = _storage(engine), find_shape(str(find_weights(BASE).folder))
-    seen = _watch_steps()
-    with heap, PeakMemory(engine.info.device) as peak, tempfile.TemporaryDirectory() as folder:
+    held = psutil.Process().memory_info().rss
+    before = held - weights if engine.info.device == "cpu" else 0
+    encoder, storage, heap = encoder_for(engine, task), _storage(engine), _PeakHeap()
+    with (
+        _watched_steps() as seen,
+        heap,
+        PeakMemory(engine.info.device) as peak,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         _fit(engine, encoder, name, options, Path(folder))
         seconds = _seconds_of_a_step(Path(folder))
     recomputes = bool(options.get("gradient_checkpointing"))
     works = [replace(_workload(rows), has_checkpointing=recomputes) for rows in seen]
     estimates = [_estimate(shape, storage, name, work) for work in works]
-    print(
-        json.dumps(
-            {
-                "device": engine.info.device,
-                "before": before,
-                "peak": peak.num_bytes,
-                "heap": heap.num_bytes - heap_before,
-                "estimate": max(estimate.total for estimate in estimates),
-                "living": max(estimate.living for estimate in estimates),
-                "positions": max(work.positions for work in works),
-                "restored": engine.info.restored_bytes,
-                "compute_dtype": engine.info.compute_dtype,
-                "seconds": seconds,
-            }
-        )
-    )
+    return {
+        "device": engine.info.device,
+        "before": before,
+        "peak": peak.num_bytes,
+        "heap": heap.num_bytes - heap_before,
+        "estimate": max(estimate.total for estimate in estimates),
+        "living": max(estimate.living for estimate in estimates),
+        "positions": max(work.positions for work in works),
+        "restored": engine.info.restored_bytes,
+        "compute_dtype": engine.info.compute_dtype,
+        "seconds": seconds,
+    }
 
 
 def _storage(engine: Engine) -> Storage:
@@ -246,7 +272,8 @@ def _seconds_of_a_step(folder: Path) -> float:
     return statistics.median(b - a for a, b in pairwise(ends))
 
 
-def _watch_steps() -> list[tuple[int, int, int, int, int]]:
+@contextmanager
+def _watched_steps() -> Iterator[list[tuple[int, int, int, int, int]]]:
     """Note the sizes of each step: rows, longest row, prefix run and given, answer tokens."""
     seen: list[tuple[int, int, int, int, int]] = []
     real = training.answer_loss
@@ -259,7 +286,10 @@ def _watch_steps() -> list[tuple[int, int, int, int, int]]:
         return real(engine, prefix, adapter, batch, **options)
 
     training.answer_loss = watched
-    return seen
+    try:
+        yield seen
+    finally:
+        training.answer_loss = real
 
 
 def _workload(sizes: tuple[int, int, int, int, int]) -> Workload:

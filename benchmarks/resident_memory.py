@@ -49,7 +49,8 @@ def measure(
             counted / base,
             target=0.1,
             details=(
-                f"base {_mib(base)}, adapter {_mib(adapters)}, vectors {_mib(vectors)}, prefix "
+                f"base {_mib(base)} (and {_mib(engine.info.restored_bytes)} unpacked beside it, "
+                f"not counted), adapter {_mib(adapters)}, vectors {_mib(vectors)}, prefix "
                 f"keys and values {_mib(engine.prefixes.num_bytes)} of at most "
                 f"{_mib(engine.prefixes.budget_bytes)}"
             ),

@@ -14,6 +14,7 @@ from measuring import Figure, interleave
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.prediction import predict
 from workbench.models.engine import Engine
+from workbench.models.quantised_layers import unpacked_anew
 from workbench.tasks.base import Sample, Task
 from workbench.templates import continue_text
 
@@ -27,12 +28,13 @@ def measure(task: Task, folder: Path, engine: Engine) -> list[Figure]:
     """Return the speed-up in the precision of `engine` and in fp32."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return [
-        _compare(task, folder / "nf4", engine),
-        _compare(task, folder / "fp32", load_engine("fp32")),
+        compare(task, folder / "nf4", engine),
+        compare(task, folder / "fp32", load_engine("fp32")),
     ]
 
 
-def _compare(task: Task, folder: Path, engine: Engine) -> Figure:
+def compare(task: Task, folder: Path, engine: Engine) -> Figure:
+    """Return how many times as many items a second as lm-eval the engine scores."""
     encoder = encoder_for(engine, task)
     fitted = fit(engine, encoder, "few_shot", folder, k=_SHOTS)
     ours = task.test[:_OUR_ITEMS]
@@ -65,7 +67,7 @@ def _compare(task: Task, folder: Path, engine: Engine) -> Figure:
     return Figure(
         f"scoring {engine.info.precision}: items/s, workbench / lm-eval",
         ratio,
-        target=10.0,
+        target=15.0,
         at_least=True,
         lowest=lowest,
         highest=highest,
@@ -91,7 +93,8 @@ def _their_logprobs(
         for index, label in enumerate(encoder.task.labels):
             answer = continue_text(prompt, encoder.template.word(label))[len(prompt) :]
             requests.append(Instance("loglikelihood", {}, (prompt, answer), index))
-    answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
+    with unpacked_anew(harness.model):  # as it has a 4-bit base without us
+        answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
     return answers
 
 

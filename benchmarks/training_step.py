@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from workbench.fitting.learning import training_examples
 from workbench.methods.lora import Lora
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
-from workbench.models.loading import load_base
+from workbench.models.loading import BaseInfo, LoadedBase, load_base
 from workbench.tasks.base import Task
 from workbench.training.loop import Trainable, TrainingRequest, train
 from workbench.training.loss import answer_loss
@@ -60,10 +61,29 @@ class _Clock:
 
 
 def measure(engine: Engine, task: Task, folder: Path) -> list[Figure]:
+    """Return our time of a step over the Trainer's, and its share of the peak, for both kinds."""
+    return steps_against_trainer(engine, task, folder, twin=partial(_twin, engine.info))
+
+
+def steps_against_trainer(
+    engine: Engine,
+    task: Task,
+    folder: Path,
+    *,
+    twin: Callable[[], LoadedBase],
+    target: float = 0.65,
+) -> list[Figure]:
     """Return our time of a step over the Trainer's, and its share of the peak, for both kinds.
 
     Both sides train over the same 4-bit base. bitsandbytes, which PEFT trains over, unpacks its
     weights for every product; ours are as `load_base` keeps them.
+
+    Args:
+        engine: Of the base that we train on.
+        task: What is trained on.
+        folder: For checkpoints.
+        twin: Returns the same base once more, for PEFT to change.
+        target: The most that the ratio of the times should be.
     """
     encoder = encoder_for(engine, task)
     start = encoder.start()
@@ -74,35 +94,44 @@ def measure(engine: Engine, task: Task, folder: Path) -> list[Figure]:
     vectors = torch.nn.Parameter(engine.forward.embed(shared).detach().clone())
     ours = Trainable({"prompt_embeddings": vectors}, lambda: Prefix((vectors,)))
     virtual = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=len(shared))
-    figures = [*_compare("prompt tuning", engine, ours, virtual, examples, batches, (), folder)]
+    compare = partial(
+        _compare, engine, examples=examples, batches=batches, folder=folder, target=target
+    )
+    figures = [*compare("prompt tuning", ours, twin(), virtual, shared=())]
 
     context = FitContext(engine, encoder, 0, folder)
     engine.adapters.add("step", Lora(rank=8, alpha=16.0).new_adapter(context))
     prefix = Prefix((shared,))
     weights = Trainable(engine.adapters.parameters("step"), lambda: prefix, "step")
     lora = LoraConfig(**_LORA)
-    figures += _compare("LoRA", engine, weights, lora, examples, batches, shared, folder)
+    figures += compare("LoRA", weights, twin(), lora, shared=shared)
     engine.adapters.remove("step")
     return figures
 
 
+def _twin(info: BaseInfo) -> LoadedBase:
+    return load_base(
+        BASE,
+        precision=info.precision,
+        compute_dtype=info.compute_dtype,
+        device=info.device,
+        weights_in_memory="packed",  # as PEFT has a 4-bit base without us
+    )
+
+
 def _compare(
-    name: str,
     engine: Engine,
+    name: str,
     trainable: Trainable,
+    base: LoadedBase,
     config: PromptTuningConfig | LoraConfig,
+    *,
     examples: Sequence[Example],
     batches: Sequence[Sequence[Example]],
     shared: Sequence[int],
     folder: Path,
+    target: float,
 ) -> tuple[Figure, Figure]:
-    base = load_base(
-        BASE,
-        precision=engine.info.precision,
-        compute_dtype=engine.info.compute_dtype,
-        device=engine.info.device,
-        weights_in_memory="packed",
-    )
     peft = get_peft_model(base.model, config)
     if isinstance(config, PromptTuningConfig):
         peft.prompt_encoder["default"].embedding.weight.data.copy_(
@@ -139,7 +168,7 @@ def _compare(
     against = Figure(
         f"training step, {name}: workbench / PEFT + Trainer",
         ratio,
-        target=0.65,
+        target=target,
         lowest=lowest,
         highest=highest,
         details=(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.contingency_tables import mcnemar
 
 from workbench.metrics import NUM_RESAMPLES, percentile_interval, require_equal_lengths
 
@@ -48,6 +47,8 @@ def paired_difference(
     Source: McNemar 1947, https://doi.org/10.1007/BF02295996 (here exact: two-sided binomial on the
     discordant pairs, 1 when there are none); Dror et al. 2018, https://aclanthology.org/P18-1128.
     """
+    from statsmodels.stats.contingency_tables import mcnemar
+
     require_equal_lengths(len(ours), len(reference))
     num_items = len(ours)
     if num_items == 0:

@@ -21,6 +21,7 @@ from workbench.errors import PromptError
 from workbench.extraction import extract_answer
 from workbench.models.base import Prefix
 from workbench.models.control_tokens import ControlTokens, control_tokens
+from workbench.progress import raise_if_stopped
 from workbench.tasks.base import Task
 from workbench.templates import Demonstration, PromptTemplate, RenderedPrompt, continue_text
 
@@ -191,6 +192,7 @@ class PromptEncoder:
         Where the sample's text would merge with the last shared token, the text after the shared
         part is tokenised on its own, so that the shared part is the same for every sample.
         """
+        raise_if_stopped()  # thousands of texts take seconds
         text = self._rendered(fields, start.demonstrations, reasoning=start.reasoning).text
         shared = start.head_ids + start.shared_ids
         ids, _ = self._tokens(text)

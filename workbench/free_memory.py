@@ -37,7 +37,7 @@ def free_memory(
         groups: Where control groups are mounted.
         own: Names the groups of this process.
     """
-    return min(psutil.virtual_memory().available, *_left_in_groups(groups, own))
+    return min([psutil.virtual_memory().available, *_left_in_groups(groups, own)])
 
 
 def _left_in_groups(groups: Path, own: Path) -> Iterator[int]:

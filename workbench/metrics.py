@@ -14,40 +14,17 @@ Introduction to the Bootstrap, chapter 13; Davison and Hinkley 1997, Bootstrap M
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from workbench.answer_forms import is_match
+from workbench.estimates import NOTHING_SCORED, Estimate
 
 CONFIDENCE_LEVEL = 0.95  # of every interval in this module
 NUM_RESAMPLES = 1_000  # a 95 % end point then moves by about 0.1 standard errors with the seed
 PROBABILITY_TOLERANCE = 1e-4  # a sum of float32 softmax entries passes 1 by less than this
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval.
-
-    Attributes:
-        value: The figure; `None` when there was nothing to score.
-        low: Lower end; `None` with too few items for an interval; so is `high`.
-        num_scored: Items with an answer (or values) behind the figure.
-        num_unscored: Items without an answer; they count as wrong in `value`.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    num_scored: int
-    num_unscored: int
-
-
-NOTHING_SCORED = Estimate(None, None, None, num_scored=0, num_unscored=0)
 
 
 def accuracy(answers: Sequence[str | None], targets: Sequence[str]) -> Estimate:
@@ -181,7 +158,7 @@ def mean_with_interval(values: Sequence[float]) -> Estimate:
     value = float(sample.mean())
     if len(sample) == 1:
         return Estimate(value, None, None, num_scored=1, num_unscored=0)
-    margin = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, len(sample) - 1) * stats.sem(sample))
+    margin = _margin(sample, len(sample))
     return Estimate(value, value - margin, value + margin, len(sample), num_unscored=0)
 
 
@@ -208,8 +185,7 @@ def ratio(totals: ArrayLike, counts: ArrayLike) -> Estimate:
     value = float(sums.sum() / sizes.sum())
     if num_items == 1:
         return Estimate(value, None, None, num_scored=1, num_unscored=0)
-    error = stats.sem(sums - value * sizes) / sizes.mean()
-    margin = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, num_items - 1) * error)
+    margin = _margin(sums - value * sizes, num_items, scale=sizes.mean())
     return Estimate(value, value - margin, value + margin, num_items, num_unscored=0)
 
 
@@ -232,10 +208,25 @@ def _proportion(num_true: int, num_items: int, *, num_unscored: int) -> Estimate
     """Return `num_true / num_items` with its Wilson interval."""
     if num_items == 0:
         return NOTHING_SCORED
+    low, high = wilson_interval(num_true, num_items)
+    return Estimate(num_true / num_items, low, high, num_items - num_unscored, num_unscored)
+
+
+def wilson_interval(num_true: float, num_items: int) -> tuple[float, float]:
+    """Return Wilson's interval of `num_true / num_items`, widened to hold it; see `accuracy`."""
+    from statsmodels.stats.proportion import proportion_confint
+
     value = num_true / num_items
     low, high = proportion_confint(num_true, num_items, alpha=1 - CONFIDENCE_LEVEL, method="wilson")
-    low, high = min(float(low), value), max(float(high), value)  # rounding at 0 and 1
-    return Estimate(value, low, high, num_items - num_unscored, num_unscored)
+    return min(float(low), value), max(float(high), value)  # rounding at 0 and 1
+
+
+def _margin(sample: NDArray[np.float64], num_items: int, *, scale: float = 1.0) -> float:
+    """Return half the width of Student's t interval of a mean, in units of `scale`."""
+    from scipy import stats
+
+    error = stats.sem(sample) / scale
+    return float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, num_items - 1) * error)
 
 
 def percentile_interval(
@@ -256,6 +247,8 @@ def _bootstrap(
     seed: int,
 ) -> Estimate:
     """Return a statistic within [0, 1] of N sorted items, resampling all columns together."""
+    from scipy import stats
+
     num_items = len(columns[0])
     if num_items == 0:
         return NOTHING_SCORED

@@ -21,6 +21,7 @@ from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, 
 
 DIGEST = "digest"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # rename(2): by a folder, or by a file
+_PIECE_BYTES = 16 << 20  # of a file whose digest is taken
 _OLD_SECONDS = 3600  # nobody writes one file for an hour
 
 _log = logging.getLogger(__name__)
@@ -73,8 +74,14 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        # In large pieces: after each the interpreter is waited for, which may be busy elsewhere.
+        piece = memoryview(bytearray(max(1, min(size, _PIECE_BYTES))))
+        while length := stream.readinto(piece):
+            digest.update(piece[:length])
+    return digest.hexdigest()
 
 
 def version_of(path: Path) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""A process that starts quickly: fewer looks for garbage while the deep-learning stack comes in."""
+"""A process that starts quickly, and says so: before the deep-learning stack comes in."""
 
 import atexit
 import gc
+import sys
 
 # Of new objects before the youngest are looked at, and of looks before older ones are. Python's own
 # thresholds are for programs that make little and drop most of it.
@@ -16,3 +17,21 @@ def collect_rarely() -> None:
     """
     gc.set_threshold(*_THRESHOLDS)
     atexit.register(gc.freeze)  # what is frozen is not looked at
+
+
+def page_begins() -> None:
+    """Say that the page is starting, and look for no garbage until it is there."""
+    gc.disable()
+    say("Prompt Workbench is starting: its libraries take some seconds to load …")
+
+
+def page_is_there() -> None:
+    """Look for garbage again, among what is made from now on: the stack stays as it is."""
+    gc.freeze()
+    gc.enable()
+
+
+def say(line: str) -> None:
+    """Tell the terminal at once what is happening; beside what a command prints as its result."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

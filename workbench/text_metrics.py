@@ -21,7 +21,8 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from workbench.metrics import NOTHING_SCORED, NUM_RESAMPLES, Estimate, percentile_interval
+from workbench.estimates import NOTHING_SCORED, Estimate
+from workbench.metrics import NUM_RESAMPLES, percentile_interval
 from workbench.scripts import spaced, words_of
 
 ROUGE_TYPES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}

@@ -1,8 +1,10 @@
 """The batch command from the outside, on the tiny model: files in, report and exit codes out."""
 
 import csv
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,6 +173,61 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tiny_folder, row
     assert steps == list(range(1, 401))
 
 
+_SLOW = """
+import sys, time
+from workbench.models import engine
+engine._MAX_ROWS = 2
+score = engine.Engine._score_batch
+def slowly(self, rows, choices, states):
+    print("scoring", flush=True)
+    time.sleep(0.4)
+    return score(self, rows, choices, states)
+engine.Engine._score_batch = slowly
+from workbench.cli import main
+main()
+"""
+
+
+def test_ctrl_c_ends_an_evaluation_on_dev_between_two_batches(tiny_folder, rows):
+    """Each look takes fourteen batches of 0.4 s here; nobody waits for the rest of them."""
+    more = ("--methods", "lora", "--limit-test", "2", "--set", "methods.lora.steps=3")
+    more += ("--set", "methods.lora.eval_every=2", "--set", "task.limit_dev=28")
+    write_rows(rows, 200)
+    arguments = list(map(str, compare_arguments(tiny_folder, rows, *more)))
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", _SLOW, *arguments],
+        cwd=rows.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    shown = iter(process.stdout.readline, "")
+    assert any("scoring" in line for line in shown)
+    assert any("scoring" in line for line in shown)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130, errors
+    assert "training stopped after step 2 of 3" in errors
+    assert out.count("scoring") <= 2
+    (folder,) = (rows.parent / "out").glob("*lora*")
+    assert json.loads((folder / "record.json").read_text())["status"] == "interrupted"
+    done = command(*arguments, cwd=rows.parent)
+    assert done.returncode == 0, done.stderr
+    whole = command(*arguments, "--out", rows.parent / "whole", cwd=rows.parent)
+    assert whole.returncode == 0, whole.stderr
+
+    def kept(file: str) -> list[dict]:
+        (other,) = (rows.parent / "whole").glob("*lora*")
+        pair = [[json.loads(line) for line in (one / file).read_text().splitlines()]
+                for one in (folder, other)]  # fmt: skip
+        for entry in itertools.chain(*pair):
+            entry.pop("seconds", None)
+        assert pair[0] == pair[1]
+        return pair[0]
+
+    assert [e["step"] for e in kept("history.jsonl") if "dev_loss" in e] == [2, 3]
+    assert kept("predictions.jsonl")
+
+
 def test_listings_and_doctor_work_offline(monkeypatch, capfd):
     shown = ""
     for arguments in (("models",), ("tasks",), ("methods",), ("methods", "lora"), ("doctor",)):
@@ -179,6 +236,8 @@ def test_listings_and_doctor_work_offline(monkeypatch, capfd):
         shown += out
     for expected in ("smollm2-135m-instruct", "banking77", "chain_of_thought", "dropout", "4-bit"):
         assert expected in shown
+    said = " ".join(shown.split())
+    assert re.search(r"weights in memory .* 168\.4 MB in 4 bits.*; 0\.\d GiB unpacked, ", said)
 
 
 BAD = {

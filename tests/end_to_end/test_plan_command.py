@@ -43,6 +43,21 @@ def test_without_a_device_it_is_for_this_machine():
     assert json.loads(result.output)["device"]["name"] == "cpu"
 
 
+def test_weights_kept_unpacked_are_counted_apart_and_on_a_processor_alone():
+    home, card = (["--json"], ["--device", "rtx-4090", "--json"])
+
+    here, there = (json.loads(plan(*arguments).output) for arguments in (home, card))
+
+    beside = here["unpacked_beside_bytes"]
+    assert beside == {"float32": 4 * 106_168_320, "bfloat16": 2 * 106_168_320}
+    assert there["unpacked_beside_bytes"] == {}
+    assert all(row["memory_bytes"]["restored"] == 0 for row in here["methods"])
+    (note,) = [note for note in here["notes"] if "unpacked" in note]
+    assert "(168.4 MB in 4 bits)" in note
+    assert "424.7 MB more for float32 products, or 212.3 MB more for bfloat16 products" in note
+    assert not [note for note in there["notes"] if "unpacked" in note]
+
+
 def test_a_folder_with_a_mixture_of_experts_is_planned_and_what_cannot_be_done_is_said(tmp_path):
     tiny_config("mixtral").save_pretrained(tmp_path)
 

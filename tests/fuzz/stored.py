@@ -14,7 +14,7 @@ from fuzz.mutation import changed_json
 from fuzz.target import Target, joined, several, split, written
 from specs import spec_of
 from workbench.errors import StoreError, TaskError, WorkbenchError
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.models.weight_error import WeightError
 from workbench.presentation.reading import Reading, Standing
 from workbench.readings import inspector
@@ -27,8 +27,9 @@ from workbench.runs.measurements.records import (
     TextLoss,
 )
 from workbench.runs.origin import own_experiment
+from workbench.runs.run_cost import RunCost
 from workbench.runs.search import searches_of
-from workbench.runs.store import RunCost, RunRecord, RunStore
+from workbench.runs.store import RunRecord, RunStore
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.job_status import JobStatus, RowResult
 from workbench.service.jobs import list_jobs, place_in_queue, read_job

@@ -25,6 +25,7 @@ from workbench.ui.held_files import STORED, GradioMemory, HeldFiles
 from workbench.ui.lines import Lines
 from workbench.ui.newcomers import Newcomers
 from workbench.ui.places import Arrivals
+from workbench.ui.refusals import Refusal
 from workbench.ui.sessions import LOAD, GradioTables, Load, Sessions
 
 MANY = Bound(100, 100)
@@ -502,6 +503,28 @@ def answers_to(guard, scope, pieces):
 
     asyncio.run(guard(scope | {"app": APP}, receive, send))
     return sent
+
+
+def test_an_upload_can_be_ended_before_it_is_collected():
+    """Of many that come at once, none has been read when the first of somebody else is there."""
+    statuses = []
+
+    async def receive():
+        raise AssertionError("it is not read")
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    scope = posted("a", "/gradio_api/upload")
+    exchange = Exchange(scope, receive, send, SMALL, 100)
+    assert exchange.is_collecting
+    exchange.end(Refusal(429, "others came"))
+
+    told = asyncio.run(exchange.read())
+
+    assert told == {"type": "http.disconnect"}
+    assert statuses[0] == 429
+    assert not exchange.is_collecting
 
 
 def coming(address):

@@ -211,7 +211,7 @@ def test_a_body_that_comes_in_drops_is_given_up(site):
             status = status_of(raw, 0.5)
 
     assert status == 408
-    assert 5 < time.monotonic() - began < 10
+    assert QUIET < time.monotonic() - began < 14
 
 
 def test_strangers_do_not_push_out_what_a_session_holds(site, honest, robber):

@@ -11,8 +11,9 @@ import pytest
 import workbench
 from workbench.service.profile import CPU_SPACE, LOCAL, ZERO_GPU
 from workbench.ui import app as app_module
-from workbench.ui.app import launch, launch_options, make_context
+from workbench.ui.app import launch_options, make_context
 from workbench.ui.guards import Guard
+from workbench.ui.starting import launch
 
 PACKAGE = Path(workbench.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -157,6 +158,10 @@ class FakeApp:
 
     def launch(self, **options):
         self._launched.append(options)
+        self.local_url = "http://127.0.0.1:7860/"
+
+    def block_thread(self):
+        """Return at once, as after Ctrl-C."""
 
 
 def guard(options):

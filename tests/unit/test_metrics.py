@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from workbench import metrics
 from workbench.answer_forms import normalise_answer
 from workbench.differences import PairedDifference, holm, paired_difference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 
 LABELS = ["cold", "mild", "warm"]
 

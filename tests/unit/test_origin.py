@@ -30,15 +30,24 @@ def asked(tmp_path, monkeypatch) -> Experiment:
     )
 
 
-def made(experiment: Experiment, root: Path) -> StoredRun:
-    """Return a run of an experiment that nobody executed."""
-    task = open_task(experiment.task)
+def made(
+    experiment: Experiment, root: Path, *, task: Task | None = None, version: int | None = None
+) -> StoredRun:
+    """Return a run of an experiment that nobody executed, on its data unless others are given."""
+    task = task or open_task(experiment.task)
     template = open_template(experiment.template, task)
     spec = spec_of(
         base={"name": experiment.model, "precision": "fp32"},
-        task={"name": task.name, "digest": task.digest},
+        task={
+            "name": task.name,
+            "digest": task.digest,
+            "num_train": len(task.train),
+            "num_dev": len(task.dev),
+        },
         template={"name": template.name, "digest": template.digest},
     )
+    if version is not None:
+        spec = spec.model_copy(update={"schema_version": version})
     store = RunStore(root)
     record = RunRecord(
         run_id=spec.run_id, row="zero_shot", status="finished", source="made for tests",
@@ -121,3 +130,17 @@ def test_what_is_another_now_is_named_too(name, asked, tmp_path):
         own_experiment(run)
 
     assert f"{tmp_path / 'here' / name}: gives something else" in str(told.value)
+
+
+def test_rows_of_an_older_limit_are_found_where_dev_was_no_part_of_it(asked, tmp_path):
+    limited = asked.model_copy(update={"task": asked.task.model_copy(update={"limit_train": 6})})
+    # Six to learn from and, in proportion, two to choose on: the rule until version 3.
+    sizes = {"limit_train": 6, "limit_dev": 2}
+    older = open_task(asked.task.model_copy(update=sizes))
+    run = made(limited, tmp_path / "older", task=older, version=3)
+
+    found = open_task(own_experiment(run).task)
+
+    assert (len(found.train), len(found.dev), found.digest) == (6, 2, older.digest)
+    with pytest.raises(StoreError, match="are not at hand"):
+        own_experiment(made(limited, tmp_path / "newer", task=older, version=4))

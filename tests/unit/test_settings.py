@@ -37,6 +37,16 @@ def test_limits_alone_start_from_the_default_task(monkeypatch):
     assert experiment.task == Experiment().task.model_copy(update={"limit_test": 20})
 
 
+def test_how_weights_are_kept_is_a_setting(monkeypatch):
+    experiment = asked(monkeypatch, "evaluate", "--set", "weights_in_memory=packed")
+
+    assert experiment == Experiment(weights_in_memory="packed")
+    with pytest.raises(ConfigError) as caught:
+        asked(monkeypatch, "evaluate", "--set", "weights_in_memory=unpacked")
+    assert "weights_in_memory: " in str(caught.value)
+    assert "'auto', 'packed' or 'restored'" in str(caught.value)
+
+
 def test_an_option_of_one_row_leaves_the_other_default_rows(monkeypatch):
     experiment = asked(monkeypatch, "evaluate", "--set", "methods.lora.rank=16")
 

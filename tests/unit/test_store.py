@@ -17,8 +17,9 @@ from workbench.errors import ConfigError, StoreError
 from workbench.fitting.prediction import Prediction
 from workbench.runs.experiment import EXPERIMENT_FILE, read_experiment, store_experiment
 from workbench.runs.folder_lock import alone_in
+from workbench.runs.run_cost import RunCost
 from workbench.runs.spec import RunSpec
-from workbench.runs.store import RunCost, RunRecord, RunStore, check_adapter
+from workbench.runs.store import RunRecord, RunStore, check_adapter
 
 
 def test_a_digest_is_the_hash_of_the_plain_json():

@@ -13,7 +13,14 @@ from workbench.runs.session import open_task
 from workbench.tasks.files import read_table
 
 INFO = SimpleNamespace(
-    name="toy", precision="fp32", compute_dtype="float32", device="cpu", source="a folder"
+    name="toy",
+    precision="nf4",
+    compute_dtype="float32",
+    device="cpu",
+    source="a folder",
+    footprint_bytes=168_400_000,
+    restored_bytes=424_700_000,
+    restored_reason="asked for",
 )
 
 
@@ -30,6 +37,7 @@ def test_the_terminal_says_what_may_not_be_as_meant(tmp_path: Path) -> None:
 
     said = out.getvalue().splitlines()
     assert "rows.csv: read with ';' between the cells." in said
+    assert "weights: 168.4 MB in 4 bits, 424.7 MB beside them for speed (asked for)" in said
     assert any("'[b]Yes' (6 rows) / '[b]yes' (6 rows) differ in case" in line for line in said)
 
 

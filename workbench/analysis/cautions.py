@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from workbench.analysis.answers import Answer
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import estimate_text, one_line, percent
 from workbench.runs.search import SearchOutcome, edge_of
 
@@ -58,9 +58,12 @@ def caution_of_environments(environments: Sequence[Mapping[str, object]]) -> lis
             differing.append(f"{key} ({', '.join(values)})")
     if not differing:
         return []
+    # How weights lie in memory is the one part that changes no number.
+    can_change = any(not said.startswith("weights_in_memory ") for said in differing)
+    also = ", and accuracies may differ by some points for this reason alone" if can_change else ""
     return [
         f"The rows were made in different environments: {one_line('; '.join(differing))}. Times "
-        "are not comparable, and accuracies may differ by some points for this reason alone."
+        f"are not comparable{also}."
     ]
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from workbench.analysis.figures import draw_estimate, series_of
 from workbench.analysis.pareto import pareto_front
 from workbench.analysis.results import Comparison, ComparisonRow
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.axes import (
     count_ticks,
     label_axes,

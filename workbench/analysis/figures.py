@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from workbench.analysis.results import Comparison, RunDetail
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.axes import label_axes, new_figure, percent_ticks
 from workbench.presentation.display import estimate_text, one_line, shortened
 from workbench.presentation.drawing import MUTED, Hover, Plot, Series

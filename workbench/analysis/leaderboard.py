@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from statsmodels.stats.proportion import proportion_confint
 
 from workbench import metrics
 from workbench.analysis.comparison import counterpart, difference_of
 from workbench.analysis.headline import SIGNIFICANCE, RankedRow, ranking
 from workbench.analysis.results import Comparison, ComparisonRow, RunDetail
 from workbench.differences import holm, paired_difference, paired_score_difference
-from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.estimates import NOTHING_SCORED, Estimate
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,8 @@ def _mean_quality(runs: Sequence[ComparisonRow], comparison: Comparison) -> Esti
 
 def interval_of_mean(mean: float, num_items: int) -> tuple[float, float]:
     """Return Wilson's interval for an accuracy that is a mean over seeds, as if it were one run."""
-    low, high = proportion_confint(
-        mean * num_items, num_items, alpha=1 - metrics.CONFIDENCE_LEVEL, method="wilson"
-    )
-    return min(float(low), mean), max(float(high), mean)  # rounding at 0 and 1
+    low, high = metrics.wilson_interval(mean * num_items, num_items)
+    return min(low, mean), max(high, mean)  # rounding of the product
 
 
 def _difference(runs: Sequence[ComparisonRow], other: str, comparison: Comparison) -> _Difference:

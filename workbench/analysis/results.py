@@ -6,12 +6,13 @@ from typing import Any
 
 from workbench.analysis.answers import Answer
 from workbench.errors import ConfigError, unknown_name
-from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.estimates import NOTHING_SCORED, Estimate
 from workbench.runs.failures import FailedRun
 from workbench.runs.provenance import Provenance
+from workbench.runs.run_cost import Figure, RunCost
 from workbench.runs.search import SearchOutcome
 from workbench.runs.spec import BaseIdentity, TaskIdentity, TemplateIdentity
-from workbench.runs.store import Figure, RunCost, StoredRun
+from workbench.runs.store import StoredRun
 from workbench.tasks.base import HEADLINE_METRICS
 
 MAJORITY_CLASS = "majority_class"

@@ -2,7 +2,7 @@
 
 from workbench.analysis.notes import sizes_text
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import (
     NOTHING,
     estimate_text,

@@ -179,7 +179,7 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
             "It is tight: a text longer than planned would not fit, and measured peaks were up to "
             "a tenth above their estimates."
         )
-    yield f"Training takes about {duration(row.seconds)}, looks at dev left out."
+    yield f"Training takes about {duration(row.seconds)}, and looking at dev up to a fifth more."
     yield from _full_fine_tuning(question, row)
     yield from _many(question, row)
     is_4_bit = question.precision.startswith(("nf4", "fp4"))

@@ -14,6 +14,9 @@ def app(
     port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860.")] = None,
 ) -> None:
     """Open the workbench in the browser."""
-    from workbench.ui.app import launch
+    from workbench.startup import page_begins
+
+    page_begins()
+    from workbench.ui.starting import launch
 
     launch(runs, host=host, port=port)

@@ -21,7 +21,7 @@ def evaluate(
     label_column: options.LabelColumn = None,
     id_column: options.IdColumn = None,
     separator: options.Separator = None,
-    limit_train: options.Limit = None,
+    limit_train: options.LimitTrain = None,
     limit_dev: options.Limit = None,
     limit_test: options.Limit = None,
     methods: options.Methods = None,

@@ -104,6 +104,7 @@ class TrainedCost:
         best_step: The step that was kept.
         learning_rate: The learning rate at its peak.
         dev_evaluations: How often the dev split was scored to choose something.
+        dev_items: How many of its items each time; None where nothing was.
         dev_accuracy: What the chosen step or candidate reaches on dev.
         dev_loss: Its loss there, in nats.
     """
@@ -115,6 +116,7 @@ class TrainedCost:
     best_step: int | None = None
     learning_rate: float | None = None
     dev_evaluations: int = 0
+    dev_items: int | None = None
     dev_accuracy: float | None = None
     dev_loss: float | None = None
 

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from workbench.batches import Example
 from workbench.encoding import PromptEncoder, PromptStart
 from workbench.fitting.base import FitContext, FittedMethod, TrainedCost
+from workbench.fitting.dev_sample import dev_sample
 from workbench.fitting.label_scores import label_scores
 from workbench.fitting.short_answers import is_right, read_answer, writing_options
 from workbench.memory import PeakMemory
@@ -44,6 +45,9 @@ def fit_by_training(
 ) -> FittedMethod:
     """Train on the training split, keep the best step on dev, and return the fitted method.
 
+    Dev is looked at by a sample where all of it would cost more than a fifth of the training; see
+    `dev_sample`.
+
     Args:
         context: Engine, encoder, seed and folder of the run.
         options: Options of the loop, with the learning rate resolved.
@@ -52,9 +56,11 @@ def fit_by_training(
         fitted: Makes the fitted method from the current parameters.
         is_admissible: Whether the current parameters may be kept, asked at each evaluation.
     """
+    looked_at = dev_sample(context.encoder, options)
 
     def evaluate() -> DevScore:
-        return replace(dev_score(context, fitted()), is_admissible=is_admissible())
+        score = dev_score(context, fitted(), looked_at)
+        return replace(score, is_admissible=is_admissible())
 
     request = TrainingRequest(
         trainable=trainable,
@@ -78,6 +84,7 @@ def fit_by_training(
         best_step=state.best_step,
         learning_rate=options.learning_rate or 0.0,
         dev_evaluations=sum("dev_loss" in entry for entry in state.history),
+        dev_items=len(looked_at),
         dev_accuracy=None if state.best is None else state.best.accuracy,
         dev_loss=None if state.best is None else state.best.loss,
     )
@@ -187,12 +194,14 @@ def _ended_answers(encoder: PromptEncoder, sample: Sample) -> list[tuple[int, ..
     ]
 
 
-def dev_score(context: FitContext, fitted: FittedMethod, *, most: int | None = None) -> DevScore:
-    """Return accuracy and mean loss in nats on dev, or on its first `most` items.
+def dev_score(
+    context: FitContext, fitted: FittedMethod, samples: Sequence[Sample] | None = None
+) -> DevScore:
+    """Return accuracy and mean loss in nats on all of dev, or on these of its items.
 
     A generation task has a loss per token of the targets, and no accuracy.
     """
-    samples = context.task.dev[:most]
+    samples = context.task.dev if samples is None else samples
     rows = [fitted.condition(sample.fields) for sample in samples]
     found = score_answers(
         context.engine, context.encoder, rows, samples, log_prior=fitted.log_prior

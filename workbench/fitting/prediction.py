@@ -90,9 +90,11 @@ def predict(
     for begin in range(0, len(order), _CHUNK):
         part = order[begin : begin + _CHUNK]
         _stop_if_asked(should_stop, begin, len(order))
-        answered = _predict_chunk(
-            engine, fitted, [samples[i] for i in part], [rows[i] for i in part], should_stop
-        )
+        asked, given = [samples[i] for i in part], [rows[i] for i in part]
+        try:
+            answered = _predict_chunk(engine, fitted, asked, given, should_stop)
+        except Interrupted as stop:
+            raise _stopped(begin, len(order)) from stop
         # Asked again: what was being generated meanwhile is cut short and no answer.
         _stop_if_asked(should_stop, begin, len(order))
         for index, prediction in zip(part, answered, strict=True):
@@ -105,7 +107,11 @@ def _stop_if_asked(
     should_stop: Callable[[], bool], done: int, total: int, *, what: str = "items"
 ) -> None:
     if should_stop():
-        raise Interrupted(f"prediction stopped after {done} of {total} {what}")
+        raise _stopped(done, total, what)
+
+
+def _stopped(done: int, total: int, what: str = "items") -> Interrupted:
+    return Interrupted(f"prediction stopped after {done} of {total} {what}")
 
 
 def _chain_options(plan: ReasoningPlan) -> list[GenerationOptions]:

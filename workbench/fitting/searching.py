@@ -61,6 +61,7 @@ class Candidate:
 def best_on_dev(context: FitContext, candidates: Sequence[Candidate]) -> FittedMethod:
     """Score all candidates on dev, write down the choice, and return the best one.
 
+    A candidate is looked at once, and nothing else is paid for it, so that dev is scored whole.
     Ties within a standard error go to the lower loss, as where the best step of a training is
     chosen. `search.json` in the run's folder lists every candidate with its score.
 
@@ -70,9 +71,13 @@ def best_on_dev(context: FitContext, candidates: Sequence[Candidate]) -> FittedM
     began = perf_counter()
     scores: list[DevScore] = []
     for number, candidate in enumerate(candidates):
+        where = f"search stopped after {number} of {len(candidates)} candidates"
         if context.should_stop():
-            raise Interrupted(f"search stopped after {number} of {len(candidates)} candidates")
-        score = dev_score(context, candidate.fitted)
+            raise Interrupted(where)
+        try:
+            score = dev_score(context, candidate.fitted)
+        except Interrupted as stop:
+            raise Interrupted(where) from stop
         scores.append(score)
         figures = {"dev_loss": score.loss}
         if score.accuracy is not None:  # a text to be written has none
@@ -93,6 +98,7 @@ def best_on_dev(context: FitContext, candidates: Sequence[Candidate]) -> FittedM
         stored_bytes=len(chosen.text.encode()),
         train_seconds=perf_counter() - began,
         dev_evaluations=len(candidates),
+        dev_items=scores[best].num_items,
         dev_accuracy=scores[best].accuracy,
         dev_loss=scores[best].loss,
     )

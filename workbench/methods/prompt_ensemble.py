@@ -151,6 +151,7 @@ def _total(costs: Sequence[TrainedCost]) -> TrainedCost:
         best_step=costs[0].best_step if len(costs) == 1 else None,
         learning_rate=costs[0].learning_rate,
         dev_evaluations=sum(cost.dev_evaluations for cost in costs),
+        dev_items=costs[0].dev_items,  # all look at the same ones
         dev_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         dev_loss=sum(losses) / len(losses) if losses else None,
     )

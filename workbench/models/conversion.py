@@ -60,6 +60,8 @@ def converted(packaged: PackagedWeights, target: Path) -> str:
                     _log.warning(
                         "%s: is damaged or of an older version, and is converted again.", target
                     )
+                else:
+                    _log.warning("%s: made now, once; it takes about half a minute.", target)
                 found = _convert(packaged, target)
             return found
     except (OSError, SafetensorError) as error:

@@ -1,33 +1,36 @@
 """The decode loop: one token for every unfinished row per step, whatever the rows are made of."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.cache_utils import Cache
 
 from workbench.models.base import FinishReason, Generation, GenerationOptions, TextDelta
+from workbench.models.decoding_cache import DecodingCache
+from workbench.models.growing_text import REPLACEMENT, GrowingText
 
-StepForward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, list[int]], torch.Tensor]
+StepForward = Callable[[torch.Tensor, list[int]], torch.Tensor]
 RowSeed = tuple[int, ...]  # what the generator of a row is made from
-_REPLACEMENT = "\ufffd"  # an incomplete UTF-8 sequence: wait for the next token
 
 
 class RowText:
     """The growing text of one row: finds stop strings and says what may be shown already."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, options: GenerationOptions) -> None:
-        self._tokenizer, self._stop = tokenizer, options.stop
-        self.token_ids: list[int] = []
+        self._growing, self._stop = GrowingText(tokenizer), options.stop
         self.text = ""
         self._shown = 0
 
+    @property
+    def token_ids(self) -> list[int]:
+        """All tokens so far."""
+        return self._growing.token_ids
+
     def append(self, token_id: int) -> bool:
         """Add a token; return whether a stop string is complete (the text is cut before it)."""
-        self.token_ids.append(token_id)
-        # All of it anew: a token may change how the one before it is read.
-        text = self._tokenizer.decode(self.token_ids, skip_special_tokens=True)
+        text = self._growing.append(token_id)
         ends = [place for stop in self._stop if (place := text.find(stop)) >= 0]
         self.text = text[: min(ends)] if ends else text
         return bool(ends)
@@ -40,13 +43,20 @@ class RowText:
 
     def _safe_end(self) -> int:
         """Hold back what may turn out to be the start of a stop string or half a character."""
-        end = len(self.text.rstrip(_REPLACEMENT))
+        end = len(self.text.rstrip(REPLACEMENT))
         for stop in self._stop:
             for size in range(min(len(stop) - 1, end), 0, -1):
                 if self.text.endswith(stop[:size], 0, end):
                     end -= size
                     break
         return end
+
+
+class Chosen(NamedTuple):
+    """The next token of each row (B,), as numbers and where the base is."""
+
+    ids: list[int]
+    tokens: torch.Tensor
 
 
 class TokenSampler:
@@ -56,21 +66,37 @@ class TokenSampler:
         self._options = options
         self._generators = [np.random.default_rng(seed) for seed in seeds]
 
-    def choose(self, logits: torch.Tensor, row: int) -> int:
-        """Return a token id from logits (V,)."""
+    def choose(self, logits: torch.Tensor, rows: Sequence[int]) -> Chosen:
+        """Return the tokens of rows by their logits (B, V), which wait for the device once."""
         if self._options.temperature <= 0:
-            return int(logits.argmax())
+            tokens = logits.argmax(dim=-1)
+            return Chosen(tokens.tolist(), tokens)
         scaled = (logits / self._options.temperature).double().cpu().numpy()
-        # Stable, so that equal logits are drawn in the same order on every machine.
-        order = np.argsort(-scaled, kind="stable")
-        if self._options.top_k > 0:
-            order = order[: self._options.top_k]
+        ids = [self._draw(values, row) for values, row in zip(scaled, rows, strict=True)]
+        return Chosen(ids, torch.tensor(ids, device=logits.device))
+
+    def _draw(self, scaled: np.ndarray, row: int) -> int:
+        """Return a token drawn by a row's generator from its scaled logits (V,)."""
+        order = _descending(scaled, self._options.top_k or len(scaled))
         probabilities = np.exp(scaled[order] - scaled[order[0]])
         probabilities /= probabilities.sum()
         # The mass before a token, not with it: the token that crosses top_p is kept.
         keep = np.cumsum(probabilities) - probabilities < self._options.top_p
         kept = np.where(keep, probabilities, 0.0)
         return int(self._generators[row].choice(order, p=kept / kept.sum()))
+
+
+def _descending(values: np.ndarray, most: int) -> np.ndarray:
+    """Return the places of the highest values (V,), at most so many.
+
+    Stable, so that equal logits are drawn in the same order on every machine.
+    """
+    if most >= len(values):
+        return np.argsort(-values, kind="stable")
+    # Sorting a few of a large vocabulary is enough, with all that equal the last of them.
+    (high,) = np.nonzero(values >= np.partition(values, -most)[-most])
+    found: np.ndarray = high[np.argsort(-values[high], kind="stable")[:most]]
+    return found
 
 
 class DecodedRows:
@@ -102,9 +128,9 @@ class DecodedRows:
         self._texts = [RowText(tokenizer, options) for _ in prompt_tokens]
         self._sampler = TokenSampler(options, seeds)
 
-    def choose(self, logits: torch.Tensor) -> list[int]:
+    def choose(self, logits: torch.Tensor) -> Chosen:
         """Return the next token of each unfinished row from logits (B, V)."""
-        return [self._sampler.choose(logits[place], row) for place, row in enumerate(self.going)]
+        return self._sampler.choose(logits, self.going)
 
     def accept(self, row: int, token_id: int) -> TextDelta:
         """Add a token to a row; return what can be shown, and the end if it is one."""
@@ -129,8 +155,7 @@ class DecodedRows:
 
 def decode(
     forward: StepForward,
-    cache: Cache,
-    valid: torch.Tensor,
+    cache: DecodingCache,
     first_logits: torch.Tensor,
     *,
     rows: DecodedRows,
@@ -139,16 +164,14 @@ def decode(
     """Yield the text of all rows as it grows; the last delta of a row carries its `Generation`.
 
     Args:
-        forward: Runs one token per row: token ids (B, 1), positions (B, 1), valid keys (B, K),
-            and the original numbers of the rows still in the batch; returns logits (B, V).
-        cache: Keys and values of all rows, aligned at the right edge.
-        valid: (B, K) which keys are real.
+        forward: Runs one token (B,) per row after those in the cache, for the rows of these
+            original numbers; returns logits (B, V).
+        cache: Keys and values of all rows, with room for what is to come.
         first_logits: (B, V) after the prompt.
         rows: What the logits belong to; none has a token yet.
         should_stop: Asked between tokens; True ends every row as "cancelled".
     """
     logits = first_logits
-    positions = torch.tensor(rows.prompt_tokens, device=valid.device)
     for _ in range(rows.most):
         if should_stop():
             yield from rows.cancel()
@@ -157,7 +180,7 @@ def decode(
         # 1. Each row takes its token. The last step ends every row.
         chosen = rows.choose(logits)
         places: list[int] = []  # of the rows that go on, in the batch as it was run
-        for place, (row, token_id) in enumerate(zip(rows.going, chosen, strict=True)):
+        for place, (row, token_id) in enumerate(zip(rows.going, chosen.ids, strict=True)):
             delta = rows.accept(row, token_id)
             if delta.generation is None:
                 places.append(place)
@@ -167,15 +190,12 @@ def decode(
             return
 
         # 2. Finished rows leave the batch: a step costs about as much as it has rows.
+        tokens = chosen.tokens
         if len(places) < len(rows.going):
-            keep = torch.tensor(places, device=valid.device)
-            for layer in cache.layers:
-                layer.keep_rows(keep)
-            valid, positions = valid[keep], positions[keep]
+            keep = torch.tensor(places, device=tokens.device)
+            cache.keep_rows(keep)
+            tokens = tokens[keep]
             rows.going = [rows.going[place] for place in places]
 
-        # 3. The rest is run on; all rows end at the right edge, so the new key is real for each.
-        tokens = torch.tensor([[chosen[place]] for place in places], device=valid.device)
-        valid = torch.nn.functional.pad(valid, (0, 1), value=True)
-        logits = forward(tokens, positions[:, None], valid, rows.going)
-        positions = positions + 1
+        # 3. The rest is run on.
+        logits = forward(tokens, rows.going)

@@ -28,19 +28,20 @@ from workbench.models.base import (
     TextDelta,
 )
 from workbench.models.decoding import DecodedRows, RowSeed, decode
+from workbench.models.decoding_cache import DecodingCache
 from workbench.models.forward import BaseForward
 from workbench.models.loading import LoadedBase
 from workbench.models.prefix_cache import PrefixCache, PrefixKey
-from workbench.models.probe import check_exact
+from workbench.models.probe import check_exact, equal_lean_step
 from workbench.models.rows import (
     PackedRows,
-    decoding_cache,
     pack_rows,
     prefixed_cache,
     recording_cache,
 )
 from workbench.models.scoring import choice_scores, choice_trees
 from workbench.models.token_tree import TokenTree
+from workbench.progress import raise_if_stopped
 
 _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
@@ -68,6 +69,7 @@ class Engine:
         self.lock = threading.RLock()
         self._end_tokens = self.forward.end_tokens(base.tokenizer)
         self.forward.take_shapes(check_exact(self))
+        self.forward.lean = equal_lean_step(self)
 
     # Scoring
 
@@ -83,6 +85,7 @@ class Engine:
         Raises:
             PromptError: a row with its longest choice exceeds the context window.
             ModelError: an adapter that is not present.
+            Interrupted: asked to stop, see `workbench.progress.stopped_by`.
         """
         for row, row_choices in zip(rows, choices, strict=True):
             self.check_length(row, max(len(choice) for choice in row_choices))
@@ -94,6 +97,7 @@ class Engine:
         with self.lock, torch.inference_mode():
             states = self._states_of_rows(rows)
             for batch in _batches(sizes, _MAX_ROWS, _MAX_BATCH_TOKENS):
+                raise_if_stopped()
                 found = self._score_batch(
                     [rows[i] for i in batch],
                     [choices[i] for i in batch],
@@ -172,21 +176,19 @@ class Engine:
             # Not around the whole: a mode held across `yield` would leak into the caller.
             with torch.inference_mode():
                 states = self._states_of_rows(rows)
-                prompt = self.run(trees, states, adapters, keep=True)
+                prompt = self.run(trees, states, adapters, room=options.max_new_tokens)
                 # Rows are padded on the right here, so their last tokens are in different columns.
                 last = torch.tensor([len(tree) - 1 for tree in trees])
                 logits = self.forward.logits(prompt.hidden[torch.arange(len(rows)), last])
-                cache, valid = decoding_cache(prompt.cache, prompt.packed, options.max_new_tokens)
+                cache = prompt.decoding_cache()
 
-            def step(
-                tokens: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, left: list[int]
-            ) -> torch.Tensor:
+            def step(tokens: torch.Tensor, left: list[int]) -> torch.Tensor:
                 with torch.inference_mode(), self.adapters.active([adapters[i] for i in left]):
-                    return self.forward.step(tokens, positions, valid, cache)
+                    return self.forward.step(tokens, cache)
 
             sizes = [row.num_tokens for row in rows]
             decoded = DecodedRows(self.tokenizer, self._end_tokens, options, sizes, seeds)
-            yield from decode(step, cache, valid, logits, rows=decoded, should_stop=should_stop)
+            yield from decode(step, cache, logits, rows=decoded, should_stop=should_stop)
 
     # What readings look at
 
@@ -248,11 +250,11 @@ class Engine:
         states: Sequence[PrefixStates | None],
         adapters: Sequence[str | None],
         *,
-        keep: bool = False,
+        room: int | None = None,
         training: bool = False,
         watch: AttentionWatch | None = None,
     ) -> "RowStates":
-        """Run rows after their prefixes; `keep` stores keys and values for decoding.
+        """Run rows after their prefixes; with `room` they can be continued by so many tokens.
 
         `watch` is told each layer's attention weights; `workbench.models.rows` says how their keys
         are laid out.
@@ -265,7 +267,12 @@ class Engine:
         self.forward.check_tokens(token for tree in trees for token in tree.token_ids)
         lengths = [0 if state is None else state.num_tokens for state in states]
         packed = pack_rows(trees, lengths, self.forward.device)
-        cache = prefixed_cache(states, self.forward.num_layers, dtype=self.forward.dtype, keep=keep)
+        num_layers = self.forward.num_layers
+        cache: Cache | None
+        if room is None:
+            cache = prefixed_cache(states, num_layers)
+        else:
+            cache = DecodingCache(states, num_layers, max(map(len, trees)) + room)
         with self.adapters.active(adapters, training=training):
             hidden = self.forward.hidden_states(packed, cache, watch=watch)
         return RowStates(hidden, packed, cache)
@@ -365,6 +372,13 @@ class RowStates:
     hidden: torch.Tensor
     packed: PackedRows
     cache: Cache | None
+
+    def decoding_cache(self) -> DecodingCache:
+        """Return the keys and values of rows that were run with room, ready to be continued."""
+        if not isinstance(self.cache, DecodingCache):
+            raise TypeError("these rows were run without room for more tokens")
+        self.cache.align(self.packed)
+        return self.cache
 
 
 def _states_of(cache: Cache) -> PrefixStates:

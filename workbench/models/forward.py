@@ -15,8 +15,12 @@ from transformers.cache_utils import Cache
 from workbench.errors import ModelError, PromptError
 from workbench.models.attention import GROUPED_ATTENTION, AttentionWatch, RowBlocks
 from workbench.models.base import Patch, Prefix, PrefixStates
+from workbench.models.decoding_cache import DecodingCache, added
+from workbench.models.lean_step import LeanStep, Masks, is_known
+from workbench.models.output_head import wide_product
 from workbench.models.row_layout import LazyMask, RowLayout
 from workbench.models.rows import PackedRows, pack_rows, recording_cache
+from workbench.models.stopping import ask_between_layers
 from workbench.models.token_tree import TokenTree
 
 
@@ -30,6 +34,7 @@ class BaseForward:
         window: How many tokens a layer with sliding attention sees, itself included; or None.
         layer_types: The kinds of attention its layers have, by the names transformers gives them.
         token_name: Writes a token's id for a message.
+        lean: Runs steps of decoding in less time, where it does so exactly.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -39,9 +44,11 @@ class BaseForward:
         self.dtype = model.get_input_embeddings().weight.dtype
         self.num_layers = int(config.num_hidden_layers)
         self._decoder = model.get_decoder()
+        ask_between_layers(self._decoder, self.num_layers)
         self.window = getattr(config, "sliding_window", None)
         default = "sliding_attention" if self.window else "full_attention"
-        self.layer_types = set(getattr(config, "layer_types", None) or [default])
+        self._kinds = getattr(config, "layer_types", None) or [default] * self.num_layers
+        self.layer_types = set(self._kinds)
         self._softcap = getattr(config, "final_logit_softcapping", None)
         # Cohere multiplies its logits, Granite divides them; others do neither.
         self._logit_scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
@@ -49,6 +56,7 @@ class BaseForward:
         )
         self._shapes: list[tuple[int, int, int]] = []  # per layer; see `take_shapes`
         self.token_name: Callable[[int], str] = str
+        self.lean: LeanStep | None = None  # set where a probe found it equal
 
     def take_shapes(self, states: PrefixStates) -> None:
         """Remember how wide keys and values are, from those of any prefix of this base."""
@@ -224,31 +232,48 @@ class BaseForward:
             for hook in hooks:
                 hook.remove()
 
-    def step(
-        self, tokens: torch.Tensor, positions: torch.Tensor, valid: torch.Tensor, cache: Cache
-    ) -> torch.Tensor:
-        """Return logits (B, V) after one more token (B, 1) per row; `valid` is (B, K)."""
-        num_keys = valid.shape[1]
-        # Rows end at the right edge, so a key's distance is that of its column, whatever the row.
-        columns = torch.arange(num_keys, device=self.device)
-        distances = (num_keys - 1 - columns)[None, None, None, :]
+    def step(self, tokens: torch.Tensor, cache: DecodingCache) -> torch.Tensor:
+        """Return logits (B, V) after one more token (B,) per row than the cache has."""
+        positions, num_keys = cache.positions, cache.num_keys + 1
+        cache.positions = positions + 1
+        if self.lean is not None and self.lean.can_run:
+            hidden = self.lean(tokens, positions, cache, self._added_masks(cache, num_keys))
+            return self.logits(hidden[:, -1])
+        allowed = cache.valid(num_keys)[:, None, None, :]
         outputs = self._decoder(
-            input_ids=tokens,
-            attention_mask=self._masks(valid[:, None, None, :], distances),
-            position_ids=positions,
+            input_ids=tokens[:, None],
+            attention_mask=self._masks(allowed, self._distances(num_keys)),
+            position_ids=positions[:, None],
             past_key_values=cache,
             use_cache=True,
         )
         return self.logits(outputs.last_hidden_state[:, -1])
 
+    def new_lean_step(self) -> LeanStep | None:
+        """Return the lean step of this base, to be compared with its own, or None."""
+        is_there = self.device.type == "cpu" and is_known(self._decoder)
+        return LeanStep(self._decoder, self._kinds) if is_there else None
+
+    def _distances(self, num_keys: int) -> torch.Tensor:
+        """Return (1, 1, 1, K) how far keys lie before the next token.
+
+        Rows end at the right edge, so that is how far their columns do, whatever the row.
+        """
+        return torch.arange(num_keys - 1, -1, -1, device=self.device)[None, None, None, :]
+
+    def _added_masks(self, cache: DecodingCache, num_keys: int) -> Masks:
+        """Return what `_masks` says as numbers that are added to scores, or None where it can."""
+        is_windowed = "sliding_attention" in self.layer_types and self.window is not None
+        if not is_windowed or num_keys <= int(self.window or 0):
+            plain = None if cache.all_real else cache.hiding(num_keys, self.dtype)
+            return dict.fromkeys(self.layer_types, plain)
+        masks = self._masks(cache.valid(num_keys)[:, None, None, :], self._distances(num_keys))
+        kinds = masks if isinstance(masks, Mapping) else dict.fromkeys(self.layer_types, masks)
+        return {kind: added(mask, self.dtype) for kind, mask in kinds.items()}
+
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return float32 logits (..., V) of hidden states (..., D)."""
-        head = self.model.get_output_embeddings()
-        bias = getattr(head, "bias", None)
-        logits = torch.nn.functional.linear(
-            hidden.float(), head.weight.float(), None if bias is None else bias.float()
-        )
-        logits = logits * self._logit_scale
+        logits = wide_product(hidden, self.model.get_output_embeddings()) * self._logit_scale
         if self._softcap:
             logits = torch.tanh(logits / self._softcap) * self._softcap
         return logits

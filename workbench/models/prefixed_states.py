@@ -15,7 +15,8 @@ class PrefixedStates(LazyTensor):
 
     Attributes:
         own: (B, H, T, head width).
-        shared: Of each prefix; no row stands in two, and one without a prefix in none.
+        shared: Of each prefix, in the dtype it is stored in; no row stands in two, and one without
+            a prefix in none.
     """
 
     @staticmethod
@@ -39,14 +40,14 @@ class PrefixedStates(LazyTensor):
     def _make(self) -> torch.Tensor:
         """Return the rows with their prefixes, padded on the left to the longest one."""
         if len(self.shared) == 1 and self.shared[0][0] is None:
-            before = self.shared[0][1].expand(len(self.own), -1, -1, -1)
+            before = self.shared[0][1].to(self.own.dtype).expand(len(self.own), -1, -1, -1)
             return torch.cat([before, self.own], dim=2)
         _, heads, _, width = self.own.shape
         empty = self.own.new_zeros((heads, self._longest, width))
         padded = [empty] * len(self.own)
         for rows, states in self.shared:
             missing = self._longest - states.shape[1]
-            one = torch.nn.functional.pad(states, (0, 0, missing, 0))
+            one = torch.nn.functional.pad(states.to(self.own.dtype), (0, 0, missing, 0))
             for row in range(len(padded)) if rows is None else rows.tolist():
                 padded[row] = one
         return torch.cat([torch.stack(padded), self.own], dim=2)

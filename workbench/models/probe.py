@@ -18,8 +18,8 @@ from workbench.errors import ModelError
 from workbench.models.base import Prefix, PrefixStates
 from workbench.models.configs import TRANSFORMERS_ERRORS, cannot_run, first_line
 from workbench.models.forward import BaseForward
+from workbench.models.lean_step import LeanStep
 from workbench.models.quantised_layers import exact_products, restored_products
-from workbench.models.rows import decoding_cache
 from workbench.models.token_tree import TokenTree
 from workbench.models.wide_products import WideProducts
 
@@ -136,21 +136,14 @@ def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
         TokenTree.chain([*shared, *own, fork, right]),
         tree,
     ]
-    run = engine.run(rows, [states, None, states], [None] * 3, keep=True)
+    run = engine.run(rows, [states, None, states], [None] * 3, room=1)
     hidden = [run.hidden[row, : len(nodes)] for row, nodes in enumerate(rows)]
 
     # 3. One more token for the two that are chains.
-    cache, valid = decoding_cache(run.cache, run.packed, 1)
-    kept = torch.tensor([0, 1], device=forward.device)
-    for layer in cache.layers:
-        layer.keep_rows(kept)
+    cache = run.decoding_cache()
+    cache.keep_rows(torch.tensor([0, 1], device=forward.device))
     length = len(ids[0]) - 1
-    stepped = forward.step(
-        torch.full((2, 1), last, device=forward.device),
-        torch.full((2, 1), length, device=forward.device),
-        torch.nn.functional.pad(valid[kept], (0, 1), value=True),
-        cache,
-    )
+    stepped = forward.step(torch.full((2,), last, device=forward.device), cache)
 
     # 4. Prefix and rows as one tree, as in training.
     trained = engine.run_as_tree(prefix, [[*own, fork, left], [*own, fork, right]], None)
@@ -164,6 +157,34 @@ def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
             "a training batch", forward.logits(torch.stack(trained)), theirs[:, _SHARED:length]
         ),
     ]
+
+
+def equal_lean_step(engine: "Engine") -> LeanStep | None:
+    """Return the base's lean step if its logits are those of its own forward pass, bit for bit.
+
+    As it is stored and multiplied, for one row and for two of different length.
+    """
+    forward = engine.forward
+    lean = forward.new_lean_step()
+    if lean is None:
+        return None
+    tokens = [token % forward.num_embeddings for token in _TOKENS]
+    for rows in ([tokens], [tokens, tokens[:_OWN]]):
+        found: list[torch.Tensor] = []
+        for forward.lean in (None, lean):
+            with torch.inference_mode(), _short_window(forward):
+                trees = [TokenTree.chain(row) for row in rows]
+                run = engine.run(trees, [None] * len(rows), [None] * len(rows), room=2)
+                cache = run.decoding_cache()
+                first, second = (
+                    forward.step(torch.full((len(rows),), token, device=forward.device), cache)
+                    for token in tokens[:2]
+                )
+            found.append(torch.stack([first, second]))
+        forward.lean = None
+        if not torch.equal(*found):
+            return None
+    return lean
 
 
 @contextmanager

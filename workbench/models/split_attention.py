@@ -178,10 +178,11 @@ def _after_prefix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return outputs (n, query heads, T, head width) and normalisers (n, query heads, T)."""
     rows, heads, length, width = query.shape
-    folded = query.transpose(1, 2).reshape(1, rows * length, heads, width).transpose(1, 2)
-    found, normalisers = _forward(folded, keys[None], values[None], scale=scale)
+    folded = query.transpose(0, 1).reshape(1, heads, rows * length, width)
+    # Stored in fewer bits where products are taken so; the normalisers are float32 all the same.
+    found, normalisers = _forward(folded.to(keys.dtype), keys[None], values[None], scale=scale)
     return (
-        found.reshape(heads, rows, length, width).transpose(0, 1),
+        found.to(query.dtype).reshape(heads, rows, length, width).transpose(0, 1),
         normalisers.reshape(heads, rows, length).transpose(0, 1),
     )
 

@@ -48,7 +48,6 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
     reason = "asked for"
     if wanted == "auto":
         wanted, reason = os.environ.get(SETTING, "auto"), f"asked for by {SETTING}"
-        check_weights_in_memory(wanted, where=SETTING)
     if num_bytes == 0:
         return MemoryChoice(is_restored=False, reason="the base is not in 4 bits")
     if wanted == "packed":
@@ -72,14 +71,16 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
     )
 
 
-def check_weights_in_memory(wanted: str, *, where: str = "weights_in_memory") -> None:
-    """Refuse a way to keep weights that there is not.
+def check_weights_in_memory(wanted: str) -> None:
+    """Refuse a way to keep weights that there is not, asked for here or by the environment.
 
     Raises:
         ConfigError: names those that there are.
     """
-    if wanted not in WEIGHTS_IN_MEMORY:
-        raise ConfigError(f"{where}: {unknown_name('way', wanted, WEIGHTS_IN_MEMORY)}")
+    asked = {"weights_in_memory": wanted, SETTING: os.environ.get(SETTING, "auto")}
+    for where, way in asked.items():
+        if way not in WEIGHTS_IN_MEMORY:
+            raise ConfigError(f"{where}: {unknown_name('way', way, WEIGHTS_IN_MEMORY)}")
 
 
 @contextmanager

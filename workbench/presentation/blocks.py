@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 
 Cell = str | int | float | None
 

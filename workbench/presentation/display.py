@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 
 NOTHING = "\N{EN DASH}"  # shown for None; never 0
 _BIDI_CONTROLS = frozenset(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import (
     NOTHING,
     byte_size,

@@ -5,11 +5,11 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-from scipy import stats
 
 from workbench.differences import holm
+from workbench.estimates import Estimate
 from workbench.fitting.learning import Outcome
-from workbench.metrics import Estimate, mean_with_interval
+from workbench.metrics import mean_with_interval
 from workbench.models.base import Prefix
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
@@ -114,6 +114,8 @@ class _Effect:
 
 
 def _effects(whole: Outcome, without: list[Outcome]) -> list[_Effect]:
+    from scipy import stats
+
     rises = [less.losses - whole.losses for less in without]
     p_values = [float(stats.wilcoxon(rise).pvalue) if np.any(rise != 0) else 1.0 for rise in rises]
     corrected = holm(p_values)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from workbench.fitting.soft_prompts import placed
 from workbench.models.base import Prefix
@@ -111,6 +110,8 @@ class Subject:
 
         Lower case, each once.
         """
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
         encoder = self.session.encoder
         labels = plain_words(" ".join(map(encoder.template.word, encoder.task.labels)))
         asked = plain_words(encoder.template.instruction or "")

@@ -18,7 +18,7 @@ from pathlib import Path
 from workbench.errors import ConfigError, StoreError
 from workbench.models.adapters.reading import read_adapter
 from workbench.presentation.reading import Reading
-from workbench.progress import Interrupted, ProgressEvent
+from workbench.progress import Interrupted, ProgressEvent, stopped_by
 from workbench.readings.base import Kind, Reader, Subject, WeightChange, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.loading import (
@@ -201,10 +201,12 @@ class Inspector:
         watched = replace(subject, progress=steps.put, should_stop=should_stop)
 
         def work() -> Reading:
+            def read() -> Reading:
+                with stopped_by(should_stop):
+                    return reader.read(watched)
+
             try:
-                if reader.needs_base:
-                    return self._desk.call(lambda: reader.read(watched))
-                return reader.read(watched)
+                return self._desk.call(read) if reader.needs_base else read()
             finally:  # a failure ends the steps too, or the reader would wait for ever
                 steps.put(None)
 

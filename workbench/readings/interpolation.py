@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from workbench.differences import paired_difference
+from workbench.estimates import Estimate
 from workbench.fitting.learning import Outcome
-from workbench.metrics import Estimate, mean_with_interval, rate
+from workbench.metrics import mean_with_interval, rate
 from workbench.options import option
 from workbench.presentation.blocks import Bar, Bars, Cell, Chart, Line, Lines, Table, line_of
 from workbench.presentation.reading import NO_BETTER, Reading, Standing

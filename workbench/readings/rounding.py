@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from workbench.differences import PairedDifference, paired_difference
+from workbench.estimates import Estimate
 from workbench.fitting.learning import Outcome
-from workbench.metrics import Estimate, mean_with_interval, rate, token_f1
+from workbench.metrics import mean_with_interval, rate, token_f1
 from workbench.options import TEXT, option
 from workbench.presentation.blocks import Bar, Bars, Cell, Table
 from workbench.presentation.reading import LEVEL, NO_BETTER, Reading, Standing

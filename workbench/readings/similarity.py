@@ -12,7 +12,6 @@ from itertools import combinations
 from typing import ClassVar, Literal
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 from workbench.differences import holm
 from workbench.fitting.learning import Outcome
@@ -197,6 +196,8 @@ def _agreement(first: Outcome, second: Outcome) -> float:
 
 def _kappa(first: Outcome, second: Outcome) -> float:
     """Return Cohen's kappa; NaN where both give one and the same answer to every item."""
+    from sklearn.metrics import cohen_kappa_score
+
     ours, theirs = _answers(first), _answers(second)
     if len(np.unique(np.concatenate([ours, theirs]))) < 2:
         return float("nan")

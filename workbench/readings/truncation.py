@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from workbench.estimates import Estimate
 from workbench.fitting.learning import Outcome
-from workbench.metrics import Estimate, mean_with_interval, rate
+from workbench.metrics import mean_with_interval, rate
 from workbench.options import option
 from workbench.presentation.blocks import Cell, Line, Lines, Table, line_of
 from workbench.presentation.reading import Reading

@@ -24,13 +24,13 @@ from workbench.runs.experiment import RateSearch
 from workbench.runs.model_card import write_model_card
 from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
+from workbench.runs.run_cost import RunCost
 from workbench.runs.run_files import CARD
 from workbench.runs.session import Session, environment
 from workbench.runs.spec import RunSpec
 from workbench.runs.store import (
     PREDICTIONS,
     BrokenRun,
-    RunCost,
     RunRecord,
     RunStore,
     StoredRun,
@@ -357,6 +357,8 @@ def _trained(
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
     took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
+    num_dev = len(context.task.dev)
+    unseen = 0 if took.dev_items is None else num_dev - took.dev_items  # with their labels
     cost = RunCost(
         trained_parameters=took.trained_parameters,
         stored_bytes=_folder_bytes(stored) or took.stored_bytes,
@@ -364,10 +366,11 @@ def _trained(
         best_step=took.best_step,
         learning_rate=took.learning_rate,
         dev_evaluations=took.dev_evaluations,
+        dev_items=took.dev_items,
         dev_accuracy=took.dev_accuracy,
         dev_loss=took.dev_loss,
         peak_memory_bytes=memory.num_bytes or None,
-        labelled_examples=method.labelled_examples(context.task),
+        labelled_examples=method.labelled_examples(context.task) - unseen,
     )
     return record.model_copy(update={"cost": cost, "cautions": list(fitted.cautions)}), fitted
 

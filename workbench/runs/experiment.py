@@ -80,9 +80,11 @@ class TaskChoice(_Checked):
         id_column: Column of ids.
         separator: What stands between the cells of CSV and TSV files: the character or its name;
             found out unless given.
-        limit_train: The most training rows to use.
-        limit_dev: The most dev rows to use; absent, a dev split that was cut off train shrinks in
-            proportion to `limit_train`.
+        limit_train: The most labelled rows to use: a dev split that is cut off train is part of
+            them, unless `limit_dev` is given; then, or with dev rows of their own, the most
+            training rows.
+        limit_dev: The most dev rows to use; absent, a dev split that is cut off train keeps its
+            share of the rows, at most 500 of them.
         limit_test: The most test rows to use.
         split_seed: Decides splits and limits; not the runs' seed, so that all seeds share items.
     """

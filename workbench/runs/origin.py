@@ -21,6 +21,7 @@ from workbench.tasks.base import Task
 from workbench.tasks.catalog import wordings_of
 
 _FILE = "origin.json"
+_BUDGET_VERSION = 4  # of specs, the first whose `limit_train` holds for dev too
 _MOST_SHOWN = 3  # paths in a message; jobs beside a run may name many
 _KEPT = {"model", "revision", "device", "task", "template"}
 
@@ -73,8 +74,7 @@ def own_experiment(
         seen.append(one)
         if task is None and one.task not in looked:
             looked[one.task] = None
-            task = _task_of(one.task, spec.task.digest, open_task)
-            choice = one.task
+            choice, task = _task_of(one.task, spec, open_task)
         if task is None:
             continue
         for name in dict.fromkeys(other.template for other in seen):
@@ -125,13 +125,21 @@ def _experiment(
 
 
 def _task_of(
-    choice: TaskChoice, digest: str, open_task: Callable[[TaskChoice], Task]
-) -> Task | None:
-    """Return a task if it can be read and has the data that was digested."""
-    with suppress(WorkbenchError):
-        task = open_task(choice)
-        return task if task.digest == digest else None
-    return None
+    asked: TaskChoice, spec: RunSpec, open_task: Callable[[TaskChoice], Task]
+) -> tuple[TaskChoice, Task | None]:
+    """Return a choice of data and its task, if that can be read and is what a run was made on.
+
+    Before version 4 of specs a dev split that was cut off train was no part of `limit_train`, nor
+    bounded: with both sizes said outright the rows of such a run are found as well.
+    """
+    sizes = {"limit_train": spec.task.num_train, "limit_dev": spec.task.num_dev}
+    older = [asked.model_copy(update=sizes)] if spec.schema_version < _BUDGET_VERSION else []
+    for choice in (asked, *older):
+        with suppress(WorkbenchError):
+            task = open_task(choice)
+            if task.digest == spec.task.digest:
+                return choice, task
+    return asked, None
 
 
 def _template_digest(name: str, task: Task) -> str | None:

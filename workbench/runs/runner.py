@@ -262,7 +262,7 @@ class _Runner:
             run_id=run.record.run_id,
             accuracy=accuracy,
             loss=loss,
-            num_items=len(session.task.dev),
+            num_items=cost.dev_items or len(session.task.dev),
             dev_evaluations=cost.dev_evaluations or 0,
             train_seconds=cost.train_seconds or 0.0,
         )

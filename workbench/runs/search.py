@@ -29,7 +29,7 @@ class Trial:
             failed.
         loss: Loss on dev of that step, in nats; None if training failed, as it does when the rate
             is far too high.
-        num_items: How many items dev has.
+        num_items: How many items of dev were scored.
         dev_evaluations: How often dev was scored.
         train_seconds: With those evaluations.
     """

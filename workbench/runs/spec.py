@@ -19,7 +19,7 @@ from pydantic import (
 from workbench.tasks.base import TaskKind
 
 # Raised when an equal spec comes to other numbers: older runs are then made anew, not found.
-_SPEC_VERSION = 3
+_SPEC_VERSION = 4
 
 
 class _Identity(BaseModel):

@@ -14,6 +14,7 @@ cannot be read.
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,16 +27,14 @@ from filelock import FileLock, Timeout
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
 )
 
 from workbench.atomic import explained, parse_json, remove_scratch, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.runs.provenance import Provenance
+from workbench.runs.run_cost import RunCost
 from workbench.runs.run_files import damaged_among, digests_of
 from workbench.runs.spec import RunSpec
 from workbench.sealed import read_sealed, write_sealed
@@ -53,59 +52,6 @@ _WAY_OUT = "Make it again with evaluate, or delete it."
 _STARTING_SECONDS = 60.0  # in which a run that has begun has its record
 _FILE_SUFFIXES = (".json", ".jsonl", ".log", ".md", ".safetensors", ".txt")
 _FOLDERS = ("adapter", "path", "member_*")
-
-
-Figure = float | int | None
-
-
-class RunCost(BaseModel):
-    """What a run took; None where a figure does not apply or is not known.
-
-    A figure that was never given is not written, so that a record says as much as it knows; one
-    that has no field here, from a record of another version, is kept as it is.
-
-    Attributes:
-        trained_parameters: How many were learned.
-        stored_bytes: Size of the adapter.
-        train_seconds: With the evaluations on dev.
-        best_step: The step that was kept.
-        learning_rate: At its peak.
-        dev_evaluations: How often dev was scored.
-        dev_accuracy: Accuracy on dev of the step that was kept.
-        dev_loss: Its mean loss on dev, in nats.
-        peak_memory_bytes: The process on a processor, what torch allocated on a GPU.
-        labelled_examples: Rows whose labels were used: those that were learned from or shown, and
-            the dev rows where dev chose anything.
-        prompt_tokens_mean: Tokens of a prompt, mean over the test items.
-        generated_tokens_mean: Tokens written for an item, mean over the test items.
-        milliseconds_per_item: Time of an answer, mean over the test items.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Figure] = Field(init=False)
-
-    trained_parameters: int | None = None
-    stored_bytes: int | None = None
-    train_seconds: float | None = None
-    best_step: int | None = None
-    learning_rate: float | None = None
-    dev_evaluations: int | None = None
-    dev_accuracy: float | None = None
-    dev_loss: float | None = None
-    peak_memory_bytes: int | None = None
-    labelled_examples: int | None = None
-    prompt_tokens_mean: float | None = None
-    generated_tokens_mean: float | None = None
-    milliseconds_per_item: float | None = None
-
-    @model_serializer(mode="wrap")
-    def _only_given(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Figure]:
-        return {name: v for name, v in serialise(self).items() if name in self.model_fields_set}
-
-    @property
-    def figures(self) -> dict[str, Figure]:
-        """The figures that were given, by name, for tables that show all of them."""
-        return self.model_dump()
 
 
 class RunRecord(BaseModel):
@@ -326,9 +272,10 @@ class RunStore:
     def everything(self) -> Iterator[StoredRun | BrokenRun]:
         """Yield all runs, those that cannot be read too, in no order."""
         for root in self.roots:
-            for folder in root.glob("*"):
-                if _is_run(folder, in_lists=True):
-                    yield _look_into(folder)
+            with suppress(OSError):  # not there yet, or not to be looked into
+                for name in os.listdir(root):
+                    if _is_run(root / name, in_lists=True):
+                        yield _look_into(root / name)
 
     @contextmanager
     def working_on(self, spec: RunSpec) -> Iterator[Path]:
@@ -403,8 +350,13 @@ def sort_runs(
 
 def folders_below(folder: Path) -> list[Path]:
     """Return the folders anywhere below one that hold runs, for a store of each."""
-    files = (path for name in (_RECORD, _SPEC) for path in folder.rglob(name))
-    return sorted({path.parent.parent for path in files})
+    marks = {_RECORD, _SPEC}
+    found = {
+        Path(place).parent
+        for place, folders, files in os.walk(folder)
+        if marks.intersection(folders + files)  # a damaged run may have a folder of that name
+    }
+    return sorted(found)
 
 
 def check_adapter(folder: Path) -> None:

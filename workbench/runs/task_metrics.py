@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from types import ModuleType
 
-from workbench import metrics, text_metrics
+from workbench import metrics
 from workbench.answer_forms import is_match
+from workbench.estimates import Estimate
 from workbench.fitting.prediction import Prediction
-from workbench.metrics import Estimate
 from workbench.presentation.quantities import check_declared
 from workbench.tasks.base import HEADLINE_METRICS, Task
 
@@ -16,7 +18,7 @@ def with_scores(task: Task, predictions: Sequence[Prediction]) -> list[Predictio
     """Return the predictions of a generation task with what each text scores; others unchanged."""
     if task.kind != "generation":
         return list(predictions)
-    scores = text_metrics.rouge_scores(*_texts_and_references(predictions))
+    scores = _of_texts().rouge_scores(*_texts_and_references(predictions))
     headline = scores[HEADLINE_METRICS[task.kind]]
     return [
         replace(prediction, score=float(score))
@@ -59,6 +61,7 @@ def _answer_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, 
 def _text_metrics(predictions: Sequence[Prediction]) -> dict[str, Estimate]:
     texts, references = _texts_and_references(predictions)
     num_empty = sum(p.answer is None for p in predictions)
+    text_metrics = _of_texts()
     rouge = text_metrics.rouge_scores(texts, references)
     found = {
         name: text_metrics.mean_score(rouge[name].tolist(), num_unscored=num_empty)
@@ -71,6 +74,12 @@ def _text_metrics(predictions: Sequence[Prediction]) -> dict[str, Estimate]:
     if generated:
         found["truncation_rate"] = metrics.rate(generated)
     return found
+
+
+@cache
+def _of_texts() -> ModuleType:
+    """Return `workbench.text_metrics`, whose libraries load longer than all other metrics do."""
+    return import_module("workbench.text_metrics")
 
 
 def _texts_and_references(

@@ -28,6 +28,7 @@ from workbench.runs.session import open_task
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace
 from workbench.tasks.base import Task
+from workbench.training.dev_looks import items_per_look
 from workbench.training.options import TrainingOptions
 
 _MARGIN = 3.0  # a server may be so many times as fast as the planner assumes
@@ -176,14 +177,18 @@ def _plan(asked: _Asked, method: Method) -> MethodPlan | None:
 
 def _training_seconds(asked: _Asked, method: Method) -> float:
     """Return how long fitting takes: steps, and every scoring of dev."""
-    dev = asked.reading_seconds(len(asked.task.dev) * _prompt_tokens(asked, method))
+    item = asked.reading_seconds(_prompt_tokens(asked, method))
     if isinstance(method, SearchOptions):
-        return method.budget * dev
+        return method.budget * len(asked.task.dev) * item
     plan = _plan(asked, method)
     if plan is None or not isinstance(method, TrainingOptions):
         return 0.0
     evaluations = -(-method.steps // method.eval_every)
-    return method.num_trainings * ((plan.seconds or 0.0) + evaluations * dev)
+    tokens = asked.row_tokens
+    num = items_per_look(
+        method, example_tokens=tokens, item_tokens=tokens, num_dev=len(asked.task.dev)
+    )
+    return method.num_trainings * ((plan.seconds or 0.0) + evaluations * num * item)
 
 
 def _answering_seconds(asked: _Asked, method: Method) -> float:

@@ -11,6 +11,7 @@ import torch
 from workbench.batches import Example, micro_batches, rows_of_a_pass
 from workbench.errors import ConfigError
 from workbench.fitting.base import FittedMethod, Method, SupportsSave
+from workbench.fitting.dev_sample import dev_sample
 from workbench.fitting.learning import dev_score, training_examples
 from workbench.methods.catalog import method_name
 from workbench.models.base import Prefix
@@ -31,12 +32,12 @@ class StepCost:
     Attributes:
         seconds_per_token: Forward and backward pass, per position of a batch.
         tokens_per_example: Mean positions of a training example, shared prompt not counted.
-        dev_seconds: Scoring the dev split once.
+        item_seconds: Scoring an item of the dev split.
     """
 
     seconds_per_token: float
     tokens_per_example: float
-    dev_seconds: float
+    item_seconds: float
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class CostEstimate:
         trained_parameters: How many parameters would be trained, exactly.
         seconds: Training with its dev evaluations.
         memory_bytes: Base, trained parameters and optimizer; activations come on top.
+        restored_bytes: 4-bit weights kept unpacked beside the base, for speed.
         epochs: How often each training row is seen.
     """
 
     trained_parameters: int
     seconds: float
     memory_bytes: int
+    restored_bytes: int
     epochs: float
 
 
@@ -77,14 +80,13 @@ def measure_step(session: Session, *, batch_size: int = 8) -> StepCost:
             answer_loss(engine, Prefix((vectors,)), None, batch).backward()  # type: ignore[no-untyped-call]
         seconds = time.perf_counter() - began
     tokens = len(ids) + sum(len(one.token_ids + one.answer_ids) for one in batch)
-    share = min(1.0, _DEV_ITEMS / len(session.task.dev))
-    short = session.context(0, Path())
-    began = time.perf_counter()
+    few = session.task.dev[:_DEV_ITEMS]
     fitted = FittedMethod(session.encoder, start, start.prefix)
-    dev_score(short, fitted, most=_DEV_ITEMS)
-    dev_seconds = (time.perf_counter() - began) / share
+    began = time.perf_counter()
+    dev_score(context, fitted, few)
+    item_seconds = (time.perf_counter() - began) / len(few)
     mean = sum(len(one.token_ids + one.answer_ids) for one in examples) / len(examples)
-    return StepCost(seconds / tokens, mean, dev_seconds)
+    return StepCost(seconds / tokens, mean, item_seconds)
 
 
 def estimate_training(session: Session, step: StepCost, method: Method) -> CostEstimate:
@@ -106,10 +108,12 @@ def estimate_training(session: Session, step: StepCost, method: Method) -> CostE
     tokens = passes * shared + method.batch_size * step.tokens_per_example
     tokens *= _AGAIN if method.gradient_checkpointing else 1.0
     evaluations = -(-method.steps // method.eval_every)
-    seconds = method.steps * tokens * step.seconds_per_token + evaluations * step.dev_seconds
+    looks = evaluations * len(dev_sample(session.encoder, method)) * step.item_seconds
+    seconds = method.steps * tokens * step.seconds_per_token + looks
     return CostEstimate(
         trained_parameters=parameters,
         seconds=method.num_trainings * seconds,
         memory_bytes=session.engine.info.footprint_bytes + _ADAM_BYTES * parameters,
+        restored_bytes=session.engine.info.restored_bytes,
         epochs=method.steps * method.batch_size / len(session.task.train),
     )

@@ -1,6 +1,7 @@
 """The file that says how far a job is, and what to make of one that cannot be read."""
 
 import hashlib
+import os
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from workbench.service.job_locks import JOB_LOCK, is_held, put_aside, release, t
 
 JobState = Literal["queued", "running", "finished", "stopped", "failed", "interrupted", "broken"]
 UNFINISHED: tuple[JobState, ...] = ("queued", "running")
+STOP = "stop"  # the file in a job's folder that asks it to stop
 CAN_RESUME: tuple[JobState, ...] = ("stopped", "failed", "interrupted")
 CAN_DELETE: tuple[JobState, ...] = (*CAN_RESUME, "broken")
 
@@ -261,8 +263,11 @@ def _interrupted(folder: Path) -> JobStatus:
     try:
         status = _stored(folder) or _made_anew(folder)  # its process may have had a last word
         if status.state == "running":
-            message = "its process ended without a word; resume goes on"
-            changes = {"state": "interrupted", "message": message, "ended": now(), "pid": None}
+            # Its process ends at once where it is asked to stop before it has begun.
+            state, message = "interrupted", "its process ended without a word; resume goes on"
+            if os.path.lexists(folder / STOP):
+                state, message = "stopped", "stopped before it began; resume goes on"
+            changes = {"state": state, "message": message, "ended": now(), "pid": None}
             status = status.model_copy(update=changes)
             if held is not None:
                 with suppress(StoreError):

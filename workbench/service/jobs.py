@@ -50,6 +50,7 @@ from workbench.service.job_queue import (
 )
 from workbench.service.job_status import (
     CAN_RESUME,
+    STOP,
     UNFINISHED,
     JobStatus,
     experiment_digest,
@@ -63,7 +64,7 @@ from workbench.service.job_status import (
 from workbench.service.profile import Profile
 from workbench.service.workspace import Workspace, checked_name, workspace_of
 
-_STOP, LOG = "stop", "worker.log"
+LOG = "worker.log"
 _LOG_BYTES = 4000  # of its end, to be shown
 _NICENESS = 5  # the page stays responsive while a job computes
 _MOST_KEPT = 50  # jobs of a visitor of a public page, whose page reads all of them at every look
@@ -213,7 +214,7 @@ def resume(workspace: Workspace, profile: Profile, job_id: object, *, address: s
                 "it finished is found again, and it waits for its turn like any other."
             )
         place = _checked_place(workspace, profile, ledger, address)
-        _clear(job.folder / _STOP)
+        _clear(job.folder / STOP)
         name_unfinished(workspace.root, ledger, job.folder)
         changes = {
             "state": "queued",
@@ -346,7 +347,7 @@ def should_stop(folder: Path, *, deadline: float | None = None) -> Callable[[], 
 
 def is_stop_requested(folder: Path) -> bool:
     """Return whether somebody asked the job to stop."""
-    return os.path.lexists(folder / _STOP)
+    return os.path.lexists(folder / STOP)
 
 
 @dataclass(frozen=True)
@@ -461,9 +462,9 @@ def _remove(hidden: Sequence[Path]) -> None:
 
 
 def _ask_to_stop(folder: Path) -> None:
-    with explained(folder / _STOP):
+    with explained(folder / STOP):
         if not is_stop_requested(folder):
-            os.close(os.open(folder / _STOP, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
+            os.close(os.open(folder / STOP, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
 
 
 def _clear(path: Path) -> None:

@@ -178,6 +178,11 @@ class Profile:
         caps, problems = self.caps, []
         if self.is_public and experiment.revision is not None:
             problems.append("revision: not offered on a public page. Leave it out.")
+        if self.is_public and experiment.weights_in_memory == "restored":
+            problems.append(
+                "weights_in_memory: a public page decides itself what it keeps in memory. Leave "
+                "it out; the numbers are the same."
+            )
         if len(experiment.methods) > caps.methods:
             problems.append(f"{len(experiment.methods)} rows; at most {caps.methods} here.")
         most_seeds = max(len(experiment.seeds_of(row)) for row in experiment.methods)

@@ -17,7 +17,7 @@ import psutil
 from workbench.analysis.answers import headline_metric_of
 from workbench.comparing import run_comparison
 from workbench.errors import StoreError, WorkbenchError
-from workbench.progress import Interrupted, ProgressEvent
+from workbench.progress import Interrupted, ProgressEvent, stopped_by
 from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment, stored_experiment
@@ -25,6 +25,7 @@ from workbench.runs.failures import FailedRun
 from workbench.runs.session import Session, open_session
 from workbench.runs.store import RunStore, StoredRun
 from workbench.service import jobs
+from workbench.service.interruption import interrupted_by
 from workbench.service.job_locks import ROOT_LOCK, adopt, release, take
 from workbench.service.job_status import (
     JobState,
@@ -164,18 +165,25 @@ def work(
         limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
         shortest = min((limit for limit in limits if limit is not None), default=None)
         deadline = None if shortest is None else time.monotonic() + shortest
-        asked = jobs.should_stop(folder, deadline=deadline)
+        is_over = jobs.should_stop(folder, deadline=deadline)
+
+        def is_asked() -> bool:
+            return jobs.is_stop_requested(folder) or (stopping is not None and stopping.is_set())
+
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
-            checked = check_experiment(experiment)
-            comparison = run_comparison(
-                open_session(experiment, checked.task),
-                experiment,
-                store=store,
-                folder=folder,
-                watcher=writer,
-                should_stop=lambda: asked() or (stopping is not None and stopping.is_set()),
-            )
+            with interrupted_by(is_asked):
+                checked = check_experiment(experiment)
+                session = open_session(experiment, checked.task)
+            with stopped_by(is_asked):  # at once; when its time is up, with what it is doing done
+                comparison = run_comparison(
+                    session,
+                    experiment,
+                    store=store,
+                    folder=folder,
+                    watcher=writer,
+                    should_stop=lambda: is_over() or is_asked(),
+                )
             failed = len(comparison.failed)
             ended = "finished", ""
             if failed:

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
-from workbench.progress import Interrupted
+from workbench.progress import Interrupted, stopped_by
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.session import Session, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
@@ -130,12 +130,14 @@ class ModelDesk:
         finally:
             left.set()
 
-    def warm(self, experiment: Experiment) -> None:
-        """Load a base before anybody asks, beside whatever else starts."""
-        if self._direct is not None:  # ZeroGPU wants it loaded while the app starts
-            self.call(lambda: self.session(experiment))
-        else:
-            self._thread.submit(self._load_quietly, experiment)
+    def warm(self, experiment: Experiment) -> Future[None]:
+        """Load a base before anybody asks, beside whatever else starts; return when that ends."""
+        if self._direct is None:
+            return self._thread.submit(self._load_quietly, experiment)
+        self.call(lambda: self.session(experiment))  # ZeroGPU wants it loaded while the app starts
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
     def task(self, choice: TaskChoice) -> Task:
         """Return a task; read once as long as it stays among the last used."""
@@ -275,10 +277,11 @@ def _produce(
                 return
 
     try:
-        for item in work(should_stop):
-            hand_over(item)
-            if should_stop():  # whether or not the work asks for itself
-                break
+        with stopped_by(should_stop):
+            for item in work(should_stop):
+                hand_over(item)
+                if should_stop():  # whether or not the work asks for itself
+                    break
     finally:  # a failure ends the stream too, or the reader would wait for ever
         hand_over(None)
 

@@ -1,6 +1,5 @@
 """The tasks by name: one folder with a `task.yaml` under `prompts/` each, and tasks from files."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from workbench.tasks.base import Sample, Task, TaskKind, TaskSource
 from workbench.tasks.files import read_table
 from workbench.tasks.formal_replies import generate_replies
 from workbench.tasks.forms import label_warnings
+from workbench.tasks.labelled_budget import share_budget
 from workbench.tasks.rows import (
     ColumnMapping,
     Row,
@@ -49,8 +49,8 @@ _GENERATORS: Mapping[str, Callable[..., list[Sample]]] = {
 class SplitLimits(TypedDict, total=False):
     """The most samples to keep of each split; None or absent keeps all.
 
-    A dev split that was cut off the training rows is shortened with them where only these have a
-    limit: whoever asks for few labelled rows would not want to choose by many more.
+    A dev split that is cut off the training rows is part of `limit_train` unless it has a limit of
+    its own: whoever has 600 labelled rows has them for training and choosing together.
     """
 
     limit_train: int | None
@@ -264,8 +264,9 @@ def _assemble(
     )
     check_task(train, dev, test=test, kind=kind, where=where, dropped=dropped)
     num_train, num_dev = limits.get("limit_train"), limits.get("limit_dev")
-    if num_train is not None and num_dev is None and given.dev is None:
-        num_dev = math.ceil(num_train * len(dev) / len(train))
+    if num_dev is None and given.dev is None:
+        train, dev = share_budget(train, dev, num_train, seed=seed, stratify=stratify)
+        num_train = None
     alike = label_warnings(given.target_counts) if kind == "classification" else []
     return Task(
         name=name,

@@ -1,5 +1,8 @@
 """Training splits of growing size, each contained in the next: one labelled budget N at a time."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,3 +51,29 @@ def nested_order(samples: tuple[Sample, ...], labels: tuple[str, ...], *, seed: 
         turns[position] = (turn_of[label], first.index(label))
         turn_of[label] += 1
     return sorted(order, key=turns.__getitem__)
+
+
+def fixed_sample(samples: Sequence[Sample], num: int, *, stratify: bool) -> list[Sample]:
+    """Return at most `num` samples, in their order, chosen by their content alone.
+
+    So whoever asks looks at the same ones, and a smaller choice is contained in every larger one.
+    With `stratify` each target has its share, and at least one sample where there is room for all.
+    """
+    if num >= len(samples):
+        return list(samples)
+    groups: dict[str, list[int]] = {}
+    for position in sorted(range(len(samples)), key=lambda p: _content(samples[p])):
+        groups.setdefault(samples[position].target if stratify else "", []).append(position)
+    # Each group's positions at even distances between 0 and 1, the first of every group at 0:
+    # whatever is cut off the front has each group in proportion.
+    places = {
+        position: (number / len(group), _content(samples[position]))
+        for group in groups.values()
+        for number, position in enumerate(group)
+    }
+    return [samples[position] for position in sorted(sorted(places, key=places.__getitem__)[:num])]
+
+
+def _content(sample: Sample) -> str:
+    text = json.dumps([dict(sample.fields), sample.target], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

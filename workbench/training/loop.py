@@ -116,10 +116,12 @@ def train(
     """Train, leaving the parameters of the best dev evaluation in place.
 
     Continues from `request.folder` if a checkpoint is there; from the one before if the last is
-    damaged, and from the beginning if both are, which the first event then says.
+    damaged, and from the beginning if both are, which the first event then says. A step or an
+    evaluation that was cut short is made again.
 
     Raises:
-        Interrupted: `should_stop` returned True; a checkpoint was written.
+        Interrupted: `should_stop` returned True, or what `stopped_by` was given; a checkpoint was
+            written.
         ModelError: gradients are missing or not finite, or 4-bit weights were repacked.
     """
     loop = _Loop(engine, request)
@@ -128,16 +130,15 @@ def train(
     if note:
         progress(ProgressEvent("train", state.step, options.steps, note=note))
     loop.keep_point()
-    while state.step < options.steps and not loop.out_of_patience():
-        if should_stop():
-            loop.save()
-            raise Interrupted(f"training stopped after step {state.step} of {options.steps}")
-        figures = loop.step()
-        if state.step % options.eval_every == 0 or state.step == options.steps:
-            figures |= loop.evaluate()
-            loop.keep_point()
-            loop.save()
-        progress(ProgressEvent("train", state.step, options.steps, figures))
+    try:
+        while not loop.is_over():
+            if should_stop():
+                raise Interrupted("asked to stop")
+            progress(ProgressEvent("train", *loop.advance()))
+    except Interrupted as stop:
+        loop.save()
+        where = f"training stopped after step {state.step} of {options.steps}"
+        raise Interrupted(where) from stop
     loop.finish()
     return state
 
@@ -157,6 +158,34 @@ class _Loop:
         self._files = TrainingFolder(request.folder, request.identity)
         with torch.no_grad():
             self._shared_tokens = request.trainable.prefix().num_tokens
+
+    def is_over(self) -> bool:
+        """Return whether nothing is left to do but to put the best parameters in place."""
+        is_last = self.state.step >= self.request.options.steps
+        return not self._owes_evaluation() and (is_last or self.out_of_patience())
+
+    def advance(self) -> tuple[int, int, dict[str, float]]:
+        """Make the next step and the evaluation that is due then; return step, steps, figures.
+
+        Only the evaluation, where it was cut short before. Both are whole or have changed nothing.
+        """
+        options, state = self.request.options, self.state
+        figures: dict[str, float] = {}
+        if not self._owes_evaluation():
+            figures = self.step()
+            self.keep_point()
+        if self._owes_evaluation():
+            figures |= self.evaluate()
+            self.save()
+        return state.step, options.steps, figures
+
+    def _owes_evaluation(self) -> bool:
+        """Return whether the parameters as they are have to be scored on dev and have not been."""
+        options, state = self.request.options, self.state
+        if state.step == 0 or (state.step % options.eval_every and state.step != options.steps):
+            return False
+        last = state.history[-1] if state.history else {}
+        return "dev_loss" not in last or last["step"] != state.step
 
     def step(self) -> dict[str, float]:
         """Make one optimizer step and return its figures."""

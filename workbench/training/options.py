@@ -44,6 +44,13 @@ class TrainingOptions:
         1.0, minimum=0.0, public=FREE, help="Clip the gradient's norm; 0: do not clip."
     )
     eval_every: int = option(25, minimum=1, public=FREE, help="Steps between evaluations on dev.")
+    dev_items: int | None = option(
+        None,
+        minimum=1,
+        public=FREE,
+        help="Dev items scored at each evaluation; null: as many as keep all of them within a "
+        "fifth of the training.",
+    )
     patience: int = option(
         0,
         minimum=0,
@@ -54,7 +61,10 @@ class TrainingOptions:
     gradient_checkpointing: bool = option(False, help=CHECKPOINTING_HELP)
 
     def labelled_examples(self, task: Task) -> int:
-        """Return the sizes of the splits that training learns from and that choose its step."""
+        """Return the sizes of the splits that training learns from and that choose its step.
+
+        What the evaluations leave out of dev is known once it has trained (`TrainedCost`).
+        """
         return len(task.train) + len(task.dev)
 
     @property

@@ -1,9 +1,9 @@
 """The page: one row of settings, one tab per question, and the programming interface."""
 
-import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import Future
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
-from transformers.utils import logging as transformers_logging
 
 from workbench.analysis.training_figure import history_plot
-from workbench.runs.experiment import Experiment
 from workbench.service.accelerator import chunk_runner
 from workbench.service.profile import Profile, detect_profile
 from workbench.service.space import DOWNLOADS, bound_visitors, forget_absent
 from workbench.serving.desk import ModelDesk
+from workbench.startup import page_is_there, say
 from workbench.ui import api, setup, shared_runs
 from workbench.ui.context import AppContext
 from workbench.ui.crowds import Crowds, allow_open_files
@@ -44,11 +43,19 @@ TABS: Mapping[str, str] = {
 _SESSIONS = 200  # that Gradio remembers of a page of one's own
 
 
-def make_context(root: Path, profile: Profile | None = None) -> AppContext:
-    """Return what the tabs share, for runs below `root`."""
+def make_context(
+    root: Path, profile: Profile | None = None, desk: ModelDesk | None = None
+) -> AppContext:
+    """Return what the tabs share, for runs below `root`.
+
+    Args:
+        root: Folder of all runs; made when needed.
+        profile: Where the workbench runs; None: found out.
+        desk: Owner of the base; None: a new one.
+    """
     root.mkdir(parents=True, exist_ok=True)
     profile = profile or detect_profile()
-    desk = ModelDesk(is_direct=profile.executor == "chunks")
+    desk = desk or ModelDesk(is_direct=profile.executor == "chunks")
     uploads = Path(get_upload_folder()).resolve()
     exports = uploads / DOWNLOADS if profile.is_public else own_folder(Path(tempfile.gettempdir()))
     forget_absent(root, profile)
@@ -79,27 +86,30 @@ def build_app(context: AppContext) -> gr.Blocks:
     return app
 
 
-def launch(root: Path, *, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    context: AppContext,
+    host: str | None,
+    port: int | None,
+    loading: Future[None],
+) -> None:
     """Serve the page until it is stopped.
 
     Args:
-        root: Folder of all runs.
-        host: Address to listen on; this machine alone unless given (a Space says it in
-            `GRADIO_SERVER_NAME`).
+        context: What the tabs share.
+        host: Address to listen on; None: this machine alone.
         port: None takes `GRADIO_SERVER_PORT`, or the first free one from 7860.
+        loading: Ends when the first base is in memory, or cannot be had.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # names a package not to install
-    transformers_logging.disable_progress_bar()
-    keep_uploads_apart()
-    context = make_context(root)
-    app = build_app(context)
-    context.desk.warm(Experiment(model=context.profile.models[0]))
+    app, host = build_app(context), host or "127.0.0.1"
+    options = launch_options(context, host)
+    app.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **options)
+    page_is_there()
+    say(f"Open {app.local_url} in a browser. Ctrl-C stops the page.")
+    loading.add_done_callback(
+        lambda done: say("The base is ready.") if not done.cancelled() else None
+    )
     history_plot([("warm", [{"step": 1.0, "loss": 1.0}])])  # loads fonts, which takes a while
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    try:
-        app.launch(server_name=host, server_port=port, **launch_options(context, host))
-    finally:
-        context.inspector.close()
+    app.block_thread()
 
 
 def keep_uploads_apart() -> None:

@@ -48,7 +48,7 @@ class Exchange:
         self.address = str(scope["client"][0])
         self.path = route_of(scope).removeprefix(_API)
         self.status = 0
-        self.is_collecting = False
+        self.is_collecting = scope["method"] not in BODILESS  # or about to
         self.answered: list[bytes] | None = None
         self._receive, self._send, self._crowd = receive, send, crowd
         self.most_bytes = most_bytes
@@ -83,7 +83,7 @@ class Exchange:
         return content
 
     def end(self, refusal: Refusal) -> None:
-        """End it while its body is being collected."""
+        """End it while its body is being collected, or before that has begun."""
         self.is_collecting = False
         self._ended_by = refusal
         if self._clock is not None:
@@ -136,10 +136,12 @@ class Exchange:
 
     async def _collect(self) -> Message | None:
         """Collect the body; return a message for the app if there is none to be had."""
+        if self._ended_by is not None:
+            return await self.refuse(self._ended_by)
         loop = asyncio.get_running_loop()
         last = loop.time() + self._crowd.body_seconds
         self._body = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115  `close`
-        self.is_collecting, more = True, True
+        more = True
         while more and self._num_bytes <= self.most_bytes:
             quiet = loop.time() + self._crowd.quiet_seconds
             try:

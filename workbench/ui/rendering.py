@@ -6,7 +6,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import (
     NOTHING,
     byte_size,

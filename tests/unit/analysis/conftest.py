@@ -11,8 +11,8 @@ import pytest
 from specs import spec_of
 from workbench import metrics
 from workbench.analysis.comparison import ComparedRun
+from workbench.estimates import Estimate
 from workbench.fitting.prediction import Prediction
-from workbench.metrics import Estimate
 from workbench.runs.store import RunRecord, RunStore
 
 COST = {

@@ -96,3 +96,20 @@ def test_different_environments(make_run, predict):
         "The rows were made in different environments: torch (2.9, 2.10). Times are not "
         "comparable, and accuracies may differ by some points for this reason alone."
     ]
+
+
+def test_environments_that_differ_in_speed_alone(make_run, predict):
+    packed = {"torch": "2.9", "weights_in_memory": "168.4 MB in 4 bits"}
+    unpacked = "168.4 MB in 4 bits, 424.7 MB beside them for speed"
+    runs = [
+        make_run("lora", predict(GOOD, TARGETS), environment=packed),
+        make_run(
+            "few_shot",
+            predict(GOOD, TARGETS),
+            environment=packed | {"weights_in_memory": unpacked},
+        ),
+    ]
+    assert list(compare_runs(runs, reference="lora").warnings) == [
+        "The rows were made in different environments: weights_in_memory (168.4 MB in 4 bits, "
+        f"{unpacked}). Times are not comparable."
+    ]

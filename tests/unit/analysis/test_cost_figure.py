@@ -4,7 +4,7 @@ import pytest
 
 from workbench.analysis.comparison import compare_runs
 from workbench.analysis.cost_figure import cost_plot, mean_front
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.axes import log_axis, new_figure, short_number, wants_log
 
 

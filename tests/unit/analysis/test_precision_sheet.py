@@ -10,6 +10,7 @@ from workbench.analysis.measurements.precision_comparison import (
     bits_saved,
     relative_error,
 )
+from workbench.analysis.measurements.precision_export import COLUMNS, flat_rows
 from workbench.analysis.measurements.precision_sheet import precision_sheet
 from workbench.differences import paired_difference
 from workbench.models.weight_error import OUTSIDE, WeightError
@@ -117,7 +118,9 @@ def test_the_perplexity_is_the_exponential_of_the_loss():
 
     row = sheet.tables[0].rows[0]
     loss = 3 + 0.01 * sum(i % 5 for i in range(12)) / 12
-    assert row[4].startswith(f"{math.exp(loss):.2f} [")
+    assert row[sheet.tables[0].columns.index("perplexity [95 %]")].startswith(
+        f"{math.exp(loss):.2f} ["
+    )
     assert sheet.rows[0][sheet.columns.index("perplexity")] == pytest.approx(math.exp(loss))
     assert sheet.rows[0][sheet.columns.index("nats_per_byte")] == pytest.approx(loss / 4)
 
@@ -178,3 +181,27 @@ def test_names_from_outside_stay_text():
     assert "<b>m</b>" not in sheet_html(sheet)
     assert "<b>" not in sheet_markdown(sheet)
     assert "\\|x" in sheet_markdown(sheet)
+
+
+def test_what_is_kept_unpacked_stands_beside_the_memory_with_the_speed_of_both():
+    plain = record("nf4")
+    kept = plain.model_copy(
+        update={
+            "base": plain.base | {"restored_bytes": 2500},
+            "decoded_tokens_per_second": 20.0,
+            "packed_tokens_per_second": 8.0,
+        }
+    )
+
+    found = comparison(kept, record("bf16"))
+
+    table = precision_sheet(found).tables[0]
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    names = ("memory", "beside it", "tokens/s", "tokens/s packed")
+    assert [[row[name] for name in names] for row in rows] == [
+        ["1.0 kB", "2.5 kB", "20.0", "8.0"],
+        ["1.0 kB", "–", "–", "–"],
+    ]
+    lines = [dict(zip(COLUMNS, line, strict=True)) for line in flat_rows(found)]
+    assert [line["restored_bytes"] for line in lines] == [2500, 0]
+    assert [line["packed_tokens_per_second"] for line in lines] == [8.0, None]

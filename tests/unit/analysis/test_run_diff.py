@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from specs import spec_of
 from workbench.analysis.run_diff import FigurePair, diff_records, diff_specs, run_summary
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.runs.provenance import Provenance
 from workbench.runs.store import RunRecord
 

@@ -23,7 +23,7 @@ from architectures import ARCHITECTURES, save_tiny, tiny_config, tiny_model
 from toys import open_tiny
 from workbench.budget.counting import count_shape, empty_model, shape_of
 from workbench.budget.known import KNOWN_SHAPES, any_gpu
-from workbench.budget.memory import Storage, base_bytes, kv_bytes_per_token
+from workbench.budget.memory import Storage, base_bytes, kv_bytes_per_token, restored_bytes
 from workbench.budget.plan import Question, make_plan
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, AdaptOptions
@@ -226,6 +226,9 @@ def test_the_footprint_is_exactly_that_of_the_loaded_base(tiny, base, precision)
     assert 3 * kv_bytes_per_token(shape, storage) == sum(
         kept.nbytes for kept in (*states.keys, *states.values)
     )
+    unpacked = Storage(precision, is_gpu=False, unpacked_bytes=4)
+    assert restored_bytes(shape, unpacked) == loaded.info.restored_bytes
+    assert restored_bytes(shape, storage) == 0
 
 
 OTHERS = ("bitfit", "bottleneck_adapter", "full_fine_tuning", "ia3")

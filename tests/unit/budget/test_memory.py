@@ -255,6 +255,21 @@ def test_gradients_take_the_place_of_activations():
     assert held.living == few.total < held.total
 
 
+def test_weights_kept_unpacked_come_on_top_and_nothing_is_unpacked_for_a_product():
+    shape = KNOWN_SHAPES["smollm2-135m-instruct"]
+    asked = (RECIPES["lora"], AdaptOptions(), Workload())
+    packed, kept = (
+        training_memory(shape, Storage("nf4", is_gpu=False, unpacked_bytes=size), *asked)
+        for size in (0, 4)
+    )
+    largest = max(linear.weights for linear in shape.linears if linear.is_quantised)
+
+    assert kept.base == packed.base
+    assert kept.restored == 4 * 106_168_320
+    assert kept.living - packed.living == kept.restored - 4 * largest
+    assert kept.held < packed.held
+
+
 def test_a_step_on_a_card_is_never_shorter_than_launching_it():
     card = DEVICES["h100-80"]
     small, large = KNOWN_SHAPES["smollm2-135m-instruct"], KNOWN_SHAPES["llama-2-13b"]

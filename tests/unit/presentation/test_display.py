@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation import display
 
 

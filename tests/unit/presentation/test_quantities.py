@@ -4,8 +4,8 @@ import pytest
 
 from workbench import metrics
 from workbench.analysis.results import COST_KEYS
+from workbench.estimates import Estimate
 from workbench.fitting.prediction import Prediction
-from workbench.metrics import Estimate
 from workbench.presentation.quantities import (
     COSTS,
     METRICS,

@@ -64,7 +64,9 @@ def test_numbers_within_their_bounds_may_be_too_much_together(anna):
     assert "a job may take 20 minutes. Ask for fewer rows, seeds" in str(caught.value)
 
 
-@pytest.mark.parametrize("more", [{"eval_every": 1}, {"learning_rates": 5}, {"seeds": [0, 1, 2]}])
+@pytest.mark.parametrize(
+    "more", [{"eval_every": 1, "dev_items": 1000}, {"learning_rates": 5}, {"seeds": [0, 1, 2]}]
+)
 def test_whatever_multiplies_the_work_is_counted(anna, more):
     row = {"method": "lora", "steps": 400, "batch_size": 16}
     check_allowance(anna, CPU_SPACE, asked({"a": row, "b": row}))

@@ -75,6 +75,7 @@ def experiments(draw: st.DrawFn) -> Experiment:
         precision=draw(st.sampled_from(["nf4", "fp32", "bf16"])),
         compute_dtype=draw(st.sampled_from(["auto", "float32"])),
         device=draw(st.sampled_from(["auto", "cpu"])),
+        weights_in_memory=draw(st.sampled_from(["auto", "packed"])),
         task=draw(catalog | uploads),
         template=draw(st.sampled_from(["plain", "brief", "/srv/w x/a1.yaml"])),
         chat=draw(st.booleans()),

@@ -16,7 +16,7 @@ from workbench.runs.session import Session
 from workbench.service.estimate import StepCost, estimate_training, measure_step
 from workbench.serving.desk import ModelDesk
 
-STEP = StepCost(seconds_per_token=0.001, tokens_per_example=20.0, dev_seconds=0.5)
+STEP = StepCost(seconds_per_token=0.001, tokens_per_example=20.0, item_seconds=0.01)
 
 METHODS = {
     "vectors in place of the instruction": ("prompt_tuning", {}),
@@ -95,12 +95,15 @@ def test_seconds_are_tokens_of_all_steps_and_the_evaluations(session):
     shared = len(start.head_ids + start.shared_ids)
 
     found = estimate_training(session, STEP, make_method("lora", options)).seconds
+    few = estimate_training(session, STEP, make_method("lora", options | {"dev_items": 3})).seconds
 
-    assert found == pytest.approx(100 * (shared + 4 * 20.0) * 0.001 + 4 * 0.5)
+    steps = 100 * (shared + 4 * 20.0) * 0.001
+    assert found == pytest.approx(steps + 4 * len(session.task.dev) * 0.01)
+    assert few == pytest.approx(steps + 4 * 3 * 0.01)
 
 
 def test_a_slower_machine_takes_longer(session):
-    slower = replace(STEP, seconds_per_token=0.002, dev_seconds=1.0)
+    slower = replace(STEP, seconds_per_token=0.002, item_seconds=0.02)
 
     found, expected = (
         estimate_training(session, s, make_method("lora", {})).seconds for s in (slower, STEP)
@@ -113,6 +116,7 @@ def test_memory_is_the_base_and_four_numbers_per_parameter(session):
     cost = estimate_training(session, STEP, make_method("lora", {}))
 
     assert cost.memory_bytes == session.engine.info.footprint_bytes + 16 * cost.trained_parameters
+    assert cost.restored_bytes == session.engine.info.restored_bytes
 
 
 def test_epochs_are_examples_seen_by_rows(session):
@@ -138,7 +142,7 @@ def test_a_measured_step_costs_something(session):
     step = measure_step(session)
 
     assert step.seconds_per_token > 0
-    assert step.dev_seconds > 0
+    assert step.item_seconds > 0
 
 
 def test_the_tokens_of_an_example_are_its_own_and_its_answers(session):

@@ -118,6 +118,20 @@ def test_a_revision_is_allowed_on_the_own_machine():
     LOCAL.check(Experiment(revision="main"))
 
 
+def test_a_public_page_decides_itself_what_it_keeps_in_memory():
+    asked = Experiment(model="one", methods={"lora": {}}, weights_in_memory="restored")
+
+    with pytest.raises(ConfigError) as caught:
+        PUBLIC.check(asked)
+
+    assert str(caught.value) == (
+        "weights_in_memory: a public page decides itself what it keeps in memory. Leave it out; "
+        "the numbers are the same."
+    )
+    LOCAL.check(asked)
+    PUBLIC.check(asked.model_copy(update={"weights_in_memory": "packed"}))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, 400.5, 10**400, "401", "4e3"])
 def test_a_number_that_is_no_amount_is_an_excess(value):
     with pytest.raises(ConfigError, match=r"lora\.steps"):

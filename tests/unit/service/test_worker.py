@@ -247,7 +247,7 @@ def test_a_stop_that_was_asked_for_is_said(add, desk):
 
     assert (status.state, status.message) == (
         "stopped",
-        "stopped before run 1 of 1; resume goes on from there",
+        "asked to stop; resume goes on from there",
     )
 
 

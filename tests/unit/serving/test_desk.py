@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import re
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.models.base import Prefix
 from workbench.progress import Interrupted
 from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.session import environment
 from workbench.serving.desk import ModelDesk
 
 SECONDS = 30  # the most any of these waits for another thread
@@ -54,6 +56,21 @@ def other(experiment: Experiment, **changes: object) -> Experiment:
 
 
 # One base
+
+
+def test_weights_kept_another_way_are_another_base_in_memory_and_the_same_specs(direct, experiment):
+    four = other(experiment, precision="nf4")
+    sessions = [
+        direct.session(other(four, weights_in_memory=way)) for way in ("packed", "restored")
+    ]
+
+    assert [s.engine.info.restored_bytes > 0 for s in sessions] == [False, True]
+    assert direct.info(other(four, weights_in_memory="packed")).restored_bytes == 0
+    packed, restored = (s.spec("zero_shot", {}, 0) for s in sessions)
+    assert packed.digest == restored.digest
+    said = [environment(s.engine.info)["weights_in_memory"] for s in sessions]
+    assert re.fullmatch(r"[\d.]+ kB in 4 bits", said[0])
+    assert re.fullmatch(re.escape(said[0]) + r", [\d.]+ kB beside them for speed", said[1])
 
 
 def test_the_base_stays_as_long_as_it_is_the_one_asked_for(desk, experiment):

@@ -9,7 +9,7 @@ import pytest
 from toys import TOY_LABELS, toy_samples
 from workbench.errors import ConfigError
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
-from workbench.tasks.nested import nested_order, with_train_size
+from workbench.tasks.nested import fixed_sample, nested_order, with_train_size
 
 
 def task_of(train: tuple[Sample, ...], labels: tuple[str, ...] = TOY_LABELS) -> Task:
@@ -84,3 +84,46 @@ def test_more_than_there_are_is_refused():
         "25 training examples wanted, the training split of 'toy' has 24. Use 0 to 24, or more "
         "training data."
     )
+
+
+# A fixed sample
+
+
+def of_labels(**counts: int) -> list[Sample]:
+    return [
+        replace(sample, id=f"{label}-{number}", fields={"text": f"{label} {number}"}, target=label)
+        for label, count in counts.items()
+        for number, sample in enumerate(toy_samples("dev", count))
+    ]
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_a_smaller_sample_is_contained_in_every_larger_one(stratify):
+    samples = of_labels(a=30, b=7, c=1)
+
+    chosen = [{s.id for s in fixed_sample(samples, num, stratify=stratify)} for num in range(39)]
+
+    assert [len(one) for one in chosen] == list(range(39))
+    assert all(smaller < larger for smaller, larger in pairwise(chosen))
+
+
+def test_a_sample_follows_from_content_and_keeps_the_order_it_finds():
+    samples = of_labels(a=30, b=7)
+    renamed = [replace(sample, id=f"row {n}") for n, sample in enumerate(reversed(samples))]
+
+    chosen = fixed_sample(samples, 10, stratify=True)
+    again = fixed_sample(renamed, 10, stratify=True)
+
+    assert [s.fields for s in chosen] == [s.fields for s in reversed(again)]
+    assert chosen == [sample for sample in samples if sample in chosen]
+
+
+@pytest.mark.parametrize("num", [3, 10, 20, 33, 80])
+def test_each_label_keeps_its_share_and_has_at_least_one_item(num):
+    samples = of_labels(a=80, b=40, c=4)
+
+    counts = Counter(s.target for s in fixed_sample(samples, num, stratify=True))
+
+    for label, size in (("a", 80), ("b", 40), ("c", 4)):
+        assert counts[label] >= 1
+        assert abs(counts[label] - num * size / 124) <= 2

@@ -466,18 +466,20 @@ def test_short_answers_from_a_file_have_no_labels() -> None:
 
     task = task_from_files(path, mapping=ColumnMapping(), kind="short_answer", limit_train=2)
 
-    assert (task.labels, len(task.train), len(task.dev), len(task.test)) == ((), 2, 1, 1)
+    assert (task.labels, len(task.train), len(task.dev), len(task.test)) == ((), 1, 1, 1)
 
 
-def test_a_limit_of_train_holds_for_what_was_cut_off_it_for_choices() -> None:
+def test_a_limit_of_train_counts_what_is_cut_off_for_choices() -> None:
     path, own = _write_csv("rows.csv", 100), _write_csv("own.csv", 20, first=100)
 
     task = _task_from(path, limit_train=12)
 
-    assert (len(task.train), len(task.dev), len(task.test)) == (12, 4, 20)
-    assert len(_task_from(path, limit_train=12, limit_dev=9).dev) == 9
+    assert (len(task.train), len(task.dev), len(task.test)) == (9, 3, 20)
+    both = _task_from(path, limit_train=12, limit_dev=9)
+    assert (len(both.train), len(both.dev)) == (12, 9)
     assert len(_task_from(path, limit_train=1000).dev) == 20
-    assert len(_task_from(path, dev=own, limit_train=12).dev) == 20
+    given = _task_from(path, dev=own, limit_train=12)
+    assert (len(given.train), len(given.dev)) == (12, 20)
 
 
 @pytest.mark.parametrize(

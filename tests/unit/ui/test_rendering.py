@@ -15,7 +15,7 @@ from workbench.analysis.run_diff import FigurePair, SpecDifference, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.budget.advice import Advice
 from workbench.budget.known import KNOWN_SHAPES
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.models.adapters.reading import AdapterSummary
 from workbench.presentation.display import duration
 from workbench.presentation.reading import Reading
@@ -115,7 +115,7 @@ TEMPLATES: dict[str, Any] = {
         "figures": [FigurePair(text, text, f"{text}!")],
     },
     "drawing": lambda text: {"drawing": drawing(text)},
-    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 1.5)},
+    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 7_000_000, 1.5)},
     "header": lambda text: {"profile": replace(CPU_SPACE, name=text)},
     "hint": lambda text: {"text": text},
     "imported": lambda text: {

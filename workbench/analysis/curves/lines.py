@@ -13,7 +13,7 @@ from workbench.analysis.leaderboard import interval_of_mean
 from workbench.analysis.results import BASELINES, RunDetail
 from workbench.analysis.tables import difference_text
 from workbench.errors import ConfigError
-from workbench.metrics import NOTHING_SCORED, Estimate
+from workbench.estimates import NOTHING_SCORED, Estimate
 from workbench.presentation.display import one_line, percent
 from workbench.presentation.quantities import metric_of
 from workbench.runs.search import SearchOutcome, best_on_dev

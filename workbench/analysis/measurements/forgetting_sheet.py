@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.analysis.measurements.loss_text import nats_text, perplexity_text, points_text
 from workbench.differences import PairedDifference, holm, paired_difference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.blocks import Bar, Bars, Cell, Chart, Table
 from workbench.presentation.display import NOTHING, estimate_text, number, one_line, p_value_text
 from workbench.presentation.sheet import Sheet

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from workbench.differences import PairedDifference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.display import NOTHING, interval_text, points
 
 

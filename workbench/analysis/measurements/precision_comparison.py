@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workbench.differences import PairedDifference, holm, paired_difference
-from workbench.metrics import Estimate, rate
+from workbench.estimates import Estimate
+from workbench.metrics import rate
 from workbench.models.weight_error import WeightError
 from workbench.runs.measurements.records import Answers, PrecisionRecord
 

@@ -10,13 +10,14 @@ from workbench.analysis.measurements.precision_comparison import (
     relative_error,
 )
 from workbench.differences import PairedDifference
-from workbench.metrics import Estimate
+from workbench.estimates import Estimate
 from workbench.presentation.blocks import Cell
 from workbench.runs.measurements.records import PrecisionRecord
 
 COLUMNS = (
     "precision",
     "footprint_bytes",
+    "restored_bytes",
     "num_weights",
     "bits_per_weight",
     "error",
@@ -37,6 +38,7 @@ COLUMNS = (
     "same_answers",
     "milliseconds_per_item",
     "decoded_tokens_per_second",
+    "packed_tokens_per_second",
 )
 """Of the flat table."""
 
@@ -55,6 +57,7 @@ def _flat(
     return (
         record.precision,
         record.base["footprint_bytes"],
+        record.restored_bytes,
         record.num_weights,
         record.bits_per_weight,
         relative_error(record.weights),
@@ -67,6 +70,7 @@ def _flat(
         None if held.agreement is None else held.agreement.value,
         held.answers.milliseconds_per_item,
         record.decoded_tokens_per_second,
+        record.packed_tokens_per_second,
     )
 
 
@@ -113,6 +117,7 @@ def _precision_as_dict(
             for held in ways
         },
         "decoded_tokens_per_second": record.decoded_tokens_per_second,
+        "packed_tokens_per_second": record.packed_tokens_per_second,
         "environment": record.environment,
         "provenance": None if record.provenance is None else record.provenance.model_dump(),
     }

@@ -41,6 +41,15 @@ Limit = Annotated[
     int | None,  # typer reads no bound beside a parser; the reference of the commands does
     typer.Option(help="The most rows to use of that split.", min=1, parser=_count, metavar="INT"),
 ]
+LimitTrain = Annotated[
+    int | None,
+    typer.Option(
+        help="The most labelled rows to use, for dev as well where it is cut off them.",
+        min=1,
+        parser=_count,
+        metavar="INT",
+    ),
+]
 Methods = Annotated[str | None, typer.Option(help="Rows to run, comma-separated: zero_shot,lora.")]
 Model = Annotated[str | None, typer.Option(help="Short name, Hub id, or local folder.")]
 Precision = Annotated[

@@ -16,7 +16,7 @@ from workbench.analysis.report import terminal_table
 from workbench.comparing import UnwrittenReport, run_comparison
 from workbench.presentation.display import one_line
 from workbench.presentation.quantities import metric_of
-from workbench.progress import ProgressEvent
+from workbench.progress import ProgressEvent, stopped_by
 from workbench.runs.checks import check_experiment
 from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
@@ -150,13 +150,14 @@ class _StopRequest:
 
 @contextmanager
 def stopping() -> Iterator[_StopRequest]:
-    """Let Ctrl-C and termination end the work between two steps, with a checkpoint."""
+    """Let Ctrl-C and termination end the work at once, a training with a checkpoint."""
     request = _StopRequest()
     previous = {
         number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield request
+        with stopped_by(request.is_requested):
+            yield request
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -173,7 +174,9 @@ def print_setting(console: Console, session: Session, experiment: Experiment) ->
         style="bold",
     )
     console.print(f"base from {info.source}", highlight=False, style="dim")
-    console.print(f"weights: {memory_text(info)}", highlight=False, style="dim")
+    console.print(
+        f"weights: {memory_text(info)} ({info.restored_reason})", highlight=False, style="dim"
+    )
     for reason, count in task.dropped.counts.items():
         console.print(f"dropped {count} rows: {reason}", highlight=False, style="yellow")
     for warning in task.warnings:

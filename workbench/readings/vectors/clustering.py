@@ -10,8 +10,6 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
-from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import ThreadpoolController
 
 MAX_CLUSTERS = 8
@@ -56,6 +54,8 @@ def k_means(rows: np.ndarray, *, seed: int) -> Clustering | None:
     Returns:
         None for fewer than three rows, or fewer than two different ones.
     """
+    from sklearn.metrics import silhouette_score
+
     rows = np.asarray(rows, dtype=np.float64)
     most = min(MAX_CLUSTERS, len(rows) - 1, len(np.unique(rows.round(9), axis=0)))
     with _one_thread():
@@ -73,6 +73,9 @@ def by_density(rows: np.ndarray) -> Clustering:
     Args:
         rows: (n, D) directions, at least two.
     """
+    from sklearn.cluster import HDBSCAN
+    from sklearn.metrics import silhouette_score
+
     smallest = max(2, len(rows) // 20)
     labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(np.array(rows))
     labels = np.where(labels < 0, -1, labels)
@@ -98,10 +101,14 @@ def stability(rows: np.ndarray, num_clusters: int, *, seed: int) -> float:
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Return the adjusted Rand index of two labellings (n,): 1 the same, about 0 by chance."""
+    from sklearn.metrics import adjusted_rand_score
+
     return float(adjusted_rand_score(one, other))
 
 
 def _labels(rows: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
     labels: np.ndarray = KMeans(count, n_init=_STARTS, random_state=seed).fit_predict(rows)
     return labels
 

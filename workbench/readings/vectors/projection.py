@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE, trustworthiness
-from sklearn.metrics.pairwise import euclidean_distances
 
 Method = Literal["pca", "umap", "tsne"]
 METHODS: tuple[Method, ...] = ("umap", "tsne", "pca")
@@ -109,6 +106,8 @@ def project(
 
 def _pca(rows: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
     """Return (m + n, 2) places on the two main axes of the rows, the others first."""
+    from sklearn.decomposition import PCA
+
     fitted = PCA(n_components=2, random_state=seed).fit(rows)
     placed: np.ndarray = fitted.transform(np.concatenate([others, rows]))
     return placed
@@ -116,6 +115,8 @@ def _pca(rows: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
 
 def _tsne(rows: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
     """Return (m + n, 2) places, the others first."""
+    from sklearn.manifold import TSNE
+
     both = np.concatenate([others, rows])
     perplexity = min(_PERPLEXITY, (len(both) - 1) / 3)
     placed: np.ndarray = TSNE(
@@ -129,6 +130,9 @@ def _umap(rows: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
 
     Distances are computed here, because umap-learn would call Python for each of millions.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.metrics.pairwise import euclidean_distances
+
     start = PCA(n_components=2, random_state=seed).fit_transform(rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # that TensorFlow is not installed
@@ -153,6 +157,8 @@ def _fidelity(
     rows: np.ndarray, placed: np.ndarray, num_vectors: int, seed: int
 ) -> tuple[float, int]:
     """Return trustworthiness and the number of rows it was computed over."""
+    from sklearn.manifold import trustworthiness
+
     if not np.isfinite(placed).all():
         raise ValueError("the projection is not finite")
     chosen = np.arange(min(num_vectors, _COMPARED // 2))

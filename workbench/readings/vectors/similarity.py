@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from workbench.presentation.reading import LEVEL, Standing
 from workbench.readings.vectors.chance import control_draws, standing
@@ -95,6 +94,8 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _matched(cosines: np.ndarray) -> float | None:
     """Return the mean over the best one-to-one matching (Hungarian method)."""
+    from scipy.optimize import linear_sum_assignment
+
     known = ~np.isnan(cosines)
     some = cosines[known.any(axis=1)][:, known.any(axis=0)]
     if not some.size:

@@ -13,9 +13,10 @@ from workbench.fitting.base import FittedMethod
 from workbench.methods.catalog import make_method
 from workbench.models.base import Conditioning, GenerationOptions, Precision
 from workbench.models.engine import Engine
-from workbench.models.loading import products_of
+from workbench.models.loading import products_of, uses_double_quantisation
 from workbench.models.perplexity import BLOCK, CONTEXT
 from workbench.models.quantisation import weight_errors
+from workbench.models.quantised_layers import unpacked_anew
 from workbench.models.weights import find_weights
 from workbench.progress import Progress, ignore_progress
 from workbench.runs.experiment import Experiment
@@ -92,6 +93,9 @@ def _spec(
 ) -> dict[str, Any]:
     """Return what decides the figures of a precision, without loading the base."""
     device, products = products_of(precision, experiment.compute_dtype, experiment.device)
+    # As threads, this decides times; none but 4-bit weights can be kept unpacked.
+    is_4_bit = uses_double_quantisation(precision) is not None
+    kept = {"weights_in_memory": experiment.weights_in_memory} if is_4_bit else {}
     template = open_template(experiment.template, task)
     return {
         "base": {
@@ -99,6 +103,7 @@ def _spec(
             "precision": precision,
             "compute_dtype": products,
             "device": device,
+            **kept,
         },
         "task": task.digest,
         "template": template.digest,
@@ -131,6 +136,7 @@ def _measure(
         text=lost,
         answers=answers,
         decoded_tokens_per_second=_decoding_speed(engine, plain),
+        packed_tokens_per_second=_packed_speed(engine, plain),
         environment=environment(engine.info),
         provenance=provenance(),
     )
@@ -155,6 +161,17 @@ def _decoding_speed(engine: Engine, fitted: FittedMethod) -> float | None:
         num_tokens += many[0] - few[0]
         seconds += many[1] - few[1]
     return num_tokens / seconds if num_tokens > 0 and seconds > 0 else None
+
+
+def _packed_speed(engine: Engine, fitted: FittedMethod) -> float | None:
+    """Return that of a base whose weights are unpacked beside it, without these; else None.
+
+    So that a precision's memory can be held against the speed it has in that memory.
+    """
+    if not engine.info.restored_bytes:
+        return None
+    with unpacked_anew(engine.forward.model):
+        return _decoding_speed(engine, fitted)
 
 
 def _decode(engine: Engine, row: Conditioning, most: int) -> tuple[int, float]:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from workbench.metrics import Estimate, ratio
+from workbench.estimates import Estimate
+from workbench.metrics import ratio
 from workbench.models.weight_error import WeightError
 from workbench.runs.provenance import Provenance
 from workbench.sealed import is_there, read_sealed, write_sealed
@@ -91,6 +92,8 @@ class PrecisionRecord(_Record):
         answers: Answers on the task by row: zero-shot, and calibrated where there are labels.
         decoded_tokens_per_second: Alone in its batch, the prompt's time left out; None if nothing
             was written.
+        packed_tokens_per_second: The same without weights kept unpacked beside 4 bits; None where
+            there were none.
         environment: Versions, processor, threads.
         provenance: The code that measured it; None in records from before it was kept.
     """
@@ -103,6 +106,7 @@ class PrecisionRecord(_Record):
     decoded_tokens_per_second: float | None
     environment: dict[str, str | int]
     provenance: Provenance | None = None
+    packed_tokens_per_second: float | None = None
 
     @field_validator("base")
     @classmethod
@@ -123,6 +127,11 @@ class PrecisionRecord(_Record):
     def precision(self) -> str:
         """Storage of the matrices."""
         return str(self.base["precision"])
+
+    @property
+    def restored_bytes(self) -> int:
+        """Memory of weights that were kept unpacked beside their 4 bits, for speed."""
+        return int(self.base.get("restored_bytes", 0))
 
     @property
     def num_weights(self) -> int:
