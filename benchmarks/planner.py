@@ -2,8 +2,8 @@
 
 Each method trains in a process of its own, on the device of the whole run. On a processor, what the
 interpreter, the libraries and the tokenizer hold is measured once the base is loaded, less the
-base's own tensors; everything else is the
-estimate's. On a GPU it is what torch allocated there: its own context is not counted.
+base's own tensors; everything else is the estimate's. On a GPU it is what torch allocated there:
+its own context is not counted.
 """
 
 import ctypes

@@ -3,6 +3,8 @@
 import ctypes
 import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import ClassVar
 
@@ -13,6 +15,7 @@ _SAMPLING_SECONDS = 0.02
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # parameter numbers of glibc's mallopt
 _KEPT_BYTES = 256 << 20  # grow the heap in steps of this size
 _LARGE_BYTES = 1 << 30  # smaller blocks come from the heap
+_SPARING_BYTES = 1 << 20  # the same where memory counts more than time
 
 
 def keep_freed_memory() -> None:
@@ -33,6 +36,25 @@ def return_freed_memory() -> None:
     """Give the system back what loading a base has freed; does nothing without glibc."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def large_blocks_returned() -> Iterator[None]:
+    """Give the system back what large tensors took as soon as they are freed, inside the block.
+
+    Where a few small tensors stay of each layer and the rest is freed, they lie between pieces that
+    no other tensor fits into: kept for reuse, those took twice what was alive (benchmarks/
+    RESULTS.md). Afterwards it is as `keep_freed_memory` says. Does nothing without glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_MMAP_THRESHOLD, _SPARING_BYTES)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 class PeakMemory:

@@ -9,6 +9,7 @@ and started again from its checkpoint ends bit-equal on one CPU to one never kil
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import torch
 
 from workbench.batches import Example, batch_at, micro_batches
 from workbench.errors import ModelError
+from workbench.memory import large_blocks_returned
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.quantised_layers import packed_layers
@@ -279,8 +281,11 @@ class _Loop:
             )
         trainable, options = self.request.trainable, self.request.options
         losses: list[torch.Tensor] = []
+        recomputes = options.gradient_checkpointing
         # Around backward too, where layers may be run again.
-        with self.engine.lock, self.engine.adapters.active([trainable.adapter], training=True):
+        active = self.engine.adapters.active([trainable.adapter], training=True)
+        sparing = large_blocks_returned() if recomputes else nullcontext()
+        with self.engine.lock, active, sparing:
             for parameter in self.parameters.values():
                 parameter.requires_grad_()
             for part in micro_batches(batch, options.micro_batch_size, self._shared_tokens):
@@ -290,7 +295,7 @@ class _Loop:
                     trainable.adapter,
                     part,
                     of=len(batch),
-                    recomputes=options.gradient_checkpointing,
+                    recomputes=recomputes,
                 )
                 if trainable.penalty is not None and not losses:  # once for the whole batch
                     loss = loss + trainable.penalty()
