@@ -179,10 +179,11 @@ def _after_prefix(
     """Return outputs (n, query heads, T, head width) and normalisers (n, query heads, T)."""
     rows, heads, length, width = query.shape
     folded = query.transpose(0, 1).reshape(1, heads, rows * length, width)
-    # Stored in fewer bits where products are taken so; the normalisers are float32 all the same.
-    found, normalisers = _forward(folded.to(keys.dtype), keys[None], values[None], scale=scale)
+    # What is stored in fewer bits is widened: the other way round queries would be rounded too.
+    keys, values = (states[None].to(query.dtype) for states in (keys, values))
+    found, normalisers = _forward(folded, keys, values, scale=scale)
     return (
-        found.to(query.dtype).reshape(heads, rows, length, width).transpose(0, 1),
+        found.reshape(heads, rows, length, width).transpose(0, 1),
         normalisers.reshape(heads, rows, length).transpose(0, 1),
     )
 
