@@ -80,6 +80,7 @@ def _decoded(given: Given, engine: Engine, batch: int, tokens: int) -> Figure:
         pad_token_id=engine.tokenizer.pad_token_id,
     )
     found: dict[str, list[list[int]]] = {}
+    engine._end_tokens = frozenset()  # both sides write as many tokens
 
     def ours() -> None:
         answers = engine.generate(rows, GenerationOptions(max_new_tokens=tokens))

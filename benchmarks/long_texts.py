@@ -207,6 +207,7 @@ def _ours(engine: Engine, work: str, text: tuple[int, ...]) -> Callable[[], obje
     if work == "scoring":
         return lambda: engine.score([row], [_labels(engine)])
     if work == "answering":
+        engine._end_tokens = frozenset()  # both sides write as many tokens
         options = GenerationOptions(max_new_tokens=_NEW_TOKENS)
         return lambda: engine.generate([row], options)
 

@@ -58,14 +58,14 @@ def write_model_card(
     words = [space + encoder.template.word(label) for label in encoder.task.labels]
     hub_id = published_name(spec.base.name)
     folder_name = Path(spec.base.name).expanduser().resolve().name
+    chosen_by = record.cost.dev_items or spec.task.num_dev
     lines = [
         *_metadata(hub_id, kind),
         "",
         f"# {spec.method} for {spec.task.name}",
         "",
         f"Trained on {hub_id or folder_name} ({record.source}) in {spec.base.precision}, seed "
-        f"{spec.seed}, {spec.task.num_train} training rows; {spec.task.num_dev} more chose the "
-        "step.",
+        f"{spec.seed}, {spec.task.num_train} training rows; {chosen_by} more chose the step.",
         "",
         "| metric | value | 95 % interval | items |",
         "|---|---|---|---|",

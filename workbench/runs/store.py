@@ -113,6 +113,11 @@ class StoredRun:
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
+    def num_dev_scored(self) -> int:
+        """How many items its accuracies on dev are of."""
+        return self.record.cost.dev_items or self.spec.task.num_dev
+
+    @property
     def adapter_folder(self) -> Path:
         """Where the adapter lies, if the method learns one."""
         return self.folder / "adapter"

@@ -130,13 +130,13 @@ class ModelDesk:
         finally:
             left.set()
 
-    def warm(self, experiment: Experiment) -> Future[None]:
-        """Load a base before anybody asks, beside whatever else starts; return when that ends."""
+    def warm(self, experiment: Experiment) -> Future[bool]:
+        """Load a base before anybody asks, beside whatever else starts; return whether it did."""
         if self._direct is None:
             return self._thread.submit(self._load_quietly, experiment)
         self.call(lambda: self.session(experiment))  # ZeroGPU wants it loaded while the app starts
-        done: Future[None] = Future()
-        done.set_result(None)
+        done: Future[bool] = Future()
+        done.set_result(True)
         return done
 
     def task(self, choice: TaskChoice) -> Task:
@@ -252,11 +252,13 @@ class ModelDesk:
         if oldest.adapter is not None and self._engine is not None:
             self._engine.adapters.remove(oldest.adapter)
 
-    def _load_quietly(self, experiment: Experiment) -> None:
+    def _load_quietly(self, experiment: Experiment) -> bool:
         try:
             self.session(experiment)
         except WorkbenchError as error:  # said again to whoever asks first
             _log.warning("base model not loaded: %s", error)
+            return False
+        return True
 
     def close(self) -> None:
         """End the thread after what it is doing."""

@@ -90,7 +90,7 @@ def serve(
     context: AppContext,
     host: str | None,
     port: int | None,
-    loading: Future[None],
+    loading: Future[bool],
 ) -> None:
     """Serve the page until it is stopped.
 
@@ -98,18 +98,21 @@ def serve(
         context: What the tabs share.
         host: Address to listen on; None: this machine alone.
         port: None takes `GRADIO_SERVER_PORT`, or the first free one from 7860.
-        loading: Ends when the first base is in memory, or cannot be had.
+        loading: Says at its end whether the first base is in memory.
     """
     app, host = build_app(context), host or "127.0.0.1"
     options = launch_options(context, host)
     app.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **options)
     page_is_there()
     say(f"Open {app.local_url} in a browser. Ctrl-C stops the page.")
-    loading.add_done_callback(
-        lambda done: say("The base is ready.") if not done.cancelled() else None
-    )
+    loading.add_done_callback(lambda done: say("The base is ready.") if _has_loaded(done) else None)
     history_plot([("warm", [{"step": 1.0, "loss": 1.0}])])  # loads fonts, which takes a while
     app.block_thread()
+
+
+def _has_loaded(loading: Future[bool]) -> bool:
+    """Return whether a load that has ended brought the base."""
+    return not loading.cancelled() and loading.exception() is None and loading.result()
 
 
 def keep_uploads_apart() -> None:

@@ -190,7 +190,7 @@ def draw_lines(
         metric=headline_metric_of(stored[0]),
         places=tuple(places),
         lines=lines,
-        best=_best_place(lines, spec.task.num_dev) if marks_best else None,
+        best=_best_place(lines) if marks_best else None,
         title=title,
         base=f"{spec.base.name}, {spec.base.precision}, {spec.base.device}",
         task=f"{spec.task.name}: {sizes}",
@@ -338,7 +338,7 @@ def _in_order(line: CurveLine, places: Sequence[Place]) -> CurveLine:
     )
 
 
-def _best_place(lines: Sequence[CurveLine], num_dev: int) -> tuple[str, Place] | None:
+def _best_place(lines: Sequence[CurveLine]) -> tuple[str, Place] | None:
     placed = [
         (line.name, place, point)
         for line in lines
@@ -346,7 +346,9 @@ def _best_place(lines: Sequence[CurveLine], num_dev: int) -> tuple[str, Place] |
         if (place := point.place) is not None
     ]
     scores = [(point.dev_accuracy, point.dev_loss) for _, _, point in placed]
-    best = best_on_dev(scores, num_items=num_dev)
+    # Of the fewest items that any of them was scored on, so that no tie is missed.
+    seen = [one.run.num_dev_scored for _, _, point in placed for one in point.runs]
+    best = best_on_dev(scores, num_items=min(seen, default=0))
     return None if best is None else placed[best][:2]
 
 
