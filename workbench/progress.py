@@ -56,6 +56,16 @@ def stopped_by(should_stop: Callable[[], bool]) -> Iterator[None]:
         _asked.reset(token)
 
 
+@contextmanager
+def never_stopped() -> Iterator[None]:
+    """Let what is within the block be finished, because others need it too."""
+    token = _asked.set(_never)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
 def raise_if_stopped() -> None:
     """End what is being computed, if it was asked to stop.
 

@@ -64,6 +64,7 @@ def test_logits_of_every_step_are_equal_to_the_last_bit(name, tmp_path, monkeypa
     add_lora(engine, "the other", trained=True)
     lean = engine.forward.lean
     assert lean is not None
+    assert lean.can_run
     for adapters in ((None,), ("one",), (None, "one", "the other")):
         rows = _rows(engine, adapters)
         engine.forward.lean = lean
@@ -77,6 +78,16 @@ def test_logits_of_every_step_are_equal_to_the_last_bit(name, tmp_path, monkeypa
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite-multiplied", "cohere-normed", "phi3"])
 def test_other_architectures_keep_their_own_pass(name, tmp_path):
     assert Engine(open_tiny(save_tiny(name, tmp_path / name))).forward.lean is None
+
+
+def test_whoever_has_looked_at_hidden_states_keeps_the_lean_step(tiny_folder):
+    """transformers leaves hooks on every layer once it was asked for them."""
+    engine = Engine(open_tiny(tiny_folder))
+
+    engine.states_of_prefix(Prefix(((5, 7, 9),)))
+
+    assert engine.forward.lean is not None
+    assert engine.forward.lean.can_run
 
 
 def test_a_lean_step_that_is_off_by_one_bit_is_not_used(tiny_folder, monkeypatch):

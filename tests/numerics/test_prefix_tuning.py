@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from test_engine_identities import OTHER_ARCHITECTURES, ids, mixed_rows, plain_logprob
 from transformers import AutoModelForCausalLM
 
-from toys import TOY_TEMPLATE
+from toys import TOY_TEMPLATE, open_tiny
+from workbench.batches import Example
 from workbench.encoding import PromptEncoder
 from workbench.errors import ConfigError, ModelError
 from workbench.fitting.base import FitContext
@@ -26,6 +27,7 @@ from workbench.models.adapters.reading import (
 from workbench.models.base import Conditioning, GenerationOptions, Prefix, PrefixStates
 from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase
+from workbench.training.loss import answer_loss
 
 QUICK = {"steps": 12, "batch_size": 4, "eval_every": 4, "learning_rate": 0.1}
 INSTRUCTION = "Say good or bad.\n\n"
@@ -370,3 +372,17 @@ def test_a_prefix_whose_config_does_not_fit_is_refused(
         read_adapter(tmp_path / "adapter")
 
     assert message in str(caught.value)
+
+
+def test_keys_and_values_learned_in_float32_train_a_base_in_16_bits(tiny_folder):
+    engine = Engine(open_tiny(tiny_folder, "bf16"))
+    learned = states_of(engine, "Say whether it is good.")
+    keys = [key.float().requires_grad_() for key in learned.keys]
+    values = [value.float().requires_grad_() for value in learned.values]
+    prefix = Prefix((), states=PrefixStates(tuple(keys), tuple(values)))
+    batch = [Example((5, 7, 9), (11,)), Example((6, 8), (12,))]
+
+    answer_loss(engine, prefix, None, batch).backward()
+
+    assert all(bool(one.grad.isfinite().all()) for one in (*keys, *values))
+    assert any(bool(one.grad.any()) for one in keys)

@@ -81,7 +81,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typ
                     filled[:, shift:] = filled[:, : self._filled - shift].clone()
 
     def keep_rows(self, rows: torch.Tensor) -> None:
-        """Drop every row but the given ones, which are in order; no new memory is taken."""
+        """Drop every row but the given ones, in order; the buffers stay where they are."""
         if self._buffers is None:
             return
         for buffer in self._buffers:

@@ -25,6 +25,8 @@ from workbench.progress import raise_if_stopped
 # transformers 5.23; others differ in a norm, a factor or the order of the halves that are turned.
 _KNOWN = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
 
+_NOTING = "transformers.utils.output_capturing"
+
 Masks = Mapping[str, torch.Tensor | None]
 """What is added to scores (B, 1, 1, K) in layers of each kind; None hides nothing."""
 
@@ -157,6 +159,10 @@ class _Norm:
 
 
 def has_hooks(module: torch.nn.Module) -> bool:
-    """Return whether something is done before or after a module is run, asking to stop aside."""
-    before = module._forward_pre_hooks.values()
-    return bool(module._forward_hooks) or any(hook is not ask_to_go_on for hook in before)
+    """Return whether something is done before or after a module is run.
+
+    Asking to stop aside, and what transformers notes of hidden states: its hooks stay once somebody
+    has asked for these, and note nothing in other passes.
+    """
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return any(hook is not ask_to_go_on and hook.__module__ != _NOTING for hook in hooks)

@@ -166,7 +166,7 @@ def equal_lean_step(engine: "Engine") -> LeanStep | None:
     """
     forward = engine.forward
     lean = forward.new_lean_step()
-    if lean is None:
+    if lean is None or not lean.can_run:
         return None
     tokens = [token % forward.num_embeddings for token in _TOKENS]
     for rows in ([tokens], [tokens, tokens[:_OWN]]):

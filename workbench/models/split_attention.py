@@ -86,7 +86,8 @@ def split_attention(  # noqa: PLR0917  queries, keys and values have an order kn
         scale: Of the scores; None: one over the root of the head width.
     """
     plan = _Plan(layout, tuple(one.rows for one in shared), scale)
-    states = [tensor for one in shared for tensor in (one.keys, one.values)]
+    # What is stored in fewer bits is widened: the other way round queries would be rounded too.
+    states = [part.to(query.dtype) for one in shared for part in (one.keys, one.values)]
     outputs: torch.Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]  # of torch
         plan, query, key, value, *states
     )
@@ -179,9 +180,7 @@ def _after_prefix(
     """Return outputs (n, query heads, T, head width) and normalisers (n, query heads, T)."""
     rows, heads, length, width = query.shape
     folded = query.transpose(0, 1).reshape(1, heads, rows * length, width)
-    # What is stored in fewer bits is widened: the other way round queries would be rounded too.
-    keys, values = (states[None].to(query.dtype) for states in (keys, values))
-    found, normalisers = _forward(folded, keys, values, scale=scale)
+    found, normalisers = _forward(folded, keys[None], values[None], scale=scale)
     return (
         found.reshape(heads, rows, length, width).transpose(0, 1),
         normalisers.reshape(heads, rows, length).transpose(0, 1),

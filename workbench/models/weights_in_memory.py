@@ -56,8 +56,8 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
         free = free_memory()
         if device == "cpu" and num_bytes > free:
             raise ConfigError(
-                f"weights_in_memory 'restored': the weights take {_gib(num_bytes)} unpacked, and "
-                f"{_gib(free)} are free. Use 'auto' or 'packed', which give the same numbers."
+                f"weights_in_memory 'restored' ({reason}): the weights take {_gib(num_bytes)} "
+                f"unpacked, and {_gib(free)} are free. Use 'packed', which gives the same numbers."
             )
         return MemoryChoice(is_restored=True, reason=reason)
     if device != "cpu":

@@ -24,7 +24,7 @@ from workbench.fitting.base import FittedMethod
 from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
 from workbench.models.loading import BaseInfo, load_base
-from workbench.progress import Interrupted, stopped_by
+from workbench.progress import Interrupted, never_stopped, stopped_by
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.session import Session, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
@@ -167,16 +167,17 @@ class ModelDesk:
         if self._engine is None or choice != self._choice:
             self._engine, self._choice = None, None
             self._fitted.clear()
-            base = load_base(
-                experiment.model,
-                precision=experiment.precision,
-                revision=experiment.revision,
-                compute_dtype=experiment.compute_dtype,
-                device=experiment.device,
-                weights_in_memory=experiment.weights_in_memory,
-            )
-            return_freed_memory()
-            self._engine, self._choice = Engine(base), choice
+            with never_stopped():  # who asked may leave, and the next one finds it loaded
+                base = load_base(
+                    experiment.model,
+                    precision=experiment.precision,
+                    revision=experiment.revision,
+                    compute_dtype=experiment.compute_dtype,
+                    device=experiment.device,
+                    weights_in_memory=experiment.weights_in_memory,
+                )
+                return_freed_memory()
+                self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
         encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
         if (experiment.model, experiment.revision) not in self._previews:

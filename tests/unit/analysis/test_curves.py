@@ -146,9 +146,10 @@ def test_an_accuracy_of_one_over_seeds_keeps_its_interval(placed):
     )
 
 
-def sweep(placed, dev, nums=(20, 30, 25)):
+def sweep(placed, dev, nums=(20, 30, 25), **scored):
+    cost = TRAINED | scored
     runs = [
-        placed("lora", rank, num, cost=TRAINED | {"dev_accuracy": accuracy, "dev_loss": loss})
+        placed("lora", rank, num, cost=cost | {"dev_accuracy": accuracy, "dev_loss": loss})
         for rank, num, (accuracy, loss) in zip((1, 4, 16), nums, dev, strict=True)
     ]
     return draw_lines(runs, axis="rank", places=(1, 4, 16), title="lora over rank", marks_best=True)
@@ -168,6 +169,13 @@ def test_dev_chooses_whatever_test_says(placed):
 
 def test_accuracies_that_dev_cannot_tell_apart_are_decided_by_the_loss(placed):
     assert sweep(placed, [(0.6, 0.5), (0.7, 0.6), (0.1, 0.1)]).best == ("lora", 1)  # 10 dev items
+
+
+def test_a_tie_is_one_among_the_items_that_were_scored(placed):
+    dev = [(0.83, 0.5), (0.86, 0.6), (0.1, 0.1)]  # one standard error: 2.5 points of 200, 3.9 of 80
+
+    assert sweep(placed, dev, dev_items=200).best == ("lora", 4)
+    assert sweep(placed, dev, dev_items=80).best == ("lora", 1)
 
 
 def test_a_figure_shows_every_place_and_says_what_its_band_is(placed, texts_of, titles_of):

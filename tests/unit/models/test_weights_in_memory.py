@@ -49,8 +49,8 @@ def test_more_than_there_is_is_refused_before_it_is_taken():
         choose_weights("restored", "cpu", 7 * GIB)
 
     assert str(caught.value) == (
-        "weights_in_memory 'restored': the weights take 7.0 GiB unpacked, and 6.0 GiB are free. "
-        "Use 'auto' or 'packed', which give the same numbers."
+        "weights_in_memory 'restored' (asked for): the weights take 7.0 GiB unpacked, and 6.0 GiB "
+        "are free. Use 'packed', which gives the same numbers."
     )
 
 

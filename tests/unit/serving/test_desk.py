@@ -189,15 +189,16 @@ def test_what_was_measured_long_ago_is_measured_again_not_kept_for_ever(desk, ex
 
 
 def test_a_base_can_be_loaded_before_anybody_asks(either, experiment):
-    either.warm(experiment)
+    assert either.warm(experiment).result()
 
     assert either.call(lambda: either.loaded.precision) == "fp32"
 
 
 def test_a_base_that_cannot_be_loaded_early_is_only_logged(desk, experiment, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        desk.warm(other(experiment, model=str(tmp_path)))
-        desk.call(lambda: None)
+        loading = desk.warm(other(experiment, model=str(tmp_path)))
+
+        assert not loading.result()
 
     assert "base model not loaded" in caplog.text
 
