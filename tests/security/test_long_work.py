@@ -112,7 +112,7 @@ def quick_calls(visitor: Visitor) -> dict[str, Callable[[], Answer]]:
 
 
 def test_many_plans_are_answered_or_refused_and_others_go_on(public):
-    found = flood(public.address, 60)
+    found = flood(public.address, 50)  # an address may have 60 pages, and one watches
 
     assert found.answers["answered"] > 0
     assert set(found.answers) <= {"answered", "busy"}

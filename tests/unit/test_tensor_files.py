@@ -242,6 +242,7 @@ OTHER_READERS = {
     # What was written to JSON a moment before, or came out of a sealed file.
     *(
         "analysis/run_diff.py: _unquoted",
+        "models/growing_text.py: _decoder",  # what tokenizers says of itself
         "readings/inspector.py: _stored",
         "ui/api.py: export_comparison",
     ),
