@@ -12,6 +12,7 @@ def wide_product(hidden: torch.Tensor, head: Any) -> torch.Tensor:
 
     Weights of 16 bits are widened a part of the vocabulary at a time: each logit is the sum it
     would be with the whole matrix in float32, which for 128,000 tokens of width 4,096 takes 2 GB.
+    With gradients all parts are held until the backward pass.
     """
     bias = getattr(head, "bias", None)
     wide, weight = hidden.float(), head.weight

@@ -11,7 +11,10 @@ from workbench.progress import raise_if_stopped
 
 
 def ask_between_layers(decoder: PreTrainedModel, num_layers: int) -> None:
-    """Let each layer of a decoder ask whether to stop before it is run, forward and backward."""
+    """Let each layer of a decoder ask whether to stop before it is run.
+
+    Backward too on a CPU; torch runs a GPU's backward pass in threads that know of no request.
+    """
     for module in decoder.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == num_layers:
             for layer in module:

@@ -27,7 +27,8 @@ def share_budget(
     """Return train and dev with `num_rows` rows together, or with all there are.
 
     Dev keeps the share that it was cut off with, up to `MOST_DEV_ROWS`; what that leaves of it goes
-    back to train. A smaller budget takes its rows among those of a larger one.
+    back to train. A smaller budget takes nearly all its rows among those of a
+    larger one: rounding the shares of uneven classes may cost a class one row.
 
     Args:
         train: What was left when dev was cut off it.
