@@ -17,7 +17,7 @@ from workbench.memory import keep_freed_memory, return_freed_memory
 from workbench.methods.catalog import method_name, resolved_options
 from workbench.models.adapters.files import CONFIG_NAME, WEIGHTS_NAME
 from workbench.models.engine import Engine
-from workbench.models.loading import BaseInfo, load_base
+from workbench.models.loading import BaseInfo, LoadedBase, load_base
 from workbench.options import declared_options
 from workbench.presentation.display import byte_size
 from workbench.runs.experiment import Experiment, TaskChoice
@@ -177,6 +177,18 @@ def open_session(experiment: Experiment, task: Task | None = None) -> Session:
     transformers_logging.disable_progress_bar()  # ours says what is being loaded
     task = task or open_task(experiment.task)
     template = open_template(experiment.template, task)
+    base = asked_base(experiment)
+    encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
+    return Session(Engine(base), encoder, experiment)
+
+
+def asked_base(experiment: Experiment) -> LoadedBase:
+    """Load the base that an experiment asks for, as it asks for it.
+
+    Raises:
+        ConfigError: unknown precision or base model.
+        ModelError: weights not found, or not a causal language model.
+    """
     base = load_base(
         experiment.model,
         precision=experiment.precision,
@@ -186,8 +198,7 @@ def open_session(experiment: Experiment, task: Task | None = None) -> Session:
         weights_in_memory=experiment.weights_in_memory,
     )
     return_freed_memory()
-    encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
-    return Session(Engine(base), encoder, experiment)
+    return base
 
 
 def run_setting(info: BaseInfo, task: Task, template: PromptTemplate, chat: bool) -> RunSetting:

@@ -21,12 +21,11 @@ from transformers import PreTrainedTokenizerBase
 from workbench.encoding import PromptEncoder
 from workbench.errors import WorkbenchError
 from workbench.fitting.base import FittedMethod
-from workbench.memory import return_freed_memory
 from workbench.models.engine import Engine
-from workbench.models.loading import BaseInfo, load_base
+from workbench.models.loading import BaseInfo
 from workbench.progress import Interrupted, never_stopped, stopped_by
 from workbench.runs.experiment import Experiment, TaskChoice
-from workbench.runs.session import Session, open_task, open_template, run_setting
+from workbench.runs.session import Session, asked_base, open_task, open_template, run_setting
 from workbench.runs.spec import RunSetting
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
@@ -168,15 +167,7 @@ class ModelDesk:
             self._engine, self._choice = None, None
             self._fitted.clear()
             with never_stopped():  # who asked may leave, and the next one finds it loaded
-                base = load_base(
-                    experiment.model,
-                    precision=experiment.precision,
-                    revision=experiment.revision,
-                    compute_dtype=experiment.compute_dtype,
-                    device=experiment.device,
-                    weights_in_memory=experiment.weights_in_memory,
-                )
-                return_freed_memory()
+                base = asked_base(experiment)
                 self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
         encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
