@@ -6,7 +6,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 from measuring import Figure, interleave
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
-from workbench.models.quantised_layers import prevent_packing
 from workbench.models.weights import find_weights
 from workbench.tasks.base import Task
 
@@ -43,7 +42,9 @@ def _loaded_by_users(engine: Engine) -> PreTrainedModel:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         # Only a processor with AVX512-BF16 has bitsandbytes' fast layout; torch may have been told
         # to do without (ATEN_CPU_CAPABILITY), which bitsandbytes does not know.
-        prevent_packing(model)
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     return model
 
 

@@ -122,8 +122,11 @@ def test_products_are_those_of_bitsandbytes(family, products, folders):
     for name, layer in layers.items():
         layer.support_avx512bf16_for_cpu = False
         inputs = torch.randn(3, layer.in_features, generator=torch.Generator().manual_seed(1))
-        found = ours.model.get_submodule(name)(inputs)
-        assert torch.equal(found, layer(inputs)), name
+        found, expected = ours.model.get_submodule(name)(inputs), layer(inputs)
+        if products == "bfloat16":
+            assert torch.equal(found, expected), name
+        else:  # the same weights, summed in another order
+            assert torch.allclose(found, expected, atol=1e-5), name
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -20,6 +20,7 @@ from workbench.budget.memory import (
 from workbench.budget.shape import ModelShape
 from workbench.budget.trained import RECIPES, AdaptOptions, Before, Recipe
 from workbench.errors import WorkbenchError
+from workbench.models.weights_in_memory import UNPACKED_BYTES
 from workbench.options import option
 from workbench.presentation.display import byte_size
 from workbench.shared_options import MICRO_BATCH_SIZE, STEPS
@@ -156,10 +157,9 @@ def beside_bytes(question: Question) -> Mapping[str, int]:
     storage = question.storage
     if storage.is_gpu or not storage.is_4_bit:
         return {}
-    sizes = {"float32": 4, "bfloat16": 2}
     return {
-        name: restored_bytes(question.shape, replace(storage, unpacked_bytes=size))
-        for name, size in sizes.items()
+        name: restored_bytes(question.shape, replace(storage, unpacked_bytes=UNPACKED_BYTES[name]))
+        for name in ("float32", "bfloat16")
     }
 
 
@@ -170,9 +170,8 @@ def _kept_unpacked(question: Question) -> Iterator[str]:
         base = base_bytes(question.shape, question.storage)
         yield (
             f"Memory is that with weights packed ({byte_size(base)} in 4 bits). Where a third of "
-            "the free memory holds them, they are kept unpacked beside these, for speed alone: "
-            + ", or ".join(f"{byte_size(size)} more for {n} products" for n, size in beside.items())
-            + ". What is planned to fit fits without."
+            "the free memory holds them, they are kept unpacked beside these, for speed alone, in "
+            f"{byte_size(max(beside.values()))} more. What is planned to fit fits without."
         )
 
 

@@ -87,13 +87,12 @@ def _weights(model: str) -> list[tuple[str, str]]:
     """Return what "auto" would do here with a base's 4-bit weights, and why."""
     from workbench.budget.memory import Storage, base_bytes, restored_bytes
     from workbench.budget.sources import find_shape
-    from workbench.models.loading import device_of, products_dtype
-    from workbench.models.weights_in_memory import choose_weights
+    from workbench.models.loading import products_of
+    from workbench.models.weights_in_memory import UNPACKED_BYTES, choose_weights
     from workbench.presentation.display import byte_size
 
-    device = device_of("auto")
-    products = products_dtype("auto", "nf4", device).dtype
-    storage = Storage("nf4", device != "cpu", unpacked_bytes=products.itemsize)
+    device, products = products_of("nf4")
+    storage = Storage("nf4", device != "cpu", unpacked_bytes=UNPACKED_BYTES[products])
     try:
         shape = find_shape(model)
     except ModelError as error:

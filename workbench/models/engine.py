@@ -46,7 +46,7 @@ from workbench.progress import raise_if_stopped
 _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
 _MAX_CACHE_BYTES = 1 << 30  # keys and values of a generating batch
-_PREFIX_CACHE_SHARE = 0.06  # of the base's own footprint
+_PREFIX_CACHE_SHARE = 0.06  # of what the base takes in memory, unpacked weights included
 
 
 class Engine:
@@ -65,7 +65,8 @@ class Engine:
         self.forward = BaseForward(base.model)
         self.forward.token_name = lambda number: str(base.tokenizer.convert_ids_to_tokens(number))
         self.adapters = AdapterBank(base.model)
-        self.prefixes = PrefixCache(int(base.info.footprint_bytes * _PREFIX_CACHE_SHARE))
+        taken = base.info.footprint_bytes + base.info.restored_bytes
+        self.prefixes = PrefixCache(int(taken * _PREFIX_CACHE_SHARE))
         self.lock = threading.RLock()
         self._end_tokens = self.forward.end_tokens(base.tokenizer)
         self.forward.take_shapes(check_exact(self))

@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from workbench.models.decoding_cache import DecodingCache, RoomyLayer
-from workbench.models.quantised_layers import join_restored
+from workbench.models.quantised_layers import DirectProducts
 from workbench.models.stopping import ask_to_go_on
 from workbench.progress import raise_if_stopped
 
@@ -93,8 +93,10 @@ class _LeanLayer:
         self.kind = kind
         self._layer, self._attention, self._mlp = layer, layer.self_attn, layer.mlp
         attention, mlp = self._attention, self._mlp
-        self._qkv = join_restored((attention.q_proj, attention.k_proj, attention.v_proj))
-        self._gate_up = join_restored((mlp.gate_proj, mlp.up_proj))
+        self._qkv = DirectProducts((attention.q_proj, attention.k_proj, attention.v_proj))
+        self._output = DirectProducts((attention.o_proj,))
+        self._gate_up = DirectProducts((mlp.gate_proj, mlp.up_proj))
+        self._down = DirectProducts((mlp.down_proj,))
         self._normed_heads = hasattr(attention, "q_norm")
         self._norms = (_Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm))
 
@@ -125,12 +127,12 @@ class _LeanLayer:
         attended = scaled_dot_product_attention(
             grouped, keys, values, attn_mask=mask, scale=attention.scaling
         )
-        output: torch.Tensor = attention.o_proj(attended.reshape(rows, 1, -1))
+        (output,) = self._output(attended.reshape(rows, 1, -1))
         return output
 
     def _pass_mlp(self, hidden: torch.Tensor) -> torch.Tensor:
         gate, up = self._gate_up(hidden)
-        output: torch.Tensor = self._mlp.down_proj(self._mlp.act_fn(gate) * up)
+        (output,) = self._down(self._mlp.act_fn(gate) * up)
         return output
 
 

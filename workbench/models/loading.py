@@ -31,6 +31,7 @@ from workbench.models.folder_checks import (
     open_tokenizer,
 )
 from workbench.models.one_at_a_time import LOADING
+from workbench.models.products import use_own_products
 from workbench.models.quantised_layers import (
     footprint_bytes,
     keep_restored,
@@ -247,6 +248,7 @@ def _read(
     model.requires_grad_(requires_grad=False)
     model.eval()
     keep_unchanged(model)
+    use_own_products(model)
     _store_in(storage, model)
     if device == "cpu" or attention == "eager":
         use_grouped_attention(model)

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from workbench.models.products import product
+
 _BLOCK_BYTES = 1 << 26  # of the vocabulary in float32 at a time: 64 MiB instead of the whole matrix
 
 
@@ -18,8 +20,8 @@ def wide_product(hidden: torch.Tensor, head: Any) -> torch.Tensor:
     wide, weight = hidden.float(), head.weight
     bias = None if bias is None else bias.float()
     if weight.dtype == torch.float32:
-        return torch.nn.functional.linear(wide, weight, bias)
+        return product(wide, weight, bias)
     rows = max(1, _BLOCK_BYTES // (4 * weight.shape[1]))
     parts = [torch.nn.functional.linear(wide, part.float()) for part in weight.split(rows)]
-    product = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-    return product if bias is None else product + bias
+    made = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+    return made if bias is None else made + bias

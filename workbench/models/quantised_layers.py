@@ -20,6 +20,13 @@ import torch
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
+from workbench.models.products import (
+    BlockedWeight,
+    blocked,
+    can_block,
+    frozen_product,
+    product,
+)
 
 
 @contextmanager
@@ -55,17 +62,29 @@ class _UnchangedLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes
     """
 
     restored: torch.Tensor | None = None
+    blocks: BlockedWeight | None = None  # of `restored`, where products profit
+
+    def restored_product(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the product (..., out) of inputs (..., in) in the dtype of products."""
+        assert self.restored is not None
+        bias = None if self.bias is None else self.bias.to(inputs.dtype)
+        if self.blocks is not None and not (torch.is_grad_enabled() and inputs.requires_grad):
+            return self.blocks.product(inputs, bias)
+        return product(inputs, self.restored, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the product (..., out) of inputs (..., in), in the inputs' dtype."""
         dtype, restored, weight = self.compute_dtype, self.restored, self.weight
-        inputs, bias = x.to(dtype), None if self.bias is None else self.bias.to(dtype)
-        product: torch.Tensor
-        if restored is None or restored.dtype != dtype:  # the probe asks for another one for once
-            product = bnb.matmul_4bit(inputs, weight, bias=bias, quant_state=weight.quant_state)
+        inputs = x.to(dtype)
+        if restored is not None and restored.dtype == dtype:  # the probe asks for another for once
+            return self.restored_product(inputs).to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        made: torch.Tensor
+        if inputs.device.type == "cpu":
+            made = frozen_product(inputs, partial(_unpacked, self), bias)
         else:
-            product = torch.nn.functional.linear(inputs, restored, bias)
-        return product.to(x.dtype)
+            made = bnb.matmul_4bit(inputs, weight, bias=bias, quant_state=weight.quant_state)
+        return made.to(x.dtype)
 
 
 def keep_unchanged(model: torch.nn.Module) -> None:
@@ -74,47 +93,25 @@ def keep_unchanged(model: torch.nn.Module) -> None:
         layer.__class__ = _UnchangedLinear
 
 
-class JoinedWeights:
-    """Several linear layers that read the same inputs, multiplied at once where that is the same.
+class DirectProducts:
+    """The products of several 4-bit layers with the same inputs, without what surrounds them."""
 
-    Args:
-        layers: In the order of their outputs.
-        weight: Their unpacked weights one behind another (out of all, in), or None.
-    """
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self._layers = layers
 
-    def __init__(self, layers: Sequence[Any], weight: torch.Tensor | None) -> None:
-        self._layers, self._weight = layers, weight
-        self._sizes = [int(layer.out_features) for layer in layers]
-
-    def __call__(self, x: torch.Tensor) -> Sequence[torch.Tensor]:
+    def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return each layer's outputs (..., out) of inputs (..., in)."""
-        weight = self._weight
-        if weight is None or not all(map(_is_untouched, self._layers)):
+        if not all(map(_is_untouched, self._layers)):
             return [layer(x) for layer in self._layers]
-        product = torch.nn.functional.linear(x.to(weight.dtype), weight).to(x.dtype)
-        return torch.split(product, self._sizes, dim=-1)
-
-
-def join_restored(layers: Sequence[Any]) -> JoinedWeights:
-    """Let layers keep their unpacked weights in one piece of memory, where they have such.
-
-    Each has its own part of it, so nothing is held twice.
-    """
-    kept = [getattr(layer, "restored", None) for layer in layers]
-    weights = [weight for weight in kept if weight is not None]
-    if len(weights) < len(layers) or any(layer.bias is not None for layer in layers):
-        return JoinedWeights(layers, None)
-    joined = torch.cat(weights)
-    parts = torch.split(joined, [len(weight) for weight in weights])
-    for layer, part in zip(layers, parts, strict=True):
-        layer.restored = part
-    return JoinedWeights(layers, joined)
+        inputs = x.to(self._layers[0].compute_dtype)
+        return [layer.restored_product(inputs).to(x.dtype) for layer in self._layers]
 
 
 def _is_untouched(layer: Any) -> bool:
     """Return whether a layer would multiply with its unpacked weight and do nothing else."""
     return (
-        not layer._forward_hooks
+        isinstance(layer, _UnchangedLinear)
+        and not layer._forward_hooks
         and not layer._forward_pre_hooks
         and "forward" not in layer.__dict__  # see `restored_products`
         and layer.restored is not None  # see `unpacked_anew`
@@ -124,25 +121,33 @@ def _is_untouched(layer: Any) -> bool:
 
 def restored_size(model: torch.nn.Module, dtype: torch.dtype) -> int:
     """Return the bytes that `keep_restored` would take for products in a dtype."""
-    return sum(
-        int(layer.weight.quant_state.shape.numel()) * dtype.itemsize
-        for layer in _four_bit_layers(model)
-    )
+    layers = _four_bit_layers(model)
+    each = sum(int(layer.weight.quant_state.shape.numel()) for layer in layers) * dtype.itemsize
+    return each * (2 if layers and can_block(layers[0].weight.device, dtype) else 1)
 
 
 def keep_restored(model: torch.nn.Module) -> None:
     """Let 4-bit layers keep their weights unpacked, in the dtype of their products."""
     for layer in _four_bit_layers(model):
-        weight, state = layer.weight.data, layer.weight.quant_state
-        usual, state.dtype = state.dtype, layer.compute_dtype  # what it is restored to
-        layer.restored = bnb.functional.dequantize_4bit(weight, state)
+        layer.restored = _unpacked(layer)
+        layer.blocks = blocked(layer.restored)
+
+
+def _unpacked(layer: Any) -> torch.Tensor:
+    """Return a 4-bit layer's weight (out, in) in the dtype of its products."""
+    weight, state = layer.weight.data, layer.weight.quant_state
+    usual, state.dtype = state.dtype, layer.compute_dtype  # what it is restored to
+    try:
+        found: torch.Tensor = bnb.functional.dequantize_4bit(weight, state)
+    finally:
         state.dtype = usual
+    return found
 
 
 def restored_bytes(model: torch.nn.Module) -> int:
     """Return the memory of weights that are kept unpacked beside the base."""
-    kept = (getattr(layer, "restored", None) for layer in _four_bit_layers(model))
-    return sum(int(weight.nbytes) for weight in kept if weight is not None)
+    kept = [layer for layer in _four_bit_layers(model) if layer.restored is not None]
+    return sum(int(layer.restored.nbytes) * (2 if layer.blocks else 1) for layer in kept)
 
 
 @contextmanager

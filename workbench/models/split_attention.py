@@ -88,8 +88,10 @@ def split_attention(  # noqa: PLR0917  queries, keys and values have an order kn
     plan = _Plan(layout, tuple(one.rows for one in shared), scale)
     # What is stored in fewer bits is widened: the other way round queries would be rounded too.
     states = [part.to(query.dtype) for one in shared for part in (one.keys, one.values)]
+    # The kernel takes it for granted that the numbers of one head lie side by side.
+    tensors = [_in_order(one) for one in (query, key, value, *states)]
     outputs: torch.Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]  # of torch
-        plan, query, key, value, *states
+        plan, *tensors
     )
     return outputs
 
@@ -197,6 +199,10 @@ def _joined(
     weights = torch.sigmoid(shared_normalisers - own_normalisers)[..., None]
     outputs = torch.lerp(own, shared, weights.to(own.dtype))
     return outputs, torch.logaddexp(own_normalisers, shared_normalisers)
+
+
+def _in_order(states: torch.Tensor) -> torch.Tensor:
+    return states if states.stride(-1) == 1 else states.contiguous()
 
 
 def _of_rows(states: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
