@@ -121,7 +121,8 @@ def scoring(given: Given) -> Iterator[Figure]:
     from scoring import compare  # not everybody has it installed  # noqa: PLC0415
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    figure = compare(load_task("support_intents"), given.scratch, given.engine())
+    engine = given.engine()
+    figure = compare(load_task("support_intents"), given.scratch, engine, engine.forward.model)
     yield _named(given, figure)
 
 
@@ -131,7 +132,7 @@ def training(given: Given) -> Iterator[Figure]:
         given.engine(),
         load_task("support_intents"),
         given.scratch,
-        twin=lambda: open_base(given.folder, given.device),
+        twin=lambda: open_base(given.folder, given.device).model,
         target=1.0,
     )
     for figure in figures:

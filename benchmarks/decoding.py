@@ -1,12 +1,12 @@
 """Greedy decoding against transformers' `generate`, on the same base in 4 bits and in one run."""
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
+from material import loaded_by_users
 from measuring import Figure, interleave
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
-from workbench.models.weights import find_weights
 from workbench.tasks.base import Task
 
 _NEW_TOKENS = 24
@@ -16,7 +16,7 @@ _TARGETS = {1: 4.0, 5: 3.0, 16: 2.0}  # by rows of a batch
 
 def measure(engine: Engine, task: Task) -> list[Figure]:
     """Return tokens per second over those of `generate`, as loaded by its users and on our base."""
-    theirs = _loaded_by_users(engine)
+    theirs = loaded_by_users(engine.info)
     usual, engine._end_tokens = engine._end_tokens, frozenset()  # as many tokens on every side
     try:
         return [
@@ -26,26 +26,6 @@ def measure(engine: Engine, task: Task) -> list[Figure]:
         ]
     finally:
         engine._end_tokens = usual
-
-
-def _loaded_by_users(engine: Engine) -> PreTrainedModel:
-    """Return the base as transformers' documentation loads it, with the same products."""
-    model = AutoModelForCausalLM.from_pretrained(
-        find_weights(engine.info.name).folder,
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, engine.info.compute_dtype),
-        ),
-    ).eval()
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        # Only a processor with AVX512-BF16 has bitsandbytes' fast layout; torch may have been told
-        # to do without (ATEN_CPU_CAPABILITY), which bitsandbytes does not know.
-        for module in model.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _texts(task: Task, size: int) -> list[str]:

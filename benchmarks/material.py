@@ -7,11 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
 from workbench.encoding import PromptEncoder
 from workbench.fitting.base import FitContext, FittedMethod
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
-from workbench.models.loading import ComputeDtype, WeightsInMemory, load_base
+from workbench.models.loading import BaseInfo, ComputeDtype, WeightsInMemory, load_base
+from workbench.models.weights import find_weights
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
 from workbench.tasks.catalog import load_task, prompts_folder
 from workbench.templates import read_template
@@ -39,6 +43,29 @@ def load_engine(
             weights_in_memory=weights_in_memory,
         )
     )
+
+
+def loaded_by_users(info: BaseInfo) -> PreTrainedModel:
+    """Return a base as transformers' documentation loads it, with the same products."""
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, info.compute_dtype),
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        find_weights(info.name).folder,
+        quantization_config=None if info.precision == "fp32" else quantised,
+        dtype=torch.float32 if info.device == "cpu" else getattr(torch, info.compute_dtype),
+        device_map={"": info.device},
+    ).eval()
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        # Only a processor with AVX512-BF16 has bitsandbytes' fast layout; torch may have been told
+        # to do without (ATEN_CPU_CAPABILITY), which bitsandbytes does not know.
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def load_material() -> Task:

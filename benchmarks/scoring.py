@@ -1,4 +1,4 @@
-"""8-shot label scoring against lm-evaluation-harness on one model object."""
+"""8-shot label scoring against lm-evaluation-harness, on the same base as transformers loads it."""
 
 import logging
 import time
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from transformers import PreTrainedModel
 
-from material import encoder_for, fit, load_engine
+from material import encoder_for, fit, load_engine, loaded_by_users
 from measuring import Figure, interleave
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.prediction import predict
 from workbench.models.engine import Engine
-from workbench.models.quantised_layers import unpacked_anew
 from workbench.tasks.base import Sample, Task
 from workbench.templates import continue_text
 
@@ -27,21 +27,22 @@ _BATCH_SIZES = (1, 8)
 def measure(task: Task, folder: Path, engine: Engine) -> list[Figure]:
     """Return the speed-up in the precision of `engine` and in fp32."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    plain = load_engine("fp32")
     return [
-        compare(task, folder / "nf4", engine),
-        compare(task, folder / "fp32", load_engine("fp32")),
+        compare(task, folder / "nf4", engine, loaded_by_users(engine.info)),
+        compare(task, folder / "fp32", plain, loaded_by_users(plain.info)),
     ]
 
 
-def compare(task: Task, folder: Path, engine: Engine) -> Figure:
-    """Return how many times as many items a second as lm-eval the engine scores."""
+def compare(task: Task, folder: Path, engine: Engine, model: PreTrainedModel) -> Figure:
+    """Return how many times as many items a second as lm-eval with a model the engine scores."""
     encoder = encoder_for(engine, task)
     fitted = fit(engine, encoder, "few_shot", folder, k=_SHOTS)
     ours = task.test[:_OUR_ITEMS]
     by_length = sorted(ours, key=lambda sample: len(sample.fields["text"]))
     theirs = by_length[:: len(ours) // _THEIR_ITEMS][:_THEIR_ITEMS]
     harnesses = {
-        size: HFLM(pretrained=engine.forward.model, tokenizer=engine.tokenizer, batch_size=size)
+        size: HFLM(pretrained=model, tokenizer=engine.tokenizer, batch_size=size)
         for size in _BATCH_SIZES
     }
     seconds, found = {}, None
@@ -93,8 +94,7 @@ def _their_logprobs(
         for index, label in enumerate(encoder.task.labels):
             answer = continue_text(prompt, encoder.template.word(label))[len(prompt) :]
             requests.append(Instance("loglikelihood", {}, (prompt, answer), index))
-    with unpacked_anew(harness.model):  # as it has a 4-bit base without us
-        answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
+    answers: list[tuple[float, bool]] = harness.loglikelihood(requests, disable_tqdm=True)
     return answers
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from material import BASE, encoder_for
+from material import encoder_for, loaded_by_users
 from measuring import Figure, Timings, interleave
 from workbench.batches import Example, batch_at
 from workbench.fitting.base import FitContext
@@ -21,7 +21,6 @@ from workbench.fitting.learning import training_examples
 from workbench.methods.lora import Lora
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
-from workbench.models.loading import BaseInfo, LoadedBase, load_base
 from workbench.tasks.base import Task
 from workbench.training.loop import Trainable, TrainingRequest, train
 from workbench.training.loss import answer_loss
@@ -40,6 +39,15 @@ _LORA = {
     "target_modules": ["q_proj", "v_proj"],
     "task_type": TaskType.CAUSAL_LM,
 }
+
+
+def _operations_of_linear(inputs: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+    """Return the operations of a product that `workbench.models.products` gives to oneDNN."""
+    return 2 * inputs.numel() * weight[0]
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_operations_of_linear)
 
 
 @dataclass
@@ -62,7 +70,7 @@ class _Clock:
 
 def measure(engine: Engine, task: Task, folder: Path) -> list[Figure]:
     """Return our time of a step over the Trainer's, and its share of the peak, for both kinds."""
-    return steps_against_trainer(engine, task, folder, twin=partial(_twin, engine.info))
+    return steps_against_trainer(engine, task, folder, twin=partial(loaded_by_users, engine.info))
 
 
 def steps_against_trainer(
@@ -70,13 +78,13 @@ def steps_against_trainer(
     task: Task,
     folder: Path,
     *,
-    twin: Callable[[], LoadedBase],
+    twin: Callable[[], PreTrainedModel],
     target: float = 0.65,
 ) -> list[Figure]:
     """Return our time of a step over the Trainer's, and its share of the peak, for both kinds.
 
-    Both sides train over the same 4-bit base. bitsandbytes, which PEFT trains over, unpacks its
-    weights for every product; ours are as `load_base` keeps them.
+    Both sides train over the same 4-bit base: PEFT over what transformers loads, where bitsandbytes
+    unpacks weights for every product; ours as `load_base` keeps them.
 
     Args:
         engine: Of the base that we train on.
@@ -109,21 +117,11 @@ def steps_against_trainer(
     return figures
 
 
-def _twin(info: BaseInfo) -> LoadedBase:
-    return load_base(
-        BASE,
-        precision=info.precision,
-        compute_dtype=info.compute_dtype,
-        device=info.device,
-        weights_in_memory="packed",  # as PEFT has a 4-bit base without us
-    )
-
-
 def _compare(
     engine: Engine,
     name: str,
     trainable: Trainable,
-    base: LoadedBase,
+    model: PreTrainedModel,
     config: PromptTuningConfig | LoraConfig,
     *,
     examples: Sequence[Example],
@@ -132,7 +130,7 @@ def _compare(
     folder: Path,
     target: float,
 ) -> tuple[Figure, Figure]:
-    peft = get_peft_model(base.model, config)
+    peft = get_peft_model(model, config)
     if isinstance(config, PromptTuningConfig):
         peft.prompt_encoder["default"].embedding.weight.data.copy_(
             trainable.parameters["prompt_embeddings"]
