@@ -46,7 +46,7 @@ def measure(engine: Engine, task: Task, fitted: dict[str, FittedMethod]) -> list
         Figure(
             f"side by side: five methods together / {slowest} alone",
             ratio,
-            target=1.5,
+            target=1.3,
             lowest=lowest,
             highest=highest,
             details=(

@@ -25,6 +25,7 @@ COST_KEYS = (
     "peak_memory_bytes",
     "labelled_examples",
     "dev_evaluations",
+    "dev_items",
     "prompt_tokens_mean",
     "generated_tokens_mean",
     "milliseconds_per_item",

@@ -151,6 +151,7 @@ COSTS: Mapping[str, Cost] = {
     "peak_memory_bytes": Cost("peak memory", byte_size, "bytes"),
     "labelled_examples": Cost("labelled examples", number),
     "dev_evaluations": Cost("evaluations on dev", number),
+    "dev_items": Cost("items of each", number),
     "prompt_tokens_mean": Cost("prompt tokens", _tenths),
     "generated_tokens_mean": Cost("generated tokens", _tenths),
     "milliseconds_per_item": Cost("time per item", _tenths, "ms"),

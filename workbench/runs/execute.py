@@ -281,8 +281,8 @@ def _reason(error: Exception) -> str:
     text = (str(error).splitlines() or [""])[0]
     if _is_out_of_memory(error):
         return (
-            f"out of memory ({text}). Use micro_batch_size 1, gradient_checkpointing, or shorter "
-            "texts."
+            f"out of memory ({text}). Use weights_in_memory 'packed', micro_batch_size 1, "
+            "gradient_checkpointing, or shorter texts."
         )
     return f"ended by an error of ours ({type(error).__name__}: {text})."
 

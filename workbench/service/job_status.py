@@ -263,10 +263,10 @@ def _interrupted(folder: Path) -> JobStatus:
     try:
         status = _stored(folder) or _made_anew(folder)  # its process may have had a last word
         if status.state == "running":
-            # Its process ends at once where it is asked to stop before it has begun.
+            # Its process ends at once where it is asked to stop before it can listen.
             state, message = "interrupted", "its process ended without a word; resume goes on"
             if os.path.lexists(folder / STOP):
-                state, message = "stopped", "stopped before it began; resume goes on"
+                state, message = "stopped", "stopped; resume goes on"
             changes = {"state": state, "message": message, "ended": now(), "pid": None}
             status = status.model_copy(update=changes)
             if held is not None:
