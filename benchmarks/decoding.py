@@ -1,15 +1,18 @@
 """Greedy decoding against transformers' `generate`, on the same base in 4 bits and in one run."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from transformers import PreTrainedModel
 
 from material import loaded_by_users
-from measuring import Figure, interleave
+from measuring import Figure, Timings, interleave
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
 from workbench.tasks.base import Task
 
-_NEW_TOKENS = 24
+_FIRST, _NEW_TOKENS = 4, 24  # tokens; the time between both is that of decoding alone
 _REPEATS = 3
 _TARGETS = {1: 4.0, 5: 3.0, 16: 2.0}  # by rows of a batch
 
@@ -40,51 +43,81 @@ def _compare(
     padded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
     made: dict[str, list[list[int]]] = {}
 
-    def run_ours() -> None:
-        answers = engine.generate(rows, GenerationOptions(max_new_tokens=_NEW_TOKENS))
-        made["ours"] = [list(answer.token_ids) for answer in answers]
+    def ours(tokens: int) -> None:
+        answers = engine.generate(rows, GenerationOptions(max_new_tokens=tokens))
+        made[f"ours {tokens}"] = [list(answer.token_ids) for answer in answers]
 
-    def run_theirs(model: PreTrainedModel) -> None:
+    def generate(model: PreTrainedModel, tokens: int) -> None:
         with torch.inference_mode():
             found = model.generate(
                 **padded,
-                max_new_tokens=_NEW_TOKENS,
+                max_new_tokens=tokens,
                 eos_token_id=None,
                 do_sample=False,
                 pad_token_id=tokenizer.eos_token_id,
             )
-        made["theirs"] = found[:, padded["input_ids"].shape[1] :].tolist()
+        made[f"theirs {tokens}"] = found[:, padded["input_ids"].shape[1] :].tolist()
 
+    sides: dict[str, Callable[[int], None]] = {
+        "workbench": ours,
+        "generate": partial(generate, theirs),
+        "generate on our base": partial(generate, engine.forward.model),
+    }
     contenders = {
-        "workbench": run_ours,
-        "generate": lambda: run_theirs(theirs),
-        "on our base": lambda: run_theirs(engine.forward.model),
+        f"{name} {tokens}": partial(side, tokens)
+        for name, side in sides.items()
+        for tokens in (_FIRST, _NEW_TOKENS)
     }
     for contender in contenders.values():  # what is set up once
         contender()
     timings = interleave(contenders, _REPEATS)
-    per_second = {name: size * _NEW_TOKENS / timings.median(name) for name in timings.seconds}
-    pairs = zip(made["ours"], made["theirs"], strict=True)
+    whole = Timings({name: timings.seconds[f"{name} {_NEW_TOKENS}"] for name in sides})
+    alone = Timings(
+        {
+            name: [
+                long - short
+                for long, short in zip(
+                    whole.seconds[name], timings.seconds[f"{name} {_FIRST}"], strict=True
+                )
+            ]
+            for name in sides
+        }
+    )
+    pairs = zip(made[f"ours {_NEW_TOKENS}"], made[f"theirs {_NEW_TOKENS}"], strict=True)
     same = sum(ours == other for ours, other in pairs)
-    details = (
-        f"{_NEW_TOKENS} greedy tokens after {padded['input_ids'].shape[1]}, prompt included, "
-        f"products in {engine.info.compute_dtype}: workbench {per_second['workbench']:.1f} "
-        f"tokens/s, generate {per_second['generate']:.1f}, on our base "
-        f"{per_second['on our base']:.1f}; {same} of {size} texts equal to those on our base"
+    told = f"{same} of {size} texts equal to those on our base"
+    return [
+        *_figures(f"decoding {size} at once", alone, _NEW_TOKENS - _FIRST, size, target, told),
+        *_figures(
+            f"decoding {size} at once, {padded['input_ids'].shape[1]} tokens of prompt included",
+            whole,
+            _NEW_TOKENS,
+            size,
+            target,
+            f"products in {engine.info.compute_dtype}",
+        ),
+    ]
+
+
+def _figures(
+    title: str, timings: Timings, tokens: int, size: int, target: float, told: str
+) -> list[Figure]:
+    speeds = ", ".join(
+        f"{name} {size * tokens / timings.median(name):.1f}" for name in timings.seconds
     )
     figures = []
-    for name, bound in (("generate", target), ("on our base", None)):
-        ratio, lowest, highest = timings.ratio(name, "workbench")
-        title = "generate" if bound else "generate on our base"
+    for other in list(timings.seconds)[1:]:
+        ratio, lowest, highest = timings.ratio(other, "workbench")
+        bound = target if other == "generate" else None
         figures.append(
             Figure(
-                f"decoding {size} at once: workbench / {title}",
+                f"{title}: workbench / {other}",
                 ratio,
                 target=bound,
                 at_least=True,
                 lowest=lowest,
                 highest=highest,
-                details=details if bound else "",
+                details=f"{tokens} greedy tokens each; tokens/s: {speeds}; {told}" if bound else "",
             )
         )
     return figures

@@ -42,7 +42,6 @@ _PARTS = {
     "weights": "weights",
     "own_comparison": "own_comparison",
     "long_texts": "long_texts",
-    "growth": "growth",
     "starting": "starting",
 }
 _ON_ANY_DEVICE = ("training_step", "long_training", "planner", "precision_speed")

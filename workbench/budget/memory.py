@@ -37,6 +37,7 @@ _ADAM_BYTES = 8  # two moments in float32, Kingma & Ba 2015
 _HELD_SHARE = 0.33
 SCORING_TOKENS = 1024  # of a batch that is scored, `workbench/models/engine.py`
 LOGIT_ROWS = 256  # positions whose logits are held at once, likewise
+HEAD_BLOCK_BYTES = 1 << 26  # of a 16-bit head in float32, `workbench/models/output_head.py`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,11 +252,12 @@ def asking_memory(
     mask = tokens * (own_tokens + prefix_tokens) * storage.element_bytes
     layer = tokens * storage.element_bytes * (4 * shape.width + 4 * shape.inner_width)
     logits = 2 * LOGIT_ROWS * shape.vocabulary * _FLOAT
+    head = min(_head_copy(shape, storage), HEAD_BLOCK_BYTES)
     return MemoryEstimate(
         base=base_bytes(shape, storage),
         activations=(prefix_tokens + tokens) * kv_bytes_per_token(shape, storage) // shape.layers
         + prefix_tokens * kv_bytes_per_token(shape, storage),
-        working=layer + mask + logits + _head_copy(shape, storage) + _one_matrix(shape, storage),
+        working=layer + mask + logits + head + _one_matrix(shape, storage),
         restored=restored_bytes(shape, storage),
     ).on(storage)
 

@@ -11,6 +11,7 @@ from workbench.batches import Example
 from workbench.budget.known import CPU_TERAFLOPS, DEVICES, GIB, KNOWN_SHAPES, any_gpu, processor
 from workbench.budget.memory import (
     BUDGET_PRECISIONS,
+    HEAD_BLOCK_BYTES,
     LOGIT_ROWS,
     SCORING_TOKENS,
     MemoryEstimate,
@@ -24,7 +25,7 @@ from workbench.budget.plan import Question, make_plan, training_flops
 from workbench.budget.sources import find_shape
 from workbench.budget.trained import RECIPES, AdaptOptions
 from workbench.models import engine as engine_module
-from workbench.models import scoring
+from workbench.models import output_head, scoring
 from workbench.models.base import Prefix
 from workbench.models.engine import Engine
 from workbench.models.loading import PRECISIONS
@@ -68,6 +69,7 @@ def test_keys_and_values_are_those_of_the_engine(tiny_folder, precision):
 def test_the_sizes_of_scoring_batches_are_those_of_the_engine():
     assert engine_module._MAX_BATCH_TOKENS == SCORING_TOKENS
     assert scoring._LOGIT_ROWS == LOGIT_ROWS
+    assert output_head._BLOCK_BYTES == HEAD_BLOCK_BYTES
 
 
 def nodes_below(node):
