@@ -45,8 +45,14 @@ _WORDS = {
 
 def measure(engine: Engine) -> list[Figure]:
     """Return the speed-up that guessing would bring, by kind of text and tokens at a time."""
-    prices = {tokens: _price(engine, tokens + 1) for tokens in _GUESSED}
-    figures = []
+    prices = {tokens: _price(engine, tokens + 1, 1) for tokens in _GUESSED}
+    side_by_side, fewest = 5, min(_GUESSED)
+    figures = [
+        Figure(
+            f"lookup: a step that checks {fewest} guesses of {side_by_side} rows / a plain one",
+            _price(engine, side_by_side * (fewest + 1), side_by_side),
+        )
+    ]
     for name, prompts in _texts().items():
         answers = _answers(engine, prompts)
         for tokens in _GUESSED:
@@ -124,9 +130,9 @@ def _guess(text: Sequence[int], size: int) -> Sequence[int]:
     return ()
 
 
-def _price(engine: Engine, rows: int) -> float:
-    """Return the time of a step of so many rows over that of one."""
-    seconds = {1: 0.0, rows: 0.0}
+def _price(engine: Engine, rows: int, fewer: int) -> float:
+    """Return the time of a step of so many rows over that of fewer."""
+    seconds = {fewer: 0.0, rows: 0.0}
     with torch.inference_mode():
         for size in seconds:
             trees = [TokenTree.chain(range(5, 69))] * size
@@ -137,7 +143,7 @@ def _price(engine: Engine, rows: int) -> float:
             for _ in range(_STEPS):
                 engine.forward.step(tokens, cache)
             seconds[size] = time.perf_counter() - began
-    return seconds[rows] / seconds[1]
+    return seconds[rows] / seconds[fewer]
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from workbench.models.engine import Engine
 from workbench.models.loading import LoadedBase
 from workbench.models.prefixed_states import PrefixedStates
 from workbench.models.row_layout import LazyMask, row_layout
-from workbench.models.split_attention import QUERY_BLOCK
+from workbench.models.split_attention import QUERY_BLOCK, SharedStates, split_attention
 from workbench.models.token_tree import TokenTree
 
 HEADS, GROUPS, WIDTH = 2, 3, 8
@@ -249,3 +249,24 @@ def test_long_texts_need_no_square_of_their_tokens(family, tiny_base):
     ]
     assert score.logprobs.tolist() == pytest.approx(expected, abs=1e-4)
     torch.testing.assert_close(ours, logits[9:-1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("has_prefix", [False, True])
+@pytest.mark.parametrize("place", range(5))
+def test_attention_takes_heads_in_any_order(place, has_prefix):
+    """The kernel takes it for granted that a head's numbers lie side by side, and says nothing."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(2, heads, 9, WIDTH, generator=draw) for heads in (HEADS * GROUPS, HEADS, HEADS)
+    )
+    keys, values = (torch.randn(HEADS, 4, WIDTH, generator=draw) for _ in range(2))
+    given = [query, key, value, keys, values]
+
+    def attended(tensors):
+        *own, keys, values = tensors
+        shared = [SharedStates(None, keys, values)] if has_prefix else []
+        return split_attention(*own, shared, None, None)
+
+    expected = attended(given)
+    given[place] = given[place].transpose(-2, -1).contiguous().transpose(-2, -1)
+    assert torch.allclose(attended(given), expected, atol=1e-5)

@@ -92,7 +92,8 @@ def _weights(model: str) -> list[tuple[str, str]]:
     from workbench.presentation.display import byte_size
 
     device, products = products_of("nf4")
-    storage = Storage("nf4", device != "cpu", unpacked_bytes=UNPACKED_BYTES[products])
+    each = UNPACKED_BYTES[products] if device == "cpu" else 2
+    storage = Storage("nf4", device != "cpu", unpacked_bytes=each)
     try:
         shape = find_shape(model)
     except ModelError as error:

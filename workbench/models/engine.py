@@ -47,6 +47,7 @@ _MAX_ROWS = 64
 _MAX_BATCH_TOKENS = 1024  # own tokens of a scoring batch; larger ones were not faster on 2 cores
 _MAX_CACHE_BYTES = 1 << 30  # keys and values of a generating batch
 _PREFIX_CACHE_SHARE = 0.06  # of what the base takes in memory, unpacked weights included
+_MAX_PREFIX_BYTES = 1 << 28
 
 
 class Engine:
@@ -65,8 +66,10 @@ class Engine:
         self.forward = BaseForward(base.model)
         self.forward.token_name = lambda number: str(base.tokenizer.convert_ids_to_tokens(number))
         self.adapters = AdapterBank(base.model)
-        taken = base.info.footprint_bytes + base.info.restored_bytes
-        self.prefixes = PrefixCache(int(taken * _PREFIX_CACHE_SHARE))
+        packed, beside = base.info.footprint_bytes, base.info.restored_bytes
+        own, share = _PREFIX_CACHE_SHARE * packed, _PREFIX_CACHE_SHARE * (packed + beside)
+        # Unpacked weights are there because memory is; but of it, too, only so much is taken.
+        self.prefixes = PrefixCache(int(max(own, min(share, _MAX_PREFIX_BYTES))))
         self.lock = threading.RLock()
         self._end_tokens = self.forward.end_tokens(base.tokenizer)
         self.forward.take_shapes(check_exact(self))

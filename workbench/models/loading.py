@@ -263,7 +263,7 @@ def _store_in(dtype: torch.dtype, model: torch.nn.Module) -> None:
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
         if state is not None:
-            state.dtype = dtype  # forward restores to its inputs' dtype, backward to this one
+            state.dtype = dtype  # what bitsandbytes restores to, products of ours aside
         elif type(parameter) is torch.nn.Parameter:
             is_mapped = parameter.device.type == "cpu"
             parameter.data = parameter.data.to(dtype, copy=is_mapped)

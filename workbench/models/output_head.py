@@ -22,6 +22,6 @@ def wide_product(hidden: torch.Tensor, head: Any) -> torch.Tensor:
     if weight.dtype == torch.float32:
         return product(wide, weight, bias)
     rows = max(1, _BLOCK_BYTES // (4 * weight.shape[1]))
-    parts = [torch.nn.functional.linear(wide, part.float()) for part in weight.split(rows)]
+    parts = [product(wide, part.float()) for part in weight.split(rows)]
     made = torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
     return made if bias is None else made + bias

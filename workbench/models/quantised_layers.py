@@ -13,6 +13,7 @@ unpacking instead, so that products have the same numbers and take the time of m
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,7 +23,6 @@ from transformers import PreTrainedModel
 from workbench.errors import ModelError
 from workbench.models.products import (
     BlockedWeight,
-    blocked,
     can_block,
     frozen_product,
     product,
@@ -68,7 +68,8 @@ class _UnchangedLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes
         """Return the product (..., out) of inputs (..., in) in the dtype of products."""
         assert self.restored is not None
         bias = None if self.bias is None else self.bias.to(inputs.dtype)
-        if self.blocks is not None and not (torch.is_grad_enabled() and inputs.requires_grad):
+        learns = inputs.requires_grad or (bias is not None and bias.requires_grad)
+        if self.blocks is not None and not (learns and torch.is_grad_enabled()):
             return self.blocks.product(inputs, bias)
         return product(inputs, self.restored, bias)
 
@@ -121,26 +122,26 @@ def _is_untouched(layer: Any) -> bool:
 
 def restored_size(model: torch.nn.Module, dtype: torch.dtype) -> int:
     """Return the bytes that `keep_restored` would take for products in a dtype."""
-    layers = _four_bit_layers(model)
-    each = sum(int(layer.weight.quant_state.shape.numel()) for layer in layers) * dtype.itemsize
-    return each * (2 if layers and can_block(layers[0].weight.device, dtype) else 1)
+    size = 0
+    for layer in _four_bit_layers(model):
+        shape, device = layer.weight.quant_state.shape, layer.weight.device.type
+        size += shape.numel() * dtype.itemsize * (2 if can_block(device, dtype, shape) else 1)
+    return size
 
 
 def keep_restored(model: torch.nn.Module) -> None:
     """Let 4-bit layers keep their weights unpacked, in the dtype of their products."""
     for layer in _four_bit_layers(model):
-        layer.restored = _unpacked(layer)
-        layer.blocks = blocked(layer.restored)
+        weight = layer.restored = _unpacked(layer)
+        if can_block(weight.device.type, weight.dtype, weight.shape):
+            layer.blocks = BlockedWeight(weight)
 
 
 def _unpacked(layer: Any) -> torch.Tensor:
     """Return a 4-bit layer's weight (out, in) in the dtype of its products."""
-    weight, state = layer.weight.data, layer.weight.quant_state
-    usual, state.dtype = state.dtype, layer.compute_dtype  # what it is restored to
-    try:
-        found: torch.Tensor = bnb.functional.dequantize_4bit(weight, state)
-    finally:
-        state.dtype = usual
+    state = copy(layer.weight.quant_state)  # others may read the layer's own meanwhile
+    state.dtype = layer.compute_dtype  # what it is restored to
+    found: torch.Tensor = bnb.functional.dequantize_4bit(layer.weight.data, state)
     return found
 
 

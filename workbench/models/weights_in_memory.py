@@ -26,8 +26,8 @@ WEIGHTS_IN_MEMORY: tuple[WeightsInMemory, ...] = ("auto", "packed", "restored")
 SETTING = "WORKBENCH_WEIGHTS_IN_MEMORY"
 """Environment variable: what "auto" means to the processes that have it."""
 UNPACKED_BYTES = {"float32": 4, "bfloat16": 4, "float16": 2}
-"""Bytes of a weight kept unpacked on a CPU, by the dtype of products; bfloat16 is kept in two
-orders, see `workbench.models.products`."""
+"""Bytes of a weight kept unpacked on a CPU, by the dtype of products, at most: bfloat16 is kept in
+two orders where the processor profits, see `workbench.models.products`."""
 _SHARE = 1 / 3  # of the free memory, which "auto" takes at most
 _GIB = 1 << 30
 _TURN_SECONDS = 10.0  # a process that was stopped must not keep others from loading

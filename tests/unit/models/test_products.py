@@ -3,11 +3,21 @@
 Tolerance: 1e-5 of the largest, which float32 sums of this length keep.
 """
 
+import copy
+
 import pytest
 import torch
 
-from workbench.models.products import PlainLinear, frozen_product, product, use_own_products
-from workbench.models.split_attention import split_attention
+from workbench.models import products
+from workbench.models.compute_dtype import processor_dtype
+from workbench.models.products import (
+    BlockedWeight,
+    PlainLinear,
+    can_block,
+    frozen_product,
+    product,
+    use_own_products,
+)
 
 ROWS = (1, 2, 4, 5, 6, 7, 40, 128, 129, 300)  # on both sides of every bound
 SHAPES = ((576, 192), (1536, 576), (64, 8), (64, 13), (3600, 16))  # (in, out)
@@ -73,34 +83,72 @@ def test_a_weight_is_read_once_each_way_and_not_held():
     assert torch.allclose(inputs.grad, weight.sum(dim=0).expand(3, -1), atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [3, 300])
+@pytest.mark.parametrize("is_start", [True, False])
 @pytest.mark.parametrize("trained", ["weight", "bias"])
-def test_what_is_trained_gets_its_gradient(trained):
+def test_what_is_trained_gets_its_gradient(trained, is_start, rows):
     layer = torch.nn.Linear(64, 16).requires_grad_(requires_grad=False)
+    plain = copy.deepcopy(layer)
     use_own_products(layer)
     assert type(layer) is PlainLinear
-    parameter = getattr(layer, trained).requires_grad_()
-    layer(random(3, 64)).sum().backward()
-    expected = torch.func.functional_call(
-        torch.nn.Linear(64, 16), dict(layer.named_parameters()), random(3, 64)
-    )
-    (found,) = torch.autograd.grad(expected.sum(), parameter)
-    assert torch.allclose(parameter.grad, found)
+    gradients = []
+    for one in (layer, plain):
+        parameter = getattr(one, trained).requires_grad_()
+        inputs = random(rows, 64)
+        one(inputs if is_start else inputs.requires_grad_()).square().sum().backward()
+        gradients.append(parameter.grad)
+    assert torch.allclose(*gradients, rtol=1e-4)
 
 
-def test_attention_takes_heads_in_any_order():
-    """The kernel reads other orders wrongly, without a word; products used to have another."""
-    query, key, value = (random(2, heads, 9, 8, seed=heads) for heads in (6, 2, 2))
-    value = value + 1
-    expected = split_attention(query, key, value, (), None, None)
-    groups = query.shape[1] // key.shape[1]
-    plain = torch.nn.functional.scaled_dot_product_attention(
-        query,
-        key.repeat_interleave(groups, dim=1),
-        value.repeat_interleave(groups, dim=1),
-        is_causal=True,
-    )
-    assert torch.allclose(expected, plain, atol=1e-5)
-    for place in range(3):
-        given = [query, key, value]
-        given[place] = given[place].transpose(2, 3).contiguous().transpose(2, 3)
-        assert torch.allclose(split_attention(*given, (), None, None), plain, atol=1e-5)
+def test_a_second_derivative_is_refused():
+    inputs = random(3, 64).requires_grad_()
+    made = product(inputs, random(16, 64)).square().sum()
+    (first,) = torch.autograd.grad(made, inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def _fails(*_):
+    raise RuntimeError("failed to match any schema")
+
+
+def _rounds(inputs, weight, bias, *_):
+    return torch.nn.functional.linear(inputs.bfloat16(), weight.bfloat16(), bias.bfloat16()).float()
+
+
+@pytest.mark.parametrize("other", [None, _fails, _rounds], ids=["gone", "changed", "rounds"])
+def test_without_the_operation_as_it_was_products_are_torchs(other, monkeypatch):
+    monkeypatch.setattr(products, "_PRODUCT", other)
+    for kept in (products._has_onednn, products._equal_in_blocks):
+        kept.cache_clear()
+    try:
+        inputs, weight, bias = random(300, 576), random(192, 576, seed=1), random(192, seed=2)
+        expected = torch.nn.functional.linear(inputs, weight, bias)
+        assert torch.equal(product(inputs, weight, bias), expected)
+        assert not can_block("cpu", torch.bfloat16, weight.shape)
+    finally:
+        for kept in (products._has_onednn, products._equal_in_blocks):
+            kept.cache_clear()
+
+
+@pytest.mark.skipif(
+    processor_dtype().dtype != torch.bfloat16 or not products._has_onednn(),
+    reason="no processor that multiplies in bfloat16",
+)
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("shape", [(576, 1536), (1536, 576), (896, 128)])
+def test_a_weight_in_blocks_gives_the_same_bits(shape, rows):
+    size, out = shape
+    inputs, weight = random(rows, size).bfloat16(), random(out, size, seed=1).bfloat16()
+    bias = random(out, seed=2).bfloat16()
+    assert can_block("cpu", torch.bfloat16, weight.shape)
+    blocks = copy.deepcopy(BlockedWeight(weight))
+    for added in (None, bias):
+        expected = torch.nn.functional.linear(inputs, weight, added)
+        assert torch.equal(blocks.product(inputs, added), expected)
+
+
+def test_other_dtypes_and_devices_have_no_blocks():
+    shape = torch.Size((576, 576))
+    assert not can_block("cpu", torch.float32, shape)
+    assert not can_block("cuda", torch.bfloat16, shape)
