@@ -68,6 +68,7 @@ def result_table(comparison: Comparison) -> Cells:
         "peak memory",
         "labelled examples",
         "evaluations on dev",
+        "items of each",
         "prompt tokens",
         "generated tokens",
         "ms per item",
