@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from material import BASE, REPOSITORY, encoder_for, load_engine, load_material, long_texts
 from measuring import Figure
@@ -42,6 +41,7 @@ from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.models.loading import WeightsInMemory
 from workbench.models.weights import find_weights
+from workbench.models.weights_in_memory import UNPACKED_BYTES
 from workbench.tasks.base import Task
 from workbench.training import loop as training
 from workbench.training.folder import HISTORY
@@ -244,7 +244,7 @@ def peak_and_estimate(
 
 def _storage(engine: Engine) -> Storage:
     precision: BudgetPrecision = engine.info.precision  # type: ignore[assignment]
-    unpacked = getattr(torch, engine.info.compute_dtype).itemsize
+    unpacked = UNPACKED_BYTES[engine.info.compute_dtype]
     return Storage(
         precision,
         is_gpu=engine.info.device != "cpu",
