@@ -29,6 +29,7 @@ from workbench.models.engine import Engine
 # Each is a module with `measure`, which takes what it names of task, engine, fitted and folder.
 _PARTS = {
     "scoring": "scoring",
+    "products": "products",
     "decoding": "decoding",
     "side_by_side": "side_by_side",
     "training_step": "training_step",

@@ -92,7 +92,7 @@ def _weights(model: str) -> list[tuple[str, str]]:
     from workbench.presentation.display import byte_size
 
     device, products = products_of("nf4")
-    each = UNPACKED_BYTES[products] if device == "cpu" else 2
+    each = UNPACKED_BYTES[products] if device == "cpu" else 2  # 16 bits, in one order
     storage = Storage("nf4", device != "cpu", unpacked_bytes=each)
     try:
         shape = find_shape(model)
