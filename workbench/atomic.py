@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from workbench.errors import RoomError, StoreError
+from workbench.fence import check_fence
 from workbench.room import check_room
 
-_SCRATCH = ".writing"  # ends the name of a file that is not whole yet
+SCRATCH = ".writing"  # ends the name of a file that is not whole yet
 _STALE_SECONDS = 3600.0  # nothing is written for that long
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # some shared disks know no fsync(2)
 _TOO_DEEP = "it is nested too deeply"
@@ -81,10 +82,11 @@ def replacing(path: Path, num_bytes: int, *, keep: Path | None = None) -> Iterat
         keep: Where the file that was there goes in the same moment; None drops it.
 
     Raises:
-        StoreError: no space left, or no permission.
+        StoreError: no space left, no permission, or the folder is another process's by now.
     """
+    check_fence(path)
     check_room(path, num_bytes)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{_SCRATCH}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}{SCRATCH}")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path.parent)
@@ -92,6 +94,7 @@ def replacing(path: Path, num_bytes: int, *, keep: Path | None = None) -> Iterat
             with scratch.open("wb") as stream:
                 yield stream
                 flush_file(stream)
+            check_fence(path)  # a machine may have slept since it began
             if keep is not None and path.is_file():
                 path.replace(keep)
             scratch.replace(path)
@@ -133,14 +136,14 @@ def is_about_space(error: StoreError) -> bool:
 
 def remove_scratch(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder that nobody else writes into."""
-    for path in folder.rglob(f".*{_SCRATCH}"):
+    for path in folder.rglob(f".*{SCRATCH}"):
         if path.is_file():
             path.unlink(missing_ok=True)
 
 
 def _remove_stale(folder: Path) -> None:
     """Remove what killed processes left half-written once nobody can be writing it any more."""
-    for path in folder.glob(f".*{_SCRATCH}"):
+    for path in folder.glob(f".*{SCRATCH}"):
         with suppress(OSError):  # somebody else removed it
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
@@ -13,6 +14,7 @@ from workbench.readings.base import Subject, open_vocabulary
 from workbench.readings.catalog import make_reader
 from workbench.readings.loading import kind_of, load_prompt
 from workbench.readings.scoring import Scorer
+from workbench.runs.executor import LocalExecutor, MakeExecutor
 from workbench.runs.experiment import (
     EXPERIMENT_FILE,
     Experiment,
@@ -21,8 +23,10 @@ from workbench.runs.experiment import (
 )
 from workbench.runs.failures import raise_if_failed
 from workbench.runs.folder_lock import alone_in
+from workbench.runs.labels import NO_LABEL, read_label, write_label
 from workbench.runs.origin import from_anywhere
-from workbench.runs.runner import RowRun, Watcher, requests_of, run_experiment
+from workbench.runs.rows import RowRun, Watcher
+from workbench.runs.runner import requests_of, run_experiment
 from workbench.runs.session import Session
 from workbench.runs.store import RunStore
 from workbench.runs.trimming import trim_report
@@ -52,6 +56,8 @@ def run_comparison(
     folder: Path,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
+    make_executor: MakeExecutor = LocalExecutor,
+    name: str = "",
 ) -> Comparison:
     """Run an experiment, write its report into a folder, and return the comparison.
 
@@ -64,17 +70,29 @@ def run_comparison(
         folder: Where the report goes.
         watcher: Told about each run and step.
         should_stop: Asked between steps.
+        make_executor: Makes what makes the runs.
+        name: What to call the comparison; "" leaves the name it has.
 
     Raises:
+        ConfigError: no name of the form that is allowed.
         Interrupted: asked to stop; finished runs are kept and found again.
         RunError: every run failed.
         StoreError: another process works in the folder.
         UnwrittenReport: runs are finished, and the folder cannot be written.
     """
     requests = requests_of(experiment)
-    with alone_in(folder):
+    with alone_in(folder, store.lease):
         _keep(folder, experiment)
-        made = run_experiment(session, store, requests, watcher=watcher, should_stop=should_stop)
+        if name:
+            _name(folder, name)
+        made = run_experiment(
+            session,
+            store,
+            requests,
+            watcher=watcher,
+            should_stop=should_stop,
+            make_executor=make_executor,
+        )
         if not made.rows:
             raise_if_failed(made.failed)
         comparison = compare_runs(
@@ -82,6 +100,7 @@ def run_comparison(
             reference=experiment.reference,
             failed=made.failed,
         )
+        comparison = replace(comparison, name=read_label(folder).name)
         try:
             write_report(comparison, folder, _first_looks(session, made.rows))
         except StoreError as error:
@@ -90,8 +109,16 @@ def run_comparison(
     return comparison
 
 
+def _name(folder: Path, name: str) -> None:
+    """Call the comparison of a folder by a name; one that cannot be written is no reason to end."""
+    with suppress(StoreError):
+        write_label(folder, replace(read_label(folder), name=name))
+
+
 def _keep(folder: Path, experiment: Experiment) -> None:
     """Keep an experiment in its folder, whose file stays as it is where it says the same.
+
+    A name belongs to what was evaluated under it, and goes with the experiment before.
 
     Where that cannot be written, neither can the report, which says so. A job of the page knows
     its file by a digest, so that stays even where paths and defaults are written otherwise.
@@ -107,6 +134,8 @@ def _keep(folder: Path, experiment: Experiment) -> None:
     if kept is None or not _is_known_to_a_job(folder):
         with suppress(StoreError):
             store_experiment(folder, experiment)
+            if kept is not None and _meant(kept) != _meant(experiment):
+                write_label(folder, NO_LABEL)
     elif _meant(kept) != _meant(experiment):
         raise StoreError(
             f"{folder}: a job of the page keeps another experiment here. Use another folder with "

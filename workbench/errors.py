@@ -7,6 +7,8 @@
     ├── ModelError    a base model or an adapter (not found, wrong precision, wrong shape)
     ├── StoreError    the run store (no space, unreadable record, locked run)
     │   ├── DamagedFile   a stored file that is not what was written
+    │   ├── BusyRun       another process has it now: come back later
+    │   │   └── LostRun   this process had it, and another one has taken it over
     │   └── RoomError     a shared server's bound on what may be stored is reached
     └── RunError      runs of a comparison that failed while the others went on
 
@@ -52,6 +54,24 @@ class StoreError(WorkbenchError):
 
 class DamagedFile(StoreError):
     """A stored file is not what was written: torn, changed, or something else in its place."""
+
+
+class BusyRun(StoreError):
+    """Another process works on a run, or in an experiment's folder: come back later.
+
+    Args:
+        message: The whole message.
+        host: Name of the machine it works on; None if that is not known.
+        pid: Its number there; None if that is not known.
+    """
+
+    def __init__(self, message: str, *, host: str | None = None, pid: int | None = None) -> None:
+        super().__init__(message)
+        self.host, self.pid = host, pid
+
+
+class LostRun(BusyRun):
+    """A run that this process held has been taken over by another one, so it writes no more."""
 
 
 class RoomError(StoreError):

@@ -16,6 +16,14 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # parameter numbers of 
 _KEPT_BYTES = 256 << 20  # grow the heap in steps of this size
 _LARGE_BYTES = 1 << 30  # smaller blocks come from the heap
 _SPARING_BYTES = 1 << 20  # the same where memory counts more than time
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that there was no memory, as torch, numpy or the system do."""
+    text = (str(error).splitlines() or [""])[0].lower()
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_memory or any(words in text for words in _NO_MEMORY)
 
 
 def keep_freed_memory() -> None:

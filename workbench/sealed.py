@@ -17,7 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workbench.atomic import flush_file, flush_folder, parse_json, sorted_json, write_json
+from workbench.atomic import (
+    flush_file,
+    flush_folder,
+    json_text,
+    parse_json,
+    sorted_json,
+    write_text,
+)
 
 DIGEST = "digest"
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # rename(2): by a folder, or by a file
@@ -34,8 +41,13 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
         StoreError: no space left, or no permission.
     """
     clear_place(path)
+    write_text(path, sealed_text(path.name, content))
+
+
+def sealed_text(name: str, content: Mapping[str, Any]) -> str:
+    """Return what `write_sealed` writes into a file of this name."""
     plain = parse_json(json.dumps(content))  # as it comes back
-    write_json(path, {**content, DIGEST: _digest(path.name, plain)})
+    return json_text({**content, DIGEST: _digest(name, plain)})
 
 
 def read_sealed(
@@ -52,13 +64,23 @@ def read_sealed(
         OSError: it is not there or cannot be read.
         ValueError: it is damaged, or another file than the one written here.
     """
-    content = parse_json(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    return parse_sealed(name or path.name, text, is_digest_needed=is_digest_needed)
+
+
+def parse_sealed(name: str, text: str | bytes, *, is_digest_needed: bool = True) -> dict[str, Any]:
+    """Return the content of what `sealed_text` made for a file of this name.
+
+    Raises:
+        ValueError: it is damaged, or that of another file; see `read_sealed`.
+    """
+    content = parse_json(text)
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     found = content.pop(DIGEST, None)
     if found is None and not is_digest_needed:
         return content
-    if found != _digest(name or path.name, content):
+    if found != _digest(name, content):
         raise ValueError("its content does not have the digest that it was written with")
     return content
 

@@ -9,27 +9,60 @@ from workbench.options import Size
 TARGETS = ("attention_qv", "attention", "mlp", "all_linear")
 """Layers that a change of weights can be put on."""
 
-STEPS = Size(default=300, minimum=1, maximum=1_000_000, public=(400, 2000), help="Optimizer steps.")
-BATCH_SIZE = Size(default=8, minimum=1, maximum=1024, public=(16, 16), help="Examples per step.")
+STEPS = Size(
+    default=300,
+    minimum=1,
+    maximum=1_000_000,
+    public=(400, 2000),
+    help="How many training steps are taken: more learn more and take longer.",
+)
+BATCH_SIZE = Size(
+    default=8,
+    minimum=1,
+    maximum=1024,
+    public=(16, 16),
+    help="How many training rows each step looks at.",
+)
 MICRO_BATCH_SIZE = Size(
     default=1,
     minimum=1,
     maximum=1024,
     public=(2, 16),
-    help="Examples of a batch that run at once; null: as many as make 2,048 tokens, at least one.",
+    help="How many rows of a step run at once, which takes memory; null: as many as make "
+    "2,048 tokens, at least one.",
 )
-CHECKPOINTING_HELP = "Keep the inputs of layers alone and compute the rest again: less memory."
+CHECKPOINTING_HELP = (
+    "Compute parts of each step twice instead of keeping them: less memory, more time."
+)
 # Lester et al. 2021, figure 3a: more than 20 brings little.
 NUM_VIRTUAL_TOKENS = Size(
-    default=20, minimum=1, maximum=1000, public=(50, 200), help="Vectors (P)."
+    default=20, minimum=1, maximum=1000, public=(50, 200), help="How many vectors are learned (P)."
 )
-RANK = Size(default=8, minimum=1, maximum=512, public=(16, 64), help="Rank r of the change.")
+RANK = Size(
+    default=8,
+    minimum=1,
+    maximum=512,
+    public=(16, 64),
+    help="How wide the learned change is (its rank): wider learns more and costs more.",
+)
 INIT_RANK = Size(
-    default=12, minimum=2, maximum=512, public=(24, 96), help="Rank of each change at the start."
+    default=12,
+    minimum=2,
+    maximum=512,
+    public=(24, 96),
+    help="How wide each change is at the start (its rank).",
 )
 WIDTH = Size(
-    default=32, minimum=1, maximum=4096, public=(64, 256), help="Inner width m of each adapter."
+    default=32,
+    minimum=1,
+    maximum=4096,
+    public=(64, 256),
+    help="How wide each small network is inside.",
 )
 DEMONSTRATIONS = Size(
-    default=6, minimum=0, maximum=256, public=(16, 32), help="Number of demonstrations."
+    default=6,
+    minimum=0,
+    maximum=256,
+    public=(16, 32),
+    help="How many solved rows stand in the prompt.",
 )

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import sys
 
 # Of new objects before the youngest are looked at, and of looks before older ones are. Python's own
@@ -17,6 +18,13 @@ def collect_rarely() -> None:
     """
     gc.set_threshold(*_THRESHOLDS)
     atexit.register(gc.freeze)  # what is frozen is not looked at
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from saying what is no concern of the user."""
+    # It reports at import that an optional package is absent, which must not be installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our message names the hub
 
 
 def page_begins() -> None:

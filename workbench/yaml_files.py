@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -71,7 +71,22 @@ class _Dumper(yaml.SafeDumper):
     """Quotes text that `_Loader` would read as a number."""
 
 
+class Block(str):
+    """Text that `yaml_text` writes as a literal block, in which a line break stays one."""
+
+
+class Quoted(str):
+    """Text that `yaml_text` writes in double quotes, in which a line break is a backslash and n."""
+
+
+def _write_text(style: str) -> Callable[[yaml.SafeDumper, str], yaml.ScalarNode]:
+    return lambda dumper, text: dumper.represent_scalar(_TEXT_TAG, str(text), style=style)
+
+
+_TEXT_TAG = "tag:yaml.org,2002:str"
 _Dumper.add_implicit_resolver(_NUMBER_TAG, NUMBER, list("-+.0123456789"))
+_Dumper.add_representer(Block, _write_text("|"))
+_Dumper.add_representer(Quoted, _write_text('"'))
 
 
 def yaml_text(content: object, **style: Any) -> str:
@@ -208,7 +223,8 @@ def _read_text(path: Path) -> str:
                 f"{path}: the file has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are "
                 "read. Keep data in files of its own."
             )
-        return path.read_text(encoding="utf-8-sig")
+        # "utf-8-sig" would count the places in a message behind the byte order mark.
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file. Check the path.") from error
     except IsADirectoryError as error:

@@ -8,6 +8,7 @@ from toys import add_lora, open_tiny
 from workbench.models.adapters.bank import LayerChange, WeightAdapter
 from workbench.models.base import Conditioning, GenerationOptions, Prefix
 from workbench.models.engine import Engine
+from workbench.models.forward import BaseForward
 from workbench.models.lean_step import LeanStep
 
 LEAN = (
@@ -99,6 +100,37 @@ def test_a_lean_step_that_is_off_by_one_bit_is_not_used(tiny_folder, monkeypatch
 
     monkeypatch.setattr(LeanStep, "__call__", off)
     assert Engine(open_tiny(tiny_folder)).forward.lean is None
+
+
+@pytest.mark.parametrize("wrong", ["one row", "rows of different length", "the second step"])
+def test_a_lean_step_that_is_off_in_one_case_alone_is_not_used(wrong, tiny_folder, monkeypatch):
+    run, calls = LeanStep.__call__, []
+
+    def off(self, tokens, positions, cache, masks):
+        hidden = run(self, tokens, positions, cache, masks)
+        calls.append(cache)
+        found = {
+            "one row": len(tokens) == 1,
+            "rows of different length": len(tokens) > 1,
+            "the second step": calls.count(cache) == 2,
+        }
+        return torch.nextafter(hidden, torch.tensor(torch.inf)) if found[wrong] else hidden
+
+    monkeypatch.setattr(LeanStep, "__call__", off)
+    assert Engine(open_tiny(tiny_folder)).forward.lean is None
+    assert calls
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("llama", "padding"), ("mistral-window", "window")])
+def test_a_lean_step_that_sees_what_is_hidden_is_not_used(name, hidden, tmp_path, monkeypatch):
+    def seen(self, cache, num_keys):
+        plain = (
+            None if hidden == "padding" or cache.all_real else cache.hiding(num_keys, self.dtype)
+        )
+        return dict.fromkeys(self.layer_types, plain)
+
+    monkeypatch.setattr(BaseForward, "_added_masks", seen)
+    assert Engine(open_tiny(save_tiny(name, tmp_path / name))).forward.lean is None
 
 
 class _Doubled(LayerChange):

@@ -31,6 +31,36 @@ class Advice:
     headline: str
     reasons: tuple[str, ...]
     has_checkpointing: bool = False
+    question: Question | None = None
+    row: MethodPlan | None = None
+
+
+@dataclass(frozen=True)
+class AdvisedRow:
+    """A row of a plan's table: its name there, its costs, and whether the headline names it."""
+
+    name: str
+    plan: MethodPlan
+    is_advised: bool
+
+
+def advised_rows(plan: Plan, advice: Advice) -> list[AdvisedRow]:
+    """Return the plan's rows, and before them the advised one where it is none of them.
+
+    The advice may be for other layers, bits or checkpointing than the plan; then its name says so.
+    """
+    asked, row = advice.question, advice.row
+    if asked is None or row is None or asked == plan.question:
+        return [AdvisedRow(one.recipe.name, one, one == row) for one in plan.rows]
+    differing = [row.recipe.name]
+    if _has_targets(row) and asked.options.targets != plan.question.options.targets:
+        differing.append(f"targets {asked.options.targets}")
+    if asked.precision != plan.question.precision:
+        differing.append(asked.precision)
+    if asked.work.has_checkpointing != plan.question.work.has_checkpointing:
+        differing.append("gradient checkpointing")
+    others = [AdvisedRow(one.recipe.name, one, False) for one in plan.rows]
+    return [AdvisedRow(", ".join(differing), row, True), *others]
 
 
 def advise(plan: Plan) -> Advice:
@@ -151,6 +181,8 @@ def _recommend(question: Question, row: MethodPlan) -> Advice:
         headline=f"Train {name} over {question.shape.name} in {precision}{how}.",
         reasons=tuple(_reasons(question, row)),
         has_checkpointing=is_checked,
+        question=question,
+        row=row,
     )
 
 
@@ -177,7 +209,7 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
     if memory.total > _LARGE_SHARE * device.usable_bytes:
         yield (
             "It is tight: a text longer than planned would not fit, and measured peaks were up to "
-            "a tenth above their estimates."
+            f"a tenth above their estimates. {_looser(question, row)}"
         )
     yield f"Training takes about {duration(row.seconds)}, and looking at dev up to a fifth more."
     yield from _full_fine_tuning(question, row)
@@ -194,6 +226,22 @@ def _reasons(question: Question, row: MethodPlan) -> Iterator[str]:
             f"Try few_shot first: it trains nothing and adds {few_shot.extra_tokens:,} tokens to "
             "every prompt; it is the figure training has to beat."
         )
+
+
+def _looser(question: Question, row: MethodPlan) -> str:
+    """Return a sentence on the options that take less memory for the same training."""
+    options = {
+        "gradient_checkpointing: true": _with_checkpointing(question),
+        "micro_batch_size: 1": replace(question, micro_batch_size=1),
+    }
+    found = []
+    for name, asked in options.items():
+        total = make_plan(asked, (row.recipe.name,)).row(row.recipe.name).memory.total
+        if total < row.memory.total:
+            found.append(f"{name} takes it down to {gibibytes(total)}")
+    if not found:
+        return "Plan for shorter rows, a smaller base or a larger device."
+    return f"For the same gradients {' and '.join(found)}."
 
 
 def _has_targets(row: MethodPlan) -> bool:

@@ -24,6 +24,11 @@ _PARTS = (
 
 
 def memory_plot(plan: Plan) -> Drawing:
+    """Return the memory of each method for a page; see `memory_figure`."""
+    return memory_figure(plan).svg_drawing(has_wide=True)
+
+
+def memory_figure(plan: Plan) -> Plot:
     """Return the memory of each method as a bar of parts against what the device leaves."""
     height = _EDGE + _ROW_HEIGHT * len(plan.rows)
     figure, (axis,) = new_figure(height)
@@ -52,7 +57,7 @@ def memory_plot(plan: Plan) -> Drawing:
         note=f"Broken line: what {plan.question.device.title} leaves. Longer bars are cut off.",
         legend=tuple(Series(part, number) for number, part in enumerate(_PARTS)),
         hover=hover.texts,
-    ).svg_drawing()
+    )
 
 
 def _draw_bar(axis: Axes, place: int, row: MethodPlan, hover: Hover) -> None:

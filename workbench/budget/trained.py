@@ -41,8 +41,8 @@ class AdaptOptions:
         demonstrations: Solved examples of few-shot prompting.
     """
 
-    num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option(help="Learned vectors.")
-    rank: int = RANK.option(help="Rank of LoRA and its kin.")
+    num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option(help="How many stand in the prompt.")
+    rank: int = RANK.option(help="Of LoRA and its kin: wider learns more and costs more.")
     init_rank: int = INIT_RANK.option()
     targets: str = option("attention_qv", choices=TARGETS, help="Layers that LoRA changes.")
     bottleneck: int = WIDTH.option()

@@ -21,6 +21,7 @@ from workbench.options import option
 from workbench.progress import Progress, ignore_progress
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
+from workbench.training.ranks import Ranks
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 _CALIBRATION_TEXTS = 128  # the prior's error is then far below the differences it corrects
@@ -44,6 +45,7 @@ class FitContext:
         progress: Told about each step.
         should_stop: Asked between steps; True saves a checkpoint and raises `Interrupted`.
         find_encoder: Returns the sentence encoder that says which texts are near, or None.
+        ranks: The processes that train; whatever else a method does, each does for itself.
     """
 
     engine: Engine
@@ -54,6 +56,7 @@ class FitContext:
     progress: Progress = ignore_progress
     should_stop: Callable[[], bool] = lambda: False
     find_encoder: Callable[[], SentenceEncoder | None] = find_sentence_encoder
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def task(self) -> Task:
@@ -183,6 +186,7 @@ class Offer:
         options: Those in which it differs from the method's defaults.
         is_first: Whether it is chosen before anybody chooses.
         is_drawn: Whether another seed gives another row.
+        gloss: What it does, if not what its method's own says; see `Method`.
     """
 
     name: str
@@ -190,6 +194,7 @@ class Offer:
     options: Mapping[str, Any] = field(default_factory=dict)
     is_first: bool = False
     is_drawn: bool = False
+    gloss: str = ""
 
 
 class Method(Protocol):
@@ -198,12 +203,14 @@ class Method(Protocol):
     Attributes:
         family: What it changes.
         summary: What it is, in a few words for lists.
+        gloss: What it does, in a sentence without terms, for somebody who is new.
         offers: Ways without training that pages offer; none for those whose result is a run.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     family: ClassVar[Family]
     summary: ClassVar[str]
+    gloss: ClassVar[str]
     offers: ClassVar[Sequence[Offer]]
 
     def fit(self, context: FitContext) -> FittedMethod:
@@ -268,13 +275,14 @@ class CalibrationOptions:
     """
 
     calibrate: bool = option(
-        False, help="Divide label probabilities by those of uninformative inputs."
+        False, help="Correct the labels' probabilities for what the base prefers whatever it reads."
     )
     calibration_inputs: str = option(
         "content_free",
         choices=("content_free", "training_texts", "domain"),
-        help="Inputs to calibrate on: 'N/A', '[MASK]' and '', training texts without labels, or "
-        "the wording of the input alone, without instruction, demonstrations and text.",
+        help="What shows what the base prefers: 'N/A', '[MASK]' and '', training texts without "
+        "labels, or the wording of the input alone, without instruction, solved rows and "
+        "text.",
     )
 
     def check(self, task: Task, template: PromptTemplate) -> None:

@@ -1,7 +1,7 @@
 """What trained methods share: labelled examples, the dev score, and the cost of training."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,8 +59,10 @@ def fit_by_training(
     looked_at = dev_sample(context.encoder, options)
 
     def evaluate() -> DevScore:
-        score = dev_score(context, fitted(), looked_at)
-        return replace(score, is_admissible=is_admissible())
+        if context.ranks.parts == 1:
+            score = dev_score(context, fitted(), looked_at)
+            return replace(score, is_admissible=is_admissible())
+        return _shared_dev_score(context, fitted, looked_at, is_admissible)
 
     request = TrainingRequest(
         trainable=trainable,
@@ -70,6 +72,7 @@ def fit_by_training(
         evaluate=evaluate,
         folder=context.folder,
         identity=_identity(context, options),
+        ranks=context.ranks,
     )
     with PeakMemory(context.engine.info.device) as peak:
         state = train(
@@ -97,6 +100,7 @@ def _identity(context: FitContext, options: TrainingOptions) -> str:
     parts = (
         *(context.adapter_name, info.identity, info.precision, info.compute_dtype, info.device),
         *(context.task.digest, encoder.template.digest, encoder.chat, context.seed, repr(options)),
+        *([] if context.ranks.parts == 1 else [context.ranks.parts]),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
@@ -202,12 +206,47 @@ def dev_score(
     A generation task has a loss per token of the targets, and no accuracy.
     """
     samples = context.task.dev if samples is None else samples
-    rows = [fitted.condition(sample.fields) for sample in samples]
-    found = score_answers(
-        context.engine, context.encoder, rows, samples, log_prior=fitted.log_prior
-    )
+    found = _answered(context, fitted, samples)
     accuracy = None if context.task.kind == "generation" else found.accuracy
-    return DevScore(accuracy, found.loss, len(rows))
+    return DevScore(accuracy, found.loss, len(samples))
+
+
+def _answered(context: FitContext, fitted: FittedMethod, samples: Sequence[Sample]) -> Outcome:
+    rows = [fitted.condition(sample.fields) for sample in samples]
+    return score_answers(context.engine, context.encoder, rows, samples, log_prior=fitted.log_prior)
+
+
+def _shared_dev_score(
+    context: FitContext,
+    fitted: Callable[[], FittedMethod],
+    samples: Sequence[Sample],
+    is_admissible: Callable[[], bool],
+) -> DevScore:
+    """Return `dev_score` of items that are scored in parts, each by the process that has it.
+
+    Whether the parameters may be kept is what the first process says.
+    """
+    ranks = context.ranks
+
+    def tables() -> Iterator[torch.Tensor]:
+        current, admissible = fitted(), is_admissible()
+        for number in ranks.own_parts:
+            part = samples[number :: ranks.parts]
+            table = torch.empty(len(part), 3, dtype=torch.float64)  # right, loss, admissible
+            if part:
+                found = _answered(context, current, part)
+                table[:, 0] = torch.from_numpy(found.right)
+                table[:, 1] = torch.from_numpy(found.losses)
+                table[:, 2] = admissible
+            yield table
+
+    joined = np.empty((len(samples), 3))
+    for number, table in enumerate(ranks.gathered(tables())):
+        joined[number :: ranks.parts] = table.numpy()
+    accuracy = None if context.task.kind == "generation" else float((joined[:, 0] > 0).mean())
+    return DevScore(
+        accuracy, float(joined[:, 1].mean()), len(samples), is_admissible=bool(joined[0, 2])
+    )
 
 
 def short_answer_ids(

@@ -103,6 +103,24 @@ def predict(
     return [prediction for prediction in predictions if prediction is not None]
 
 
+def check_answerable(engine: Engine, fitted: FittedMethod, fields: Mapping[str, str]) -> None:
+    """Refuse a text that `predict` could not answer, as far as that is known before any answer.
+
+    Raises:
+        PromptError: it cannot be encoded, or its prompt exceeds the context.
+    """
+    if fitted.reasoning is not None:
+        room = fitted.reasoning.max_new_tokens
+    elif fitted.encoder.task.labels:
+        room = max(map(len, fitted.encoder.choice_ids()))
+    else:
+        room = writing_options(fitted.encoder).max_new_tokens
+    for voice in fitted.voters or (fitted,):
+        row = voice.condition(fields)
+        engine.check_length(row, room)
+        engine.forward.check_tokens(row.token_ids)
+
+
 def _stop_if_asked(
     should_stop: Callable[[], bool], done: int, total: int, *, what: str = "items"
 ) -> None:

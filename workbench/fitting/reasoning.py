@@ -24,14 +24,15 @@ class ReasoningOptions:
         minimum=0,
         maximum=64,
         public=(16, 32),
-        help="Worked demonstrations; 0: a trigger sentence.",
+        help="How many worked examples of reasoning stand in the prompt; 0: a sentence that "
+        "asks for it.",
     )
     max_new_tokens: int = option(
         96,
         minimum=1,
         maximum=4096,
         public=(96, 96),
-        help="Upper bound of the reasoning's length in tokens.",
+        help="The most tokens that the reasoning may take.",
     )
 
     def labelled_examples(self, task: Task) -> int:

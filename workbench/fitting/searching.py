@@ -33,7 +33,8 @@ class SearchOptions(CalibrationOptions):
         minimum=1,
         maximum=1000,
         public=(24, 50),
-        help="Candidates scored on dev; the default equals the evaluations of a default training.",
+        help="How many candidates are tried on dev; the default looks as often as a default "
+        "training.",
     )
 
     def dev_budget(self) -> int:

@@ -42,47 +42,52 @@ class SoftPromptTraining(TrainingOptions):
     """Learn `num_virtual_tokens` vectors of the model's embedding width; nothing else changes."""
 
     num_virtual_tokens: int | None = NUM_VIRTUAL_TOKENS.option(
-        default=None, help="Vectors (P); null: the init text's, at least 20."
+        default=None,
+        help="How many vectors are learned (P); null: as many as the init text has, at least 20.",
     )
     init: str = option(
         "instruction",
         choices=("instruction", "labels", "text", "vocabulary", "random", "prompt"),
-        help="Start from these tokens' embeddings, random vectors of their scale, or a prompt.",
+        help="Where the vectors start: at the tokens of the instruction, the labels or a text, "
+        "at frequent ones, at noise, or at a trained prompt.",
     )
     init_text: str | None = option(
-        None, holds="text", public=TEXT, help="The text for init 'text'."
+        None, holds="text", public=TEXT, help="The text to start from, where init is 'text'."
     )
     init_prompt: str | None = option(
         None,
         holds="run",
         public=TEXT,
-        help="Adapter folder of a trained soft prompt, for init 'prompt' (warm start).",
+        help="The trained soft prompt to start from (warm start), where init is 'prompt': its "
+        "adapter folder.",
     )
     position: str = option(POSITIONS[0], choices=POSITIONS, help=POSITION_HELP)
     reparametrisation: str = option(
         "none",
         choices=("none", "residual"),
-        help="Train the vectors alone, or with a bottleneck that corrects them and is left behind.",
+        help="Train the vectors alone, or with a small network that corrects them and is left "
+        "behind.",
     )
     bottleneck: int = option(
         128,
         minimum=1,
         maximum=4096,
         public=(256, 256),
-        help="Width of the bottleneck of 'residual'.",
+        help="How wide the small network of 'residual' is inside.",
     )
     says: str | None = option(
         None,
         holds="text",
         public=TEXT,
-        help="A sentence that the nearest tokens of the vectors must go on spelling.",
+        help="A sentence that the vectors must go on spelling while they learn, read by their "
+        "nearest tokens.",
     )
     says_strength: float = option(
         10.0,
         minimum=0.0,
         maximum=1e6,
         public=FREE,
-        help="Weight of the distance from that sentence, in nats.",
+        help="How strongly the vectors are held to that sentence.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -92,15 +92,23 @@ class LowRankTraining(PeftWeightTraining):
 
     rank: int = RANK.option()
     alpha: float = option(
-        16.0, minimum=1e-3, public=FREE, help="The change is scaled by alpha / rank."
+        16.0,
+        minimum=1e-3,
+        public=FREE,
+        help="How strongly the change counts: it is scaled by alpha / rank.",
     )
     dropout: float = option(
-        0.0, minimum=0.0, maximum=0.9, public=FREE, help="Dropout before A while training."
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        public=FREE,
+        help="Share of what a change reads that is left out at random while training.",
     )
     targets: str = option(
         "attention_qv",
         choices=TARGETS,
-        help="Layers that get a change: queries and values, attention, MLP, or all linear ones.",
+        help="Which layers get a change: queries and values of the attention, all of it, the "
+        "MLP, or all linear ones.",
     )
 
     def layers(self, context: FitContext) -> dict[str, torch.nn.Module]:

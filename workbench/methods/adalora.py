@@ -41,44 +41,59 @@ class AdaLora(PeftWeightTraining):
     """Learn triplets of rank `init_rank` and prune them to `target_rank` on average."""
 
     summary: ClassVar[str] = "low-rank changes that share out their rank"
+    gloss: ClassVar[str] = (
+        "Like LoRA, but the layers that need more room for change get more of it while it learns."
+    )
     default_rate: ClassVar[float] = 5e-3
     tiny_rate: ClassVar[float] = 0.1
 
     init_rank: int = INIT_RANK.option()
     target_rank: int = option(
-        8, minimum=1, maximum=511, public=(16, 64), help="Mean rank at the end."
+        8,
+        minimum=1,
+        maximum=511,
+        public=(16, 64),
+        help="How wide the changes are on average at the end (their rank).",
     )
     alpha: float = option(
-        16.0, minimum=1e-3, public=FREE, help="The change is scaled by alpha / init_rank."
+        16.0,
+        minimum=1e-3,
+        public=FREE,
+        help="How strongly the change counts: it is scaled by alpha / init_rank.",
     )
     dropout: float = option(
-        0.0, minimum=0.0, maximum=0.9, public=FREE, help="Dropout before A while training."
+        0.0,
+        minimum=0.0,
+        maximum=0.9,
+        public=FREE,
+        help="Share of what a change reads that is left out at random while training.",
     )
     orthogonality: float = option(
         0.5,
         minimum=0.0,
         maximum=100.0,
         public=FREE,
-        help="Weight of keeping directions orthogonal in the loss.",
+        help="How strongly the directions of a change are kept at right angles.",
     )
     warmup_share: float = option(
         0.1,
         minimum=0.0,
         maximum=0.45,
         public=FREE,
-        help="Share of the steps before pruning starts.",
+        help="Share of the steps before any width is taken away.",
     )
     final_share: float = option(
         0.3,
         minimum=0.0,
         maximum=0.45,
         public=FREE,
-        help="Share of the steps after pruning has ended.",
+        help="Share of the steps after the last width was taken away.",
     )
     targets: str = option(
         "attention_qv",
         choices=TARGETS,
-        help="Layers that get a change: queries and values, attention, MLP, or all linear ones.",
+        help="Which layers get a change: queries and values of the attention, all of it, the "
+        "MLP, or all linear ones.",
     )
 
     def layers(self, context: FitContext) -> dict[str, torch.nn.Module]:

@@ -23,10 +23,15 @@ class BitFit(OwnWeightTraining):
     """Learn what is added to the outputs of the chosen linear layers."""
 
     summary: ClassVar[str] = "biases alone"
+    gloss: ClassVar[str] = (
+        "Only the small constants inside the layers are learned; everything else of the base stays."
+    )
     default_rate: ClassVar[float] = 3e-3
     tiny_rate: ClassVar[float] = 0.05
 
-    targets: str = option("all_linear", choices=TARGETS, help="Layers that get a learned bias.")
+    targets: str = option(
+        "all_linear", choices=TARGETS, help="Which layers get a learned constant (a bias)."
+    )
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:
         """Return biases of zero."""

@@ -29,6 +29,9 @@ class BottleneckAdapter(OwnWeightTraining):
     """Learn networks of inner width `width` after the sublayers' output projections."""
 
     summary: ClassVar[str] = "small networks between the layers"
+    gloss: ClassVar[str] = (
+        "Small networks are put between the base's layers, and only they are learned."
+    )
     default_rate: ClassVar[float] = 3e-4
     tiny_rate: ClassVar[float] = 0.01
 
@@ -36,10 +39,13 @@ class BottleneckAdapter(OwnWeightTraining):
     places: str = option(
         "attention_and_mlp",
         choices=("attention_and_mlp", "mlp"),
-        help="After both sublayers (Houlsby), or after the MLP alone (Pfeiffer).",
+        help="Where they stand: after both parts of each layer (Houlsby), or after its MLP "
+        "alone (Pfeiffer).",
     )
     nonlinearity: str = option(
-        "relu", choices=tuple(_NONLINEARITIES), help="Between the way down and the way up."
+        "relu",
+        choices=tuple(_NONLINEARITIES),
+        help="The function between the way down and the way up inside each of them.",
     )
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:

@@ -21,6 +21,10 @@ class ChainOfThought(ReasoningOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "reasoning before the answer"
+    gloss: ClassVar[str] = (
+        "The base writes how it gets there before it answers: slower, and good where a task takes "
+        "several steps."
+    )
     offers: ClassVar[Sequence[Offer]] = (
         Offer(
             name="chain_of_thought", pace="reasoning", options={"max_new_tokens": 48}, is_first=True

@@ -36,28 +36,42 @@ class Combined:
 
     family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "adapters trained apart, put together"
+    gloss: ClassVar[str] = (
+        "Results that were trained apart are used together as one, without training again."
+    )
     offers: ClassVar[Sequence[Offer]] = ()  # adapters are offered one by one
 
     adapters: str | None = option(
-        None, holds="runs", public=TEXT, help="Adapter folders in PEFT's format, comma-separated."
+        None,
+        holds="runs",
+        public=TEXT,
+        help="What is put together: adapter folders in PEFT's format, comma-separated.",
     )
     weights: str = option(
-        "", holds="text", public=TEXT, help="A factor for each, comma-separated; empty: 1 for each."
+        "",
+        holds="text",
+        public=TEXT,
+        help="How much each of them counts, comma-separated; empty: 1 for each.",
     )
     way: str = option(
         "linear",
         choices=(*WAYS, *_VECTOR_WAYS),
-        help="How: of weights linear, svd, ties or dare; of soft prompts concatenation or average.",
+        help="How they are put together: changes of weights by linear, svd, ties or dare; soft "
+        "prompts by concatenation or average.",
     )
     rank: int = option(
-        16, minimum=1, maximum=512, public=(16, 64), help="Directions kept; not used by linear."
+        16,
+        minimum=1,
+        maximum=512,
+        public=(16, 64),
+        help="How many directions of the sum are kept (its rank); not used by linear.",
     )
     density: float = option(
         0.5,
         minimum=0.01,
         maximum=0.99,
         public=FREE,
-        help="Share of entries that TIES and DARE keep.",
+        help="Which share of its entries TIES and DARE keep of each.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -34,11 +34,19 @@ class DemonstrationSearch(SearchOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples chosen on dev"
+    gloss: ClassVar[str] = (
+        "Several sets of solved rows are tried in the prompt, and the set that does best on rows "
+        "kept for choosing stays."
+    )
     offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
-    k: int = option(6, minimum=1, maximum=256, public=(16, 32), help="Number of demonstrations.")
+    k: int = option(
+        6, minimum=1, maximum=256, public=(16, 32), help="How many solved rows stand in the prompt."
+    )
     selection: str = option(
-        "balanced", choices=DRAWN, help="Draw with the labels in turns, or purely at random."
+        "balanced",
+        choices=DRAWN,
+        help="Draw the solved rows with the labels in turns, or purely at random.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

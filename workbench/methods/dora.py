@@ -25,6 +25,7 @@ class Dora(LowRankTraining):
     """Learn directions by A and B and lengths by a vector m, beside the chosen linear layers."""
 
     summary: ClassVar[str] = "a low-rank change of directions, and lengths apart"
+    gloss: ClassVar[str] = "Like LoRA, with how far and which way the weights move learned apart."
     default_rate: ClassVar[float] = 1e-3
     tiny_rate: ClassVar[float] = 0.02
 

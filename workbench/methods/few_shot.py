@@ -46,6 +46,10 @@ class FewShot(CalibrationOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "solved examples in the prompt"
+    gloss: ClassVar[str] = (
+        "A few solved rows of your data stand in the prompt before the question, for the base to "
+        "copy from."
+    )
     offers: ClassVar[Sequence[Offer]] = (
         Offer(name="few_shot", pace="demonstrations", is_first=True, is_drawn=True),
         Offer(
@@ -53,11 +57,13 @@ class FewShot(CalibrationOptions):
             pace="demonstrations",
             options={"calibrate": True, "calibration_inputs": "training_texts"},
             is_drawn=True,
+            gloss="Solved rows stand in the prompt, and what the base prefers anyway is taken out.",
         ),
         Offer(
             name="few_shot_nearest",
             pace="minutes",
             options={"selection": "nearest_balanced", "order": "nearest_last", "calibrate": True},
+            gloss="The solved rows most like the question stand in the prompt, for each anew.",
         ),
     )
 
@@ -65,25 +71,25 @@ class FewShot(CalibrationOptions):
     selection: str = option(
         "balanced",
         choices=(*DRAWN, *NEAR),
-        help="Drawn at random, with the labels in turns or not; or by sentence embeddings for "
-        "each question: nearest, nearest with the labels in turns, or farthest.",
+        help="Solved rows drawn at random, with the labels in turns or not; or for each "
+        "question the nearest, the nearest with the labels in turns, or the farthest.",
     )
     order: str = option(
         "random",
         choices=ORDERS,
-        help="How the demonstrations follow each other; nearest_last puts the nearest one "
-        "directly before the question.",
+        help="In which order the solved rows stand; nearest_last puts the nearest one directly "
+        "before the question.",
     )
     demonstration_labels: str = option(
         "gold",
         choices=LABELS,
-        help="What the demonstrations answer: the truth, labels drawn at random, or the next "
-        "label of the task (with two labels the wrong one).",
+        help="What the solved rows answer: the truth, labels drawn at random, or the next label "
+        "of the task (with two labels the wrong one).",
     )
     demonstration_inputs: str = option(
         "own",
         choices=INPUTS,
-        help="What the demonstrations are about: their own texts, or sentences that have nothing "
+        help="What the solved rows are about: their own texts, or sentences that have nothing "
         "to do with the task.",
     )
 

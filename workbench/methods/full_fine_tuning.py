@@ -29,6 +29,10 @@ class FullFineTuning(OwnWeightTraining):
     """Train every weight and norm of the decoder's layers."""
 
     summary: ClassVar[str] = "all weights, in 16 bit: the reference"
+    gloss: ClassVar[str] = (
+        "Every number of the base is trained: the dearest way, and what the cheap ones are "
+        "measured by."
+    )
     default_rate: ClassVar[float] = 3e-5
     tiny_rate: ClassVar[float] = 0.003
 

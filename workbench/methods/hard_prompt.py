@@ -39,6 +39,9 @@ class HardPrompt(TrainingOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "tokens found by gradient in place of the instruction (PEZ)"
+    gloss: ClassVar[str] = (
+        "An instruction made of real words is learned from your rows; it often reads as nonsense."
+    )
     tiny_rate: ClassVar[float | None] = None  # tokens alone do not learn it
 
     num_tokens: int | None = option(
@@ -46,7 +49,7 @@ class HardPrompt(TrainingOptions):
         minimum=1,
         maximum=1000,
         public=(50, 200),
-        help="Tokens (P); null: as many as the instruction has.",
+        help="How many tokens are learned (P); null: as many as the instruction has.",
     )
     init: str = option(
         "instruction",

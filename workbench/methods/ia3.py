@@ -24,6 +24,9 @@ class Ia3(PeftWeightTraining):
     """Learn one factor for each key, value and inner feature; all start at 1."""
 
     summary: ClassVar[str] = "factors for keys, values and inner states"
+    gloss: ClassVar[str] = (
+        "Only factors that turn parts of the base up or down are learned: very few numbers."
+    )
     default_rate: ClassVar[float] = 1e-2
     tiny_rate: ClassVar[float] = 0.1
 

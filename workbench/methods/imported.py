@@ -26,13 +26,14 @@ class Imported:
 
     family: ClassVar[Family] = "weights"
     summary: ClassVar[str] = "an adapter trained elsewhere with PEFT"
+    gloss: ClassVar[str] = "A result that somebody trained elsewhere, brought here as a file."
     offers: ClassVar[Sequence[Offer]] = ()  # adapters are offered one by one
 
     adapter: str | None = option(
         None,
         holds="adapter",
         public=TEXT,
-        help="Folder with adapter_config.json and adapter_model.safetensors.",
+        help="The result to use: a folder with adapter_config.json and adapter_model.safetensors.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -50,20 +50,24 @@ class InstructionSearch(SearchOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "an instruction chosen on dev"
+    gloss: ClassVar[str] = (
+        "The base proposes instructions, and the one that does best on rows kept for choosing "
+        "stays."
+    )
     offers: ClassVar[Sequence[Offer]] = ()  # what was found is offered as a run
 
     paraphrases: str = option(
         "",
         holds="text",
         public=TEXT,
-        help="Instructions to try, one per line; {labels} is allowed.",
+        help="Instructions to try, one per line; {labels} stands for the task's labels.",
     )
     examples: int = option(
         6,
         minimum=1,
         maximum=64,
         public=(16, 32),
-        help="Solved examples shown to the base for each proposal.",
+        help="How many solved rows the base is shown for each instruction it proposes.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

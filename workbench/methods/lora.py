@@ -36,23 +36,31 @@ class Lora(LowRankTraining):
     """Learn matrices A and B of rank `rank` beside the chosen linear layers."""
 
     summary: ClassVar[str] = "a low-rank change of the weights"
+    gloss: ClassVar[str] = (
+        "A small change of the base's weights is learned and kept beside the base, which stays as "
+        "it is."
+    )
     default_rate: ClassVar[float] = 1e-3  # small models take larger steps than the usual 2e-4
     tiny_rate: ClassVar[float] = 0.02
 
     rank_stabilised: bool = option(
-        False, help="Scale by alpha / sqrt(rank) instead of alpha / rank (rsLoRA)."
+        False,
+        help="Scale the change by alpha / sqrt(rank) instead of alpha / rank (rsLoRA), which "
+        "suits wide ones.",
     )
     learning_rate_ratio: float = option(
         1.0,
         minimum=1.0,
         maximum=1000.0,
         public=FREE,
-        help="Learning rate of B by that of A (LoRA+).",
+        help="How many times faster the change's second matrix (B) learns than its first (A), "
+        "as in LoRA+.",
     )
     init: str = option(
         "zero",
         choices=("zero", "pissa", "loftq"),
-        help="B starts at zero, at the weight's main directions, or at the rounding's.",
+        help="Start from no change, from the main directions of the weight, or from those of "
+        "what its rounding lost.",
     )
 
     def new_adapter(self, context: FitContext) -> WeightAdapter:

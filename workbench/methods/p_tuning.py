@@ -25,8 +25,6 @@ from workbench.options import option
 from workbench.shared_options import NUM_VIRTUAL_TOKENS
 from workbench.training.options import TrainingOptions
 
-_LEARNING_RATE = 1e-3
-
 
 @dataclass(frozen=True, kw_only=True)
 class PTuning(TrainingOptions):
@@ -34,26 +32,31 @@ class PTuning(TrainingOptions):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "vectors from a trained encoder in place of the instruction"
+    gloss: ClassVar[str] = (
+        "Vectors that stand where the instruction would are learned, by way of a small network."
+    )
     tiny_rate: ClassVar[float] = 0.003
+    default_rate: ClassVar[float] = 1e-3
 
     num_virtual_tokens: int = NUM_VIRTUAL_TOKENS.option()
     encoder: str = option(
         "mlp",
         choices=("mlp", "lstm"),
-        help="Three linear layers, or a two-layer bidirectional LSTM and two linear layers.",
+        help="The network that makes the vectors: three linear layers, or a two-layer "
+        "bidirectional LSTM and two linear layers.",
     )
     hidden_size: int | None = option(
         None,
         minimum=1,
         maximum=4096,
         public=(1024, 1024),
-        help="Width of the encoder (h); null: the embeddings'.",
+        help="How wide that network is inside (h); null: as wide as the base's embeddings.",
     )
     position: str = option(POSITIONS[0], choices=POSITIONS, help=POSITION_HELP)
 
     def fit(self, context: FitContext) -> FittedMethod:
         """Train the encoder on the training split; return the vectors of the best step on dev."""
-        options = replace(self, learning_rate=self.learning_rate or _LEARNING_RATE)
+        options = replace(self, learning_rate=self.learning_rate or self.default_rate)
         learned = self._encoder(context)
         return fit_vectors(context, options, learned, position=self.position)
 

@@ -32,6 +32,7 @@ class PromptEnsemble(SoftPromptTraining):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "the vote of several soft prompts trained from different seeds"
+    gloss: ClassVar[str] = "Several soft prompts are trained, and they vote."
     tiny_rate: ClassVar[float] = 0.06
     instead_of_reading: ClassVar[str] = (
         "Its members can be opened one by one: give the folder of a member in the run's adapter "
@@ -39,7 +40,11 @@ class PromptEnsemble(SoftPromptTraining):
     )
 
     members: int = option(
-        3, minimum=1, maximum=20, public=(3, 5), help="Soft prompts (n) that vote."
+        3,
+        minimum=1,
+        maximum=20,
+        public=(3, 5),
+        help="How many soft prompts are trained and vote (n).",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -25,4 +25,8 @@ class PromptTuning(SoftPromptTraining):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "learned vectors in place of the instruction"
+    gloss: ClassVar[str] = (
+        "Vectors that stand where the instruction would are learned: a prompt in numbers instead "
+        "of words."
+    )
     tiny_rate: ClassVar[float] = 0.06

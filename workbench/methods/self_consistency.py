@@ -23,6 +23,9 @@ class SelfConsistency(ReasoningOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "a vote over several drawn chains of reasoning"
+    gloss: ClassVar[str] = (
+        "The base reasons several times, and the answer that most of them reach is taken."
+    )
     offers: ClassVar[Sequence[Offer]] = (
         Offer(
             name="self_consistency",
@@ -33,21 +36,25 @@ class SelfConsistency(ReasoningOptions):
     )
 
     samples: int = option(
-        5, minimum=1, maximum=100, public=(5, 10), help="Chains of reasoning per question."
+        5,
+        minimum=1,
+        maximum=100,
+        public=(5, 10),
+        help="How many times it reasons for each question.",
     )
     temperature: float = option(
         0.7,
         minimum=0.0,
         maximum=5.0,
         public=FREE,
-        help="Of the drawn tokens; 0 writes the most probable ones.",
+        help="How freely the words are drawn; 0 writes the most probable ones.",
     )
     top_k: int = option(
         40,
         minimum=0,
         maximum=100_000,
         public=FREE,
-        help="Draw from the k most probable tokens; 0: from all.",
+        help="Draw from the k most probable tokens alone; 0: from all.",
     )
 
     def fit(self, context: FitContext) -> FittedMethod:

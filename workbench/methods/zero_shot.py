@@ -19,6 +19,10 @@ class ZeroShot(CalibrationOptions):
 
     family: ClassVar[Family] = "words"
     summary: ClassVar[str] = "the instruction alone"
+    gloss: ClassVar[str] = (
+        "The base gets your instruction and the text, nothing else: what the other ways have to "
+        "beat."
+    )
     offers: ClassVar[Sequence[Offer]] = (Offer(name="zero_shot", pace="one pass", is_first=True),)
 
     def fit(self, context: FitContext) -> FittedMethod:

@@ -123,6 +123,7 @@ class DecodingCache(Cache):  # type: ignore[misc]  # transformers is not typed h
             ]
         )
         self._columns = longest + room
+        self._is_aligned = False
         self._valid = torch.empty(0)
         self._hiding: torch.Tensor | None = None  # made when it is asked for, for all columns
 
@@ -145,7 +146,15 @@ class DecodingCache(Cache):  # type: ignore[misc]  # transformers is not typed h
         """Move every row to the right edge, after the prompt has been run.
 
         After it each row reads [left padding][prefix][tokens].
+
+        Raises:
+            ValueError: they have been moved already.
         """
+        if self._is_aligned:
+            raise ValueError(
+                "these rows are at the right edge already; copy them to use them twice"
+            )
+        self._is_aligned = True
         width = max(packed.row_lengths)
         shifts = [width - size for size in packed.row_lengths]
         for layer in self.layers:

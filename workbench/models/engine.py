@@ -91,25 +91,46 @@ class Engine:
             ModelError: an adapter that is not present.
             Interrupted: asked to stop, see `workbench.progress.stopped_by`.
         """
+        scores: list[ChoiceScores | None] = [None] * len(rows)
+        with self.lock:
+            for batch in self.score_batches(rows, choices):
+                for index, score in batch.items():
+                    scores[index] = score
+        return [score for score in scores if score is not None]
+
+    def score_batches(
+        self, rows: Sequence[Conditioning], choices: Sequence[Sequence[Sequence[int]]]
+    ) -> Iterator[dict[int, ChoiceScores]]:
+        """Return what scores the rows batch by batch: of each, scores by the row's place.
+
+        Prefixes are run before it returns, each once. See `score`, which is all batches together.
+        """
         for row, row_choices in zip(rows, choices, strict=True):
             self.check_length(row, max(len(choice) for choice in row_choices))
-        scores: list[ChoiceScores | None] = [None] * len(rows)
+        with self.lock, torch.inference_mode():
+            states = self._states_of_rows(rows)
+        return self._scored(rows, choices, states)
+
+    def _scored(
+        self,
+        rows: Sequence[Conditioning],
+        choices: Sequence[Sequence[Sequence[int]]],
+        states: Sequence[PrefixStates | None],
+    ) -> Iterator[dict[int, ChoiceScores]]:
         sizes = [
             len(row.token_ids) + sum(len(choice) - 1 for choice in row_choices)
             for row, row_choices in zip(rows, choices, strict=True)
         ]
-        with self.lock, torch.inference_mode():
-            states = self._states_of_rows(rows)
-            for batch in _batches(sizes, _MAX_ROWS, _MAX_BATCH_TOKENS):
-                raise_if_stopped()
+        for batch in _batches([(0, size) for size in sizes], _MAX_ROWS, _MAX_BATCH_TOKENS):
+            raise_if_stopped()
+            # Not around the `yield`: lock and mode would leak into whoever takes the batches.
+            with self.lock, torch.inference_mode():
                 found = self._score_batch(
                     [rows[i] for i in batch],
                     [choices[i] for i in batch],
                     [states[i] for i in batch],
                 )
-                for index, score in zip(batch, found, strict=True):
-                    scores[index] = score
-        return [score for score in scores if score is not None]
+            yield dict(zip(batch, found, strict=True))
 
     def _score_batch(
         self,
@@ -158,7 +179,9 @@ class Engine:
         for row in rows:
             self.check_length(row, options.max_new_tokens)
         seeds = _row_seeds(rows, options.seed)
-        sizes = [row.num_tokens + options.max_new_tokens for row in rows]
+        sizes = [
+            (row.prefix.num_tokens, len(row.token_ids) + options.max_new_tokens) for row in rows
+        ]
         max_tokens = max(1, _MAX_CACHE_BYTES // self.forward.cache_bytes_per_token)
         for batch in _batches(sizes, _MAX_ROWS, max_tokens):
             deltas = self._stream_batch(
@@ -378,9 +401,16 @@ class RowStates:
     cache: Cache | None
 
     def decoding_cache(self) -> DecodingCache:
-        """Return the keys and values of rows that were run with room, ready to be continued."""
+        """Return the keys and values of rows that were run with room, ready to be continued.
+
+        Once: whoever continues them writes into them. Take copies of the first where rows are to
+        be continued in several ways.
+
+        Raises:
+            ValueError: they were handed out before, or were run without room.
+        """
         if not isinstance(self.cache, DecodingCache):
-            raise TypeError("these rows were run without room for more tokens")
+            raise ValueError("these rows were run without room for more tokens")
         self.cache.align(self.packed)
         return self.cache
 
@@ -408,16 +438,22 @@ def _row_seeds(rows: Sequence[Conditioning], seed: int) -> list[RowSeed]:
     return seeds
 
 
-def _batches(sizes: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[list[int]]:
-    """Yield index lists of rows of similar size; rows times the longest stays within the limits."""
+def _batches(
+    sizes: Sequence[tuple[int, int]], max_rows: int, max_tokens: int
+) -> Iterator[list[int]]:
+    """Yield index lists of rows of similar size, prefix and rest of each.
+
+    Rows times columns, of the longest prefix and of the longest rest, stay within the limit.
+    """
     batch: list[int] = []
-    longest = 0
-    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
-        longest = max(longest, sizes[index])
-        # Sorted from the longest, so the first row of a batch is its width.
-        if batch and (len(batch) == max_rows or longest * (len(batch) + 1) > max_tokens):
+    longest = (0, 0)
+    for index in sorted(range(len(sizes)), key=lambda i: -sum(sizes[i])):
+        prefix, rest = sizes[index]
+        wider = (max(longest[0], prefix), max(longest[1], rest))
+        if batch and (len(batch) == max_rows or sum(wider) * (len(batch) + 1) > max_tokens):
             yield batch
-            batch, longest = [], sizes[index]
+            batch, wider = [], (prefix, rest)
         batch.append(index)
+        longest = wider
     if batch:
         yield batch

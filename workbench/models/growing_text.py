@@ -90,13 +90,23 @@ def _is_piecewise(tokenizer: PreTrainedTokenizerBase) -> bool:
     return names in (_PIECEWISE, _PIECEWISE[:-1]) and is_front
 
 
+def _cleans_up(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Return whether spaces before punctuation are taken out after decoding.
+
+    Files of Llama-3 ask for it, but transformers does so with BPE only where it is forced to.
+    """
+    is_forced = tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+    is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
+    return bool(tokenizer.clean_up_tokenization_spaces and (is_forced or not is_bpe))
+
+
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Return how a tokenizer decodes, as in its file; nothing where it has a way of its own."""
     is_plain = (
         isinstance(tokenizer, PreTrainedTokenizerFast)
         and type(tokenizer)._decode is PreTrainedTokenizerFast._decode
         and type(tokenizer).decode is PreTrainedTokenizerFast.decode
-        and not tokenizer.clean_up_tokenization_spaces  # it looks across tokens
+        and not _cleans_up(tokenizer)  # it looks across tokens
     )
     decoder = tokenizer.backend_tokenizer.decoder if is_plain else None
     if decoder is None:

@@ -36,6 +36,7 @@ from workbench.models.quantised_layers import (
     footprint_bytes,
     keep_restored,
     keep_unchanged,
+    quick_quantising,
     restored_bytes,
     restored_size,
     unquantised_words,
@@ -190,8 +191,9 @@ def load_weights(
     compute, why = products_dtype(compute_dtype, precision, target)
     title = f"model '{name}' ({weights.source})"
     model, tokenizer = _read(weights, title, precision, compute, target)
-    with one_process():
-        kept = choose_weights(weights_in_memory, target, restored_size(model, compute))
+    with one_process() as is_turn:
+        size = restored_size(model, compute)
+        kept = choose_weights(weights_in_memory, target, size, is_turn=is_turn)
         if kept.is_restored:
             keep_restored(model)
     is_quantised = precision not in ("bf16", "fp32")
@@ -224,7 +226,7 @@ def _read(
         check_can_run(config, title)
         attention = attention_for(config)
         check_weight_files(weights.folder, title)
-        with LOADING:
+        with LOADING, quick_quantising():
             model, found = AutoModelForCausalLM.from_pretrained(
                 weights.folder,
                 quantization_config=quantization,

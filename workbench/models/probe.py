@@ -9,6 +9,7 @@ looks at the token's id deep inside), and most of those fail without an error.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -162,25 +163,28 @@ def _both(engine: "Engine") -> tuple[PrefixStates, list[_Compared]]:
 def equal_lean_step(engine: "Engine") -> LeanStep | None:
     """Return the base's lean step if its logits are those of its own forward pass, bit for bit.
 
-    As it is stored and multiplied, for one row and for two of different length.
+    As it is stored and multiplied, for one row, and for two of different length and two steps: the
+    second one sees what the first has written. All weights are read in each of eight passes, which
+    is what this takes, so no prompt is run twice.
     """
     forward = engine.forward
     lean = forward.new_lean_step()
     if lean is None or not lean.can_run:
         return None
     tokens = [token % forward.num_embeddings for token in _TOKENS]
-    for rows in ([tokens], [tokens, tokens[:_OWN]]):
+    short, long = tokens[:_WINDOW], tokens[:_OWN]
+    for rows, steps in (([short], tokens[:1]), ([long, short], tokens[:2])):
         found: list[torch.Tensor] = []
-        for forward.lean in (None, lean):
-            with torch.inference_mode(), _short_window(forward):
-                trees = [TokenTree.chain(row) for row in rows]
-                run = engine.run(trees, [None] * len(rows), [None] * len(rows), room=2)
-                cache = run.decoding_cache()
-                first, second = (
-                    forward.step(torch.full((len(rows),), token, device=forward.device), cache)
-                    for token in tokens[:2]
-                )
-            found.append(torch.stack([first, second]))
+        with torch.inference_mode(), _short_window(forward):
+            trees = [TokenTree.chain(row) for row in rows]
+            run = engine.run(trees, [None] * len(rows), [None] * len(rows), room=len(steps))
+            cache = run.decoding_cache()
+            for forward.lean, states in ((None, deepcopy(cache)), (lean, cache)):
+                logits = [
+                    forward.step(torch.full((len(rows),), token, device=forward.device), states)
+                    for token in steps
+                ]
+                found.append(torch.stack(logits))
         forward.lean = None
         if not torch.equal(*found):
             return None

@@ -21,6 +21,7 @@ import torch
 from transformers import PreTrainedModel
 
 from workbench.errors import ModelError
+from workbench.models.nearest_codes import nearest_codes
 from workbench.models.products import (
     BlockedWeight,
     can_block,
@@ -51,7 +52,34 @@ def _without_compiler() -> Iterator[None]:
 with _without_compiler():
     import bitsandbytes as bnb
 
+_MANY_THREADS = 8  # bitsandbytes' own way is shared among them, and is as fast with so many
 _SMALL_SHARE = 0.01  # of a base's matrices: routers and the like, which are left out of 4 bits
+
+
+@contextmanager
+def quick_quantising() -> Iterator[None]:
+    """Let weights on a CPU be quantised to 4 bits in less time, inside the block; to equal bits.
+
+    All threads of the process have it so meanwhile.
+    """
+    if torch.get_num_threads() > _MANY_THREADS:
+        yield
+        return
+    library: Any = torch.library.Library("bitsandbytes", "IMPL")  # type: ignore[no-untyped-call]
+    library.impl("quantize_4bit", _quantised, "CPU")
+    try:
+        yield
+    finally:
+        del library  # and what it has put in the place of bitsandbytes' own
+
+
+def _quantised(
+    values: torch.Tensor, block: int, kind: str, storage: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return packed weights (bytes, 1) and scales (blocks,), as bitsandbytes' operation does."""
+    code = bnb.functional.get_4bit_type(kind, device="cpu")
+    packed, scales = nearest_codes(values, code, block)
+    return packed.view(storage).unsqueeze(1), scales
 
 
 class _UnchangedLinear(bnb.nn.Linear4bit):  # type: ignore[misc]  # bitsandbytes is not typed

@@ -41,8 +41,12 @@ class MemoryChoice(NamedTuple):
     reason: str
 
 
-def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
+def choose_weights(
+    wanted: str, device: str, num_bytes: int, *, is_turn: bool = True
+) -> MemoryChoice:
     """Return whether 4-bit weights that take so many bytes unpacked are kept so.
+
+    Out of turn (`one_process`) it is not known what is free, so "auto" keeps them packed.
 
     Raises:
         ConfigError: no way to keep weights of that name, or no room for what is asked.
@@ -65,6 +69,9 @@ def choose_weights(wanted: str, device: str, num_bytes: int) -> MemoryChoice:
         return MemoryChoice(is_restored=True, reason=reason)
     if device != "cpu":
         return MemoryChoice(is_restored=False, reason="a GPU multiplies 4-bit weights as they are")
+    if not is_turn:
+        reason = f"another process has been unpacking its own for {_TURN_SECONDS:g} s"
+        return MemoryChoice(is_restored=False, reason=reason)
     free = free_memory()
     fits = num_bytes <= free * _SHARE
     share = "at most" if fits else "more than"
@@ -87,24 +94,27 @@ def check_weights_in_memory(wanted: str) -> None:
 
 
 @contextmanager
-def one_process() -> Iterator[None]:
+def one_process() -> Iterator[bool]:
     """Let processes and threads of this installation into the block in turns.
 
-    Where the file system has no locks, or somebody's turn takes too long, there is no waiting.
+    Where the file system has no locks there is no waiting. Whoever waits for too long is let in out
+    of turn, and is given False.
     """
     held = os.open(__file__, os.O_RDONLY)  # a file that all of them have
     until = time.monotonic() + _TURN_SECONDS
+    is_turn = False
     try:
         while time.monotonic() < until:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(_PAUSE_SECONDS)
+                continue
             except OSError:
-                break
-            else:
-                break
-        yield
+                pass
+            is_turn = True
+            break
+        yield is_turn
     finally:
         os.close(held)
 

@@ -35,7 +35,13 @@ class AttentionMass:
     cost: ClassVar[Cost] = "seconds"
     needs_base: ClassVar[bool] = True
 
-    items: int = option(16, minimum=1, maximum=64, public=(16, 64), help="Items averaged over.")
+    items: int = option(
+        16,
+        minimum=1,
+        maximum=64,
+        public=(16, 64),
+        help="How many items the figures are averaged over.",
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return the attention mass on the prompt."""

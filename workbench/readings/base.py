@@ -80,6 +80,14 @@ class Subject:
         return self.prompt
 
     @property
+    def title(self) -> str:
+        """What is read, and what it is held against, in a line."""
+        others = [one.name for one in self.others] + [one.name for one in self.other_weights]
+        name = "" if self.prompt is None else self.prompt.name
+        name = name if self.weights is None else self.weights.name
+        return f"{name} against {', '.join(others)}" if others else name
+
+    @property
     def setting_text(self) -> str:
         """What is read on: base, precision, task with its items, and wording."""
         info, encoder = self.session.engine.info, self.session.encoder

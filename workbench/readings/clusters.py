@@ -59,9 +59,16 @@ class Clusters:
     cost: ClassVar[Cost] = "seconds"
     needs_base: ClassVar[bool] = False
 
-    k: int = option(5, minimum=2, maximum=20, public=FREE, help="Nearest tokens per vector.")
+    k: int = option(
+        5, minimum=2, maximum=20, public=FREE, help="How many nearest tokens each vector brings."
+    )
     meaning: bool = option(True, help="Guess a word for each cluster with a sentence model.")
-    seed: int = option(0, minimum=0, public=FREE, help="Of k-means, the controls and the words.")
+    seed: int = option(
+        0,
+        minimum=0,
+        public=FREE,
+        help="The number that decides what is drawn: k-means, the controls and the words.",
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return the clusters with their standing."""

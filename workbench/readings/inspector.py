@@ -32,6 +32,7 @@ from workbench.readings.scoring import Scorer
 from workbench.readings.vectors.neighbours import Vocabulary
 from workbench.readings.vectors.prompt import SoftPrompt, random_like
 from workbench.runs.experiment import Experiment
+from workbench.runs.labels import read_label
 from workbench.runs.session import Session
 from workbench.runs.spec import BaseIdentity, RunSetting
 from workbench.runs.store import StoredRun
@@ -51,10 +52,11 @@ class Learned:
 
     Attributes:
         key: Names it among the choices of a page, and in a command.
-        title: What lists call it.
+        title: What readings call it; they are kept, so it never changes.
         kind: Vectors or weights.
         run: The run that made it, or None.
         folder: Where an adapter from elsewhere lies, or None.
+        name: What a person called the run; may be empty.
     """
 
     key: str
@@ -62,6 +64,12 @@ class Learned:
     kind: Kind
     run: StoredRun | None = None
     folder: Path | None = None
+    name: str = ""
+
+    @property
+    def listed(self) -> str:
+        """What lists call it."""
+        return f"{self.name} · {self.title}" if self.name else self.title
 
 
 def learned_runs(runs: Sequence[StoredRun], base: BaseIdentity) -> list[Learned]:
@@ -81,7 +89,8 @@ def learned_runs(runs: Sequence[StoredRun], base: BaseIdentity) -> list[Learned]
                 f"{run.spec.task.name} · {run.record.row} · seed {run.spec.seed} · "
                 f"{run.spec.digest[:4]}"
             )
-            found.append(Learned(f"run:{run.record.run_id}", title, kind, run=run))
+            name = read_label(run.folder).name
+            found.append(Learned(f"run:{run.record.run_id}", title, kind, run=run, name=name))
     return found
 
 
@@ -279,9 +288,10 @@ def reading_digest(subject: Subject, name: str, reader: Reader) -> str:
 
 
 def _placed(reading: Reading, subject: Subject) -> Reading:
-    """Return a reading that says what it was made on; its figures are kept without that."""
+    """Return a reading that says of what and on what it was made; it is kept without that."""
     notes = [*reading.notes, *subject.made_elsewhere]
-    return reading.model_copy(update={"setting": subject.setting_text, "notes": notes})
+    made = {"of": subject.title, "setting": subject.setting_text, "notes": notes}
+    return reading.model_copy(update=made)
 
 
 def _made_elsewhere(here: RunSetting, against: Sequence[Learned]) -> tuple[str, ...]:

@@ -36,7 +36,11 @@ class LogitLens:
     needs_base: ClassVar[bool] = True
 
     layers: int = option(
-        8, minimum=2, maximum=100, public=FREE, help="Layers shown, first and last included."
+        8,
+        minimum=2,
+        maximum=100,
+        public=FREE,
+        help="How many layers are shown, first and last included.",
     )
 
     def read(self, subject: Subject) -> Reading:

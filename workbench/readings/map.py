@@ -52,12 +52,19 @@ class VocabularyMap:
     cost: ClassVar[Cost] = "seconds"
     needs_base: ClassVar[bool] = False
 
-    method: str = option("umap", choices=METHODS, help="How to project to the plane.")
+    method: str = option("umap", choices=METHODS, help="How many dimensions are flattened to two.")
     tokens: int = option(
-        3000, minimum=100, maximum=MAX_TOKENS, public=(3000, 4000), help="Tokens on the map."
+        3000,
+        minimum=100,
+        maximum=MAX_TOKENS,
+        public=(3000, 4000),
+        help="How many tokens of the vocabulary are on the map.",
     )
     seed: int = option(
-        0, minimum=0, public=FREE, help="Of the tokens, the random vectors and the projection."
+        0,
+        minimum=0,
+        public=FREE,
+        help="The number that decides the tokens, the random vectors and the picture.",
     )
     path: bool = option(True, help="Draw how each vector moved from its start.")
 

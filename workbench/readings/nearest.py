@@ -43,8 +43,12 @@ class NearestTokens:
     cost: ClassVar[Cost] = "instant"
     needs_base: ClassVar[bool] = False
 
-    k: int = option(5, minimum=2, maximum=50, public=FREE, help="Tokens per vector.")
-    seed: int = option(0, minimum=0, public=FREE, help="Of the random vectors.")
+    k: int = option(
+        5, minimum=2, maximum=50, public=FREE, help="How many tokens are listed for each vector."
+    )
+    seed: int = option(
+        0, minimum=0, public=FREE, help="The number that decides the random vectors."
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return the nearest tokens with their standing."""

@@ -32,7 +32,11 @@ class Truncation:
     needs_base: ClassVar[bool] = True
 
     points: int = option(
-        9, minimum=2, maximum=200, public=(20, 50), help="Lengths tried, both ends included."
+        9,
+        minimum=2,
+        maximum=200,
+        public=(20, 50),
+        help="How many lengths are tried, both ends included.",
     )
 
     def read(self, subject: Subject) -> Reading:

@@ -71,7 +71,7 @@ class Verbalisation:
     needs_base: ClassVar[bool] = True
 
     max_new_tokens: int = option(
-        16, minimum=1, maximum=200, public=(32, 64), help="Length of what is written."
+        16, minimum=1, maximum=200, public=(32, 64), help="How many tokens the base may write."
     )
 
     def read(self, subject: Subject) -> Reading:

@@ -78,9 +78,11 @@ class WeightChanges:
     needs_base: ClassVar[bool] = True
 
     directions: int = option(
-        4, minimum=1, maximum=64, public=(16, 64), help="Leading directions whose overlap is taken."
+        4, minimum=1, maximum=64, public=(16, 64), help="How many leading directions are compared."
     )
-    seed: int = option(0, minimum=0, public=FREE, help="Of the random matrices.")
+    seed: int = option(
+        0, minimum=0, public=FREE, help="The number that decides the random matrices."
+    )
 
     def read(self, subject: Subject) -> Reading:
         """Return size and rank per module, and overlaps beside random ones."""

@@ -9,18 +9,18 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 
 from workbench.atomic import explained, write_text
 from workbench.errors import RoomError, RunError, StoreError, WorkbenchError
 from workbench.fitting.base import FitContext, FittedMethod, Method, SupportsSave, TrainedCost
 from workbench.fitting.prediction import Prediction, predict
-from workbench.memory import PeakMemory
+from workbench.memory import PeakMemory, is_out_of_memory
 from workbench.methods.catalog import make_method
 from workbench.models.sentence_encoder import SentenceEncoder
 from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_progress
 from workbench.runs.baselines import applies, baseline_predictions
 from workbench.runs.experiment import RateSearch
+from workbench.runs.joint_training import fit_jointly
 from workbench.runs.model_card import write_model_card
 from workbench.runs.origin import has_origin, keep_origin
 from workbench.runs.provenance import provenance
@@ -40,7 +40,6 @@ from workbench.runs.task_metrics import measure, with_scores
 from workbench.runs.trimming import clear_for_others, has_learned, trim_finished, trim_members
 
 _LOG = "error.log"
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _DONE = {True: ("trained", "finished"), False: ("finished",)}  # by whether the run is a trial
 
 
@@ -82,6 +81,7 @@ def execute(
 
     Raises:
         Interrupted: asked to stop; what is done so far is kept.
+        BusyRun: another process works on it, or has taken it over; it can be found later.
         StoreError: the folder cannot be written.
         RunError: out of memory, or an error of ours; its traceback is in the run's folder.
         WorkbenchError: whatever else its method cannot do.
@@ -102,28 +102,44 @@ def execute(
         progress(event)
 
     with store.working_on(spec) as folder:
-        if damage:  # its spec is written again by now, which may be all that was missing
-            found, left = _found(store, spec)
-            is_whole = found is not None and not left and found.record.status in done
+        # Its spec is written again by now, which may be all that was missing; and another process
+        # may have ended it before this one held it.
+        found, left = _found(store, spec)
+        is_whole = found is not None and not left and found.record.status in done
+        if damage:
             told(_note(damage, found, is_whole=is_whole))
-            if is_whole:
-                return _stored(store, spec)
+        if is_whole:
+            return _stored(store, spec)
         if session.experiment is not None:
             keep_origin(store, spec.run_id, session.experiment)
         context = session.context(request.seed, folder, adapter_name=spec.digest)
         context = replace(context, progress=told, should_stop=should_stop)
-        try:
-            trained = _restored(store, context, request.method, found)
-            if trained is not None:
-                _go_on(session, store, context, trained=trained, notes=notes)
-            else:
-                _make(session, store, context, request=request, spec=spec, notes=notes)
-        finally:  # a stopped run goes on with the same engine where training comes in chunks
-            if spec.digest in session.engine.adapters.names:
-                session.engine.adapters.remove(spec.digest)
-        trim_finished(folder)
-        (folder / _LOG).unlink(missing_ok=True)
+        _end(session, store, context, request=request, spec=spec, found=found, notes=notes)
     return _stored(store, spec)
+
+
+def _end(
+    session: Session,
+    store: RunStore,
+    context: FitContext,
+    *,
+    request: RunRequest,
+    spec: RunSpec,
+    found: StoredRun | None,
+    notes: Sequence[str],
+) -> None:
+    """Bring a run that is held to its end, from wherever it was left."""
+    try:
+        trained = _restored(store, context, request.method, found)
+        if trained is not None:
+            _go_on(session, store, context, trained=trained, notes=notes)
+        else:
+            _make(session, store, context, request=request, spec=spec, notes=notes)
+    finally:  # a stopped run goes on with the same engine where training comes in chunks
+        if spec.digest in session.engine.adapters.names:
+            session.engine.adapters.remove(spec.digest)
+    trim_finished(context.folder)
+    (context.folder / _LOG).unlink(missing_ok=True)
 
 
 def _go_on(
@@ -155,7 +171,7 @@ def _restored(
         with _recorded_failure(store, run.spec.run_id, None):
             return run, method.restore(context, run.adapter_folder)
     except WorkbenchError as error:
-        if run.files or isinstance(error, RoomError) or _is_out_of_memory(error):
+        if run.files or isinstance(error, RoomError) or is_out_of_memory(error):
             raise
     if run.spec.digest in context.engine.adapters.names:
         context.engine.adapters.remove(run.spec.digest)
@@ -279,18 +295,12 @@ def _recorded_failure(store: RunStore, run_id: str, record: RunRecord | None) ->
 def _reason(error: Exception) -> str:
     """Return what to tell about an error that is not the user's."""
     text = (str(error).splitlines() or [""])[0]
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return (
             f"out of memory ({text}). Use weights_in_memory 'packed', micro_batch_size 1, "
             "gradient_checkpointing, or shorter texts."
         )
     return f"ended by an error of ours ({type(error).__name__}: {text})."
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = (str(error).splitlines() or [""])[0].lower()
-    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_memory or any(words in text for words in _NO_MEMORY)
 
 
 def execute_baseline(
@@ -305,6 +315,9 @@ def execute_baseline(
         return None
     notes = [f"run {spec.run_id}: {damage}; the run is made again."] if damage else []
     with store.working_on(spec):
+        found, _ = _found(store, spec)
+        if found is not None and found.record.status == "finished":  # by another process meanwhile
+            return found
         record = _with_notes(_start(session, spec, name), notes)
         store.write_record(record)  # embedding takes a while
         with _recorded_failure(store, spec.run_id, record):
@@ -314,15 +327,17 @@ def execute_baseline(
     return _stored(store, spec)
 
 
+def find_done(store: RunStore, spec: RunSpec, *, is_trial: bool) -> StoredRun | None:
+    """Return the run of a spec if all that is asked of it is done and whole, else None."""
+    found, damage = _found(store, spec)
+    is_done = found is not None and not damage and found.record.status in _DONE[is_trial]
+    return found if is_done else None
+
+
 def is_finished(store: RunStore, spec: RunSpec) -> bool:
     """Return whether the run of a spec is finished and whole."""
     found, _ = _found(store, spec)
     return found is not None and found.record.status == "finished"
-
-
-def run_id_of(session: Session, request: RunRequest) -> str:
-    """Return the name of the folder a request's run has or will have."""
-    return session.spec_of(request.method, request.seed).run_id
 
 
 def find_run(session: Session, store: RunStore, method: Method, seed: int) -> StoredRun | None:
@@ -353,7 +368,7 @@ def _trained(
     """Fit and save the adapter; return the record with what that took, and the fitted method."""
     stored = context.folder / "adapter"
     with PeakMemory(context.engine.info.device) as memory:
-        fitted = method.fit(context)
+        fitted = fit_jointly(context, method)
         if isinstance(method, SupportsSave):
             method.save(context, fitted, stored)
     took = fitted.cost or TrainedCost(trained_parameters=0, stored_bytes=0, train_seconds=0.0)
@@ -416,11 +431,11 @@ def _start(session: Session, spec: RunSpec, row: str) -> RunRecord:
         run_id=spec.run_id,
         row=row,
         status="running",
-        source=session.engine.info.source,
+        source=session.info.source,
         started=_now(),
         dropped=dict(session.task.dropped.counts),
         warnings=session.task.warnings,
-        environment=environment(session.engine.info),
+        environment=environment(session.info),
         provenance=provenance(),
     )
 

@@ -31,6 +31,7 @@ _MOST_RATES = 9
 _MOST_ROWS = 1_000
 _MOST_SEEDS = 1_000  # of all rows, or of one
 _MOST_RUNS = 10_000  # months of the fastest method
+_MOST_PROCESSES = 1_024
 _MOST_KEYS = 100  # of a mapping; no method has half as many options
 _RATE_COUNTS = range(3, _MOST_RATES + 1, 2)  # odd, so that the method's own rate is the middle
 _DEFAULT_TASK = "support_intents"
@@ -134,6 +135,28 @@ class SearchChoice(_Checked):
         return count
 
 
+class ResourceChoice(_Checked):
+    """What each worker of a cluster gets, and where it may be; decides how fast runs are made.
+
+    Attributes:
+        num_cpus: Cores, which are also the threads of its products; unless given, those of the
+            machine, shared by its graphics cards if the base goes on cards.
+        num_gpus: Graphics cards, or a part of one; unless given, 1 if the base goes on cards.
+        labels: What a machine's labels must say.
+    """
+
+    num_cpus: Annotated[_Whole | None, FREE] = Field(None, ge=1)
+    num_gpus: Annotated[float | None, FREE] = Field(None, gt=0)
+    labels: Annotated[dict[_Text, _Text], FREE] = Field(default_factory=dict)
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_or_part(cls, count: float | None) -> float | None:
+        if count is not None and count > 1 and count != int(count):
+            raise ValueError(f"{count:g} cards; a whole number, or a part of one below 1")
+        return count
+
+
 @dataclass(frozen=True)
 class RateSearch:
     """The search of one row.
@@ -166,7 +189,9 @@ class Experiment(_Checked):
     `methods` maps a row's name to its options. A row whose name is not a method's says which one
     with the key `method`, so that one method can appear several times; the key `seeds` gives a row
     seeds of its own, and `learning_rates` lets it look for its rate: a list, or how many around
-    the method's own. `search` does so for all trained rows that have no rate set.
+    the method's own. `search` does so for all trained rows that have no rate set. `processes` cuts
+    each training into so many parts, for as many processes. `resources` says what each worker of a
+    cluster gets; it changes no number and is no part of a run's spec.
     """
 
     model: _Text = "smollm2-135m-instruct"
@@ -181,6 +206,8 @@ class Experiment(_Checked):
     seeds: tuple[_Whole, ...] = Field((0,), min_length=1)
     reference: _Text = "zero_shot"
     search: SearchChoice | None = None
+    resources: ResourceChoice | None = None
+    processes: Annotated[_Whole, Public(1, 1)] = Field(1, ge=1, le=_MOST_PROCESSES)
     methods: dict[str, dict[str, Any]] = Field(default_factory=_default_rows, min_length=1)
 
     @model_validator(mode="before")

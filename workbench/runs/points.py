@@ -7,17 +7,12 @@ from itertools import product
 from workbench.errors import ConfigError, unknown_name
 from workbench.methods.catalog import with_options
 from workbench.runs.baselines import MAJORITY
-from workbench.runs.execute import RunRequest, execute_baseline
+from workbench.runs.execute import RunRequest
+from workbench.runs.executor import LocalExecutor, MakeExecutor
 from workbench.runs.experiment import Experiment
 from workbench.runs.failures import FailedRun
-from workbench.runs.runner import (
-    RowRun,
-    Watcher,
-    check_lengths,
-    is_trained,
-    requests_of,
-    run_requests,
-)
+from workbench.runs.rows import RowRun, Watcher, run_requests
+from workbench.runs.runner import baseline_when_free, check_lengths, is_trained, requests_of
 from workbench.runs.session import Session, open_template
 from workbench.runs.store import RunStore
 from workbench.tasks.base import Task
@@ -96,7 +91,7 @@ def wording_points(
     for name in names:
         encoder = replace(session.encoder, template=open_template(name, session.task))
         worded = experiment.model_copy(update={"template": name})
-        sessions[name] = Session(session.engine, encoder, worded)
+        sessions[name] = replace(session, encoder=encoder, experiment=worded)
         check_lengths(sessions[name])
     return [
         PlacedRequest(request.row, name, worded, replace(request, place=f"wording {name}"))
@@ -161,6 +156,7 @@ def run_points(
     *,
     watcher: Watcher,
     should_stop: Callable[[], bool] = lambda: False,
+    make_executor: MakeExecutor = LocalExecutor,
 ) -> list[tuple[PlacedRequest | None, RowRun | FailedRun]]:
     """Return the finished run of each point, or why it failed.
 
@@ -177,11 +173,13 @@ def run_points(
     session = max((point.session for point in points), key=lambda s: len(s.task.train))
     check_lengths(session)
     found: list[tuple[PlacedRequest | None, RowRun | FailedRun]] = []
-    majority = execute_baseline(session, store, MAJORITY, None)
+    majority = baseline_when_free(session, store, MAJORITY, None, should_stop)
     if majority is not None:
         found.append((None, RowRun(MAJORITY, majority)))
     asked = [(point.session, point.request) for point in points]
-    rows = run_requests(store, asked, watcher=watcher, should_stop=should_stop)
+    rows = run_requests(
+        store, asked, watcher=watcher, should_stop=should_stop, make_executor=make_executor
+    )
     return found + list(zip(points, rows, strict=True))
 
 
@@ -238,7 +236,7 @@ def _calibrates_on_texts(method: object) -> bool:
 def _with_task(session: Session, task: Task) -> Session:
     if len(task.train) == len(session.task.train):
         return session
-    return Session(session.engine, replace(session.encoder, task=task))
+    return replace(session, encoder=replace(session.encoder, task=task), experiment=None)
 
 
 def _written(value: object) -> str:

@@ -1,14 +1,18 @@
-"""The files that belong to a run, whose digests its sealed record holds."""
+"""The files of a report, and those of a run, whose digests its sealed record holds."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from workbench.sealed import file_digest
 
+REPORT_FORMS = {"html": "html", "markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
+"""The forms of a comparison's report, by name: how the file `report.<suffix>` of each ends."""
+
 CARD = "adapter/README.md"
-# What is no part of a finished run, or changes while it is one: cards are edited for the Hub, and
-# links are taken back.
-_LEFT_OUT = ("record.json", "origin.json", "error.log", "link-key", CARD)
+LABEL = "label.json"  # the name a person gave it
+# What is no part of a finished run, or changes while it is one: cards are edited for the Hub,
+# links are taken back, and names are given.
+_LEFT_OUT = ("record.json", "origin.json", "error.log", "link-key", LABEL, CARD)
 
 
 def digests_of(folder: Path) -> dict[str, str]:
@@ -30,6 +34,6 @@ def _is_whole(path: Path, digest: str) -> bool:
 
 
 def _belongs(name: str) -> bool:
-    last = name.rpartition("/")[2]
-    is_passing = last.startswith(".") or last.startswith("checkpoint")
+    parts = name.split("/")
+    is_passing = parts[-1].startswith("checkpoint") or any(part.startswith(".") for part in parts)
     return not (is_passing or name in _LEFT_OUT)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from workbench.tasks.base import Task
 from workbench.tasks.catalog import load_task, prompts_folder, task_from_files, wordings_of
 from workbench.tasks.rows import ColumnMapping
 from workbench.templates import PromptTemplate, default_template, read_template
+from workbench.training.options import TrainingOptions
+from workbench.training.ranks import Ranks
 
 _RECORDED_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "prompt-workbench")
 
@@ -45,11 +47,20 @@ class Session:
         engine: Owner of the base.
         encoder: Task and wording.
         experiment: Where base, data and wording lie; None where nobody asks for it later.
+        ranks: The processes that share its trainings.
+        base: The base as those machines have it that make the runs; None where that is this one.
     """
 
     engine: Engine
     encoder: PromptEncoder
     experiment: Experiment | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+    base: BaseInfo | None = None
+
+    @property
+    def info(self) -> BaseInfo:
+        """What is known about the base that the runs are made on."""
+        return self.base or self.engine.info
 
     @property
     def task(self) -> Task:
@@ -60,7 +71,7 @@ class Session:
     def setting(self) -> RunSetting:
         """Base, task and wording as they stand in the specs of its runs."""
         encoder = self.encoder
-        return run_setting(self.engine.info, encoder.task, encoder.template, encoder.chat)
+        return run_setting(self.info, encoder.task, encoder.template, encoder.chat)
 
     def spec(self, method: str, options: dict[str, object], seed: int) -> RunSpec:
         """Return the resolved spec of one run; `options` must be complete.
@@ -80,11 +91,14 @@ class Session:
     def spec_of(self, method: Method, seed: int) -> RunSpec:
         """Return the resolved spec of a method's run."""
         spec = self.spec(method_name(method), resolved_options(method), seed)
-        return spec.model_copy(update={"contents": _contents(method)})
+        changes: dict[str, object] = {"contents": _contents(method)}
+        if isinstance(method, TrainingOptions):
+            changes["processes"] = self.ranks.parts
+        return spec.model_copy(update=changes)
 
     def context(self, seed: int, folder: Path, *, adapter_name: str = "adapter") -> FitContext:
         """Return what a method needs to fit or to be restored."""
-        return FitContext(self.engine, self.encoder, seed, folder, adapter_name)
+        return FitContext(self.engine, self.encoder, seed, folder, adapter_name, ranks=self.ranks)
 
 
 def _contents(method: Method) -> dict[str, str]:
@@ -123,23 +137,27 @@ def open_task(choice: TaskChoice) -> Task:
     }
     if choice.train is None:
         return load_task(choice.name or "", seed=choice.split_seed, **limits)
-    mapping = ColumnMapping(
-        text=choice.text_column,
-        text_b=choice.text_b_column,
-        label=choice.label_column,
-        id=choice.id_column,
-        references=choice.references_column,
-    )
     return task_from_files(
         choice.train,
         dev=choice.dev,
         test=choice.test,
-        mapping=mapping,
+        mapping=columns_of(choice),
         kind=choice.kind,
         name=choice.name,
         separator=choice.separator,
         seed=choice.split_seed,
         **limits,
+    )
+
+
+def columns_of(choice: TaskChoice) -> ColumnMapping:
+    """Return the columns of files that an experiment asks for."""
+    return ColumnMapping(
+        text=choice.text_column,
+        text_b=choice.text_b_column,
+        label=choice.label_column,
+        id=choice.id_column,
+        references=choice.references_column,
     )
 
 
@@ -172,14 +190,18 @@ def open_template(name: str, task: Task) -> PromptTemplate:
 
 
 def open_session(experiment: Experiment, task: Task | None = None) -> Session:
-    """Load task (unless it is read already), wording and base; the cheap checks come first."""
+    """Load task (unless it is read already), wording and base; the cheap checks come first.
+
+    Where a training asks for several processes, this one runs their parts one after the other;
+    see `workbench.runs.joint_training`.
+    """
     keep_freed_memory()
     transformers_logging.disable_progress_bar()  # ours says what is being loaded
     task = task or open_task(experiment.task)
     template = open_template(experiment.template, task)
     base = asked_base(experiment)
     encoder = PromptEncoder(base.tokenizer, template, task, experiment.chat)
-    return Session(Engine(base), encoder, experiment)
+    return Session(Engine(base), encoder, experiment, Ranks(experiment.processes))
 
 
 def asked_base(experiment: Experiment) -> LoadedBase:
@@ -243,6 +265,7 @@ def environment(info: BaseInfo) -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "products": f"{info.compute_dtype}: {info.compute_reason}",
         "weights_in_memory": memory_text(info),
+        "base_parameters": info.num_parameters,
     }
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()

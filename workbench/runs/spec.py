@@ -136,6 +136,8 @@ class RunSpec(BaseModel):
         seed: The run's one seed.
         contents: Of each option that names adapters, the digest of what lies there: another
             adapter in the same folder is another run. Left out of the JSON where there is none.
+        processes: Parts into which a training cuts its batches and looks at dev, one for each
+            process that shares it; the sums have other last bits. Left out of the JSON where 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -148,6 +150,7 @@ class RunSpec(BaseModel):
     options: dict[str, Any]
     seed: int = Field(ge=0)
     contents: dict[str, str] = {}
+    processes: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _can_be_kept(self) -> "RunSpec":
@@ -161,7 +164,11 @@ class RunSpec(BaseModel):
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = handler(self)
-        return found if self.contents else {k: v for k, v in found.items() if k != "contents"}
+        if not self.contents:
+            found.pop("contents", None)
+        if self.processes == 1:
+            found.pop("processes", None)
+        return found
 
     @property
     def setting(self) -> RunSetting:

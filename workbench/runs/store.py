@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -33,21 +32,24 @@ from pydantic import (
 from workbench.atomic import explained, parse_json, remove_scratch, write_json, write_text
 from workbench.errors import DamagedFile, StoreError
 from workbench.estimates import Estimate
+from workbench.runs.folder_lock import LOCK, held
+from workbench.runs.lease import LeaseTimes
 from workbench.runs.provenance import Provenance
 from workbench.runs.run_cost import RunCost
-from workbench.runs.run_files import damaged_among, digests_of
+from workbench.runs.run_files import LABEL, damaged_among, digests_of
 from workbench.runs.spec import RunSpec
-from workbench.sealed import read_sealed, write_sealed
+from workbench.sealed import parse_sealed, write_sealed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RunStatus = Literal["running", "trained", "finished", "failed", "interrupted"]
 _SCHEMA_VERSION = 1
-_SPEC, _RECORD, _HISTORY = "spec.json", "record.json", "history.jsonl"
+RECORD = "record.json"
+_SPEC, _HISTORY = "spec.json", "history.jsonl"
 _FILES = "files"  # of a record: what belongs to the run, with digests
 PREDICTIONS = "predictions.jsonl"
-_BEGINNING = (_SPEC, "origin.json")  # what is there before the first record
+_BEGINNING = (_SPEC, "origin.json", LABEL)  # what is there before the first record
 _WAY_OUT = "Make it again with evaluate, or delete it."
 _STARTING_SECONDS = 60.0  # in which a run that has begun has its record
 _FILE_SUFFIXES = (".json", ".jsonl", ".log", ".md", ".safetensors", ".txt")
@@ -228,11 +230,20 @@ class RunStore:
     Args:
         root: The folder; made when needed.
         also: Further folders whose finished runs are found too; nothing is written there.
+        lease: How long processes of other machines hold a run, where the folder is one that
+            several machines share; None: only this machine works there.
     """
 
-    def __init__(self, root: Path, also: Sequence[Path] = ()) -> None:
-        self.root = root
+    def __init__(
+        self, root: Path, also: Sequence[Path] = (), *, lease: LeaseTimes | None = None
+    ) -> None:
+        self.root, self.lease = root, lease
         self.roots = (root, *also)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines work on it too."""
+        return self.lease is not None
 
     def folder(self, spec: RunSpec) -> Path:
         """Return the folder of a spec's run, whether it exists or not."""
@@ -287,28 +298,20 @@ class RunStore:
         """Hold a run's folder for the block; its spec is written first.
 
         Raises:
-            StoreError: another process works on the run, or the folder cannot be written.
+            BusyRun: another process works on the run; in a folder that machines share this may
+                take as long as a lease lasts to be known.
+            LostRun: another process has taken it over meanwhile, because this one was away.
+            StoreError: the folder cannot be written.
         """
         folder = self.folder(spec)
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            remove_unlike_file(folder / ".lock")
-        lock = FileLock(folder / ".lock", timeout=0)
-        with explained(folder):
-            try:
-                lock.acquire()
-            except Timeout as error:  # an OSError too
-                raise StoreError(
-                    f"run {spec.run_id}: another process is working on it. Wait for it, or use "
-                    "another folder with --out."
-                ) from error
-        try:
+            remove_unlike_file(folder / LOCK)
+        with held(folder, LOCK, f"run {spec.run_id}", self.lease):
             with explained(folder):
                 _make_way(folder)
             write_json(folder / _SPEC, spec.model_dump(mode="json"))
             yield folder
-        finally:
-            lock.release()
 
     def write_record(self, record: RunRecord) -> None:
         """Write a run's record in one step; of one that is trained or finished it seals the files.
@@ -317,7 +320,7 @@ class RunStore:
         """
         folder = self.root / record.run_id
         files = digests_of(folder) if record.status in ("trained", "finished") else {}
-        write_sealed(folder / _RECORD, {**record.model_dump(mode="json"), _FILES: files})
+        write_sealed(folder / RECORD, {**record.model_dump(mode="json"), _FILES: files})
 
     def write_predictions(self, run_id: str, predictions: "Iterable[DataclassInstance]") -> None:
         """Write predictions (dataclass instances), one line each, in one step."""
@@ -355,7 +358,7 @@ def sort_runs(
 
 def folders_below(folder: Path) -> list[Path]:
     """Return the folders anywhere below one that hold runs, for a store of each."""
-    marks = {_RECORD, _SPEC}
+    marks = {RECORD, _SPEC}
     found = {
         Path(place).parent
         for place, folders, files in os.walk(folder)
@@ -372,7 +375,7 @@ def check_adapter(folder: Path) -> None:
     """
     here = folder.resolve()
     for place in (here.parent, here.parent.parent):  # an ensemble has a folder for each member
-        if _has(place, _RECORD):
+        if _has(place, RECORD):
             run = _look_into(place)
             if isinstance(run, BrokenRun):
                 raise DamagedFile(run.sentence)
@@ -382,7 +385,7 @@ def check_adapter(folder: Path) -> None:
 
 def _is_run(folder: Path, *, in_lists: bool = False) -> bool:
     """Return whether a folder is a run's; lists wait for the record of one that is beginning."""
-    if _has(folder, _RECORD):
+    if _has(folder, RECORD):
         return True
     try:
         begun = (folder / _SPEC).stat().st_mtime
@@ -400,15 +403,13 @@ def _has(folder: Path, name: str) -> bool:
 
 def _look_into(folder: Path) -> StoredRun | BrokenRun:
     """Return the run of a folder, or what is wrong with it."""
-    name = _RECORD
+    name = RECORD
     try:
-        content = read_sealed(folder / _RECORD, is_digest_needed=False)
-        files = content.pop(_FILES, {})  # a record from before they were kept has none
-        record = RunRecord(**content)
+        record, files = parse_record((folder / RECORD).read_text(encoding="utf-8"))
         name = _SPEC
         spec = RunSpec(**parse_json((folder / _SPEC).read_bytes()))
     except FileNotFoundError:
-        is_beginning = name == _RECORD and _has_only_begun(folder)
+        is_beginning = name == RECORD and _has_only_begun(folder)
         return BrokenRun(folder, f"{name} is missing", is_beginning)
     except OSError as error:
         return BrokenRun(folder, f"{name} cannot be read ({error.strerror})")
@@ -417,6 +418,17 @@ def _look_into(folder: Path) -> StoredRun | BrokenRun:
     if spec.run_id != record.run_id:  # the id ends in the spec's digest
         return BrokenRun(folder, f"{_SPEC} is damaged: it is not what was written")
     return StoredRun(folder, spec, record, files)
+
+
+def parse_record(text: str | bytes) -> tuple[RunRecord, dict[str, str]]:
+    """Return what the file of a record says, and the digests of the run's files by name.
+
+    Raises:
+        ValueError, TypeError: it is no record, or not what was written.
+    """
+    content = parse_sealed(RECORD, text, is_digest_needed=False)
+    files = content.pop(_FILES, {})  # a record from before they were kept has none
+    return RunRecord(**content), files
 
 
 def _has_only_begun(folder: Path) -> bool:

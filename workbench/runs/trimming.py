@@ -5,7 +5,7 @@ finished                adapter, path, history, predictions; no checkpoints
   on a shared server    an ensemble's members leave their adapters alone: nothing shows their paths
 a trial that lost       adapter and path, to be opened; on a shared server only its figures
 failed for lack of room what was asked and the reason, or it would take the others' room
-a comparison            its report in four forms; on a shared server the one that pages read
+a comparison            its report in five forms; on a shared server the one that pages read
 
 A shared server is one where room is bound (`workbench/room.py`).
 """
@@ -13,14 +13,15 @@ A shared server is one where room is bound (`workbench/room.py`).
 from pathlib import Path
 
 from workbench.room import STATE_FILES, count_anew, is_bound
+from workbench.runs.folder_lock import LOCKS
+from workbench.runs.run_files import REPORT_FORMS
 from workbench.runs.store import RunStore, StoredRun
 from workbench.sealed import remove
 
 _CHECKPOINTS = ("checkpoint*", "*.writing", ".*.safetensors.*")
 _MEMBERS = "member_*"
 _LEARNED = ("adapter", "path", _MEMBERS)
-_MADE_ANEW = ("report.html", "report.md", "report.csv")
-_LOCK = ".lock"
+_MADE_ANEW = [f"report.{form}" for form in REPORT_FORMS.values() if form != "json"]
 
 
 def trim_members(folder: Path) -> None:
@@ -58,7 +59,7 @@ def has_learned(run: StoredRun) -> bool:
 def clear_for_others(folder: Path) -> None:
     """Remove all but the state files of a run that failed for lack of room."""
     for path in folder.iterdir():
-        if path.name not in (*STATE_FILES, _LOCK):
+        if path.name not in (*STATE_FILES, *LOCKS):
             _remove(folder, path.name)
     count_anew()
 

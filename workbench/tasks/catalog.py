@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -35,6 +35,7 @@ __all__ = [
     "load_task",
     "prompts_folder",
     "task_from_files",
+    "task_name",
     "wordings_of",
 ]
 
@@ -200,7 +201,7 @@ def task_from_files(
     notes = [note for table in tables.values() for note in table.notes]
     return _assemble(
         _Given(samples["train"], samples.get("dev"), samples.get("test"), notes),
-        name=_task_name(name, train),
+        name=task_name(name, train),
         kind=kind,
         labels=tuple(sorted(found)),
         source=TaskSource(
@@ -263,23 +264,39 @@ def _assemble(
         joins_texts=kind == "generation",
     )
     check_task(train, dev, test=test, kind=kind, where=where, dropped=dropped)
+    labels_of_train = {sample.target for sample in train}
     num_train, num_dev = limits.get("limit_train"), limits.get("limit_dev")
     if num_dev is None and given.dev is None:
         train, dev = share_budget(train, dev, num_train, seed=seed, stratify=stratify)
         num_train = None
-    alike = label_warnings(given.target_counts) if kind == "classification" else []
+    limited = limit(train, num_train, seed=seed, stratify=stratify)
+    warnings = list(given.notes)
+    if kind == "classification":
+        warnings += label_warnings(given.target_counts)
+        warnings += _lost_labels(labels_of_train, limited)
     return Task(
         name=name,
         kind=kind,
         labels=labels,
         field_names=tuple(train[0].fields),
-        train=tuple(limit(train, num_train, seed=seed, stratify=stratify)),
+        train=tuple(limited),
         dev=tuple(limit(dev, num_dev, seed=seed, stratify=stratify)),
         test=tuple(limit(test, limits.get("limit_test"), seed=seed, stratify=stratify)),
         source=source,
         dropped=dropped,
-        warnings=(*given.notes, *alike),
+        warnings=tuple(warnings),
     )
+
+
+def _lost_labels(labels: Set[str], train: Sequence[Sample]) -> list[str]:
+    """Return a warning about the labels of train that a limit has left no row of, if any."""
+    lost = sorted(labels - {sample.target for sample in train})
+    if not lost:
+        return []
+    return [
+        f"limit_train: train has no row of {listed([repr(name) for name in lost], 'label')} any "
+        f"more, so nothing that learns can learn it. Give a limit above {len(labels)}."
+    ]
 
 
 def _given_samples(task_file: TaskFile) -> _Given:
@@ -363,7 +380,12 @@ def _read_task_file(folder: Path) -> TaskFile:
     return task_file
 
 
-def _task_name(name: str | None, train: Path) -> str:
+def task_name(name: str | None, train: Path) -> str:
+    """Return what a task of files is called: a name that was given, or one made of train's.
+
+    Raises:
+        ConfigError: the name is none that a task can have.
+    """
     if name is None:
         stem = re.sub(r"[^a-z0-9]+", "_", train.stem.lower()).strip("_")
         return stem if re.match(NAME_PATTERN, stem) else f"task_{stem}".rstrip("_")

@@ -27,8 +27,8 @@ def share_budget(
     """Return train and dev with `num_rows` rows together, or with all there are.
 
     Dev keeps the share that it was cut off with, up to `MOST_DEV_ROWS`; what that leaves of it goes
-    back to train. A smaller budget takes nearly all its rows among those of a
-    larger one: rounding the shares of uneven classes may cost a class one row.
+    back to train. With `stratify` it is smaller where train would lose a target otherwise. Train
+    and dev of a smaller budget are contained in those of a larger one.
 
     Args:
         train: What was left when dev was cut off it.
@@ -47,7 +47,9 @@ def share_budget(
             f"limit_train {budget}: dev is cut off these rows, so at least 2 are needed. Give a "
             "higher limit, or a limit for dev as well, or rows for dev."
         )
-    num_dev = min(max(1, round(budget * len(dev) / both)), MOST_DEV_ROWS, budget - 1)
+    num_targets = len({sample.target for sample in train}) if stratify else 1
+    most = max(1, budget - num_targets)
+    num_dev = min(max(1, round(budget * len(dev) / both)), MOST_DEV_ROWS, most)
     kept = limit(dev, num_dev, seed=seed, stratify=stratify)
     num_back = budget - num_dev - len(train)
     if num_back <= 0:

@@ -20,6 +20,8 @@ from workbench.tasks.forms import visible
 NUM_NAMED = 5  # lines or names in a message before it says "and n more"
 
 Row = dict[str, object]
+PlacedRow = tuple[int, Row]
+"""A row, and where it stands in its file: its line or number, from 1."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def limit(
 ) -> list[Sample]:
     """Return at most `num_samples` of the samples, in their order; None returns all.
 
-    With `stratify` each target keeps its share, and at least one sample if there is room for all.
+    A smaller choice is contained in every larger one of the same seed. With `stratify` each target
+    keeps its share, and at least one sample if there is room for all.
 
     Raises:
         ConfigError: the limit is below 1.
@@ -100,8 +101,8 @@ def limit(
             "limit."
         )
     rng = np.random.default_rng(seed)
-    chosen = _choose(samples, num_samples, rng=rng, stratify=stratify, reserve=0)
-    return [samples[index] for index in sorted(chosen)]
+    order = _proportional_order(_groups(samples, stratify=stratify), rng)
+    return [samples[index] for index in sorted(order[:num_samples])]
 
 
 def check_task(
@@ -307,16 +308,38 @@ def _choose(
     reserve: int,
 ) -> list[int]:
     """Return the positions of a random subset that leaves `reserve` samples of each target."""
-    groups: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        groups.setdefault(sample.target if stratify else "", []).append(index)
-    sizes = np.array([len(group) for group in groups.values()])  # (C,)
+    groups = _groups(samples, stratify=stratify)
+    sizes = np.array([len(group) for group in groups])  # (C,)
     shares = _allocate(sizes, num_chosen, rng=rng, reserve=reserve)
     return [
         int(index)
-        for group, share in zip(groups.values(), shares, strict=True)
+        for group, share in zip(groups, shares, strict=True)
         for index in rng.permutation(group)[:share]
     ]
+
+
+def _groups(samples: Sequence[Sample], *, stratify: bool) -> list[list[int]]:
+    """Return the positions of the samples of each target, or of all."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.target if stratify else "", []).append(index)
+    return list(groups.values())
+
+
+def _proportional_order(groups: Sequence[Sequence[int]], rng: np.random.Generator) -> list[int]:
+    """Return all positions in an order of which every beginning has each group in proportion.
+
+    One of each group comes first, larger groups before smaller ones, then whoever is furthest
+    behind its share: the divisors of Webster, who, unlike largest remainders, never takes one back
+    when there are more to give (Balinski and Young 1982, "Fair Representation", chapters 5 and 8).
+    """
+    ties = rng.permutation(len(groups))
+    places = {
+        int(index): ((number + 0.5) / len(group) if number else 0.0, -len(group), tie)
+        for group, tie in zip(groups, ties, strict=True)
+        for number, index in enumerate(rng.permutation(group))
+    }
+    return sorted(places, key=places.__getitem__)
 
 
 def _allocate(

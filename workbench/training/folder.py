@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from workbench.atomic import explained, parse_json, write_text
+from workbench.atomic import explained, parse_json, write_bytes, write_text
 from workbench.errors import DamagedFile
+from workbench.fence import check_fence
 from workbench.room import check_room
 from workbench.tensor_files import TensorFile, open_tensors, write_tensors
 
@@ -114,6 +115,24 @@ class TrainingFolder:
             step = found.position["step"]
             yield found, _sentence(damaged, f"went on from step {step}")
 
+    def content(self) -> bytes:
+        """Return the newest checkpoint as it is stored, for another process.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        path = self._checkpoint if self._checkpoint.exists() else self._before
+        with explained(path):
+            return path.read_bytes()
+
+    def receive(self, content: bytes) -> None:
+        """Take the checkpoint of another process as this one's.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        write_bytes(self._checkpoint, content)
+
     def keep_point(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Store a point of the path.
 
@@ -129,6 +148,7 @@ class TrainingFolder:
             StoreError: it cannot be written.
         """
         line = json.dumps(entry) + "\n"
+        check_fence(self._history)
         check_room(self._history, len(line))
         with explained(self._history):
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,14 @@ A trained method gives it parameters, a prefix made from them and the adapter in
 with the parameters of the best dev evaluation. Loss is taken on answer tokens only, and logits are
 computed only there. Everything random follows from (seed, step), so that a run killed at any moment
 and started again from its checkpoint ends bit-equal on one CPU to one never killed.
+
+Where several processes train (`workbench.training.ranks`), each runs this loop, and only the first
+writes checkpoints.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,6 +29,8 @@ from workbench.progress import Interrupted, Progress, ProgressEvent, ignore_prog
 from workbench.training.folder import Checkpoint, TrainingFolder
 from workbench.training.loss import answer_loss
 from workbench.training.options import TrainingOptions, learning_rate_at
+from workbench.training.parts import as_vector, part_seed, put_back
+from workbench.training.ranks import RankLost, Ranks
 from workbench.training.score import DevScore
 
 _MOST_PATH_POINTS = 100  # stored states of a training path
@@ -95,6 +100,7 @@ class TrainingRequest:
         evaluate: Scores the current parameters on dev.
         folder: Where checkpoints, history and path are.
         identity: What is trained on what; checkpoints of anything else are not gone on from.
+        ranks: The processes that train, all with the same request.
     """
 
     trainable: Trainable
@@ -104,6 +110,7 @@ class TrainingRequest:
     evaluate: Callable[[], DevScore]
     folder: Path
     identity: str = ""
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 def train(
@@ -123,6 +130,7 @@ def train(
         Interrupted: `should_stop` returned True, or what `stopped_by` was given; a checkpoint was
             written.
         ModelError: gradients are missing or not finite, or 4-bit weights were repacked.
+        RankLost: another process that trains is gone; a checkpoint was written.
     """
     loop = _Loop(engine, request)
     note = loop.resume()
@@ -132,12 +140,18 @@ def train(
     loop.keep_point()
     try:
         while not loop.is_over():
-            if should_stop():
-                raise Interrupted("asked to stop")
+            with request.ranks.agreed():
+                if should_stop():
+                    raise Interrupted("asked to stop")
             progress(ProgressEvent("train", *loop.advance()))
-    except Interrupted as stop:
+    except (Interrupted, RankLost) as stop:
         loop.save()
         where = f"training stopped after step {state.step} of {options.steps}"
+        if isinstance(stop, RankLost):
+            raise RankLost(
+                f"{stop} The {where}, of which there is a checkpoint; the same command goes on "
+                "from there."
+            ) from stop
         raise Interrupted(where) from stop
     loop.finish()
     return state
@@ -147,7 +161,7 @@ class _Loop:
     """State of one training job."""
 
     def __init__(self, engine: Engine, request: TrainingRequest) -> None:
-        self.engine, self.request = engine, request
+        self.engine, self.request, self.ranks = engine, request, request.ranks
         self.state = TrainingState()
         self.parameters = dict(request.trainable.parameters)
         options = request.options
@@ -198,8 +212,7 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         # Dropout follows from seed and step alone, and the caller's generator is left as it was.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.request.seed * 1_000_003 + state.step)
-            loss = self._backward(batch)
+            loss = self._gradients(batch)
         norm = self._checked_norm()
         self.optimizer.step()
         state.step += 1
@@ -242,7 +255,7 @@ class _Loop:
 
     def _points_until(self, step: int) -> list[int]:
         """Return the steps up to one whose parameters the path has."""
-        if not self.request.trainable.keep_path:
+        if not self.request.trainable.keep_path or self.ranks.rank:
             return []
         # Every evaluation, or every second, third … of them, so that no path has more points.
         options = self.request.options
@@ -271,7 +284,24 @@ class _Loop:
             groups.setdefault(factors.get(name, 1.0), []).append(parameter)
         return [{"params": group, "rate_factor": factor} for factor, group in groups.items()]
 
-    def _backward(self, batch: Sequence[Example]) -> float:
+    def _gradients(self, batch: Sequence[Example]) -> float:
+        """Leave the gradients of a batch in the parameters, and return its loss."""
+        if self.ranks.parts == 1:
+            torch.manual_seed(self.request.seed * 1_000_003 + self.state.step)
+            return self._backward(batch, of=len(batch))
+        return put_back(self.parameters, self.ranks.total(self._part_gradients(batch)))
+
+    def _part_gradients(self, batch: Sequence[Example]) -> Iterator[torch.Tensor]:
+        """Yield gradients and loss of each part of a batch that is this process's."""
+        for number in self.ranks.own_parts:
+            part = batch[number :: self.ranks.parts]  # alike in length, as neighbours are
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.manual_seed(part_seed(self.request.seed, self.state.step, number))
+            is_first = number == 0  # which is never empty
+            loss = self._backward(part, of=len(batch), is_first=is_first) if part else None
+            yield as_vector(self.parameters, loss)
+
+    def _backward(self, batch: Sequence[Example], *, of: int, is_first: bool = True) -> float:
         # Asked each time: any forward pass without gradients in between may have repacked them.
         packed = packed_layers(self.engine.forward.model)
         if packed:
@@ -294,10 +324,11 @@ class _Loop:
                     trainable.prefix(),
                     trainable.adapter,
                     part,
-                    of=len(batch),
+                    of=of,
                     recomputes=recomputes,
                 )
-                if trainable.penalty is not None and not losses:  # once for the whole batch
+                # Once for the whole batch.
+                if trainable.penalty is not None and is_first and not losses:
                     loss = loss + trainable.penalty()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own signature
                 losses.append(loss.detach())
@@ -333,6 +364,8 @@ class _Loop:
 
     def save(self) -> None:
         """Write a checkpoint: parameters, best parameters, optimizer state and position."""
+        if self.ranks.rank:
+            return
         adam = {
             f"{slot}/{name}": value
             for name, parameter in self.parameters.items()
@@ -350,7 +383,28 @@ class _Loop:
         self._files.save(parts, position, self.state.history)
 
     def resume(self) -> str:
-        """Continue from the newest whole checkpoint, if there is one; say what was damaged."""
+        """Continue from the newest whole checkpoint, if there is one; say what was damaged.
+
+        Other processes do so from that of the first, and begin with its parameters.
+        """
+        note = ""
+
+        def checkpoint() -> bytes:
+            nonlocal note
+            note = self._resume_here()
+            if self.ranks.size == 1:
+                return b""
+            if self.state.step == 0:
+                self.save()
+            return self._files.content()
+
+        first = self.ranks.first(checkpoint)
+        if self.ranks.rank:
+            self._files.receive(first)
+            self._resume_here()
+        return note
+
+    def _resume_here(self) -> str:
         with self._files.newest(self._points_until) as (checkpoint, note):
             if checkpoint is not None:
                 self._go_on(checkpoint)

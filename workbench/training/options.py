@@ -21,6 +21,7 @@ class TrainingOptions:
 
     offers: ClassVar[Sequence[Any]] = ()  # what was learned is offered as a run
     tiny_rate: ClassVar[float | None]
+    default_rate: ClassVar[float | None] = None  # where none is given; None: the base decides
 
     steps: int = STEPS.option()
     batch_size: int = BATCH_SIZE.option()
@@ -29,33 +30,48 @@ class TrainingOptions:
         minimum=1e-8,
         maximum=10.0,
         public=FREE,
-        help="AdamW step size at the peak; null: the method's.",
+        help="How large the steps of training are at most (AdamW); null: the method's own.",
     )
     schedule: str = option(
-        "cosine", choices=("constant", "cosine", "linear"), help="Decay after warm-up."
+        "cosine",
+        choices=("constant", "cosine", "linear"),
+        help="How the steps shrink after the first ones: not at all, along a cosine, or in a "
+        "straight line.",
     )
     warmup_steps: int = option(
-        10, minimum=0, public=FREE, help="Steps from 0 to the peak learning rate."
+        10, minimum=0, public=FREE, help="How many first steps grow from zero to the full size."
     )
     weight_decay: float = option(
-        0.0, minimum=0.0, maximum=1.0, public=FREE, help="AdamW weight decay."
+        0.0,
+        minimum=0.0,
+        maximum=1.0,
+        public=FREE,
+        help="How strongly the learned numbers are pulled towards zero (AdamW).",
     )
     clip_norm: float = option(
-        1.0, minimum=0.0, public=FREE, help="Clip the gradient's norm; 0: do not clip."
+        1.0,
+        minimum=0.0,
+        public=FREE,
+        help="Gradients longer than this are shortened to it; 0: none is.",
     )
-    eval_every: int = option(25, minimum=1, public=FREE, help="Steps between evaluations on dev.")
+    eval_every: int = option(
+        25,
+        minimum=1,
+        public=FREE,
+        help="How many steps lie between two looks at dev, the rows kept for choosing.",
+    )
     dev_items: int | None = option(
         None,
         minimum=1,
         public=FREE,
-        help="Dev items scored at each evaluation; null: as many as keep all of them within a "
+        help="How many rows of dev each look takes; null: as many as keep all looks within a "
         "fifth of the training.",
     )
     patience: int = option(
         0,
         minimum=0,
         public=FREE,
-        help="Stop after this many evaluations without a better one; 0: never.",
+        help="Stop after this many looks without a better one; 0: never.",
     )
     micro_batch_size: int | None = MICRO_BATCH_SIZE.option(default=None)
     gradient_checkpointing: bool = option(False, help=CHECKPOINTING_HELP)

@@ -7,6 +7,7 @@ import pytest
 from toys import open_tiny
 from workbench.errors import ConfigError
 from workbench.models import loading, weights_in_memory
+from workbench.models.weights import find_weights
 from workbench.models.weights_in_memory import SETTING, choose_weights, one_process
 
 GIB = 1 << 30
@@ -97,8 +98,25 @@ def test_of_many_that_load_at_once_the_last_stay_packed(tiny_folder, monkeypatch
 def test_a_turn_that_takes_too_long_keeps_nobody_waiting(monkeypatch):
     monkeypatch.setattr(weights_in_memory, "_TURN_SECONDS", 0.1)
 
-    with one_process(), one_process():
-        pass
+    with one_process() as first, one_process() as second:
+        assert (first, second) == (True, False)
+
+
+def test_whoever_is_let_in_out_of_turn_keeps_weights_packed(monkeypatch, tiny_folder):
+    """Several waited for the same turn: each would take a third of the same free memory."""
+    monkeypatch.setattr(weights_in_memory, "_TURN_SECONDS", 0.1)
+
+    def loaded():
+        source = find_weights(str(tiny_folder))
+        return loading.load_weights(source, name="tiny", precision="nf4", device="cpu").info
+
+    with one_process():
+        info = loaded()
+
+    assert info.restored_bytes == 0
+    assert info.restored_reason == "another process has been unpacking its own for 0.1 s"
+    assert loaded().restored_bytes > 0
+    assert choose_weights("restored", "cpu", GIB, is_turn=False) == (True, "asked for")
 
 
 def test_turns_are_not_taken_where_the_file_system_has_no_locks(monkeypatch):
@@ -107,5 +125,6 @@ def test_turns_are_not_taken_where_the_file_system_has_no_locks(monkeypatch):
 
     monkeypatch.setattr(weights_in_memory.fcntl, "flock", unable)
 
-    with one_process(), one_process():
-        pass
+    with one_process() as first, one_process() as second:
+        assert first
+        assert second

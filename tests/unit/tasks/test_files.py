@@ -96,15 +96,15 @@ def test_parquet_keeps_whole_numbers_whole_beside_gaps() -> None:
 KNOWN = ".csv, .json, .jsonl, .parquet, .tsv"
 
 BROKEN: dict[str, tuple[str, bytes, str]] = {
-    "empty file": ("a.csv", b"", "a.csv: the file is empty. Add labelled rows."),
+    "empty file": ("a.csv", b"", "a.csv: the file is empty. Add rows."),
     "header only": (
         "a.csv",
         b"text,label\n",
-        "a.csv: the file has only a header. Add labelled rows.",
+        "a.csv: the file has only a header. Add rows.",
     ),
-    "blank lines only": ("a.csv", b"\n\n", "a.csv: the file is empty. Add labelled rows."),
-    "no JSONL rows": ("a.jsonl", b"\n\n", "a.jsonl: the file has no rows. Add labelled rows."),
-    "no JSON rows": ("a.json", b"[]", "a.json: the file has no rows. Add labelled rows."),
+    "blank lines only": ("a.csv", b"\n\n", "a.csv: the file is empty. Add rows."),
+    "no JSONL rows": ("a.jsonl", b"\n\n", "a.jsonl: the file has no rows. Add rows."),
+    "no JSON rows": ("a.json", b"[]", "a.json: the file has no rows. Add rows."),
     "unknown suffix": (
         "a.xlsx",
         b"PK",
@@ -115,6 +115,11 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
         "a.csv",
         "text,label\ncafé,yes\n".encode("latin-1"),
         "a.csv: byte 14 is not UTF-8. Save the file as UTF-8 (in Excel: 'CSV UTF-8').",
+    ),
+    "Latin-1 behind a byte order mark": (
+        "a.csv",
+        b"\xef\xbb\xbftext,label\ncaf\xe9,yes\n",
+        "a.csv: byte 17 is not UTF-8. Save the file as UTF-8 (in Excel: 'CSV UTF-8').",
     ),
     "UTF-16": (
         "a.jsonl",
@@ -151,9 +156,9 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "malformed JSONL": (
         "a.jsonl",
         b'{"text": 1}\n{"text": \n[1]\n{}}\n',
-        "a.jsonl, line 2: not valid JSON: Expecting value: line 1 column 10 (char 9).\n"
+        "a.jsonl, line 2: not valid JSON: Expecting value at character 10.\n"
         "a.jsonl, line 3: [1] is no JSON object.\n"
-        "a.jsonl, line 4: not valid JSON: Extra data: line 1 column 3 (char 2).\n"
+        "a.jsonl, line 4: not valid JSON: Extra data at character 3.\n"
         'Write one object per line: {"text": "…", "label": "…"}.',
     ),
     "many malformed lines": (

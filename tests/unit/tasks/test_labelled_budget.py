@@ -57,6 +57,31 @@ def test_a_smaller_budget_takes_its_rows_among_those_of_a_larger_one(seed):
         assert all(smaller <= larger for smaller, larger in pairwise(ids))
 
 
+def _uneven(name: str, sizes: tuple[int, ...]) -> list[Sample]:
+    return [
+        Sample(f"{name}-{label}-{number}", {"text": f"{name} {label} {number}"}, label)
+        for label, size in zip("abcdef", sizes, strict=False)
+        for number in range(size)
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(60, 20, 3, 1), (9, 9, 9, 9, 9, 9), (100, 7)])
+def test_so_do_uneven_classes_at_every_budget(sizes):
+    train = _uneven("train", tuple(3 * size for size in sizes))
+    dev = _uneven("dev", sizes)
+    found = [
+        share_budget(train, dev, budget, seed=1, stratify=True)
+        for budget in range(2, len(train) + len(dev) + 1)
+    ]
+
+    for part in (0, 1):
+        ids = [{sample.id for sample in split[part]} for split in found]
+        assert all(smaller <= larger for smaller, larger in pairwise(ids))
+    for budget, (kept, _) in enumerate(found, start=2):
+        if budget > len(sizes):
+            assert len({sample.target for sample in kept}) == len(sizes), budget
+
+
 def test_one_row_cannot_be_shared():
     with pytest.raises(ConfigError) as error:
         shared(1)

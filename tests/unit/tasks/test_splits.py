@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -228,6 +229,33 @@ def test_rare_classes_are_kept_at_the_cost_of_the_frequent_one() -> None:
     kept = limit(_labelled(a=98, b=1, c=1), 3, seed=0, stratify=True)
 
     assert _targets(kept) == {"a": 1, "b": 1, "c": 1}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sizes", [(97, 40, 7, 3, 1), (5, 5, 4), (30, 1, 1, 1, 1, 1), (64, 63)])
+@pytest.mark.parametrize("stratify", [True, False])
+def test_a_smaller_limit_is_contained_in_a_larger_one(
+    sizes: tuple[int, ...], seed: int, stratify: bool
+) -> None:
+    samples = _labelled(**dict(zip("abcdef", sizes, strict=False)))
+    kept = [
+        {sample.id for sample in limit(samples, number, seed=seed, stratify=stratify)}
+        for number in range(1, len(samples) + 1)
+    ]
+    assert all(smaller < larger for smaller, larger in pairwise(kept))
+
+
+@pytest.mark.parametrize("sizes", [(97, 40, 7, 3, 1), (5, 5, 4), (64, 63)])
+def test_a_limit_gives_each_class_nearly_its_share(sizes: tuple[int, ...]) -> None:
+    """No way that never takes a row back is always within one of it (Balinski and Young)."""
+    samples = _labelled(**dict(zip("abcdef", sizes, strict=False)))
+    rarest_counts = len(samples) // (2 * min(sizes))  # below it its one row is more than its share
+    for number in range(len(sizes), len(samples) + 1):
+        counts = Counter(s.target for s in limit(samples, number, seed=0, stratify=True))
+        for label, size in zip("abcdef", sizes, strict=False):
+            assert counts[label] >= 1
+            if number > rarest_counts:
+                assert abs(counts[label] - number * size / len(samples)) < 1.5
 
 
 def test_a_limit_depends_on_the_seed_alone() -> None:

@@ -542,6 +542,26 @@ def test_labels_that_look_like_one_are_a_warning_of_the_task() -> None:
     )
 
 
+@pytest.mark.parametrize(("limit_train", "lost"), [(5, True), (6, True), (7, False), (8, False)])
+def test_a_limit_that_leaves_a_label_out_of_train_is_a_warning(
+    limit_train: int, lost: bool
+) -> None:
+    lines = [f"message {n},label {n % 6}" for n in range(120)]
+    Path("rows.csv").write_text("\n".join(["text,label", *lines]))
+
+    task = _task_from(Path("rows.csv"), limit_train=limit_train)
+
+    missing = set(task.labels) - {sample.target for sample in task.train}
+    assert bool(missing) == lost
+    assert len(task.train) + len(task.dev) == limit_train
+    assert len(task.warnings) == lost
+    if limit_train == 6:
+        assert task.warnings == (
+            f"limit_train: train has no row of label '{missing.pop()}' any more, so nothing that "
+            "learns can learn it. Give a limit above 6.",
+        )
+
+
 def test_what_was_guessed_of_a_file_is_a_warning_of_the_task() -> None:
     rows = [f"warm, but dear {n};{'ab'[n % 2]}" for n in range(12)]
     Path("rows.csv").write_text("\n".join(["text;label", *rows]))

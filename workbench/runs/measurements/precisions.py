@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from workbench.encoding import PromptEncoder
 from workbench.fitting.base import FittedMethod
+from workbench.memory import keep_freed_memory
 from workbench.methods.catalog import make_method
 from workbench.models.base import Conditioning, GenerationOptions, Precision
 from workbench.models.engine import Engine
@@ -27,9 +29,10 @@ from workbench.runs.measurements.loss_and_answers import (
 )
 from workbench.runs.measurements.records import MeasurementStore, PrecisionRecord
 from workbench.runs.provenance import provenance
-from workbench.runs.session import Session, environment, open_session, open_task, open_template
+from workbench.runs.session import Session, asked_base, environment
 from workbench.tasks.base import Task
 from workbench.tasks.text import PlainText
+from workbench.templates import PromptTemplate
 
 ZERO_SHOT = "zero_shot"
 CALIBRATED = "zero_shot_calibrated"
@@ -46,100 +49,122 @@ class MeasuredPrecision:
     was_found: bool
 
 
+@dataclass(frozen=True)
+class AskedPrecisions:
+    """What is measured in one precision or another; can be sent to other machines.
+
+    Attributes:
+        experiment: The base; its own precision and methods do not matter.
+        task: Its test items are answered.
+        template: Its wording.
+        text: What perplexity is taken of; None: the task's test texts.
+    """
+
+    experiment: Experiment
+    task: Task
+    template: PromptTemplate
+    text: PlainText | None = None
+
+    def __post_init__(self) -> None:
+        check_answerable(self.task)
+
+    def spec(self, precision: Precision) -> dict[str, Any]:
+        """Return what decides the figures of a precision here, without loading the base.
+
+        Raises:
+            ModelError: there is no such base.
+            ConfigError: the precision or the device is not possible.
+        """
+        asked = self.experiment
+        device, products = products_of(precision, asked.compute_dtype, asked.device)
+        # As threads, this decides times; none but 4-bit weights can be kept unpacked.
+        is_4_bit = uses_double_quantisation(precision) is not None
+        kept = {"weights_in_memory": asked.weights_in_memory} if is_4_bit else {}
+        return {
+            "base": {
+                "identity": find_weights(asked.model, asked.revision).identity,
+                "precision": precision,
+                "compute_dtype": products,
+                "device": device,
+                **kept,
+            },
+            "task": self.task.digest,
+            "template": self.template.digest,
+            "chat": asked.chat,
+            "text": _TASK_TEXTS if self.text is None else self.text.digest,
+            "windows": [BLOCK, CONTEXT],
+            "threads": torch.get_num_threads(),
+        }
+
+    def measure(self, precision: Precision, folder: Path, progress: Progress) -> PrecisionRecord:
+        """Load the base in a precision and measure it.
+
+        Args:
+            precision: The one.
+            folder: For what a method may write.
+            progress: Told about the steps.
+
+        Raises:
+            ModelError: the base cannot be loaded.
+        """
+        asked = self.experiment.model_copy(update={"precision": precision})
+        keep_freed_memory()
+        engine = Engine(asked_base(asked))
+        encoder = PromptEncoder(engine.tokenizer, self.template, self.task, asked.chat)
+        session = Session(engine, encoder, asked)
+        weights_folder = find_weights(asked.model, asked.revision).folder
+        # Before any forward pass, in case a library moves the weights in the first one.
+        weights = weight_errors(engine.forward.model, weights_folder)
+        test = self.task.test
+        texts = ["\n".join(s.fields.values()) for s in test] if not self.text else [self.text.text]
+        lost = text_loss(engine, texts, progress=progress)  # first: a GPU's first passes are slow
+        plain = _fitted(session, folder, calibrate=False)
+        answers = {ZERO_SHOT: answers_to_test(engine, plain, progress=progress)}
+        if self.task.labels:
+            calibrated = _fitted(session, folder, calibrate=True)
+            answers[CALIBRATED] = answers_to_test(engine, calibrated, progress=progress)
+        return PrecisionRecord(
+            base=asdict(engine.info),
+            weights=weights,
+            text_name=_TASK_TEXTS if self.text is None else self.text.name,
+            text=lost,
+            answers=answers,
+            decoded_tokens_per_second=_decoding_speed(engine, plain),
+            packed_tokens_per_second=_packed_speed(engine, plain),
+            environment=environment(engine.info),
+            provenance=provenance(),
+        )
+
+
 def measure_precisions(
-    experiment: Experiment,
+    asked: AskedPrecisions,
     precisions: Sequence[Precision],
     store: MeasurementStore,
     *,
-    text: PlainText | None = None,
     progress: Callable[[Precision], Progress] = lambda _: ignore_progress,
 ) -> Iterator[MeasuredPrecision]:
-    """Yield the base of an experiment in each precision; only one is in memory at a time.
+    """Yield the base in each precision; only one is in memory at a time.
 
     Args:
-        experiment: Base, task and wording; its own precision and methods do not matter.
+        asked: What is measured.
         precisions: In the order to measure.
         store: Finished parts are found there and kept there.
-        text: What perplexity is taken of; the task's test texts unless given.
         progress: Returns whom to tell about the steps of a precision.
 
     Raises:
-        ConfigError: the task cannot be measured this way, or an option is wrong.
+        ConfigError: an option is wrong.
         ModelError: the base cannot be loaded.
     """
-    task = open_task(experiment.task)
-    check_answerable(task)
-    identity = find_weights(experiment.model, experiment.revision).identity
-    specs = {p: _spec(experiment, task, p, text, identity=identity) for p in precisions}
-    for precision in precisions:
-        found = store.find(precision, specs[precision], PrecisionRecord)
+    specs = {precision: asked.spec(precision) for precision in precisions}
+    for precision, spec in specs.items():
+        found = store.find(precision, spec, PrecisionRecord)
         if found is None:
-            chosen = experiment.model_copy(update={"precision": precision})
-            record = _measure(chosen, store, text, progress(precision))
-            store.keep(precision, specs[precision], record)
+            record = asked.measure(precision, store.folder, progress(precision))
+            store.keep(precision, spec, record)
             _release()
             yield MeasuredPrecision(record, was_found=False)
         else:
             yield MeasuredPrecision(found, was_found=True)
-
-
-def _spec(
-    experiment: Experiment,
-    task: Task,
-    precision: Precision,
-    text: PlainText | None,
-    *,
-    identity: str,
-) -> dict[str, Any]:
-    """Return what decides the figures of a precision, without loading the base."""
-    device, products = products_of(precision, experiment.compute_dtype, experiment.device)
-    # As threads, this decides times; none but 4-bit weights can be kept unpacked.
-    is_4_bit = uses_double_quantisation(precision) is not None
-    kept = {"weights_in_memory": experiment.weights_in_memory} if is_4_bit else {}
-    template = open_template(experiment.template, task)
-    return {
-        "base": {
-            "identity": identity,
-            "precision": precision,
-            "compute_dtype": products,
-            "device": device,
-            **kept,
-        },
-        "task": task.digest,
-        "template": template.digest,
-        "chat": experiment.chat,
-        "text": _TASK_TEXTS if text is None else text.digest,
-        "windows": [BLOCK, CONTEXT],
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _measure(
-    experiment: Experiment, store: MeasurementStore, text: PlainText | None, progress: Progress
-) -> PrecisionRecord:
-    session = open_session(experiment)
-    engine, task = session.engine, session.task
-    folder = find_weights(experiment.model, experiment.revision).folder
-    # Before any forward pass, in case a library moves the weights in the first one.
-    weights = weight_errors(engine.forward.model, folder)
-    texts = ["\n".join(s.fields.values()) for s in task.test] if text is None else [text.text]
-    lost = text_loss(engine, texts, progress=progress)  # first: a GPU's first passes are slow
-    plain = _fitted(session, store.folder, calibrate=False)
-    answers = {ZERO_SHOT: answers_to_test(engine, plain, progress=progress)}
-    if task.labels:
-        calibrated = _fitted(session, store.folder, calibrate=True)
-        answers[CALIBRATED] = answers_to_test(engine, calibrated, progress=progress)
-    return PrecisionRecord(
-        base=asdict(engine.info),
-        weights=weights,
-        text_name=_TASK_TEXTS if text is None else text.name,
-        text=lost,
-        answers=answers,
-        decoded_tokens_per_second=_decoding_speed(engine, plain),
-        packed_tokens_per_second=_packed_speed(engine, plain),
-        environment=environment(engine.info),
-        provenance=provenance(),
-    )
 
 
 def _fitted(session: Session, folder: Path, *, calibrate: bool) -> FittedMethod:

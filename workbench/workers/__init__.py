@@ -1,0 +1,1 @@
+"""Runs made by other processes, here or on a cluster."""
