@@ -53,7 +53,7 @@ def caution_of_environments(environments: Sequence[Mapping[str, object]]) -> lis
     keys = dict.fromkeys(key for environment in environments for key in environment)
     differing = []
     for key in keys:
-        values = dict.fromkeys(str(e[key]) for e in environments if key in e)
+        values = dict.fromkeys(_without_reason(key, e[key]) for e in environments if key in e)
         if len(values) > 1:
             differing.append(f"{key} ({', '.join(values)})")
     if not differing:
@@ -65,6 +65,14 @@ def caution_of_environments(environments: Sequence[Mapping[str, object]]) -> lis
         f"The rows were made in different environments: {one_line('; '.join(differing))}. Times "
         f"are not comparable{also}."
     ]
+
+
+def _without_reason(key: str, value: object) -> str:
+    """Return a part of an environment as far as it decides numbers.
+
+    The dtype of products stands with its reason, which is another on a worker that was told it.
+    """
+    return str(value).partition(":")[0] if key == "products" else str(value)
 
 
 def caution_of_search(search: SearchOutcome) -> list[str]:

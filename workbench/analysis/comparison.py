@@ -40,6 +40,7 @@ from workbench.differences import holm, paired_difference, paired_score_differen
 from workbench.errors import ConfigError, unknown_name
 from workbench.presentation.display import one_line
 from workbench.runs.failures import FailedRun
+from workbench.runs.labels import read_label
 from workbench.runs.store import StoredRun
 
 __all__ = [
@@ -92,6 +93,7 @@ def compare_runs(
             environment=run.record.environment,
             provenance=run.record.provenance,
             cautions=run.record.cautions,
+            label=read_label(run.folder),
         )
         for run, given in zip(stored, answers, strict=True)
     )

@@ -4,8 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workbench.analysis.captions import REPORT_COMMAND
+from workbench.analysis.needed_items import noise_notes
 from workbench.analysis.results import Comparison
 from workbench.presentation.display import number, one_line
+from workbench.runs.labels import Label
 from workbench.runs.spec import TaskIdentity
 
 _ONE_RUN = (
@@ -63,10 +66,14 @@ class Fact:
 
 
 def reading_notes(comparison: Comparison) -> tuple[str, ...]:
-    """Return sentences on intervals, pairing, Holm, unscored items, seeds, and searches if any."""
+    """Return sentences on intervals, pairing, Holm, unscored items, seeds, and searches if any.
+
+    Of rows within noise of the reference they say how many items would settle it.
+    """
     is_searched = any(row.search is not None for row in comparison.rows)
     reading = _READING_TEXTS if comparison.writes_texts else _READING
-    return (*reading, *_SEARCHING) if is_searched else reading
+    searching = _SEARCHING if is_searched else ()
+    return (*reading, *searching, *noise_notes(comparison))
 
 
 def base_and_task_facts(comparison: Comparison) -> list[Fact]:
@@ -82,6 +89,7 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
         Fact("template", pairs_text(comparison.template.model_dump())),
         Fact("reference row", comparison.reference),
         Fact("report made", comparison.created),
+        Fact("made again by", f"{REPORT_COMMAND}, with the file beside this report"),
     ]
     environments = dict.fromkeys(
         pairs_text(detail.environment) for detail in comparison.details if detail.environment
@@ -93,13 +101,21 @@ def base_and_task_facts(comparison: Comparison) -> list[Fact]:
 
 
 def run_facts(comparison: Comparison) -> list[Fact]:
-    """Return run id and options of every row; values are single safe lines."""
+    """Return run id, a person's name and note, and options of every row, as single safe lines."""
     return [
         Fact(
-            one_line(comparison.label(row)), one_line(f"{row.run_id}: {options_text(row.options)}")
+            one_line(comparison.label(row)),
+            one_line(f"{row.run_id}{_label_text(detail.label)}: {options_text(row.options)}"),
         )
-        for row in comparison.rows
+        for row, detail in zip(comparison.rows, comparison.details, strict=True)
     ]
+
+
+def _label_text(label: Label) -> str:
+    """Return " (named x: a note)"; nothing without a name and a note."""
+    parts = [f"named {label.name}" if label.name else "", label.note]
+    text = ": ".join(part for part in parts if part)
+    return f" ({text})" if text else ""
 
 
 def options_text(options: Mapping[str, object]) -> str:

@@ -19,7 +19,7 @@ from workbench.analysis.tables import (
 )
 from workbench.analysis.training_figure import training_plot
 from workbench.presentation.display import NOTHING, one_line
-from workbench.presentation.drawing import Drawing
+from workbench.presentation.drawing import Plot
 from workbench.presentation.pages import render_page
 from workbench.presentation.reading import Reading
 
@@ -39,8 +39,9 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
     """
     chosen = best_and_reference(comparison)
     others = [False] * len(comparison.failed)
+    title = f"{one_line(comparison.task.name)}: {one_line(comparison.base.name)}"
     content = {
-        "title": f"{one_line(comparison.task.name)}: {one_line(comparison.base.name)}",
+        "title": f"{comparison.name} · {title}" if comparison.name else title,
         "subtitle": subtitle(comparison),
         "headline": headline(comparison),
         "results": result_table(comparison),
@@ -49,7 +50,7 @@ def report_html(comparison: Comparison, readings: Sequence[Reading] = ()) -> str
         "seeds": seed_table(comparison) if comparison.seeds else None,
         "searched": search_table(comparison),
         "metrics": metric_table(comparison),
-        "figures_drawn": _drawings(comparison, chosen),
+        "figures_drawn": [plot.svg_drawing() for plot in report_plots(comparison)],
         "confusions": _confusions(comparison, chosen),
         "readings": readings,
         "disagreements": _disagreement_table(comparison),
@@ -71,14 +72,15 @@ def best_and_reference(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys([*ranked[:1], comparison.reference]))
 
 
-def _drawings(comparison: Comparison, chosen: Sequence[str]) -> list[Drawing]:
+def report_plots(comparison: Comparison) -> list[Plot]:
+    """Return the figures of a report, those that the rows have something to draw for."""
     plots = [
         forest_plot(comparison),
         *(cost_plot(comparison, cost=cost) for cost in _SHOWN_COSTS),
         training_plot(comparison),
-        calibration_plot(comparison, chosen),
+        calibration_plot(comparison, best_and_reference(comparison)),
     ]
-    return [plot.svg_drawing() for plot in plots if plot is not None]
+    return [plot for plot in plots if plot is not None]
 
 
 def _confusions(comparison: Comparison, chosen: Sequence[str]) -> list[ConfusionTable]:

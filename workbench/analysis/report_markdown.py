@@ -7,11 +7,11 @@ from workbench.analysis.notes import base_and_task_facts, reading_notes, run_fac
 from workbench.analysis.results import Comparison
 from workbench.analysis.tables import (
     Cells,
+    heading,
     metric_table,
     result_table,
     search_table,
     seed_table,
-    subtitle,
 )
 from workbench.presentation.display import NOTHING
 from workbench.presentation.markdown import escape_markdown
@@ -21,7 +21,7 @@ from workbench.presentation.reading import Reading
 def report_markdown(comparison: Comparison, readings: Sequence[Reading] = ()) -> str:
     """Return the report as Markdown with GitHub's tables."""
     blocks = [
-        "# " + " \N{MIDDLE DOT} ".join(map(escape_markdown, subtitle(comparison))),
+        "# " + " \N{MIDDLE DOT} ".join(map(escape_markdown, heading(comparison))),
         escape_markdown(headline(comparison)),
         "## Results",
         _table(result_table(comparison)),

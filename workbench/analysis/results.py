@@ -8,6 +8,7 @@ from workbench.analysis.answers import Answer
 from workbench.errors import ConfigError, unknown_name
 from workbench.estimates import NOTHING_SCORED, Estimate
 from workbench.runs.failures import FailedRun
+from workbench.runs.labels import NO_LABEL, Label
 from workbench.runs.provenance import Provenance
 from workbench.runs.run_cost import Figure, RunCost
 from workbench.runs.search import SearchOutcome
@@ -141,6 +142,7 @@ class RunDetail:
         environment: Versions, processor, threads.
         provenance: The code that made it.
         cautions: What its fitting found to be careful about.
+        label: What a person called it.
     """
 
     answers: tuple[Answer, ...]
@@ -148,6 +150,7 @@ class RunDetail:
     environment: Mapping[str, str | int]
     provenance: Provenance | None
     cautions: Sequence[str] = ()
+    label: Label = NO_LABEL
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ class Comparison:
         warnings: What to beware of, in plain sentences.
         details: One entry per row, in the same order.
         failed: Runs that could not be made; they are part of no figure.
+        name: What a person called it; may be empty.
     """
 
     base: BaseIdentity
@@ -185,6 +189,7 @@ class Comparison:
     warnings: tuple[str, ...]
     details: tuple[RunDetail, ...]
     failed: tuple[FailedRun, ...] = ()
+    name: str = ""
 
     @property
     def headline_metric(self) -> str:

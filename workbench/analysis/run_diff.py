@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from workbench.analysis.baseline_runs import baseline_text, baselines_beside
 from workbench.analysis.notes import Fact, counts_text, options_text, pairs_text, sizes_text
 from workbench.presentation.display import NOTHING, one_line
 from workbench.presentation.quantities import cost_of, cost_text, metric_of, metric_text
+from workbench.runs.labels import read_label
 from workbench.runs.spec import BaseIdentity, RunSpec
 from workbench.runs.store import RunRecord, StoredRun
 
@@ -96,7 +98,10 @@ def run_summary(run: StoredRun) -> list[Fact]:
     """
     spec, record = run.spec, run.record
     base, task = spec.base, spec.task
+    label = read_label(run.folder)
+    named = [Fact("name", label.name), Fact("note", label.note)]
     facts = [
+        *(fact for fact in named if fact.value),
         Fact("status", run.status_text),
         Fact("method", spec.method),
         Fact("options", options_text(spec.options)),
@@ -110,6 +115,11 @@ def run_summary(run: StoredRun) -> list[Fact]:
         Fact("template", pairs_text(spec.template.model_dump())),
     ]
     facts += [Fact(metric_of(n).title, metric_text(n, e)) for n, e in record.metrics.items()]
+    if record.status == "finished":
+        facts += [
+            Fact(f"without the base: {one.record.row}", baseline_text(run, one))
+            for one in baselines_beside(run)
+        ]
     costs = record.cost.figures
     facts += [Fact(cost_of(n).title, cost_text(n, value)) for n, value in costs.items()]
     if record.environment:

@@ -86,6 +86,22 @@ def result_table(comparison: Comparison) -> Cells:
     return columns, rows + _failed_rows(comparison, len(columns))
 
 
+def cost_table(comparison: Comparison) -> Cells:
+    """Return what every row costs, those figures that are not 0 for all of them."""
+    kept = [
+        (name, cost)
+        for name, cost in COSTS.items()
+        if any(row.costs[name] for row in comparison.rows)
+    ]
+    # Sizes bring their own unit.
+    titles = [cost.title if cost.unit == "bytes" else cost.axis_title for _, cost in kept]
+    rows = [
+        [_name(row, comparison), *(cost.written(row.costs[name]) for name, cost in kept)]
+        for row in comparison.rows
+    ]
+    return ["row", *titles], rows
+
+
 def seed_table(comparison: Comparison) -> Cells:
     """Return the spread over seeds; no rows if every row has one run."""
     mean = f"mean {metric_of(comparison.headline_metric).title}"
@@ -146,6 +162,11 @@ def subtitle(comparison: Comparison) -> list[str]:
         sizes_text(task),
         ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds)),
     ]
+
+
+def heading(comparison: Comparison) -> list[str]:
+    """Return the subtitle, behind the name that a person gave the comparison, if any."""
+    return [*([comparison.name] if comparison.name else []), *subtitle(comparison)]
 
 
 def search_table(comparison: Comparison) -> Cells | None:

@@ -66,13 +66,10 @@ def history_plot(
     return _drawn(entries, steps, name)
 
 
-@lru_cache(maxsize=64)
-def _drawn(
-    entries: tuple[tuple[str, tuple[tuple[tuple[str, float], ...], ...]], ...],
-    steps: int | None,
-    name: str,
-) -> Drawing | None:
-    histories = [(run, [dict(entry) for entry in history]) for run, history in entries]
+def training_history(
+    histories: Sequence[tuple[str, History]], *, steps: int | None = None, name: str = "history"
+) -> Plot | None:
+    """Return the same as `history_plot`, before it is drawn for a page."""
     numbers = {run: index for index, run in enumerate(dict.fromkeys(run for run, _ in histories))}
     runs = [
         _Run(run, Series(run, numbers[run]), history) for run, history in histories if len(history)
@@ -81,7 +78,18 @@ def _drawn(
         return None
     dev = "accuracy" if _dev_key(runs) == "dev_accuracy" else "loss per token"
     note = f"Above: training loss of the answer, running mean. Below: {dev} on dev."
-    return _curves(runs, name=name, note=note, steps=steps).svg_drawing()
+    return _curves(runs, name=name, note=note, steps=steps)
+
+
+@lru_cache(maxsize=64)
+def _drawn(
+    entries: tuple[tuple[str, tuple[tuple[tuple[str, float], ...], ...]], ...],
+    steps: int | None,
+    name: str,
+) -> Drawing | None:
+    histories = [(run, [dict(entry) for entry in history]) for run, history in entries]
+    plot = training_history(histories, steps=steps, name=name)
+    return None if plot is None else plot.svg_drawing(has_wide=True)
 
 
 def _curves(runs: Sequence[_Run], *, name: str, note: str, steps: int | None = None) -> Plot:

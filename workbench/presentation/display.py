@@ -86,8 +86,11 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return foreign text as one safe line of at most `length` characters."""
-    line = one_line(text)
+    """Return foreign text as one safe line of at most `length` characters.
+
+    Looks at no more of it than that takes: a text may be millions of characters long.
+    """
+    line = one_line(" ".join(text.split(maxsplit=length))[: length + 1])
     return line if len(line) <= length else f"{line[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 

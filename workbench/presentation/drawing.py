@@ -1,4 +1,9 @@
-"""One plot, two outputs: inline SVG in the colours of the page around it, and PNG for slides."""
+"""One plot, two outputs: inline SVG in the colours of the page around it, and pictures on paper.
+
+A picture is a PNG, an SVG or a PDF, equal for equal figures to the last byte. An SVG keeps its text
+as text: it can be searched, edited and read aloud, and a reader's own fonts show the letters that
+ours lacks. A PDF looks the same everywhere, because the fonts are in it.
+"""
 
 import html
 import io
@@ -9,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import wrap
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -22,9 +27,12 @@ from matplotlib.transforms import Bbox
 from workbench.presentation.display import one_line, shortened
 
 WIDTH = 440  # units of the view box; a phone shows it at about 0.8 of that, still readable
+WIDE = 880  # the same for panels more than 1.6 times as wide, where letters would grow too large
 FONT_SIZE = 12
 NUM_COLOURS = 7  # of the style sheet's --series-0 and so on
 PNG_DOTS_PER_INCH = 200  # 1,200 dots across: sharp on half a slide
+PictureForm = Literal["png", "svg", "pdf"]
+PICTURE_FORMS: tuple[PictureForm, ...] = ("png", "svg", "pdf")
 LIGHT_COLOURS: Mapping[str, str] = {
     "ink": "#1c1d1f",
     "line": "#dcdee1",
@@ -54,6 +62,15 @@ _NOTE_LENGTH = 78  # characters of a line below a PNG
 _NOTE_LINE = 0.19  # inches from one such line to the next
 _TITLE_HEIGHT = 0.42  # inches
 _MARGIN = 0.12  # inches around a PNG
+# What matplotlib would write of itself and of the time; None leaves it out.
+_NO_METADATA: Mapping[PictureForm, Mapping[str, None]] = {
+    "png": dict.fromkeys(("Software",)),
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+}
+# Text as text in SVG, whole outlines (TrueType) in PDF, where type 3 could not be searched; the
+# salt makes equal figures equal files.
+_PICTURE_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "picture", "pdf.fonttype": 42}
 # Matplotlib is not thread-safe: its settings and caches belong to the whole process.
 _RENDERING = Lock()
 
@@ -69,12 +86,22 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure ready for the page: its heading, SVG, a sentence below, and its legend."""
+    """A figure ready for the page: its heading, SVG, a sentence below, and its legend.
+
+    Attributes:
+        title: Heading.
+        svg: The figure for a panel of a phone's width up to twice that.
+        note: Sentences below.
+        legend: The series drawn.
+        wide: The same figure for wider panels, in letters of the same size; "" where a page shows
+            `svg` at any width.
+    """
 
     title: str
     svg: str
     note: str
     legend: tuple[LegendEntry, ...] = ()
+    wide: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,21 +186,37 @@ class Plot:
     legend: tuple[Series, ...] = ()
     hover: Mapping[str, str] = field(default_factory=dict)
 
-    def svg_drawing(self) -> Drawing:
-        """Return the plot for a page that defines the colours."""
-        svg = inline_svg(
-            self.figure, name=self.name, description=self.description, hover=self.hover
-        )
-        legend = tuple(series.legend for series in self.legend)
-        return Drawing(self.title, svg, self.note, legend)
+    def svg_drawing(self, *, has_wide: bool = False) -> Drawing:
+        """Return the plot for a page that defines the colours.
 
-    def png(self) -> bytes:
-        """Return the plot as a picture on white, with its title, legend and note."""
-        return png_of(self.figure, title=self.title, note=self.note, legend=self.legend)
+        Args:
+            has_wide: Draw it for wide panels too; the page's style sheet shows the one that fits.
+        """
+        given: dict[str, Any] = {"description": self.description, "hover": self.hover}
+        svg, wide = inline_svg(self.figure, name=self.name, **given), ""
+        if has_wide:
+            wide = inline_svg(self.figure, name=f"{self.name}-wide", width=WIDE, **given)
+        legend = tuple(series.legend for series in self.legend)
+        return Drawing(self.title, svg, self.note, legend, wide)
+
+    def picture(self, form: PictureForm, *, caption: str = "") -> bytes:
+        """Return the plot on white, with its title, legend and note.
+
+        Args:
+            form: What kind of file.
+            caption: Written below the note: of what the figure is, and what made it.
+        """
+        note = "\n".join(part for part in (self.note, caption) if part)
+        return picture_of(self.figure, form, title=self.title, note=note, legend=self.legend)
 
 
 def inline_svg(
-    figure: Figure, *, name: str, description: str, hover: Mapping[str, str] | None = None
+    figure: Figure,
+    *,
+    name: str,
+    description: str,
+    hover: Mapping[str, str] | None = None,
+    width: int = WIDTH,
 ) -> str:
     """Return a figure as an `<svg>` element without size, script, style sheet or address.
 
@@ -183,6 +226,7 @@ def inline_svg(
             digits becomes a dash.
         description: Read out instead of the picture.
         hover: Text to show at the artist with this id.
+        width: Of the view box, for a figure of `WIDTH`, which stays as it is.
     """
     name = re.sub(r"[^A-Za-z0-9]+", "-", name)
     target = io.StringIO()
@@ -191,6 +235,7 @@ def inline_svg(
         # "none" keeps text as text; the salt makes equal figures equal files.
         mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}),
         _no_glyph_warnings(),
+        _as_wide_as(figure, width) as (units, height),
     ):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(target, format="svg", metadata=nothing)
@@ -208,29 +253,65 @@ def inline_svg(
         group = f'<g id="{name}-{gid}">'
         # The first child, or browsers show no tooltip.
         body = body.replace(group, f"{group}<title>{html.escape(text)}</title>", 1)
-    # Matplotlib writes SVG in points, 72 to an inch, whatever the figure's resolution.
-    width, height = (round(72 * inches) for inches in figure.get_size_inches())
     label = html.escape(description, quote=True)
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body.strip()}'
+    return f'<svg viewBox="0 0 {units} {height}" role="img" aria-label="{label}">{body.strip()}'
 
 
-def png_of(figure: Figure, *, title: str, note: str = "", legend: Sequence[Series] = ()) -> bytes:
-    """Return a figure as a PNG in light colours on white; the figure stays as it is.
+def picture_of(
+    figure: Figure,
+    form: PictureForm,
+    *,
+    title: str,
+    note: str = "",
+    legend: Sequence[Series] = (),
+) -> bytes:
+    """Return a figure in light colours on white; the figure stays as it is.
 
-    Characters that matplotlib's own font lacks are drawn as boxes.
+    In PNG and PDF, characters that matplotlib's own font lacks are drawn as boxes.
 
     Args:
         figure: The figure to draw.
+        form: What kind of file.
         title: Written above it.
-        note: Written below it, in small print.
+        note: Written below it, in small print; each of its lines begins a new one.
         legend: Series to explain between figure and note.
     """
     target = io.BytesIO()
-    with _RENDERING, _no_glyph_warnings(), _on_paper(figure, title, note, legend) as box:
+    with (
+        _RENDERING,
+        mpl.rc_context(_PICTURE_SETTINGS),
+        _no_glyph_warnings(),
+        _on_paper(figure, title, note, legend) as box,
+    ):
         figure.savefig(
-            target, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", bbox_inches=box
+            target,
+            format=form,
+            dpi=PNG_DOTS_PER_INCH,
+            facecolor="white",
+            bbox_inches=box,
+            metadata={**_NO_METADATA[form], "Title": title},
         )
     return target.getvalue()
+
+
+@contextmanager
+def _as_wide_as(figure: Figure, width: int) -> Iterator[tuple[int, int]]:
+    """Give a figure another width for the block, its margins as they were; yield its size in units.
+
+    Matplotlib writes SVG in points, 72 to an inch, whatever the figure's resolution.
+    """
+    before, height = figure.get_size_inches()
+    margins = figure.subplotpars.left, figure.subplotpars.right
+    share = WIDTH / width
+    if width != WIDTH:
+        figure.set_size_inches(before / share, height)
+        figure.subplots_adjust(left=margins[0] * share, right=1 - (1 - margins[1]) * share)
+    try:
+        yield round(72 * before / share), round(72 * height)
+    finally:
+        if width != WIDTH:
+            figure.set_size_inches(before, height)
+            figure.subplots_adjust(left=margins[0], right=margins[1])
 
 
 @contextmanager
@@ -252,14 +333,18 @@ def _on_paper(figure: Figure, title: str, note: str, legend: Sequence[Series]) -
     width, height = figure.get_size_inches()
     bottom = -_MARGIN
     added: list[Artist] = []
+    # What only a pointer finds has no place on paper.
+    halos = [artist for artist in figure.findobj() if artist.get_alpha() == 0]
     try:
+        for halo in halos:
+            halo.set_visible(False)
         added.append(_outside_text(figure, title, at=height + _MARGIN, size=13, weight="bold"))
         if legend:
             added.append(_legend_below(figure, legend, at=bottom))
             # Known only once it is laid out, as its names may need several rows.
             bottom -= added[-1].get_window_extent().height / figure.dpi + _MARGIN
         if note:
-            lines = wrap(note, _NOTE_LENGTH)
+            lines = [line for part in note.splitlines() for line in wrap(part, _NOTE_LENGTH)]
             bottom -= _NOTE_LINE * len(lines)
             text = "\n".join(lines)
             added.append(_outside_text(figure, text, at=bottom, size=10, color=MUTED))
@@ -271,6 +356,8 @@ def _on_paper(figure: Figure, title: str, note: str, legend: Sequence[Series]) -
         _recolour(figure, {paper: key for key, paper in _PAPER_COLOURS.items()})
         for artist in added:
             artist.remove()
+        for halo in halos:
+            halo.set_visible(True)
 
 
 def _outside_text(figure: Figure, text: str, *, at: float, **look: Any) -> Artist:

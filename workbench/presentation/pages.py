@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from workbench.presentation.display import NOTHING
 from workbench.presentation.drawing import Drawing
+from workbench.presentation.glossary import glossed, terms_in
 
 
 def render_page(package: str, template: str, content: Mapping[str, object]) -> str:
@@ -26,7 +27,12 @@ def render_page(package: str, template: str, content: Mapping[str, object]) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": _trusted_svg, "cell": _cell_text}
+    environment.filters |= {
+        "svg": _trusted_svg,
+        "cell": _cell_text,
+        "glossed": glossed,
+        "terms": terms_in,
+    }
     return environment.get_template(template).render(content)
 
 

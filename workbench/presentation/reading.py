@@ -74,6 +74,7 @@ class Reading(BaseModel):
         charts: Charts to draw.
         notes: What the reading does and does not mean.
         data: Further figures for programs.
+        of: What was read, and what it was held against, in a line.
         setting: Base, data and wording it was made on, in a line.
     """
 
@@ -87,4 +88,5 @@ class Reading(BaseModel):
     charts: list[Chart] = []
     notes: list[str] = []
     data: dict[str, Any] = {}
+    of: str = ""
     setting: str = ""

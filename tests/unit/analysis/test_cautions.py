@@ -113,3 +113,11 @@ def test_environments_that_differ_in_speed_alone(make_run, predict):
         "The rows were made in different environments: weights_in_memory (168.4 MB in 4 bits, "
         f"{unpacked}). Times are not comparable."
     ]
+
+
+def test_a_dtype_that_a_worker_was_told_is_the_same_environment(make_run, predict):
+    runs = [
+        make_run(row, predict(GOOD, TARGETS), environment={"products": f"bfloat16: {reason}"})
+        for row, reason in {"lora": "asked for", "few_shot": "this processor has it"}.items()
+    ]
+    assert not [one for one in compare_runs(runs, reference="lora").warnings if "environ" in one]

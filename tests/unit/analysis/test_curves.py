@@ -233,7 +233,13 @@ def test_lower_bounds_are_marked_in_table_figure_and_files(placed):
 def test_files_say_the_same(placed, tmp_path):
     curves = curve(few_shot(placed) + tuned(placed, (10, 38, 40)))
 
-    write_curves(curves, tmp_path / "out", "curve", notes=["<i>Note</i>"])
+    write_curves(
+        curves,
+        tmp_path / "out",
+        "curve",
+        notes=["<i>Note</i>"],
+        command="workbench curve --sizes 0,8",
+    )
 
     content = json.loads((tmp_path / "out" / "curve.json").read_text())
     assert content["overtaking"][0]["from"] == 32
@@ -244,3 +250,9 @@ def test_files_say_the_same(placed, tmp_path):
     assert sentences_of(curves)[0] in page
     assert "&lt;i&gt;Note" in page
     assert (tmp_path / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "curve.pdf").read_bytes().startswith(b"%PDF-")
+    latex = (tmp_path / "out" / "curve.tex").read_text()
+    picture = (tmp_path / "out" / "curve.svg").read_text()
+    for form in (latex, picture, page):
+        assert "n = 40 test items of toy" in form
+        assert "workbench curve --sizes 0,8" in form.replace("{}", "")

@@ -4,6 +4,7 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -20,12 +21,13 @@ from workbench.presentation.drawing import (
     LIGHT_COLOURS,
     NUM_COLOURS,
     PNG_DOTS_PER_INCH,
+    WIDE,
     WIDTH,
     Hover,
     Plot,
     Series,
     inline_svg,
-    png_of,
+    picture_of,
 )
 
 ROWS = ("zero_shot", "lora", "_hidden", "$x^2$", "=1", "w" * 90, "\u4e2d\u6587", "last")
@@ -71,7 +73,7 @@ def has_colour(pixels, colour):
 
 def test_png_shows_the_plot_in_the_colours_of_light_paper(plots):
     for plot in plots:
-        pixels = pixels_of(plot.png())
+        pixels = pixels_of(plot.picture("png"))
         height, width, _ = pixels.shape
         figure_width, figure_height = plot.figure.get_size_inches() * PNG_DOTS_PER_INCH
         assert figure_width == pytest.approx(WIDTH / 72 * PNG_DOTS_PER_INCH)
@@ -88,8 +90,8 @@ def test_png_shows_the_plot_in_the_colours_of_light_paper(plots):
 def test_every_series_is_in_the_legend_of_the_png():
     figure, _ = new_figure(100)
     legend = [Series(f"row {number}", number) for number in range(NUM_COLOURS)]
-    without = pixels_of(png_of(figure, title="t"))
-    pixels = pixels_of(png_of(figure, title="t", legend=legend))
+    without = pixels_of(picture_of(figure, "png", title="t"))
+    pixels = pixels_of(picture_of(figure, "png", title="t", legend=legend))
     assert pixels.shape[0] > without.shape[0]
     for number in range(NUM_COLOURS):
         colour = LIGHT_COLOURS[f"series-{number}"]
@@ -99,8 +101,8 @@ def test_every_series_is_in_the_legend_of_the_png():
 
 def test_title_and_note_stand_outside_the_figure():
     figure, _ = new_figure(100)
-    bare = pixels_of(png_of(figure, title=""))
-    noted = pixels_of(png_of(figure, title="Title", note="word " * 40))
+    bare = pixels_of(picture_of(figure, "png", title=""))
+    noted = pixels_of(picture_of(figure, "png", title="Title", note="word " * 40))
     assert noted.shape[0] > bare.shape[0] + 2 * 0.15 * PNG_DOTS_PER_INCH  # two lines or more
     above = noted[: int(0.4 * PNG_DOTS_PER_INCH)]
     assert (above < 128).any()
@@ -110,7 +112,7 @@ def test_title_and_note_stand_outside_the_figure():
 def test_png_leaves_the_plot_as_it_was(plots):
     for plot in plots:
         before = plot.svg_drawing()
-        first, second = plot.png(), plot.png()
+        first, second = plot.picture("png"), plot.picture("png")
         assert plot.svg_drawing() == before
         assert first == second
         assert "#0102" not in before.svg
@@ -122,7 +124,7 @@ def test_a_failed_png_leaves_the_plot_as_it_was(plots, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(plot.figure, "savefig", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            plot.png()
+            plot.picture("png")
     assert plot.svg_drawing() == before
 
 
@@ -179,3 +181,30 @@ def test_pictures_made_at_once_are_the_same_as_one_after_the_other(plots):
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(Plot.svg_drawing, plots * 3))
     assert together == alone * 3
+
+
+def test_a_wide_drawing_has_the_margins_and_the_letters_of_a_narrow_one(plots):
+    for plot in plots:
+        before = plot.picture("png")
+        drawing = plot.svg_drawing(has_wide=True)
+        narrow, wide = (box_of(svg) for svg in (drawing.svg, drawing.wide))
+
+        assert (narrow[0], wide[0]) == (WIDTH, WIDE)
+        assert narrow[1] == wide[1]
+        assert sizes_of(drawing.svg) == sizes_of(drawing.wide)
+        assert plot.svg_drawing() == replace(drawing, wide="")
+        assert plot.picture("png") == before
+        assert not ids_of(drawing.svg) & ids_of(drawing.wide)
+
+
+def box_of(svg):
+    return tuple(map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups()))
+
+
+def sizes_of(svg):
+    """Return how large the letters of a drawing are, in units of its view box."""
+    return set(re.findall(r"font(?:-size)?: ?(?:\d+ )?([\d.]+)px", svg))
+
+
+def ids_of(svg):
+    return set(re.findall(r'\bid="([^"]*)"', svg))

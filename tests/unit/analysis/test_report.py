@@ -132,7 +132,7 @@ def hostile(request, make_run, predict):
 
 @pytest.mark.parametrize("damage", ["cut to half", "a folder in its place", "a link to nowhere"])
 def test_a_damaged_report_is_written_anew(comparison, tmp_path, damage):
-    paths = [tmp_path / f"report.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    paths = [tmp_path / f"report.{suffix}" for suffix in ("json", "csv", "md", "tex", "html")]
     write_report(comparison, tmp_path)
     whole = [path.read_bytes() for path in paths]
     for path in paths:
@@ -155,9 +155,9 @@ def test_searches_are_not_taken_from_a_damaged_report(comparison, tmp_path, dama
 
 
 def test_json_has_exactly_this_schema(comparison, tmp_path):
-    content = json.loads(write_report(comparison, tmp_path).json.read_text())
+    content = json.loads(write_report(comparison, tmp_path)["json"].read_text())
     assert set(content) == {
-        "base", "task", "template", "reference", "created", "rows", "failed", "seeds",
+        "name", "base", "task", "template", "reference", "created", "rows", "failed", "seeds",
         "warnings", "digest",
     }  # fmt: skip
     assert set(content["base"]) == {
@@ -171,7 +171,7 @@ def test_json_has_exactly_this_schema(comparison, tmp_path):
     assert len(content["rows"]) == 5
     for row in content["rows"]:
         assert set(row) == {
-            "row", "method", "run_id", "seed", "options", "metrics", "difference", "cost",
+            "row", "method", "run_id", "name", "seed", "options", "metrics", "difference", "cost",
             "search", "is_lower_bound",
         }  # fmt: skip
         assert set(row["cost"]) == COST_KEYS
@@ -220,7 +220,7 @@ def test_terminal_table_is_plain_strings(comparison):
 
 
 def test_markdown_tells_the_whole_story(comparison, tmp_path):
-    text = write_report(comparison, tmp_path).markdown.read_text()
+    text = write_report(comparison, tmp_path)["markdown"].read_text()
     assert text.startswith(
         "# toy-base · nf4 (products in float32) · cpu · toy_task · 20 train / 10 dev / 20 test · "
         "seeds 0, 1\n"
@@ -239,7 +239,7 @@ def test_markdown_tells_the_whole_story(comparison, tmp_path):
 
 def test_markdown_keeps_foreign_text_as_text(hostile, tmp_path):
     _, comparison = hostile
-    text = write_report(comparison, tmp_path).markdown.read_text()
+    text = write_report(comparison, tmp_path)["markdown"].read_text()
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text)
     kinds = {token.type for token in tokens}
     kinds |= {child.type for token in tokens for child in token.children or ()}
@@ -267,7 +267,7 @@ def test_escaped_markdown_renders_to_the_same_text(text):
 
 
 def test_page_is_complete_and_loads_nothing(comparison, tmp_path):
-    text = write_report(comparison, tmp_path).html.read_text()
+    text = write_report(comparison, tmp_path)["html"].read_text()
     page = parsed(text)
     assert {"h1", "h2", "h3", "table", "figure", "svg", "main"} <= page.tags
     assert not page.tags & {"script", "link", "iframe", "object", "img", "image", "base"}
@@ -295,7 +295,7 @@ def test_page_is_complete_and_loads_nothing(comparison, tmp_path):
 
 def test_page_keeps_foreign_text_as_text(hostile, tmp_path):
     text, comparison = hostile
-    page = parsed(write_report(comparison, tmp_path).html.read_text())
+    page = parsed(write_report(comparison, tmp_path)["html"].read_text())
     assert not page.tags & {"script", "img", "a"}
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     shown = " ".join(text.split()).replace("\u202e", "U+202E")
@@ -310,7 +310,7 @@ def test_page_of_short_answers_and_untrained_rows(make_run, predict, tmp_path):
         make_run("few_shot", predict(["18.0", "8"], ["18", "7"]), task=task),
     ]
     page = parsed(
-        write_report(compare_runs(runs, reference="zero_shot"), tmp_path).html.read_text()
+        write_report(compare_runs(runs, reference="zero_shot"), tmp_path)["html"].read_text()
     )
     content = " ".join(page.texts)
     assert "What is taken for what" not in content
@@ -322,20 +322,20 @@ def test_page_of_short_answers_and_untrained_rows(make_run, predict, tmp_path):
 def test_page_without_confusion_matrix_when_labels_are_many(make_run, predict, tmp_path):
     targets = [f"label{number}" for number in range(13)]
     run = make_run("zero_shot", predict(targets, targets))
-    page = write_report(compare_runs([run], reference="zero_shot"), tmp_path).html.read_text()
+    page = write_report(compare_runs([run], reference="zero_shot"), tmp_path)["html"].read_text()
     assert "What is taken for what" not in page
 
 
 def test_unanswered_items_have_a_column_of_their_own(make_run, predict, tmp_path):
     run = make_run("zero_shot", predict([None, *TARGETS[1:]], TARGETS))
-    page = write_report(compare_runs([run], reference="zero_shot"), tmp_path).html.read_text()
+    page = write_report(compare_runs([run], reference="zero_shot"), tmp_path)["html"].read_text()
     assert "no answer" in parsed(page).texts
 
 
 def test_a_report_of_nothing_scored_can_be_written(make_run, predict, tmp_path):
     run = make_run("lora", predict([], []), metrics={})
     files = write_report(compare_runs([run], reference="lora"), tmp_path)
-    assert "Nothing was scored." in files.html.read_text()
+    assert "Nothing was scored." in files["html"].read_text()
 
 
 def test_a_folder_that_cannot_be_written_is_explained(comparison, tmp_path):
@@ -353,3 +353,13 @@ def test_reading_runs_needs_no_deep_learning_stack(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_words_of_the_field_in_the_page_say_what_they_mean(comparison, tmp_path):
+    page = write_report(comparison, tmp_path)["html"].read_text()
+    found = re.findall('<abbr title="([^"]+)">([^<]+)</abbr>', page)
+    glosses = {word: gloss for gloss, word in found}
+
+    assert {"p (Holm)", "trained parameters", "prompt tokens", "macro F1"} <= set(glosses)
+    assert glosses["p (Holm)"].startswith("corrected for many looks: ")
+    assert "What these words mean" in page

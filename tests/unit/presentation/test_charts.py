@@ -104,7 +104,7 @@ def test_bounds_given_are_those_of_the_scale(texts_of):
 
 @pytest.mark.parametrize("values", [[[3.0, 3.0]], [[None, None]], [[float("nan"), 1.0]]])
 def test_values_that_do_not_differ_or_are_none_are_drawn(values):
-    assert chart_plot(heatmap(values), name="h").png().startswith(b"\x89PNG")
+    assert chart_plot(heatmap(values), name="h").picture("png").startswith(b"\x89PNG")
 
 
 def test_many_rows_and_columns_are_named_in_part_and_not_hovered_cell_by_cell(texts_of, titles_of):
@@ -167,7 +167,7 @@ def test_a_map_names_layers_vectors_and_nearest_tokens(titles_of, texts_of):
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_is_also_a_picture_and_the_same_twice(name):
     plot = chart_plot(CHARTS[name], name=name)
-    picture = imread(io.BytesIO(plot.png()))
+    picture = imread(io.BytesIO(plot.picture("png")))
 
     assert picture.shape[1] > 800
     assert plot.svg_drawing() == plot.svg_drawing()
@@ -190,4 +190,4 @@ def test_text_stays_text(chart):
 
     assert "<script" not in drawing.svg
     assert "\u202e" not in drawing.svg + drawing.title + drawing.note
-    assert plot.png().startswith(b"\x89PNG")
+    assert plot.picture("png").startswith(b"\x89PNG")

@@ -58,3 +58,29 @@ def test_estimates():
 )
 def test_foreign_text_becomes_one_harmless_line(text, line):
     assert display.one_line(text) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("short enough", "short enough"),
+        ("  short \n\t enough  ", "short enough"),
+        ("one more char", "one more ch…"),
+        (" \n" * 500 + "late", "late"),
+        ("a " * 500, "a a a a a a…"),
+        ("\u202e" * 3, "U+202EU+202…"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_shortened_as_one_line(text, line):
+    assert display.shortened(text, 12) == line
+
+
+def test_of_a_long_text_no_more_is_looked_at_than_is_shown(monkeypatch):
+    seen: list[str] = []
+    monkeypatch.setattr(display, "one_line", lambda text: seen.append(text) or text)
+
+    display.shortened("x" * 1_000_000, 12)
+    display.shortened("x y " * 250_000, 12)
+
+    assert [len(text) for text in seen] == [13, 13]

@@ -193,7 +193,7 @@ def _note(curves: Curves, band: str) -> str:
     if any(line.is_flat and not line.is_baseline for line in curves.lines):
         sentences.append("Level lines use no labelled example.")
     if any(line.is_flat and line.is_baseline for line in curves.lines):
-        sentences.append("Dotted: the majority class, which does not use the base.")
+        sentences.append("Dotted: does not use the base.")
     if curves.best is not None:
         sentences.append("Dashed: accuracy on dev. Ring: what dev chooses.")
     bounds = [

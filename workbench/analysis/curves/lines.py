@@ -113,6 +113,8 @@ class Curves:
         task: Name of the task and its sizes, for the page.
         asks_for_spread: Whether the places are different ways to say one thing, so that the
             question is how far they lie apart.
+        gap_to: Line that the others may catch up with along the axis; None where that is not the
+            question.
     """
 
     axis: str
@@ -124,6 +126,7 @@ class Curves:
     base: str
     task: str
     asks_for_spread: bool = False
+    gap_to: str | None = None
 
     @property
     def best_point(self) -> CurvePoint | None:
@@ -202,7 +205,7 @@ def overtakings(curves: Curves) -> list[Overtaking]:
     """Return for each trained line and each with demonstrations when the first overtakes."""
     return [
         _overtaking(trained, shown, curves.places)
-        for trained in ([] if curves.asks_for_spread else curves.lines)
+        for trained in ([] if curves.asks_for_spread or curves.gap_to else curves.lines)
         for shown in curves.lines
         if trained.is_trained and shown.shows_examples
     ]
@@ -357,7 +360,7 @@ def _overtaking(trained: CurveLine, shown: CurveLine, places: Sequence[Place]) -
     for place in places:
         ours, theirs = trained.at(place), shown.at(place)
         if ours is not None and theirs is not None:
-            estimate = _difference(ours, theirs)
+            estimate = point_difference(ours, theirs)
             if estimate.value is not None:
                 differences.append((place, estimate))
     start = None
@@ -368,7 +371,7 @@ def _overtaking(trained: CurveLine, shown: CurveLine, places: Sequence[Place]) -
     return Overtaking(trained.name, shown.name, start, tuple(differences))
 
 
-def _difference(ours: CurvePoint, theirs: CurvePoint) -> Estimate:
+def point_difference(ours: CurvePoint, theirs: CurvePoint) -> Estimate:
     """Return ours minus theirs on the same items, paired by seed or with the only run."""
     by_seed = {placed.run.spec.seed: placed.run for placed in theirs.runs}
     only = theirs.runs[0].run if len(theirs.runs) == 1 else None

@@ -1,4 +1,4 @@
-"""Files of a curve, a sweep or wordings: JSON and CSV for programs, a page and a picture."""
+"""Files of a curve, a sweep or wordings: JSON and CSV for programs, a page, LaTeX, a figure."""
 
 import json
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from workbench.analysis.captions import caption_of_runs
 from workbench.analysis.curves.figure import band_of, curve_plot
 from workbench.analysis.curves.lines import (
     CurvePoint,
@@ -16,8 +17,9 @@ from workbench.analysis.curves.lines import (
     overtakings,
     spread_texts,
 )
+from workbench.analysis.curves.sizes import gap_texts
 from workbench.analysis.tables import LOWER_BOUND, Cells
-from workbench.atomic import write_bytes, write_text
+from workbench.atomic import write_text
 from workbench.presentation.display import (
     NOTHING,
     estimate_text,
@@ -26,6 +28,8 @@ from workbench.presentation.display import (
     one_line,
     percent,
 )
+from workbench.presentation.figure_files import file_name, write_figure
+from workbench.presentation.latex import LatexTable, latex_tables
 from workbench.presentation.pages import render_page
 from workbench.presentation.quantities import metric_of
 from workbench.presentation.spreadsheet import Cell, csv_text
@@ -63,6 +67,8 @@ def sentences_of(curves: Curves) -> list[str]:
     """Return what the lines say in words: when training overtakes, or what dev chooses."""
     if curves.asks_for_spread:
         return spread_texts(curves)
+    if curves.gap_to is not None:
+        return gap_texts(curves, curves.gap_to)
     found = [overtaking_text(one, axis=curves.axis) for one in overtakings(curves)]
     if curves.best is not None:
         return [best_text(curves)]
@@ -77,8 +83,9 @@ def write_curves(
     notes: Sequence[str],
     failed: Sequence[FailedRun] = (),
     band: str = "items",
+    command: str = "",
 ) -> None:
-    """Write `<name>.json`, `.csv`, `.html` and `.png` into a folder, each whole or not at all.
+    """Write `<name>.json`, `.csv`, `.html`, `.tex` and the figure, each whole or not at all.
 
     Args:
         curves: The lines.
@@ -87,18 +94,22 @@ def write_curves(
         notes: How to read it.
         failed: Runs that could not be made.
         band: See `curve_plot`.
+        command: The line that makes them again, for captions.
 
     Raises:
         StoreError: the folder cannot be written.
     """
     plot = curve_plot(curves, name=name, band=band)
+    runs = [placed.run for line in curves.lines for point in line.points for placed in point.runs]
+    caption = caption_of_runs(runs, command)
+    cells = curve_table(curves, band=band)
     content = {
         "title": curves.title,
         "facts": [one_line(curves.base), one_line(curves.task)],
         "sentences": sentences_of(curves),
         "drawings": [plot.svg_drawing()],
-        "table_cells": curve_table(curves, band=band),
-        "notes": list(notes),
+        "table_cells": cells,
+        "notes": [*notes, *caption.text.splitlines()],
     }
     data = {**curves_as_dict(curves), "failed": [asdict(failure) for failure in failed]}
     text = json.dumps(data, indent=2, ensure_ascii=False)
@@ -107,7 +118,9 @@ def write_curves(
     write_text(
         folder / f"{name}.html", render_page("workbench.analysis.curves", _TEMPLATE, content)
     )
-    write_bytes(folder / f"{name}.png", plot.png())
+    table = LatexTable(curves.title, *cells, file_name(name), plot.note)
+    write_text(folder / f"{name}.tex", latex_tables([table], caption))
+    write_figure(plot, folder, name, caption=caption.text)
 
 
 def curves_as_dict(curves: Curves) -> dict[str, Any]:

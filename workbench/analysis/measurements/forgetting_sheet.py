@@ -8,6 +8,7 @@ from workbench.analysis.measurements.loss_text import nats_text, perplexity_text
 from workbench.differences import PairedDifference, holm, paired_difference
 from workbench.estimates import Estimate
 from workbench.presentation.blocks import Bar, Bars, Cell, Chart, Table
+from workbench.presentation.caption import NO_CAPTION, Caption
 from workbench.presentation.display import NOTHING, estimate_text, number, one_line, p_value_text
 from workbench.presentation.sheet import Sheet
 from workbench.runs.measurements.records import Answers, ForgettingRecord, TextLoss
@@ -54,12 +55,15 @@ class _Change:
     p_value: float | None = None
 
 
-def forgetting_sheet(records: Sequence[ForgettingRecord], facts: Sequence[str]) -> Sheet:
+def forgetting_sheet(
+    records: Sequence[ForgettingRecord], facts: Sequence[str], *, caption: Caption = NO_CAPTION
+) -> Sheet:
     """Return the tables, the charts and the notes.
 
     Args:
         records: What was measured for runs on one base, at least one.
         facts: About the base.
+        caption: Of what was measured, and what measures it again.
     """
     changes = _changes(records)
     return Sheet(
@@ -72,6 +76,7 @@ def forgetting_sheet(records: Sequence[ForgettingRecord], facts: Sequence[str]) 
         columns=_COLUMNS,
         rows=tuple(map(_flat, changes)),
         data={"changes": [_as_dict(change) for change in changes]},
+        caption=caption,
     )
 
 

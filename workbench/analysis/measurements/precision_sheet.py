@@ -14,6 +14,7 @@ from workbench.analysis.measurements.precision_comparison import (
 )
 from workbench.analysis.measurements.precision_export import COLUMNS, comparison_as_dict, flat_rows
 from workbench.presentation.blocks import Bar, Bars, Cell, Chart, Heatmap, Table
+from workbench.presentation.caption import Caption, each_once
 from workbench.presentation.display import (
     NOTHING,
     byte_size,
@@ -48,8 +49,13 @@ _NOTES = (
 )
 
 
-def precision_sheet(comparison: PrecisionComparison) -> Sheet:
-    """Return the tables, the charts and the notes of a comparison of precisions."""
+def precision_sheet(comparison: PrecisionComparison, *, command: str = "") -> Sheet:
+    """Return the tables, the charts and the notes of a comparison of precisions.
+
+    Args:
+        comparison: What was measured.
+        command: The line that measures it again, for captions.
+    """
     held = comparison.held()
     first = comparison.records[0]
     num_items = len(next(iter(first.answers.values())).targets)
@@ -75,6 +81,13 @@ def precision_sheet(comparison: PrecisionComparison) -> Sheet:
         columns=COLUMNS,
         rows=tuple(flat_rows(comparison)),
         data=comparison_as_dict(comparison),
+        caption=Caption(
+            task=comparison.task,
+            base=str(first.base["name"]),
+            precision=", ".join(record.precision for record in comparison.records),
+            made_by=each_once(one.provenance.text for one in comparison.records if one.provenance),
+            command=command,
+        ),
     )
 
 
