@@ -1,0 +1,1 @@
+"""A guided look at a soft prompt that comes along."""
