@@ -82,13 +82,26 @@ def visitor(
 
 def ready(page: Page) -> None:
     """Wait until the page has loaded its tasks and ways to answer."""
-    page.wait_for_selector("#wb-text textarea", timeout=30_000)
-    page.wait_for_selector("#wb-ways .token", timeout=90_000)
+    page.wait_for_selector("#wb-text textarea", timeout=120_000)
+    page.wait_for_selector("#wb-ways .token", timeout=240_000)
 
 
 def open_tab(page: Page, name: str) -> None:
     """Show a tab."""
     page.get_by_role("tab", name=name, exact=True).click()
+
+
+def open_setting(page: Page) -> None:
+    """Open the line above the tabs, if it is closed: task, wording, base, and both drawers."""
+    if not page.locator("#wb-task input").is_visible():
+        page.locator("#wb-setting > button").click()
+        page.wait_for_selector("#wb-task input", state="visible")
+
+
+def open_drawer(page: Page, title: str) -> None:
+    """Open a drawer of the setting by its title."""
+    open_setting(page)
+    page.get_by_text(title).click()
 
 
 def ask(page: Page, text: str, *, seconds: float = 90) -> None:

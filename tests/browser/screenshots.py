@@ -1,4 +1,4 @@
-"""Make the README's pictures: `make screenshots`. The page is used for real, nothing is staged.
+"""Make the pictures of README and docs: `make screenshots`. The page is used, nothing is staged.
 
 Trains a soft prompt and evaluates four rows on the default task, then writes docs/screenshots/.
 """
@@ -27,6 +27,10 @@ def main() -> None:
         with visitor(browser, address) as page:
             ask(page, QUESTION)
             picture(page, "ask-light")
+            open_tab(page, "Tour")
+            page.wait_for_selector("#wb-tour svg:visible")
+            picture(page, "tour-light")
+            grid(page)
             train(page)
             picture(page, "train-light")
             evaluate(page)
@@ -48,6 +52,25 @@ def main() -> None:
             picture(page, "ask-phone-dark")
 
 
+def grid(page: Page) -> None:
+    """Ask three wordings about four texts."""
+    open_tab(page, "Grid")
+    texts = (
+        QUESTION,
+        "Where is my parcel?",
+        "not using it, end it",
+        "Two of four plates are chipped",
+    )
+    page.fill("#wb-grid-texts textarea", "\n".join(texts))
+    for wording in ("brief", "question"):
+        page.click("#wb-grid-wordings input")
+        page.get_by_role("option", name=wording).click()
+    page.keyboard.press("Escape")
+    page.click("#wb-grid-fill")
+    page.wait_for_selector("#wb-grid [aria-busy=false]", timeout=120_000)
+    picture(page, "grid-light")
+
+
 def train(page: Page) -> None:
     """Train a soft prompt for 60 steps."""
     open_tab(page, "Train")
@@ -63,7 +86,7 @@ def evaluate(page: Page) -> None:
     page.wait_for_selector("#wb-rows .token >> text=prompt_tuning")
     page.click("#wb-evaluate")
     wait_for_job(page, "evaluate", "finished")
-    page.wait_for_selector("#wb-cost-view svg")
+    page.wait_for_selector("#wb-cost-view svg:visible")
 
 
 def inspect(page: Page) -> None:

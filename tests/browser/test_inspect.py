@@ -19,11 +19,11 @@ SHOWN = ".wb-reading[data-reading={}]"
 def opened(page, title="example_prompt_tuning"):
     """Open something in the Inspect tab; its nearest tokens are read at once."""
     open_tab(page, "Inspect")
-    page.wait_for_selector(SHOWN.format("nearest"), timeout=60_000)
+    page.wait_for_selector(SHOWN.format("nearest"), timeout=240_000)
     if not page.input_value("#wb-open input").startswith(title):
         choose(page, "#wb-open", title)
         page.wait_for_timeout(300)
-        page.wait_for_selector(SHOWN.format("nearest"), timeout=60_000)
+        page.wait_for_selector(SHOWN.format("nearest"), timeout=240_000)
     page.wait_for_selector("#wb-reading-details table")
 
 
@@ -41,8 +41,8 @@ def draw_map(page):
         page.get_by_text("Options of the reading").click()
     choose(page, "#wb-map-method", "pca")
     page.click("#wb-read")
-    page.wait_for_selector(SHOWN.format("map"), timeout=60_000)
-    page.wait_for_selector("#wb-map .plot-container .legend", timeout=30_000)
+    page.wait_for_selector(SHOWN.format("map"), timeout=240_000)
+    page.wait_for_selector("#wb-map .plot-container .legend", timeout=120_000)
     page.wait_for_timeout(500)
 
 
@@ -110,7 +110,7 @@ def test_tables_charts_and_data_are_taken_home(page):
     opened(page)
     draw_map(page)
     page.click("#wb-reading-export")
-    page.wait_for_selector("#wb-reading-files a", timeout=30_000)
+    page.wait_for_selector("#wb-reading-files a", timeout=120_000)
 
     reading = json.loads(downloaded(page, "map.json"))
     name = "map-table-1-distances-in-the-space.csv"
@@ -137,7 +137,7 @@ def test_a_weight_adapter_has_its_own_readings(page):
     choose(page, "#wb-open", "example_lora")
     page.wait_for_selector("#wb-reading-view .wb-hint >> text=press Read")
     page.click("#wb-read")
-    page.wait_for_selector(SHOWN.format("weights"), timeout=90_000)
+    page.wait_for_selector(SHOWN.format("weights"), timeout=240_000)
 
     assert page.locator("#wb-reading-details figure svg").count() >= 1
     assert not page.locator("#wb-vector").is_visible()
@@ -148,14 +148,14 @@ def test_stop_ends_a_long_reading_and_frees_the_model(page):
     page.locator("#wb-reading label", has_text="drop or replace one vector").click()
     page.wait_for_selector("#wb-reading-view .wb-hint")
     page.click("#wb-read")
-    page.wait_for_selector("#wb-reading-view [role=progressbar]", timeout=60_000)
+    page.wait_for_selector("#wb-reading-view [role=progressbar]", timeout=240_000)
     page.click("#wb-read-stop")
     page.wait_for_selector("#wb-reading-view >> text=Stopped.")
     page.wait_for_timeout(1500)
 
     assert "Stopped." in page.inner_text("#wb-reading-view")
     page.locator("#wb-reading label", has_text="which tokens each vector").click()
-    page.wait_for_selector(SHOWN.format("nearest"), timeout=60_000)
+    page.wait_for_selector(SHOWN.format("nearest"), timeout=240_000)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

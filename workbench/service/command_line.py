@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from workbench.methods.catalog import method_class
-from workbench.runs.experiment import Experiment, TaskChoice
+from workbench.runs.experiment import Experiment, ResourceChoice, TaskChoice
 from workbench.yaml_files import yaml_text
 
 _TASK_FLAGS = {
@@ -27,13 +27,18 @@ _TASK_FLAGS = {
 }
 _TASK_SETTINGS = ("kind", "references_column", "split_seed")
 _FLAGS = {"model": "--model", "precision": "--precision", "template": "--template"}
-_SETTINGS = ("revision", "compute_dtype", "device", "weights_in_memory", "reference")
+_SETTINGS = ("revision", "compute_dtype", "device", "weights_in_memory", "reference", "processes")
 
 
-def evaluate_command(experiment: Experiment, out: Path) -> str:
+def evaluate_command(experiment: Experiment, out: Path, name: str = "") -> str:
     """Return the `workbench evaluate` line that runs an experiment; only what is not default.
 
     Paths are written relative to the working directory where they lie below it.
+
+    Args:
+        experiment: What is run.
+        out: Folder of runs and report.
+        name: What the comparison is called; may be empty.
     """
     default = Experiment()
     words = ["workbench", "evaluate"]
@@ -44,26 +49,73 @@ def evaluate_command(experiment: Experiment, out: Path) -> str:
     words += _changed(experiment, default, _FLAGS)
     words += ["--chat"] if experiment.chat else []
     words += _settings(experiment, default, _SETTINGS)
+    if experiment.resources is not None:
+        names = ("num_cpus", "num_gpus", "labels")
+        words += _settings(experiment.resources, ResourceChoice(), names, prefix="resources.")
     if experiment.seeds != default.seeds:
         words += ["--seeds", ",".join(map(str, experiment.seeds))]
     words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]
+    words += ["--name", name] if name else []
     return " ".join(map(shlex.quote, words))
 
 
 def ask_command(experiment: Experiment, texts: Sequence[str], out: Path) -> str:
     """Return the `workbench ask` line that asks an experiment's rows about a text."""
-    default = Experiment()
     words = ["workbench", "ask"]
     words += ["--text-b", texts[1]] if len(texts) > 1 else []
-    names = ("name", *_TASK_FLAGS)
-    words += _settings(experiment.task, TaskChoice(name=""), names, prefix="task.")
-    words += _settings(experiment.task, default.task, _TASK_SETTINGS, prefix="task.")
-    words += _settings(experiment, default, (*_FLAGS, "chat", *_SETTINGS))
+    words += [word for one in shared_settings(experiment) for word in ("--set", one)]
     words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods), "--out", _shown(out)]
     words += ["--", texts[0]]  # a text may start like an option
     return " ".join(map(shlex.quote, words))
+
+
+def grid_command(
+    experiment: Experiment,
+    wordings: Sequence[str],
+    *,
+    texts: Sequence[str] | str,
+    num_dev: int,
+    runs: Sequence[str],
+    folder: Path,
+) -> str:
+    """Return the `workbench grid` line that fills the same table.
+
+    Args:
+        experiment: Setting, and the ways that are no runs as its rows; there may be none.
+        wordings: Names, or paths of files.
+        texts: One field each; or the name of a file that has them.
+        num_dev: How many of the task's dev rows are asked about too.
+        runs: Ids of finished runs.
+        folder: Where these lie.
+    """
+    default = Experiment()
+    words = ["workbench", "grid", "--wordings", ",".join(map(_shown, wordings))]
+    names = ("name", *_TASK_FLAGS)
+    words += _settings(experiment.task, TaskChoice(name=""), names, prefix="task.")
+    words += _settings(experiment.task, default.task, _TASK_SETTINGS, prefix="task.")
+    words += _settings(experiment, default, ("model", "precision", "chat", *_SETTINGS))
+    words += _row_settings(experiment)
+    words += ["--methods", ",".join(experiment.methods)] if experiment.methods else []
+    words += ["--trained", ",".join(runs), "--runs", _shown(folder)] if runs else []
+    words += ["--dev", str(num_dev)] if num_dev else []
+    if isinstance(texts, str):
+        words += ["--rows", texts]
+    elif texts:
+        words += ["--", *texts]
+    return " ".join(map(shlex.quote, words))
+
+
+def shared_settings(experiment: Experiment) -> list[str]:
+    """Return an experiment's base, task and wording as `key=value`; only what is not default."""
+    default = Experiment()
+    names = ("name", *_TASK_FLAGS)
+    return [
+        *_changes(experiment.task, TaskChoice(name=""), names, prefix="task."),
+        *_changes(experiment.task, default.task, _TASK_SETTINGS, prefix="task."),
+        *_changes(experiment, default, (*_FLAGS, "chat", *_SETTINGS)),
+    ]
 
 
 def _row_settings(experiment: Experiment) -> list[str]:
@@ -89,9 +141,16 @@ def _settings(
     given: BaseModel, default: BaseModel, keys: Sequence[str], *, prefix: str = ""
 ) -> list[str]:
     """Return `--set key=value` of every field that differs from the default."""
-    changed = [key for key in keys if getattr(given, key) != getattr(default, key)]
-    settings = [f"{prefix}{key}={_yaml(_plain(getattr(given, key)))}" for key in changed]
+    settings = _changes(given, default, keys, prefix=prefix)
     return [word for setting in settings for word in ("--set", setting)]
+
+
+def _changes(
+    given: BaseModel, default: BaseModel, keys: Sequence[str], *, prefix: str = ""
+) -> list[str]:
+    """Return `key=value` of every field that differs from the default."""
+    changed = [key for key in keys if getattr(given, key) != getattr(default, key)]
+    return [f"{prefix}{key}={_yaml(_plain(getattr(given, key)))}" for key in changed]
 
 
 def _yaml(value: object) -> str:

@@ -1,23 +1,20 @@
 """Comparisons to open in the page: finished evaluations, and those of the batch command."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from workbench.analysis.answers import read_answers, read_history
-from workbench.analysis.comparison import ComparedRun, Comparison, compare_runs
-from workbench.errors import DamagedFile, StoreError
+from workbench.analysis.results import Comparison
+from workbench.analysis.stored_comparison import DAMAGED_REPORT, REPORT, comparison_again
+from workbench.errors import StoreError
 from workbench.runs.experiment import Experiment, stored_experiment
-from workbench.runs.failures import FailedRun
-from workbench.runs.search import read_outcome
+from workbench.runs.labels import NO_LABEL, read_label
 from workbench.sealed import is_there, read_sealed
 from workbench.service.shown import shown_comparison
 from workbench.service.workspace import Workspace
 
-_REPORT = "report.json"
 _MOST_KEPT = 16  # comparisons in memory
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what torn JSON leads to
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
     """Return the finished comparisons the visitor may see, the newest first, damaged ones last."""
     found = []
     for folder in workspace.experiments():
-        path = folder / _REPORT
+        path = folder / REPORT
         is_hidden = folder.name.startswith(".")  # being made or deleted
         if is_hidden or not is_there(path) or _is_training(folder):
             continue
@@ -50,7 +47,9 @@ def list_comparisons(workspace: Workspace) -> list[ComparisonEntry]:
             title = f"{report['task']['name']}: {rows} rows · {created[:16]}".replace("T", " ")
             if folder.parent == workspace.root:
                 title = f"{title} · {folder.name}"
-        except _DAMAGED:
+            label = read_label(folder)
+            title = f"{label.name} \N{MIDDLE DOT} {title}" if label.name else title
+        except DAMAGED_REPORT:
             created, title = "", f"{folder.name}: its report is damaged"
         found.append((created, ComparisonEntry(folder.name, title, folder)))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]
@@ -75,8 +74,20 @@ def open_comparison(
     experiment = None
     with suppress(StoreError):
         experiment = stored_experiment(entry.folder)
-    modified = (entry.folder / _REPORT).lstat().st_mtime_ns
-    return _compared(workspace, entry.folder, modified), experiment, entry.folder
+    modified = (entry.folder / REPORT).lstat().st_mtime_ns
+    comparison = _compared(workspace, entry.folder, modified)
+    return _as_named_now(workspace, comparison, entry.folder), experiment, entry.folder
+
+
+def _as_named_now(workspace: Workspace, comparison: Comparison, folder: Path) -> Comparison:
+    """Return a comparison with the names that it and its runs have now: they may change."""
+    roots = workspace.store.roots
+    details = []
+    for row, detail in zip(comparison.rows, comparison.details, strict=True):
+        places = [root / row.run_id for root in roots if (root / row.run_id).is_dir()]
+        details.append(replace(detail, label=read_label(places[0]) if places else NO_LABEL))
+    named = replace(comparison, details=tuple(details), name=read_label(folder).name)
+    return comparison if named == comparison else named
 
 
 def _is_training(folder: Path) -> bool:
@@ -91,29 +102,5 @@ def _is_training(folder: Path) -> bool:
 def _compared(workspace: Workspace, folder: Path, modified: int) -> Comparison:
     """Return the comparison of a folder; `modified` says which version of its report."""
     del modified  # only tells versions apart in the cache
-    try:
-        report = read_sealed(folder / _REPORT, is_digest_needed=False)
-        runs = []
-        failed = [FailedRun(**failure) for failure in report.get("failed", ())]
-        reference = report["reference"]
-        for row in report["rows"]:
-            try:
-                run = workspace.run(row["run_id"])
-                read_answers(run)
-                read_history(run)
-            except DamagedFile as error:  # the others can still be compared
-                failed.append(FailedRun(row["row"], row["seed"], str(error)))
-            else:
-                runs.append(ComparedRun(row["row"], run, read_outcome(row.get("search"))))
-    except _DAMAGED as error:
-        raise StoreError(
-            f"comparison '{folder.name}': its report is damaged. Evaluate the same again: finished "
-            "runs are found, and the report is written anew."
-        ) from error
-    if not runs:
-        raise StoreError(
-            f"comparison '{folder.name}': none of its runs can be read. Evaluate the same again: "
-            "they are made anew."
-        )
-    comparison = compare_runs(runs, reference=reference, failed=failed)
+    comparison = comparison_again(folder, workspace.run)
     return shown_comparison(comparison) if workspace.is_public else comparison

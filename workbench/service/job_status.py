@@ -72,6 +72,30 @@ class RowFailure(BaseModel):
     reason: str
 
 
+class GoingRun(BaseModel):
+    """A run that is going on.
+
+    Attributes:
+        run_id: Its folder.
+        row: Its name in lists.
+        number: Which run of the job it is, from 0.
+        where: Name of the worker that makes it; "" for the job's own process.
+        stage: What it is doing.
+        done: Steps of the stage so far.
+        steps: Steps of the stage in all.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    run_id: str
+    row: str
+    number: _Count = 0
+    where: str = ""
+    stage: str = ""
+    done: _Count = 0
+    steps: _Count = 0
+
+
 class JobStatus(BaseModel):
     """How far a job is.
 
@@ -87,7 +111,8 @@ class JobStatus(BaseModel):
         address: Whose address submitted it, as a keyed hash; see `job_queue`.
         experiment_digest: SHA-256 of the experiment's file, so that a damaged one is not run.
         pid: Number of the process, for people.
-        number: Which run is the current one, from 0.
+        going_on: The runs that are being made; several where workers make them.
+        number: Which run is the current one, from 0; the one that made the last step.
         total: Runs of the job.
         row: Name of the current run.
         run_id: Its folder.
@@ -118,6 +143,7 @@ class JobStatus(BaseModel):
     started: str | None = None
     ended: str | None = None
     pid: int | None = None
+    going_on: list[GoingRun] = []
     number: _Count = 0
     total: _Count = 0
     row: str = ""
@@ -133,6 +159,19 @@ class JobStatus(BaseModel):
     message: str = ""
     seconds: _Seconds = 0.0
     in_chunks: bool = False
+
+    @property
+    def fraction(self) -> float:
+        """How much of the job is done, from 0 to 1."""
+        if self.state == "finished":
+            return 1.0
+        if self.going_on:
+            begun = 1 + max(run.number for run in self.going_on)
+            parts = sum(min(1.0, run.done / run.steps) for run in self.going_on if run.steps)
+            share = begun - len(self.going_on) + parts
+        else:
+            share = self.number + (self.done / self.steps if self.steps else 0.0)
+        return min(1.0, max(0.0, share) / max(1, self.total))
 
     @property
     def may_rest(self) -> bool:

@@ -25,6 +25,7 @@ from workbench.atomic import explained
 from workbench.errors import StoreError
 from workbench.room import count_anew
 from workbench.runs.experiment import Experiment, store_experiment
+from workbench.runs.labels import Label, read_label, write_label
 from workbench.service.allowance import check_allowance
 from workbench.service.job_locks import (
     JOB_LOCK,
@@ -88,6 +89,16 @@ class Job:
         return self.status.state in UNFINISHED
 
     @property
+    def name(self) -> str:
+        """What a person called it; may be empty."""
+        return read_label(self.folder).name
+
+    @property
+    def title(self) -> str:
+        """What lists call it: the name it was given, if any, and what it does."""
+        return f"{self.name} · {self.status.title}" if self.name else self.status.title
+
+    @property
     def log(self) -> str:
         """The end of what its process printed."""
         with suppress(OSError):
@@ -105,6 +116,7 @@ def submit(
     *,
     kind: Literal["train", "evaluate"],
     title: str,
+    name: str = "",
     address: str = "",
 ) -> Job:
     """Return a new job that waits for its turn.
@@ -117,11 +129,12 @@ def submit(
         profile: What this place allows.
         experiment: What to run.
         kind: What it is started as.
-        title: What lists call it.
+        title: What it does, for lists.
+        name: What the visitor calls it; may be empty.
         address: Network address it comes from; kept as a keyed hash.
 
     Raises:
-        ConfigError: beyond the caps, or too much as a whole.
+        ConfigError: beyond the caps, too much as a whole, or no name of the form that is allowed.
         StoreError: too many unfinished jobs, no space left, or the folder cannot be written.
     """
     profile.check(experiment)
@@ -149,6 +162,7 @@ def submit(
             message=_what_went(len(going)),
         )
         write_status(scratch, status)
+        write_label(scratch, Label(name))
         name_unfinished(workspace.root, ledger, workspace.jobs / job_id)
         hidden += [path for folder in going for path in _hide(folder)]
         with explained(workspace.jobs / job_id):

@@ -38,6 +38,8 @@ class Caps:
         upload_bytes: Size of an uploaded file.
         new_tokens: Tokens generated per answer.
         columns: Answers side by side.
+        grid_columns: Wordings times ways of one grid.
+        cells: Answers of one grid.
         methods: Rows of one evaluation.
         seeds: Seeds of one evaluation.
         jobs: Unfinished jobs of one visitor.
@@ -55,6 +57,8 @@ class Caps:
     upload_bytes: int = 20_000_000
     new_tokens: int = 512
     columns: int = 12
+    grid_columns: int = 32
+    cells: int = 5000
     methods: int = 24
     seeds: int = 10
     jobs: int = 20
@@ -183,6 +187,8 @@ class Profile:
                 "weights_in_memory: a public page decides itself what it keeps in memory. Leave "
                 "it out; the numbers are the same."
             )
+        if self.is_public and experiment.resources is not None:
+            problems.append("resources: a public page has no cluster. Leave it out.")
         if len(experiment.methods) > caps.methods:
             problems.append(f"{len(experiment.methods)} rows; at most {caps.methods} here.")
         most_seeds = max(len(experiment.seeds_of(row)) for row in experiment.methods)
@@ -274,6 +280,8 @@ _PUBLIC_CAPS = Caps(
     upload_bytes=5_000_000,
     new_tokens=96,
     columns=8,
+    grid_columns=16,
+    cells=320,
     methods=8,
     seeds=3,
     jobs=2,

@@ -15,6 +15,7 @@ from workbench.methods.catalog import METHODS, method_class
 from workbench.models.adapters.reading import check_imported
 from workbench.options import declared_options
 from workbench.runs.experiment import Experiment, read_experiment
+from workbench.runs.labels import read_label, run_title
 from workbench.runs.runner import requests_of
 from workbench.runs.store import StoredRun
 from workbench.service.profile import Profile
@@ -160,8 +161,8 @@ def way_choices(
         (title, f"{_RUN}{run.record.run_id}")
         for run, title in trained_runs(workspace, desk, experiment)
     ]
-    for folder in imported_folders(workspace):
-        choices.append((f"imported {folder}", f"{_IMPORT}{folder}"))
+    for folder, name in imported_names(workspace).items():
+        choices.append((f"imported {name}", f"{_IMPORT}{folder}"))
     if _has_examples(experiment):
         choices += [(row, f"{_EXAMPLE}{folder}") for folder, row in EXAMPLES.items()]
     return choices
@@ -171,6 +172,17 @@ def is_quick(key: str) -> bool:
     """Return whether a way may be chosen before anybody chooses it for a whole test split."""
     found = words().get(key.removeprefix(_WORDS))
     return found is None or found.offer.pace != PACES[-1]
+
+
+def answers_in_one_pass(key: str) -> bool:
+    """Return whether a way neither reasons nor votes before it answers, as far as its key says."""
+    found = words().get(key.removeprefix(_WORDS))
+    return found is None or found.offer.pace in ("one pass", "demonstrations")
+
+
+def run_ids(keys: Sequence[str]) -> list[str]:
+    """Return the ids of the runs among chosen ways."""
+    return [key.removeprefix(_RUN) for key in keys if key.startswith(_RUN)]
 
 
 def first_ways() -> list[str]:
@@ -200,11 +212,6 @@ def trained_runs(
     return [(run, run_title(run)) for run in fitting]
 
 
-def run_title(run: StoredRun) -> str:
-    """Return what a run is called in lists: row, seed, and the first letters of its hash."""
-    return f"{run.record.row} · seed {run.spec.seed} · {run.spec.digest[:4]}"
-
-
 def imported_folders(workspace: Workspace) -> list[str]:
     """Return the names of the adapters the visitor imported, the newest first."""
     found = []
@@ -212,6 +219,12 @@ def imported_folders(workspace: Workspace) -> list[str]:
         with suppress(OSError):  # one that leads nowhere hides no other
             found.append((path.stat().st_mtime, path.parent.name))
     return [name for _, name in sorted(found, reverse=True)]
+
+
+def imported_names(workspace: Workspace) -> dict[str, str]:
+    """Return what the imported adapters are called, by their folders, the newest first."""
+    folders = imported_folders(workspace)
+    return {folder: read_label(workspace.imports / folder).name or folder for folder in folders}
 
 
 def ways_of(workspace: Workspace, keys: Sequence[str], *, most: int) -> list[Way]:
@@ -245,7 +258,8 @@ def rows_of(workspace: Workspace, keys: Sequence[str], *, seeds: Sequence[int]) 
             options["seeds"] = [way.run.spec.seed]
             name = _free_name(way.run.record.row, way.run.spec.digest, rows)
         elif key.startswith((_IMPORT, _EXAMPLE)):
-            name, options["seeds"] = way.label.replace(" ", "_"), [0]
+            digest = Path(str(options["adapter"])).name
+            name, options["seeds"] = _free_name(way.label, digest, rows), [0]
         elif words()[name].offer.is_drawn:
             options["seeds"] = list(seeds)
         else:
@@ -267,8 +281,12 @@ def _chosen(keys: object) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
+_ROW_CHARS = 55  # a server takes 60, and a digest may follow
+
+
 def _free_name(row: str, digest: str, taken: Mapping[str, object]) -> str:
-    safe = "".join(c if c.isalnum() or c == "_" else "_" for c in row)
+    kept = (c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in row[:_ROW_CHARS])
+    safe = "".join(kept)
     return safe if safe not in taken and safe not in words() else f"{safe}_{digest[:4]}"
 
 
@@ -285,8 +303,9 @@ def _way(workspace: Workspace, text: str) -> Way:
             raise StoreError(f"run '{run.record.run_id}': is {run.record.status}. Resume its job.")
         return Way(run_title(run), run.spec.method, dict(run.spec.options), run.spec.seed, run)
     if text.startswith(_IMPORT):
-        name = text.removeprefix(_IMPORT)
-        return Way(f"imported {name}", "imported", {"adapter": _imported_folder(workspace, name)})
+        path = _imported_folder(workspace, text.removeprefix(_IMPORT))
+        name = read_label(Path(path)).name or Path(path).name
+        return Way(f"imported {name}", "imported", {"adapter": path})
     folder = text.removeprefix(_EXAMPLE)
     if text.startswith(_EXAMPLE) and folder in EXAMPLES:
         return Way(EXAMPLES[folder], "imported", {"adapter": str(_EXAMPLE_FOLDER / folder)})
@@ -305,7 +324,7 @@ def _has_examples(experiment: Experiment) -> bool:
 
 
 def _imported_folder(workspace: Workspace, asked: object) -> str:
-    """Return the folder of an imported adapter by its name; a folder of these stays as it is.
+    """Return the folder of an imported adapter by its key or its name; a path of one stays.
 
     Raises:
         StoreError: it is not among the visitor's.
@@ -314,7 +333,9 @@ def _imported_folder(workspace: Workspace, asked: object) -> str:
     examples = [str(_EXAMPLE_FOLDER / name) for name in EXAMPLES]
     if asked in examples:
         return str(asked)
-    folders = {name: workspace.imports / name for name in imported_folders(workspace)}
+    names = imported_names(workspace)
+    folders = {name: workspace.imports / folder for folder, name in names.items()}
+    folders |= {folder: workspace.imports / folder for folder in names}
     by_path = {str(folder): folder for folder in folders.values()}
     folder = (folders | by_path).get(asked) if isinstance(asked, str) else None
     if folder is None:

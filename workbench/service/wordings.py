@@ -1,8 +1,11 @@
 """Wordings in the page: the ones a task brings, and a visitor's own edits of them."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
@@ -10,17 +13,27 @@ from workbench.atomic import write_text
 from workbench.errors import ConfigError, StoreError, WorkbenchError
 from workbench.runs.session import open_template
 from workbench.sealed import clear_place, is_there
+from workbench.service.wording_versions import (
+    WordingVersion,
+    add_version,
+    name_with_room,
+    note_figures,
+    version_of,
+    versions_of,
+)
 from workbench.service.workspace import Workspace, checked_name
 from workbench.tasks.base import Task
 from workbench.tasks.catalog import prompts_folder
 from workbench.templates import PromptTemplate
-from workbench.yaml_files import check_mapping, parse_mapping, yaml_text
+from workbench.yaml_files import Block, Quoted, check_mapping, parse_mapping, yaml_text
 
 MOST_CHARS = 8000  # characters; ours are below 2,000
 _PREFIX = "edited:"
 _WHERE = "wording"
 _TITLE_CHARS = 32
 _MOST_LEVELS = 12  # of lists and mappings in each other; ours have 5
+_PROSE = ("instruction", "input", "trigger", "answer_phrase", "rationale", "fields")
+_FITS_BLOCK = re.compile(r"[^\r\x85\u2028\u2029]*", re.DOTALL)  # else a reader changes its breaks
 
 
 def wording_choices(workspace: Workspace, task: Task) -> list[tuple[str, str]]:
@@ -47,13 +60,33 @@ def wording_text(workspace: Workspace, task: Task, key: object) -> str:
         StoreError: not among the visitor's, or damaged.
     """
     name = template_name(workspace, key)
-    path = prompts_folder() / task.name / f"{name}.yaml"
     if name.endswith(".yaml"):
         return _kept_text(workspace.wordings / name.rpartition("/")[2])
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
-    content = open_template(name, task).model_dump(mode="json", exclude={"name"})
-    return yaml_text(content, sort_keys=False, width=100)
+    content = open_template(name, task).model_dump(
+        mode="json", exclude={"name"}, exclude_unset=True
+    )
+    return block_text(content)
+
+
+def block_text(content: Mapping[str, Any]) -> str:
+    """Return a wording as YAML whose texts are blocks: a line break typed into one stays one."""
+    ordered = {key: content[key] for key in PromptTemplate.model_fields if key in content}
+    styled = {key: _styled(key, value) for key, value in ordered.items()}
+    return yaml_text(styled, sort_keys=False, width=100)
+
+
+def _styled(key: str, value: Any) -> Any:
+    """Return a value of a wording with its texts marked by how they are written."""
+    if isinstance(value, dict):
+        inner = key if key == "fields" else ""
+        return {name: _styled(inner or name, one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_styled(key, one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if key == "separator" or not value or not _FITS_BLOCK.fullmatch(value):
+        return Quoted(value)
+    return Block(value) if key in _PROSE or "\n" in value else value
 
 
 def parse_wording(text: object, task: Task) -> PromptTemplate:
@@ -95,19 +128,93 @@ def _check_shape(text: str) -> None:
                 raise ConfigError(f"{where}: nested too deeply. Write fewer levels.")
 
 
-def keep_wording(workspace: Workspace, text: str, task: Task) -> str:
-    """Check and keep an edited wording; return its key.
+def keep_wording(
+    workspace: Workspace,
+    text: str,
+    task: Task,
+    *,
+    name: str = "",
+    note: str = "",
+    parent: int | None = None,
+    made_from: object = None,
+) -> str:
+    """Check and keep an edited wording as a new version of its name; return its key.
+
+    Args:
+        workspace: The visitor's.
+        text: YAML.
+        task: What it is a wording of.
+        name: What its versions are kept under; empty: the task's name, with a number where that
+            is full.
+        note: What its maker has to say about it.
+        parent: The version it was made from; None: see `made_from`.
+        made_from: Key of the wording it was made from; its parent is the latest version of the name
+            that has that text, if any. None: the latest version.
 
     Raises:
-        ConfigError: see `parse_wording`, which also raises `PromptError`, and `check_begin`.
+        ConfigError: see `parse_wording`, which also raises `PromptError`, `check_begin` and
+            `add_version`.
+        StoreError: no such name can be.
     """
     parse_wording(text, task)
     workspace.check_begin()
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     path = workspace.wordings / f"{digest}.yaml"
-    clear_place(path)
-    write_text(path, text)
+    version_name = checked_name(name or name_with_room(workspace, task.name), "wording")
+
+    def write() -> None:
+        clear_place(path)
+        write_text(path, text)
+
+    origin: int | Literal["latest"] | None = parent
+    if parent is None:
+        origin = _version_with(workspace, version_name, made_from) if made_from else "latest"
+    add_version(workspace, version_name, digest, note=note, parent=origin, write=write)
     return f"{_PREFIX}{digest}"
+
+
+def _version_with(workspace: Workspace, name: str, key: object) -> int | None:
+    """Return the latest version of a name that has the text of a wording; None: there is none."""
+    known: list[WordingVersion] = []
+    with suppress(StoreError):  # a damaged history is kept aside
+        known = versions_of(workspace, name)
+    numbers = [one.number for one in known if key == f"{_PREFIX}{one.digest}"]
+    return numbers[-1] if numbers else None
+
+
+def version_text(workspace: Workspace, name: object, number: object) -> str:
+    """Return the text of a version, to show or to edit.
+
+    Raises:
+        StoreError: no such version, or its text is damaged.
+    """
+    version = version_of(workspace, name, number)
+    return _kept_text(workspace.wordings / f"{version.digest}.yaml")
+
+
+def restore_version(workspace: Workspace, name: str, number: int, task: Task) -> str:
+    """Go back to a version: keep it once more, as a new version whose parent it is; return its key.
+
+    Raises:
+        StoreError: see `version_text`.
+        ConfigError: see `keep_wording`.
+    """
+    text = version_text(workspace, name, number)
+    parent = version_of(workspace, name, number).number
+    note = f"back to version {parent}"
+    return keep_wording(workspace, text, task, name=name, note=note, parent=parent)
+
+
+def note_wording_figures(
+    workspace: Workspace, key: object, figures: Mapping[str, float | str]
+) -> None:
+    """Write what was found with a kept wording beside its versions; others have none.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    if isinstance(key, str) and key.startswith(_PREFIX):
+        note_figures(workspace, checked_name(key.removeprefix(_PREFIX), "wording"), figures)
 
 
 def template_name(workspace: Workspace, key: object) -> str:

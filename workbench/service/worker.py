@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from workbench.analysis.answers import headline_metric_of
+from workbench.analysis.comparison import Comparison
 from workbench.comparing import run_comparison
 from workbench.errors import StoreError, WorkbenchError
 from workbench.progress import Interrupted, ProgressEvent, stopped_by
@@ -28,6 +29,7 @@ from workbench.service import jobs
 from workbench.service.interruption import interrupted_by
 from workbench.service.job_locks import ROOT_LOCK, adopt, release, take
 from workbench.service.job_status import (
+    GoingRun,
     JobState,
     JobStatus,
     RowFailure,
@@ -36,10 +38,12 @@ from workbench.service.job_status import (
     read_status,
     write_status,
 )
+from workbench.service.labels import name_trained
 from workbench.service.profile import detect_profile
 from workbench.service.space import bound_visitors, forget_absent, keep_end
 from workbench.service.workspace import workspace_of
 from workbench.tasks.base import Task
+from workbench.workers.placing import HERE, Placing, placing_of
 
 _WRITE_SECONDS = 0.4  # between two writes of the status
 _GRACE_SECONDS = 180  # for the step that is being made and the checkpoint after it
@@ -63,10 +67,15 @@ class StatusWriter:
         self._first_step = 0
         self._process = psutil.Process()
 
-    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
+    def began(
+        self, request: RunRequest, run_id: str, *, number: int, total: int, where: str
+    ) -> None:
         """Note a run's start."""
+        row = f"{request.row}, seed {request.seed}"
+        going = GoingRun(run_id=run_id, row=row, number=number, where=where, stage="fit")
         self._update(
-            row=f"{request.row}, seed {request.seed}",
+            going_on=[*self._others(run_id), going],
+            row=row,
             run_id=run_id,
             number=number,
             total=total,
@@ -77,26 +86,36 @@ class StatusWriter:
             figures={},
         )
 
-    def progressed(self, event: ProgressEvent) -> None:
+    def progressed(self, run_id: str, event: ProgressEvent) -> None:
         """Note a step; the time left follows from the steps of this stage so far."""
-        if event.stage != self.status.stage:
+        if (run_id, event.stage) != (self.status.run_id, self.status.stage):
             self._stage_began, self._first_step = time.monotonic(), event.done - 1
         spent, made = time.monotonic() - self._stage_began, event.done - 1 - self._first_step
         left = spent / made * max(0, event.total - event.done) if made > 0 else None
         figures = {k: v for k, v in event.figures.items() if k in _SHOWN_FIGURES}
-        changes = {
-            "stage": event.stage,
-            "done": event.done,
-            "steps": event.total,
-            "seconds_left": left,
-            "figures": self.status.figures | figures,
+        if run_id == self.status.run_id:
+            figures = self.status.figures | figures
+        step = {"stage": event.stage, "done": event.done, "steps": event.total}
+        going_on = [
+            one.model_copy(update=step) if one.run_id == run_id else one
+            for one in self.status.going_on
+        ]
+        current: dict[str, object] = {"run_id": run_id}
+        current |= {
+            name: getattr(one, name)
+            for one in going_on
+            if one.run_id == run_id
+            for name in ("row", "number")
         }
+        changes = {"going_on": going_on, "seconds_left": left, "figures": figures}
         is_due = time.monotonic() - self._written > _WRITE_SECONDS or event.done == event.total
-        self._update(is_written=is_due, **changes)
+        self._update(is_written=is_due, **changes, **step, **current)
 
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
         """Note a finished run; what a search tries is no row of the table."""
+        others = self._others(run.record.run_id)
         if request.is_trial:
+            self._update(going_on=others)
             return
         metric = headline_metric_of(run)
         value = run.record.metrics[metric].value
@@ -109,16 +128,23 @@ class StatusWriter:
             value=value,
             found=found,
         )
-        self._update(rows=[*self.status.rows, result])
+        self._update(going_on=others, rows=[*self.status.rows, result])
 
-    def failed(self, failure: FailedRun) -> None:
+    def failed(self, failure: FailedRun, run_id: str) -> None:
         """Note a run that could not be made."""
         found = RowFailure(row=failure.row, seed=failure.seed, reason=failure.reason)
-        self._update(failures=[*self.status.failures, found])
+        failures = [*self.status.failures, found]
+        self._update(going_on=self._others(run_id), failures=failures)
 
     def finish(self, state: JobState, message: str = "") -> None:
         """Note how the job ended."""
-        self._update(state=state, message=message, ended=now(), seconds_left=None, pid=None)
+        self._update(
+            state=state, message=message, ended=now(), seconds_left=None, pid=None, going_on=[]
+        )
+
+    def _others(self, run_id: str) -> list[GoingRun]:
+        """Return the runs that are going on beside one."""
+        return [one for one in self.status.going_on if one.run_id != run_id]
 
     @property
     def seconds(self) -> float:
@@ -144,6 +170,7 @@ def work(
     minutes: float | None = None,
     stopping: threading.Event | None = None,
     lock: int | None = None,
+    placing: Placing = HERE,
 ) -> JobStatus:
     """Run a job until it is finished, asked to stop, or its time is up; return how it ended.
 
@@ -156,16 +183,14 @@ def work(
         minutes: Computing time of the whole job; it then stops with a checkpoint.
         stopping: Set when this process is told to end.
         lock: The job's lock where it was handed over.
+        placing: Who makes its runs.
     """
     experiment = stored_experiment(folder)
     if experiment is None:
         raise StoreError(f"{folder}: no experiment in it.")
     with jobs.running(folder, lock, in_chunks=seconds is not None) as status:
         writer = StatusWriter(folder, status)
-        limits = [seconds, None if minutes is None else 60 * minutes - status.seconds]
-        shortest = min((limit for limit in limits if limit is not None), default=None)
-        deadline = None if shortest is None else time.monotonic() + shortest
-        is_over = jobs.should_stop(folder, deadline=deadline)
+        is_over = jobs.should_stop(folder, deadline=_deadline(seconds, minutes, status.seconds))
 
         def is_asked() -> bool:
             return jobs.is_stop_requested(folder) or (stopping is not None and stopping.is_set())
@@ -173,21 +198,22 @@ def work(
         ended: tuple[JobState, str] = "failed", "a bug of ours; the log has the details"
         try:
             with interrupted_by(is_asked):
-                checked = check_experiment(experiment)
-                session = open_session(experiment, checked.task)
-            with stopped_by(is_asked):  # at once; when its time is up, with what it is doing done
-                comparison = run_comparison(
-                    session,
-                    experiment,
-                    store=store,
-                    folder=folder,
-                    watcher=writer,
-                    should_stop=lambda: is_over() or is_asked(),
-                )
-            failed = len(comparison.failed)
-            ended = "finished", ""
-            if failed:
-                ended = "failed", f"{failed} failed; resume tries again only what is missing"
+                checked = check_experiment(placing.as_checked(experiment))
+            with placing.started(experiment, store.root) as ready:
+                with interrupted_by(is_asked):
+                    opened = open_session if placing is HERE else ready.open_session
+                    session = opened(experiment, checked.task)
+                with stopped_by(is_asked):  # at once; when its time is up, with what it does done
+                    comparison = run_comparison(
+                        session,
+                        experiment,
+                        store=store,
+                        folder=folder,
+                        watcher=writer,
+                        should_stop=lambda: is_over() or is_asked(),
+                        make_executor=ready.make_executor,
+                    )
+            ended = _how_finished(folder, status, comparison)
         except Interrupted as interruption:
             ended = _why_stopped(folder, writer.seconds, minutes, str(interruption))
         except WorkbenchError as error:
@@ -195,6 +221,24 @@ def work(
         finally:  # after any other error as well, which goes on to the log
             writer.finish(*ended)
         return writer.status
+
+
+def _deadline(seconds: float | None, minutes: float | None, spent: float) -> float | None:
+    """Return when a chunk or the whole job has to end, by `time.monotonic`; None: never."""
+    limits = [seconds, None if minutes is None else 60 * minutes - spent]
+    shortest = min((limit for limit in limits if limit is not None), default=None)
+    return None if shortest is None else time.monotonic() + shortest
+
+
+def _how_finished(folder: Path, status: JobStatus, comparison: Comparison) -> tuple[JobState, str]:
+    unnamed = ""
+    if status.kind == "train":
+        trained = [row.run_id for row in comparison.rows if not row.is_baseline]
+        unnamed = name_trained(workspace_of(folder), folder, trained)
+    failed = len(comparison.failed)
+    if failed:
+        return "failed", f"{failed} failed; resume tries again only what is missing"
+    return "finished", unnamed
 
 
 def _why_stopped(
@@ -248,7 +292,15 @@ def main(arguments: list[str]) -> int:
         lock = handed[1] if handed else None
         if minutes is not None:
             end_at_the_latest(folder, seconds=60 * minutes + _GRACE_SECONDS)
-        status = work(folder, workspace.store, minutes=minutes, stopping=stopping, lock=lock)
+        status = work(
+            folder,
+            workspace.store,
+            minutes=minutes,
+            stopping=stopping,
+            lock=lock,
+            # What a worker of a shared page writes would be held against no visitor's room.
+            placing=HERE if profile.is_public else placing_of(os.environ),
+        )
         return 0 if status.state == "finished" else 1
     finally:
         release(held)

@@ -4,7 +4,8 @@
         <run id>/                     the run store
         jobs/<job id>/                experiment.json, status.json, worker.log, report.*
         uploads/<digest>/             the file and upload.json
-        wordings/<digest>.yaml        edited in the page
+        wordings/<digest>.yaml        edited in the page, and <name>.versions.json
+        marks/<digest>.json           answers called right or wrong
         imports/<hash>/               adapters trained elsewhere
 
 Locally the folders that the batch command wrote below <root> are shown too.
@@ -78,8 +79,10 @@ class Workspace:
         """The visitor's own run store; locally it also finds what the batch command made."""
         if self.is_public:
             return RunStore(self.folder)
-        folders = sorted({path.parent for path in self.root.glob(f"*/{EXPERIMENT_FILE}")})
-        return RunStore(self.folder, also=folders)
+        folders = {path.parent for path in self.root.glob(f"*/{EXPERIMENT_FILE}")}
+        # Runs on several bases lie beside the folders of their reports, which have the experiments.
+        folders |= {path.parent.parent for path in self.root.glob(f"*/*/{EXPERIMENT_FILE}")}
+        return RunStore(self.folder, also=sorted(folders - {self.folder}))
 
     @property
     def jobs(self) -> Path:
@@ -95,6 +98,11 @@ class Workspace:
     def wordings(self) -> Path:
         """Folder of wordings edited in the page."""
         return self.folder / "wordings"
+
+    @property
+    def marks(self) -> Path:
+        """Folder of answers that were called right or wrong."""
+        return self.folder / "marks"
 
     @property
     def imports(self) -> Path:
@@ -170,12 +178,13 @@ class Workspace:
         return drop_link(self.root, self.run(run_id).folder)
 
     def delete_files(self) -> int:
-        """Delete all but runs and jobs: uploads, wordings, imports and readings; return how much.
+        """Delete all but runs and jobs: uploads, wordings, marks and so on; return how much.
 
         Runs that were made on an upload keep their figures, and cannot be read on it any more.
         """
         before = self.stored_bytes()
-        for folder in (self.uploads, self.wordings, self.imports, self.folder / "readings"):
+        own = (self.uploads, self.wordings, self.marks, self.imports, self.folder / "readings")
+        for folder in own:
             with explained(folder):
                 if folder.is_dir():
                     shutil.rmtree(folder)

@@ -76,10 +76,11 @@ class Column:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A way that cannot answer, and why."""
+    """A way that cannot answer, and why; `is_untrained` where only its training is missing."""
 
     label: str
     reason: str
+    is_untrained: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from workbench.runs.session import Session, asked_base, open_task, open_template
 from workbench.runs.spec import RunSetting
 from workbench.tasks.base import Task
 from workbench.templates import PromptTemplate
+from workbench.training.ranks import Ranks
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -162,6 +163,20 @@ class ModelDesk:
         """
         task = task or self.task(experiment.task)
         template = open_template(experiment.template, task)
+        engine = self.engine(experiment)
+        encoder = PromptEncoder(engine.tokenizer, template, task, experiment.chat)
+        if (experiment.model, experiment.revision) not in self._previews:
+            self._lend(experiment, engine)
+        return Session(engine, encoder, experiment, Ranks(experiment.processes))
+
+    def engine(self, experiment: Experiment) -> Engine:
+        """Return the engine over an experiment's base; call it on the model's thread.
+
+        Another base than the one in memory takes its place.
+
+        Raises:
+            WorkbenchError: the base cannot be had.
+        """
         choice = _base_choice(experiment)
         if self._engine is None or choice != self._choice:
             self._engine, self._choice = None, None
@@ -170,10 +185,7 @@ class ModelDesk:
                 base = asked_base(experiment)
                 self._engine, self._choice = Engine(base), choice
             self._infos[choice] = base.info
-        encoder = PromptEncoder(self._engine.tokenizer, template, task, experiment.chat)
-        if (experiment.model, experiment.revision) not in self._previews:
-            self._lend(experiment, self._engine)
-        return Session(self._engine, encoder, experiment)
+        return self._engine
 
     def _lend(self, experiment: Experiment, engine: Engine) -> PreTrainedTokenizerBase:
         """Keep a copy of a base's tokenizer to look at prompts with; call it on the model's thread.

@@ -28,16 +28,35 @@ class Card:
     num_learned: int
     adapter: bool
     is_written: bool
+    is_folded: bool  # its text is beside the point: the labels' scores say its answer
     is_done: bool
 
 
 def columns_html(
-    columns: Sequence[Column], left_out: Sequence[LeftOut] = (), *, is_done: bool
+    columns: Sequence[Column],
+    left_out: Sequence[LeftOut] = (),
+    *,
+    asked: Sequence[str] = (),
+    is_done: bool,
 ) -> str:
-    """Return the columns as cards, with how far they agree and what cannot answer."""
+    """Return the columns as cards, with how far they agree and what cannot answer.
+
+    Args:
+        columns: As they are by now.
+        left_out: Ways that cannot answer.
+        asked: The texts they answer, in the order of the task's fields.
+        is_done: Whether nothing more is written.
+    """
     cards = [_card(column, is_done=is_done) for column in columns]
     agreement = _agreement(columns, cards)
-    return render("columns", cards=cards, agreement=agreement, left_out=left_out, is_done=is_done)
+    return render(
+        "columns",
+        asked=asked,
+        cards=cards,
+        agreement=agreement,
+        left_out=left_out,
+        is_done=is_done,
+    )
 
 
 def _card(column: Column, *, is_done: bool) -> Card:
@@ -60,6 +79,7 @@ def _card(column: Column, *, is_done: bool) -> Card:
         num_learned=learned,
         adapter=column.conditioning.adapter is not None,
         is_written=column.generation is not None,
+        is_folded=is_done and bool(ranked) and column.fitted.reasoning is None,
         is_done=is_done,
     )
 

@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 from gradio.events import api
 
-from workbench.analysis.report import report_as_dict, report_csv, report_html, report_markdown
+from workbench.analysis.report import report_as_dict, report_texts
 from workbench.errors import ConfigError
 from workbench.fitting.prediction import score_labels
 from workbench.runs.experiment import Experiment
+from workbench.runs.labels import read_label
 from workbench.service import jobs
 from workbench.service.comparisons import open_comparison
+from workbench.service.labels import checked_label_name, name_of_training
 from workbench.service.uploads import SUFFIXES, ColumnChoice, keep_upload
 from workbench.service.ways import checked_experiment, ways_of
 from workbench.service.workspace import Workspace
@@ -174,6 +176,7 @@ class Endpoints:
         wording: str = "plain",
         seed: int = 0,
         visitor: str = "",
+        name: str = "",
     ) -> str:
         """Start a training and return the id of its job; see `job_status`.
 
@@ -184,27 +187,33 @@ class Endpoints:
             wording: Name of a wording.
             seed: The run's seed.
             visitor: Secret of the caller on a public page.
+            name: What to call the job and its run; no other run may have it.
         """
         context = self._context
         values = SettingValues(visitor, task, wording, context.profile.models[0])
         given = {f"{method}__{key}": value for key, value in (options or {}).items()}
         workspace, experiment = training_experiment(context, values, method, seed, given)
+        called = name_of_training(workspace, name)
         title = f"{method} on {context.desk.task(experiment.task).name}"
-        return self._submit(workspace, experiment, kind="train", title=title)
+        return self._submit(workspace, experiment, kind="train", title=title, name=called)
 
-    def start_evaluation(self, experiment: dict[str, Any], visitor: str = "") -> str:
+    def start_evaluation(
+        self, experiment: dict[str, Any], visitor: str = "", name: str = ""
+    ) -> str:
         """Evaluate rows, which makes a comparison; return the id of the job, see `job_status`.
 
         Args:
             experiment: As in an experiment file. Tasks and wordings are given by key, and
                 imported adapters by name; files are uploaded with `upload_rows` first.
             visitor: Secret of the caller on a public page.
+            name: What to call the comparison.
         """
         context = self._context
         workspace = context.workspace(visitor)
         checked = checked_experiment(workspace, context.profile, experiment)
+        called = checked_label_name(name)
         title = f"{len(checked.methods)} rows on {context.desk.task(checked.task).name}"
-        return self._submit(workspace, checked, kind="evaluate", title=title)
+        return self._submit(workspace, checked, kind="evaluate", title=title, name=called)
 
     def job_status(self, job_id: str, visitor: str = "") -> dict[str, Any]:
         """Return how far a job is: state, run, step, figures, finished rows.
@@ -231,7 +240,9 @@ class Endpoints:
         return jobs.stop(self._context.workspace(visitor), job_id).status.state
 
     def export_comparison(self, job_id: str, visitor: str = "") -> dict[str, Any]:
-        """Return a finished comparison's report: `json`, and as text `csv`, `markdown`, `html`.
+        """Return a finished comparison's report as text and `json`.
+
+        The texts are `html`, `markdown`, `latex` and `csv`.
 
         Args:
             job_id: A finished job.
@@ -240,13 +251,11 @@ class Endpoints:
         comparison, _, _ = open_comparison(self._context.workspace(visitor), job_id)
         return {
             "json": json.loads(json.dumps(report_as_dict(comparison), default=str)),
-            "csv": report_csv(comparison),
-            "markdown": report_markdown(comparison),
-            "html": report_html(comparison),
+            **report_texts(comparison),
         }
 
     def list_runs(self, visitor: str = "") -> list[dict[str, Any]]:
-        """Return the caller's runs: id, task, method, seed, status, metrics and costs.
+        """Return the caller's runs: id, name, task, method, seed, status, metrics and costs.
 
         One that cannot be read has the status "damaged", the reason, and nothing else.
 
@@ -257,6 +266,7 @@ class Endpoints:
         listed: list[dict[str, Any]] = [
             {
                 "run_id": run.record.run_id,
+                "name": read_label(run.folder).name,
                 "task": run.spec.task.name,
                 "row": run.record.row,
                 "method": run.spec.method,
@@ -279,6 +289,7 @@ class Endpoints:
         *,
         kind: Literal["train", "evaluate"],
         title: str,
+        name: str,
     ) -> str:
         profile = self._context.profile
         if profile.executor == "chunks":
@@ -287,7 +298,13 @@ class Endpoints:
                 "with hardware of its own."
             )
         job = jobs.submit(
-            workspace, profile, experiment, kind=kind, title=title, address=caller_address()
+            workspace,
+            profile,
+            experiment,
+            kind=kind,
+            title=title,
+            name=name,
+            address=caller_address(),
         )
         jobs.start_next(self._context.root)
         return job.status.job_id

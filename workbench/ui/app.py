@@ -19,7 +19,7 @@ from workbench.service.profile import Profile, detect_profile
 from workbench.service.space import DOWNLOADS, bound_visitors, forget_absent
 from workbench.serving.desk import ModelDesk
 from workbench.startup import page_is_there, say
-from workbench.ui import api, setup, shared_runs
+from workbench.ui import api, glosses, setup, shared_runs
 from workbench.ui.context import AppContext
 from workbench.ui.crowds import Crowds, allow_open_files
 from workbench.ui.guards import Guard, is_loopback, stumbled
@@ -32,11 +32,13 @@ from workbench.ui.vector_map import script_route
 
 TABS: Mapping[str, str] = {
     "Ask": "workbench.ui.ask",
+    "Grid": "workbench.ui.grid",
     "Train": "workbench.ui.train",
     "Evaluate": "workbench.ui.evaluate",
     "Inspect": "workbench.ui.inspect",
     "Runs": "workbench.ui.runs",
     "Plan": "workbench.ui.plan",
+    "Tour": "workbench.ui.tour",
 }
 """Titles of the tabs in their order, and the modules whose `build` lays them out and wires them."""
 
@@ -72,13 +74,17 @@ def build_app(context: AppContext) -> gr.Blocks:
         delete_cache=(3600, 86400),
     )
     with app:
-        gr.HTML(render("header", profile=context.profile))
+        gr.HTML(render("header", profile=context.profile, start=glosses.start()))
+        glosses.build(app)
         shared_runs.build(context, app)
-        shared = setup.build(context, app)
-        with gr.Tabs(elem_id="wb-tabs"):
+        shared = setup.build(context)
+        each: dict[str, gr.Tab] = {}
+        with gr.Tabs(elem_id="wb-tabs") as tabs:
             for title, module in TABS.items():
                 with gr.Tab(title, id=title.lower()) as tab:
                     import_module(module).build(context, shared, tab)
+                each[title.lower()] = tab
+        shared.address.wire(context, app, tabs, each)
         api.build(context)
     app.queue(api_open=False)
     crowd = context.profile.crowd

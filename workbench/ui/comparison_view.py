@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.analysis.captions import caption_of
 from workbench.analysis.comparison import Comparison
 from workbench.analysis.confusion import confusion_of
 from workbench.analysis.cost_figure import cost_plot
@@ -13,9 +14,10 @@ from workbench.analysis.figures import calibration_plot, forest_plot
 from workbench.analysis.headline import headline
 from workbench.analysis.leaderboard import leaderboard
 from workbench.analysis.report import write_report
-from workbench.analysis.tables import subtitle
-from workbench.atomic import write_bytes, write_text
+from workbench.analysis.tables import heading
+from workbench.atomic import write_text
 from workbench.presentation.drawing import Drawing, Plot
+from workbench.presentation.figure_files import write_figure
 from workbench.presentation.quantities import COSTS, metric_of
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.ui import item_browser, job_panel
@@ -37,12 +39,25 @@ from workbench.ui.wiring import AT_ONCE, LOOK, MAKE, QUIET
 _EMPTY = "No comparison yet. Choose rows above and press Evaluate; the table appears here."
 
 
-def on_list(context: AppContext, token: object, chosen: str | None, job_id: str | None) -> Any:
-    """Return the finished comparisons; that of the shown job, else the chosen or the newest."""
+def on_list(
+    context: AppContext,
+    token: object,
+    chosen: str | None,
+    job_id: str | None,
+    followed: str | None = None,
+) -> list[Any]:
+    """Return the finished comparisons, and the job whose comparison was followed last.
+
+    Once another job is shown and done, its comparison is opened. Else what is chosen stays, such as
+    what a link asks for; without it, that of the shown job or the newest.
+    """
     entries = list_comparisons(context.workspace(token))
     keys = [entry.key for entry in entries]
-    value = next((key for key in (job_id, chosen, *keys) if key in keys), None)
-    return gr.Dropdown(choices=[(entry.title, entry.key) for entry in entries], value=value)
+    is_other = followed is not None and job_id in keys and job_id != followed
+    order = (job_id, chosen, *keys) if is_other else (chosen, job_id, *keys)
+    value = next((key for key in order if key in keys), None)
+    shown = gr.Dropdown(choices=[(entry.title, entry.key) for entry in entries], value=value)
+    return [shown, job_id if job_id in keys else followed]
 
 
 @shows_problems(PROBLEM, lambda: gr.Column(visible=False), *(KEEP,) * 5)
@@ -75,11 +90,11 @@ def results_html(comparison: Comparison) -> str:
     return render(
         "results",
         headline=headline(comparison),
-        subtitle=subtitle(comparison),
+        subtitle=heading(comparison),
         rows=leaderboard(comparison),
         reference=comparison.reference,
         metric=comparison.headline_metric,
-        drawing=forest_plot(comparison).svg_drawing(),
+        drawing=forest_plot(comparison).svg_drawing(has_wide=True),
         warnings=comparison.warnings,
     )
 
@@ -94,7 +109,7 @@ def on_cost(context: AppContext, token: object, key: str | None, cost: str, qual
     if plot is None:
         title = COSTS[cost].title
         return render("hint", text=f"All rows have the same {title}: nothing to draw.")
-    return render("drawing", drawing=plot.svg_drawing())
+    return render("drawing", drawing=plot.svg_drawing(has_wide=True))
 
 
 @shows_problem
@@ -105,7 +120,9 @@ def on_row(context: AppContext, token: object, key: str | None, row: str | None)
     comparison, _, _ = open_comparison(context.workspace(token), key)
     name = choice_of(row, {found.row for found in comparison.rows}, "row")
     calibration = calibration_plot(comparison, [name])
-    drawing: Drawing | None = None if calibration is None else calibration.svg_drawing()
+    drawing: Drawing | None = (
+        None if calibration is None else calibration.svg_drawing(has_wide=True)
+    )
     return render("row_detail", drawing=drawing, confusion=confusion_of(comparison, name))
 
 
@@ -121,26 +138,25 @@ def on_export(
     cost: str,
     quality: str,
 ) -> Any:
-    """Return the files of a comparison: report in four forms, items as CSV, figures as PNG."""
+    """Return the files of a comparison: report in all its forms, items as CSV, figures in three."""
     if not key:
         return None
     workspace = context.workspace(token)
     comparison, _, _ = open_comparison(workspace, key)
     items = items_of(context, token, key, mode=mode, row=row, against=against, search="")
     plots = {
-        f"{comparison.headline_metric}.png": forest_plot(comparison),
-        "cost.png": _cost_plot(comparison, cost, quality),
-        "calibration.png": calibration_plot(comparison),
+        comparison.headline_metric: forest_plot(comparison),
+        "cost": _cost_plot(comparison, cost, quality),
+        "calibration": calibration_plot(comparison),
     }
     target = context.exports_of(workspace) / key
-    files = write_report(comparison, target)
-    paths = [files.html, files.markdown, files.csv, files.json]
+    paths = list(write_report(comparison, target).values())
+    caption = caption_of(comparison).text
     write_text(target / "items.csv", disagreement_csv(items))
     paths.append(target / "items.csv")
     for name, plot in plots.items():
         if plot is not None:
-            write_bytes(target / name, plot.png())
-            paths.append(target / name)
+            paths += write_figure(plot, target, name, caption=caption)
     return gr.Files(value=[str(path) for path in paths], visible=True)
 
 
@@ -148,6 +164,8 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
     """Lay out what is shown of a finished comparison, and wire it."""
     token = setup.values["token"]
     key = gr.Dropdown([], label="Comparison", elem_id="wb-comparison", interactive=True)
+    setup.address.keep("comparison", key, tab="evaluate")
+    followed = gr.State(None)
     results = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-results")
     with gr.Column(visible=False) as details, gr.Tabs(elem_id="wb-details"):
         with gr.Tab("Quality against cost"):
@@ -160,13 +178,11 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
         with gr.Tab("Files"):
             export = gr.Button("Prepare files to download", elem_id="wb-export")
             files = gr.Files(visible=False, label="Report, items and figures", elem_id="wb-files")
-    gr.on(
-        [panel.view.change, tab.select, setup.loaded],
-        partial(on_list, context),
-        [token, key, panel.choice],
-        key,
-        **AT_ONCE,
-    )
+    listed = [key, followed]
+    given = [token, key, panel.choice, followed]
+    gr.on([panel.view.change, tab.select], partial(on_list, context), given, listed, **AT_ONCE)
+    asked = partial(on_list, context, followed=None)  # by an address, whatever was followed before
+    setup.loaded(asked, given[:-1], listed, **AT_ONCE)
     key.change(
         partial(on_open, context),
         [token, key],

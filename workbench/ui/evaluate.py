@@ -8,13 +8,14 @@ import gradio as gr
 
 from workbench.errors import ConfigError
 from workbench.service import jobs
+from workbench.service.labels import checked_label_name
 from workbench.service.ways import experiment_of, is_quick, rows_of, way_choices
-from workbench.ui import comparison_view, job_panel
+from workbench.ui import across_bases, comparison_view, job_panel
 from workbench.ui.addresses import caller_address
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, or_skip, shows_problems
 from workbench.ui.raw_values import item_limit, parse_seeds
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import FOLLOW, QUIET, TRAIN
+from workbench.ui.wiring import FOLLOW, QUIET, TRAIN, enables, forgets
 
 
 @or_skip(2)
@@ -42,6 +43,7 @@ def on_evaluate(
     rows: Sequence[str],
     seeds: object,
     limit_test: object,
+    name: object = "",
     **setting: object,
 ) -> Iterator[list[Any]]:
     """Start an evaluation and show how far it is."""
@@ -49,7 +51,7 @@ def on_evaluate(
     workspace, shared = context.setting(values)
     if not rows:
         raise ConfigError("rows: none chosen. Choose at least one.")
-    numbers = parse_seeds(seeds)
+    numbers, called = parse_seeds(seeds), checked_label_name(name)
     experiment = experiment_of(
         workspace,
         context.profile,
@@ -58,14 +60,14 @@ def on_evaluate(
         seeds=numbers[:1],
         limit_test=item_limit(limit_test),
     )
-    name = context.desk.task(experiment.task).name
-    title = f"{len(experiment.methods)} rows on {name}"
+    title = f"{len(experiment.methods)} rows on {context.desk.task(experiment.task).name}"
     job = jobs.submit(
         workspace,
         context.profile,
         experiment,
         kind="evaluate",
         title=title,
+        name=called,
         address=caller_address(),
     )
     yield from job_panel.follow(context, "evaluate", values.token, job)
@@ -83,10 +85,20 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
             scale=5,
             min_width=280,
         )
-        seeds = gr.Textbox("0", label="Seeds", info="Draws of demonstrations.", min_width=110)
+        seeds = gr.Textbox(
+            "0",
+            label="Seeds",
+            info="What is drawn; several, as 0, 1, 2, show how much that matters.",
+            min_width=110,
+        )
         limit = gr.Textbox("", label="Most test items", placeholder="all", min_width=110)
+        name = gr.Textbox(
+            "", label="Name", placeholder="optional", elem_id="wb-evaluate-name", min_width=110
+        )
     offered = gr.State([])
-    start = gr.Button("Evaluate", variant="primary", elem_id="wb-evaluate")
+    start = gr.Button(
+        "Evaluate", variant="primary", elem_id="wb-evaluate", interactive=False
+    )  # until there are rows
     trouble = gr.HTML()
     panel = job_panel.build(context, setup, "evaluate", tab)
     gr.on(
@@ -99,10 +111,19 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     )
     start.click(
         partial(on_evaluate, context),
-        inputs_kwargs={"rows": rows, "seeds": seeds, "limit_test": limit, **setup.values},
+        inputs_kwargs={
+            "rows": rows,
+            "seeds": seeds,
+            "limit_test": limit,
+            "name": name,
+            **setup.values,
+        },
         outputs=[*panel.outputs, trouble],
         trigger_mode="once",
         **QUIET,
         **TRAIN,
     )
+    enables(rows, start)
+    forgets([rows.change, seeds.change, limit.change, name.change, *setup.changes], trouble)
     comparison_view.build(context, setup, panel, tab)
+    across_bases.build(context, setup)

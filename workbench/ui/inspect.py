@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -27,6 +27,7 @@ from workbench.ui.context import (
     shows_problems,
 )
 from workbench.ui.option_fields import fields_of, option_component, read_options, split_values
+from workbench.ui.pacing import paced
 from workbench.ui.reading_panel import CLEARED, busy_parts, empty_parts, reading_parts
 from workbench.ui.readings import (
     MOST_AGAINST,
@@ -39,7 +40,7 @@ from workbench.ui.readings import (
 )
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, FOLLOW, QUIET, READ
+from workbench.ui.wiring import AT_ONCE, FOLLOW, QUIET, READ, enables, forgets
 
 _READ_SECONDS = 110  # of a lent accelerator
 _NEAREST = "nearest"
@@ -78,11 +79,14 @@ def on_reading(reading: object) -> list[Any]:
 def on_read(
     steps: Steps, *, what: object, against: object, reading: object, **values: object
 ) -> Iterator[list[Any]]:
-    """Yield how far the chosen reading is, then what it found; see `build` for the order."""
+    """Yield how far the chosen reading is, then what it found; see `build` for the order.
+
+    The steps are up to thousands a second, and a page that is sent them all stands still.
+    """
     setting, raw = split_values(values)
     options = _options(reading, raw)
     yield busy_parts(ProgressEvent("opening", 0, 0))
-    for step in steps(setting, Asked(what, against, str(reading), options)):
+    for step in paced(steps(setting, Asked(what, against, str(reading), options))):
         yield (reading_parts(step) if isinstance(step, Reading) else busy_parts(step))
 
 
@@ -131,7 +135,10 @@ def on_command(
     workspace, found = things_to_open(context, setting)
     chosen, others = opened(found, what, against)
     options = _options(reading, raw)
-    command = inspect_command(chosen, others, str(reading), options, workspace.root)
+    _, experiment = context.experiment(setting)
+    command = inspect_command(
+        chosen, others, str(reading), options, runs=workspace.root, experiment=experiment
+    )
     return render("command", command=without_folders(command) if workspace.is_public else command)
 
 
@@ -156,28 +163,40 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=290):
             reading, fields, groups = _build_readings(context.profile)
             with gr.Row():
-                go = gr.Button("Read", variant="primary", elem_id="wb-read", min_width=100)
+                go = gr.Button(
+                    "Read", variant="primary", elem_id="wb-read", min_width=100, interactive=False
+                )
                 stop = gr.Button("Stop", elem_id="wb-read-stop", min_width=80)
         with gr.Column(scale=5, min_width=320):
             panel = reading_panel.build(context, setup, steps, what)
     chosen = {"what": what, "against": against, "reading": reading}
+    for name, part in chosen.items():
+        setup.address.keep(name, part, tab="inspect", **_KEPT.get(name, {}))
     inputs = {**chosen, **fields, **setup.values}
     followers = [what, against, reading, panel.vector, panel.card, facts]
     lists = _wire_choices(context, setup, tab, inputs, followers)
     reading.change(on_reading, reading, groups, **AT_ONCE)
+    enables(what, go)
+    forgets([field.change for field in fields.values()], panel.outputs[0])
     _wire_reading(steps, setup, inputs, panel.outputs, buttons=(go, stop), lists=lists)
+    _build_command(context, setup, inputs)
+    wayward.build(context, setup)
+
+
+def _build_command(context: AppContext, setup: Setup, inputs: Mapping[str, Any]) -> None:
+    """Lay out the command that reads the same, and let it follow whatever it says."""
     with gr.Accordion("The same in a terminal", open=False, elem_id="wb-inspect-command") as drawer:
         command = gr.HTML()
+    said = [part.change for name, part in inputs.items() if name not in setup.values]
     gr.on(
-        [drawer.expand, what.input, reading.input, against.input],
+        [drawer.expand, *said, *setup.changes],
         partial(on_command, context),
-        inputs_kwargs=inputs,
+        inputs_kwargs=dict(inputs),
         outputs=command,
         trigger_mode="always_last",
         **QUIET,
         **FOLLOW,
     )
-    wayward.build(context, setup)
 
 
 def _wire_choices(
@@ -267,14 +286,33 @@ def _facts(chosen: Learned) -> str:
 
 
 def _reading_list(kind: Kind, **more: Any) -> gr.Radio:
-    """Return the readings of a kind, the first chosen: each with a summary and what it costs."""
-    found = [(name, reader_class(name)) for name in readers_of(kind)]
-    choices = [(f"{one.title}\n{one.summary} ({one.cost})", name) for name, one in found]
+    """Return the readings of a kind, the first chosen."""
+    choices = _reading_choices(kind)
     return gr.Radio(choices=choices, value=choices[0][1], **more)
 
 
+def _reading_choices(kind: Kind) -> list[tuple[str, str]]:
+    """Return the readings of a kind, each with a summary and what it costs."""
+    found = [(name, reader_class(name)) for name in readers_of(kind)]
+    return [(f"{one.title}\n{one.summary} ({one.cost})", name) for name, one in found]
+
+
+def _show_reading(_token: str, asked: Sequence[str]) -> dict[str, Any]:
+    """Return the list of readings with the one that an address asks for."""
+    kind: Kind = "vectors"
+    if asked:
+        reader_class(asked[0])
+        kind = next(one for one in get_args(Kind) if asked[0] in readers_of(one))
+    choices = _reading_choices(kind)
+    return gr.update(choices=choices, value=asked[0] if asked else choices[0][1])
+
+
+_KEPT: Mapping[str, dict[str, Any]] = {"reading": {"usual": _NEAREST, "show": _show_reading}}
+"""How the address keeps what it cannot keep like other lists."""
+
+
 def _titles(found: Sequence[Learned]) -> list[tuple[str, str]]:
-    return [(one.title, one.key) for one in found]
+    return [(one.listed, one.key) for one in found]
 
 
 def _unless(given: object, value: object) -> dict[str, Any]:

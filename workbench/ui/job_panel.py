@@ -24,8 +24,9 @@ from workbench.ui.wiring import AT_ONCE, QUIET, TRAIN, WATCH
 
 Kind = Literal["train", "evaluate"]
 
-_TICK_SECONDS = 1.5
-KEPT = (KEEP,) * 6  # a panel's outputs after an error that is shown elsewhere
+_TICK_SECONDS = 1.5  # while a job is unfinished
+_IDLE_SECONDS = 10  # between looks at what another tab of the browser, or a command, did
+KEPT = (KEEP,) * 7  # a panel's outputs after an error that is shown elsewhere
 _NO_BUTTONS = (lambda: gr.Button(interactive=False),) * 3
 _EMPTY: Mapping[Kind, str] = {
     "train": "Nothing was trained here yet. Choose a method and press Train; you can close this "
@@ -46,6 +47,7 @@ class JobPanel:
         stop: Asks it to stop.
         resume: Lets it go on.
         delete: Removes it from the list; its runs stay.
+        seen: The jobs and their states as they are shown.
     """
 
     choice: gr.Dropdown
@@ -54,14 +56,16 @@ class JobPanel:
     stop: gr.Button
     resume: gr.Button
     delete: gr.Button
+    seen: gr.State
 
     @property
     def outputs(self) -> list[Any]:
         """What `updates` returns values for."""
-        return [self.choice, self.view, self.timer, self.stop, self.resume, self.delete]
+        buttons = [self.stop, self.resume, self.delete]
+        return [self.choice, self.view, self.timer, *buttons, self.seen]
 
 
-@shows_problems(KEEP, PROBLEM, lambda: gr.Timer(active=False), *_NO_BUTTONS)
+@shows_problems(KEEP, PROBLEM, lambda: gr.Timer(active=False), *_NO_BUTTONS, list)
 def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Return the panel's state for a job; for none, that of the newest one.
 
@@ -70,7 +74,7 @@ def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) 
     workspace = context.workspace(token)
     if context.profile.executor == "process":
         jobs.start_next(workspace.root)
-    found = [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
+    found = _jobs_of(workspace, kind)
     choices = [(_title(job), job.status.job_id) for job in found]
     shown = next((job for job in found if job.status.job_id == job_id), None)
     shown = shown or (found[0] if found else None)
@@ -81,13 +85,28 @@ def updates(context: AppContext, kind: Kind, token: object, job_id: str | None) 
             view,
             gr.Timer(active=False),
             *_buttons(None),
+            _states(found),
         ]
     return [
         gr.Dropdown(choices=choices, value=shown.status.job_id),
         job_html(workspace, shown, minutes=context.profile.caps.minutes),
         gr.Timer(active=shown.is_unfinished),
         *_buttons(shown),
+        _states(found),
     ]
+
+
+@shows_problems(*KEPT)
+def on_idle(
+    context: AppContext, kind: Kind, token: object, job_id: str | None, seen: object
+) -> list[Any]:
+    """Return the panel's state anew if a job was begun, resumed or ended elsewhere; else nothing.
+
+    The page's timer leaves a stopped job alone, but whoever has two tabs resumes it in the other.
+    """
+    if _states(_jobs_of(context.workspace(token), kind)) == seen:
+        return [gr.skip()] * len(KEPT)
+    return updates(context, kind, token, job_id)
 
 
 def job_html(workspace: Workspace, job: Job, *, minutes: float | None = None) -> str:
@@ -100,18 +119,18 @@ def job_html(workspace: Workspace, job: Job, *, minutes: float | None = None) ->
     """
     is_public = workspace.is_public
     status = job.status.without_folders() if is_public else job.status
+    status = status.model_copy(update={"title": job.title})
     command = ""
     if job.experiment is not None:
-        command = evaluate_command(job.experiment, workspace.folder / "jobs" / status.job_id)
-    share = status.number + (status.done / status.steps if status.steps else 0.0)
-    fraction = 1.0 if status.state == "finished" else min(1.0, share / max(1, status.total))
+        place = workspace.folder / "jobs" / status.job_id
+        command = evaluate_command(job.experiment, place, job.name)
     is_drawn = status.kind == "train" or status.state != "finished"
     histories = _histories(workspace, job) if is_drawn else []
     drawing = history_plot(histories, steps=status.steps if status.stage == "train" else None)
     return render(
         "job",
         status=status,
-        fraction=fraction,
+        fraction=status.fraction,
         ahead=jobs.place_in_queue(workspace.root, job) if status.state == "queued" else 0,
         minutes=minutes,
         drawing=drawing if histories else None,
@@ -134,29 +153,29 @@ def follow(context: AppContext, kind: Kind, token: object, job: Job) -> Iterator
     troubles: list[str] = []
     run_chunk = guarded(lambda error: troubles.append(problem(error)))(context.run_chunk)
     while run_chunk(str(job.folder)) == "interrupted":
-        choice, view, *_ = updates(context, kind, token, job_id)
+        choice, view, *_, seen = updates(context, kind, token, job_id)
         # It only rests between two chunks, so the page offers what a running job allows.
         rests = [gr.Timer(active=True), gr.Button(interactive=True)]
         others = [gr.Button(interactive=False)] * 2
-        yield [choice, view, *rests, *others, ""]
+        yield [choice, view, *rests, *others, seen, ""]
     yield [*updates(context, kind, token, job_id), "".join(troubles)]
 
 
-@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
+@shows_problems(KEEP, PROBLEM, *KEPT[2:])
 def on_stop(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Ask the shown job to stop."""
     jobs.stop(context.workspace(token), job_id)
     return updates(context, kind, token, job_id)
 
 
-@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
+@shows_problems(KEEP, PROBLEM, *KEPT[2:])
 def on_delete(context: AppContext, kind: Kind, token: object, job_id: str | None) -> list[Any]:
     """Delete the shown job; its runs stay, and are found again by another one."""
     jobs.delete(context.workspace(token), job_id)
     return updates(context, kind, token, None)
 
 
-@shows_problems(KEEP, PROBLEM, KEEP, KEEP, KEEP, KEEP)
+@shows_problems(KEEP, PROBLEM, *KEPT[2:])
 def on_resume(
     context: AppContext, kind: Kind, token: object, job_id: str | None
 ) -> Iterator[list[Any]]:
@@ -176,9 +195,11 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         stop = gr.Button("Stop", interactive=False, elem_id=f"wb-{kind}-stop", min_width=90)
         resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
         delete = gr.Button("Delete", interactive=False, elem_id=f"wb-{kind}-delete", min_width=90)
+    setup.address.keep("job", choice, tab=kind)
     view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
     timer = gr.Timer(_TICK_SECONDS, active=False)
-    panel = JobPanel(choice, view, timer, stop, resume, delete)
+    idle = gr.Timer(_IDLE_SECONDS)
+    panel = JobPanel(choice, view, timer, stop, resume, delete, gr.State([]))
     inputs = [setup.values["token"], choice]
     look = partial(updates, context, kind)
     gr.on(
@@ -189,10 +210,21 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         **QUIET,
         **WATCH,
     )
+    again = partial(on_idle, context, kind)
+    idle.tick(again, [*inputs, panel.seen], panel.outputs, **QUIET, **WATCH)
     stop.click(partial(on_stop, context, kind), inputs, panel.outputs, **AT_ONCE)
     delete.click(partial(on_delete, context, kind), inputs, panel.outputs, **AT_ONCE)
     resume.click(partial(on_resume, context, kind), inputs, panel.outputs, **QUIET, **TRAIN)
     return panel
+
+
+def _jobs_of(workspace: Workspace, kind: Kind) -> list[Job]:
+    return [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
+
+
+def _states(found: Sequence[Job]) -> list[list[str]]:
+    """Return what decides whether the list, the buttons and the timer are still right."""
+    return [[job.status.job_id, job.status.state] for job in found]
 
 
 def _histories(workspace: Workspace, job: Job) -> list[tuple[str, Sequence[Mapping[str, float]]]]:
@@ -224,7 +256,7 @@ def read_history(path: Path) -> list[Mapping[str, float]]:
 
 
 def _title(job: Job) -> str:
-    return f"{job.status.title} · {job.status.state} · {job.status.created[:16].replace('T', ' ')}"
+    return f"{job.title} · {job.status.state} · {job.status.created[:16].replace('T', ' ')}"
 
 
 def _buttons(job: Job | None) -> list[gr.Button]:

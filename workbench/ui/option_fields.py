@@ -37,12 +37,61 @@ def read_options(
     return {o.name: checked[o.name] for o in options if checked[o.name] != o.default}
 
 
+_PLAIN: Mapping[str, str] = {
+    "alpha": "strength of the change",
+    "batch_size": "rows in a step",
+    "bottleneck": "width of the network",
+    "calibrate": "correct what the base prefers",
+    "calibration_inputs": "what shows what it prefers",
+    "clip_norm": "longest gradient",
+    "demonstration_inputs": "what solved rows are about",
+    "demonstration_labels": "what solved rows answer",
+    "density": "share kept",
+    "dev_items": "rows in a look at dev",
+    "dropout": "left out by chance",
+    "encoder": "network",
+    "eval_every": "steps between looks at dev",
+    "final_share": "share after taking width away",
+    "gradient_checkpointing": "compute again instead of keeping",
+    "hidden_size": "width of the network",
+    "init": "where training starts",
+    "init_prompt": "prompt to start from",
+    "init_rank": "width at the start",
+    "init_text": "text to start from",
+    "learning_rate": "size of a training step",
+    "learning_rate_ratio": "speed of the second matrix",
+    "micro_batch_size": "rows at once",
+    "nonlinearity": "function inside",
+    "num_tokens": "learned words",
+    "num_virtual_tokens": "learned vectors",
+    "orthogonality": "directions kept apart",
+    "patience": "looks without a better one",
+    "rank": "width of the change",
+    "rank_stabilised": "scaling for wide changes",
+    "reparametrisation": "trained through a small network",
+    "says": "sentence to spell",
+    "says_strength": "held to the sentence",
+    "schedule": "how steps shrink",
+    "target_rank": "width at the end",
+    "targets": "which layers",
+    "warmup_share": "share before taking width away",
+    "warmup_steps": "first, growing steps",
+    "weight_decay": "pull towards zero",
+}
+"""What an option is called for those who do not know its name, which stands behind it."""
+
+
+def option_label(name: str) -> str:
+    """Return what a page calls an option: plain words, and its name, as commands take it."""
+    shown = name.replace("_", " ")
+    return f"{_PLAIN[name]} ({shown})" if name in _PLAIN else shown
+
+
 def option_component(method: str, option: Option) -> Any:
     """Return the input for an option; bounds are said, and checked where all doors check them."""
-    label = option.name.replace("_", " ")
     bounds = f" {option.bounds}." if option.bounds else ""
     shared: dict[str, Any] = {
-        "label": label,
+        "label": option_label(option.name),
         "info": option.help.replace("null:", "empty:") + bounds,
         "min_width": 170,
         "elem_id": f"wb-{method}-{option.name}",

@@ -8,21 +8,22 @@ from typing import Any
 import gradio as gr
 import psutil
 
-from workbench.budget.advice import advise, gibibytes
+from workbench.budget.advice import AdvisedRow, advise, advised_rows, gibibytes
 from workbench.budget.asked import NUMBERS, ask, find_device
 from workbench.budget.figure import memory_plot
 from workbench.budget.finished_runs import Measured, measured_costs
 from workbench.budget.known import DEVICES, KNOWN_SHAPES, known_model
 from workbench.budget.memory import BUDGET_PRECISIONS
-from workbench.budget.plan import MethodPlan, Plan, Question, make_plan
+from workbench.budget.plan import Plan, Question, make_plan
 from workbench.budget.sources import find_shape
+from workbench.options import Option
 from workbench.presentation.display import NOTHING
 from workbench.presentation.drawing import Drawing
 from workbench.shared_options import CHECKPOINTING_HELP, TARGETS
 from workbench.ui.context import AppContext, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import MAKE, QUIET
+from workbench.ui.wiring import AT_ONCE, MAKE, QUIET, forgets
 
 _ANY = "any"  # a GPU of which only the memory is known
 _PLACES = [
@@ -31,13 +32,13 @@ _PLACES = [
     ("another GPU", _ANY),
 ]
 _LABELS = {
-    "batch_size": "Batch size",
+    "batch_size": "Rows in a step (batch size)",
     "micro_batch_size": "Rows at once",
     "length": "Tokens of a row",
     "steps": "Steps",
-    "rank": "Rank",
-    "num_virtual_tokens": "Virtual tokens",
-    "demonstrations": "Demonstrations",
+    "rank": "Width of the change (rank)",
+    "num_virtual_tokens": "Learned vectors",
+    "demonstrations": "Solved rows in the prompt",
     "tasks": "Tasks",
     "versions": "Versions answering at once",
 }
@@ -48,6 +49,7 @@ class Row:
     """A method as the table shows it; None is shown as a dash."""
 
     name: str
+    is_advised: bool
     formula: str
     fits: str
     memory: str
@@ -86,12 +88,20 @@ def on_plan(
         precision=str(bits),
         targets=str(targets),
         has_checkpointing=checkpointing is True,
-        numbers={key: numbers.get(key, option.default) for key, option in NUMBERS.items()},
+        numbers={
+            key: _given(numbers.get(key, option.default), option) for key, option in NUMBERS.items()
+        },
     )
     workspace = context.workspace(token)
     measured = measured_costs(workspace.runs(), question)
     broken = [run.sentence for run in workspace.broken_runs()]
     return plan_html(question, measured, broken)
+
+
+def _given(value: object, option: Option) -> object:
+    """Return what a field holds; None where it may be left out and is empty."""
+    is_empty = isinstance(value, str) and not value.strip()
+    return None if option.is_optional and is_empty else value
 
 
 @lru_cache(maxsize=64)
@@ -107,12 +117,13 @@ def plan_html(
     """Return the plan of a question as HTML, with further notes below its own."""
     device = question.device
     plan, drawing = _drawn(question)
+    advice = advise(plan)
     return render(
         "plan",
-        advice=advise(plan),
+        advice=advice,
         shape=question.shape,
         device=device.title,
-        rows=[_row(row, measured.get(row.recipe.name)) for row in plan.rows],
+        rows=[_row(row, measured) for row in advised_rows(plan, advice)],
         notes=[*plan.notes, *more_notes],
         has_measured=bool(measured),
         drawing=drawing,
@@ -122,11 +133,13 @@ def plan_html(
     )
 
 
-def _row(row: MethodPlan, measured: Measured | None) -> Row:
-    trains = row.recipe.trains
+def _row(advised: AdvisedRow, by_method: Mapping[str, Measured]) -> Row:
+    row, trains = advised.plan, advised.plan.recipe.trains
+    measured = by_method.get(advised.name)  # one for other layers was not measured so
     peak = measured.peak_memory_bytes if measured else None
     return Row(
-        name=row.recipe.name,
+        name=advised.name,
+        is_advised=advised.is_advised,
         formula=row.recipe.formula,
         fits="too long" if row.is_too_long else "yes" if row.fits else "no",
         memory=gibibytes(row.memory.total),
@@ -140,30 +153,59 @@ def _row(row: MethodPlan, measured: Measured | None) -> Row:
     )
 
 
+def _first_model(context: AppContext) -> str:
+    """Return the base that the first row has before anybody chooses, if a plan knows it."""
+    first = context.profile.models[0]
+    return first if first in KNOWN_SHAPES else next(iter(KNOWN_SHAPES))
+
+
+def on_first_row(context: AppContext, model: object, precision: object) -> list[Any]:
+    """Return the first row's base and precision to plan for, as far as a plan can be made of them.
+
+    A folder or a Hub id is one on a page of one's own alone.
+    """
+    name = str(model).strip()
+    is_known = name in KNOWN_SHAPES or not context.profile.is_public
+    return [
+        name if name and is_known else gr.skip(),
+        precision if precision in BUDGET_PRECISIONS else gr.skip(),
+    ]
+
+
 def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     with gr.Row():
         base = gr.Dropdown(
             list(KNOWN_SHAPES),
-            value=next(iter(KNOWN_SHAPES)),
-            label="Base model",
+            value=_first_model(context),
+            label="Base model to plan for",
+            info="The setting's until you choose another one; nothing is loaded.",
             allow_custom_value=not context.profile.is_public,
             elem_id="wb-plan-model",
             min_width=210,
         )
         place = gr.Dropdown(_PLACES, value="cpu", label="Device", elem_id="wb-plan-device")
         gib = gr.Number(16, label="Its memory in GB, for another GPU", min_width=150)
-        bits = gr.Dropdown(list(BUDGET_PRECISIONS), value="nf4", label="Precision", min_width=110)
-        targets = gr.Dropdown(
-            list(TARGETS), value="attention_qv", label="Targets of LoRA", min_width=150
+        bits = gr.Dropdown(
+            list(BUDGET_PRECISIONS),
+            value="nf4",
+            label="Precision to plan for",
+            elem_id="wb-plan-precision",
+            min_width=110,
         )
-    fields: dict[str, Any] = {}
+        targets = gr.Dropdown(
+            list(TARGETS),
+            value="attention_qv",
+            label="Which layers (targets of LoRA)",
+            min_width=150,
+        )
     with gr.Row():
-        for key, option in NUMBERS.items():
-            fields[key] = gr.Number(
-                option.default, label=_LABELS[key], precision=0, info=option.help, min_width=130
-            )
-    checkpointing = gr.Checkbox(False, label="Gradient checkpointing", info=CHECKPOINTING_HELP)
+        fields = {key: number_field(key, option) for key, option in NUMBERS.items()}
+    checkpointing = gr.Checkbox(
+        False,
+        label="Compute again instead of keeping (gradient checkpointing)",
+        info=CHECKPOINTING_HELP,
+    )
     start = gr.Button("Plan", variant="primary", elem_id="wb-plan")
     view = gr.HTML(elem_id="wb-plan-view")
     inputs = {
@@ -176,10 +218,24 @@ def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
         "checkpointing": checkpointing,
         **fields,
     }
-    start.click(
-        partial(on_plan, context),
-        inputs_kwargs=inputs,
-        outputs=view,
-        **QUIET,
-        **MAKE,
+    first = [setup.values["model"], setup.values["precision"]]
+    gr.on(
+        [part.change for part in first],
+        partial(on_first_row, context),
+        first,
+        [base, bits],
+        **AT_ONCE,
     )
+    forgets([part.change for part in inputs.values() if part is not inputs["token"]], view)
+    plan = partial(on_plan, context)
+    start.click(plan, inputs_kwargs=inputs, outputs=view, **QUIET, **MAKE)
+
+
+def number_field(key: str, option: Option) -> gr.Number | gr.Textbox:
+    """Return the input for a number; one that may be left out is a text, as in `option_fields`."""
+    info = option.help.replace("null:", "empty:")
+    if option.is_optional:  # a number field cannot stay empty: it shows and sends 0
+        return gr.Textbox(
+            "", placeholder="automatic", label=_LABELS[key], info=info, max_lines=1, min_width=130
+        )
+    return gr.Number(option.default, label=_LABELS[key], precision=0, info=info, min_width=130)

@@ -9,6 +9,7 @@ import gradio as gr
 
 from workbench.errors import ConfigError
 from workbench.presentation.reading import Reading
+from workbench.presentation.reading_files import write_reading
 from workbench.progress import ProgressEvent
 from workbench.ui.context import (
     PROBLEM,
@@ -25,7 +26,6 @@ from workbench.ui.reading_view import (
     progress_html,
     slots_of,
     verdict_html,
-    write_files,
 )
 from workbench.ui.readings import Asked, Steps
 from workbench.ui.rendering import render
@@ -51,6 +51,7 @@ _EMPTIED: Sequence[Callable[[], Any]] = (
     lambda: gr.Dropdown(value=None),
     lambda: None,
     lambda: gr.Files(value=None, visible=False),
+    lambda: gr.Button(interactive=False),
 )
 """The panel's outputs below its head, without a reading."""
 CLEARED = (PROBLEM, *_EMPTIED)
@@ -91,7 +92,7 @@ def on_export(context: AppContext, token: object, made: Reading | None) -> Any:
     if made is None:
         raise ConfigError("files: nothing was read yet. Choose a reading first.")
     folder = context.exports_of(context.workspace(token)) / "readings" / made.name
-    paths = write_files(made, folder)
+    paths = write_reading(made, folder)
     return gr.Files(value=[str(path) for path in paths], visible=True)
 
 
@@ -109,7 +110,7 @@ def build(context: AppContext, setup: Setup, steps: Steps, what: gr.Dropdown) ->
     card = gr.HTML(elem_id="wb-card", js_on_load=_ON_CARD)
     body = gr.HTML(elem_id="wb-reading-details", js_on_load=_ON_CLICK)
     made = gr.State(None)
-    export = gr.Button("Prepare files to download", elem_id="wb-reading-export")
+    export = gr.Button("Prepare files to download", elem_id="wb-reading-export", interactive=False)
     files = gr.Files(visible=False, label="Tables, charts and data", elem_id="wb-reading-files")
     for clicked in (picture, body):
         clicked.select(_clicked_slot, None, vector, **AT_ONCE)
@@ -122,7 +123,7 @@ def build(context: AppContext, setup: Setup, steps: Steps, what: gr.Dropdown) ->
         **QUIET,
         **CARD,
     )
-    return ReadingPanel([head, picture, body, vector, made, files], vector, card)
+    return ReadingPanel([head, picture, body, vector, made, files, export], vector, card)
 
 
 def reading_parts(reading: Reading) -> list[Any]:
@@ -137,6 +138,7 @@ def reading_parts(reading: Reading) -> list[Any]:
         gr.Dropdown(choices=vectors, value=None) if slots else gr.Dropdown(value=None),
         reading,
         gr.Files(value=None, visible=False),
+        gr.Button(interactive=True),
     ]
 
 

@@ -1,17 +1,13 @@
-"""A reading as HTML: its verdict, figures beside chance, charts and tables, and files to take."""
+"""A reading as HTML: its verdict, figures beside chance, charts and tables."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from workbench.atomic import write_bytes, write_json, write_text
 from workbench.errors import ConfigError
 from workbench.presentation.blocks import Cell, Map, Table
 from workbench.presentation.charts import chart_plot
 from workbench.presentation.display import NOTHING, one_line
 from workbench.presentation.reading import Reading
-from workbench.presentation.spreadsheet import csv_text
 from workbench.progress import ProgressEvent
 from workbench.ui.rendering import render
 
@@ -32,7 +28,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class ShownTable:
     """A table as the template wants it."""
 
     title: str
@@ -49,12 +45,19 @@ def verdict_html(reading: Reading) -> str:
 def details_html(reading: Reading) -> str:
     """Return a reading's charts, tables and notes; a map is drawn elsewhere."""
     drawings = [
-        chart_plot(chart, name=f"inspect-{reading.name}-{number}").svg_drawing()
+        chart_plot(chart, name=f"inspect-{reading.name}-{number}").svg_drawing(has_wide=True)
         for number, chart in enumerate(reading.charts)
         if not isinstance(chart, Map)
     ]
-    tables = [_shown(table) for table in reading.tables]
-    return render("reading_details", drawings=drawings, tables=tables, notes=reading.notes)
+    tables = plain_tables(reading)
+    return render(
+        "reading_details", of=reading.of, drawings=drawings, tables=tables, notes=reading.notes
+    )
+
+
+def plain_tables(reading: Reading) -> list[ShownTable]:
+    """Return a reading's tables as the templates want them."""
+    return [_shown(table) for table in reading.tables]
 
 
 def progress_html(event: ProgressEvent) -> str:
@@ -92,20 +95,7 @@ def card_html(nearest: Reading, slot: int) -> str:
     return render("vector_card", slot=slot, parts=parts)
 
 
-def write_files(reading: Reading, folder: Path) -> list[Path]:
-    """Write a reading as JSON, its tables as CSV and its charts as PNG; return the files."""
-    paths = [folder / f"{reading.name}.json"]
-    write_json(paths[0], reading.model_dump(mode="json"))
-    for number, table in enumerate(reading.tables, 1):
-        paths.append(folder / f"{reading.name}-table-{number}-{_slug(table.title)}.csv")
-        write_text(paths[-1], csv_text(table.columns, table.rows))
-    for number, chart in enumerate(reading.charts, 1):
-        paths.append(folder / f"{reading.name}-chart-{number}-{_slug(chart.title)}.png")
-        write_bytes(paths[-1], chart_plot(chart, name=f"file-{number}").png())
-    return paths
-
-
-def _shown(table: Table) -> _Shown:
+def _shown(table: Table) -> ShownTable:
     columns = [
         _Column(one_line(name), _look([row[place] for row in table.rows]))
         for place, name in enumerate(table.columns)
@@ -115,7 +105,7 @@ def _shown(table: Table) -> _Shown:
         _Row([_text(cell) for cell in row], slot)
         for row, slot in zip(table.rows, slots, strict=True)
     ]
-    return _Shown(one_line(table.title), one_line(table.note), columns, rows)
+    return ShownTable(one_line(table.title), one_line(table.note), columns, rows)
 
 
 def _look(cells: Sequence[Cell]) -> str:
@@ -134,7 +124,3 @@ def _text(cell: Cell) -> str:
     if isinstance(cell, str):
         return _GAP.join(one_line(part) for part in cell.split(_GAP) if part.strip()) or NOTHING
     return str(cell)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "untitled"

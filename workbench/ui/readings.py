@@ -15,7 +15,8 @@ from workbench.readings.catalog import reader_class
 from workbench.readings.inspector import Learned, controls, learned_adapters, learned_runs
 from workbench.runs.experiment import Experiment
 from workbench.runs.origin import own_experiment
-from workbench.service.ways import EXAMPLES, imported_folders, ways_of
+from workbench.service.command_line import shared_settings
+from workbench.service.ways import EXAMPLES, imported_names, ways_of
 from workbench.service.workspace import Workspace
 from workbench.ui.context import AppContext, SettingValues
 
@@ -45,8 +46,8 @@ def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspac
     workspace, experiment = context.experiment(values)
     base = context.desk.setting(experiment).base
     folders = {
-        f"{_IMPORT}{name}": (f"imported {name}", workspace.imports / name)
-        for name in imported_folders(workspace)
+        f"{_IMPORT}{folder}": (f"imported {name}", workspace.imports / folder)
+        for folder, name in imported_names(workspace).items()
     }
     if experiment.model == Experiment().model:
         for name, title in EXAMPLES.items():
@@ -114,7 +115,7 @@ def _where_made(
         return experiment
     base, info = run.spec.base, context.desk.info(experiment)
     if (base.precision, base.compute_dtype) != (info.precision, info.compute_dtype):
-        choose = "Choose the run's precision in the first row, or read it with"
+        choose = "Choose the run's precision in the setting, or read it with"
         advice = "Read it with" if base.precision == info.precision else choose
         raise ConfigError(
             f"run {run.record.run_id}: was made in {base.precision} (products in "
@@ -133,9 +134,20 @@ def inspect_command(
     others: Sequence[Learned],
     reading: str,
     options: Mapping[str, Any],
+    *,
     runs: Path,
+    experiment: Experiment,
 ) -> str:
-    """Return the `workbench inspect` line of a reading."""
+    """Return the `workbench inspect` line of a reading.
+
+    Args:
+        chosen: What is read.
+        others: What is held against it.
+        reading: Name of the reading.
+        options: Of the reading.
+        runs: Folder to look for runs below.
+        experiment: The page's; what is read on unless a run brings its own.
+    """
     words = ["workbench", "inspect", _word(chosen)]
     for one in others:
         words += ["--against", _word(one)]
@@ -145,6 +157,8 @@ def inspect_command(
         words += ["--set", f"{reading}.{name}={shown}"]
     if any(one.run is not None for one in (chosen, *others)):
         words += ["--runs", _relative(runs)]
+    else:
+        words += [word for one in shared_settings(experiment) for word in ("--on", one)]
     return " ".join(map(shlex.quote, words))
 
 

@@ -17,9 +17,13 @@ from workbench.presentation.display import (
     p_value_text,
     percent,
     points,
+    shortened,
 )
 from workbench.presentation.drawing import Drawing
+from workbench.presentation.glossary import glossed, terms_in
 from workbench.presentation.quantities import metric_of
+
+_MOST_CHARS = 300  # of a text that is shown to be recognised
 
 
 def render(template: str, **values: object) -> str:
@@ -39,6 +43,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "bytes": byte_size,
         "duration": duration,
+        "glossed": glossed,
         "metric_title": lambda name: metric_of(name).title,
         "interval": lambda estimate: interval_text(estimate.low, estimate.high),
         "number": number,
@@ -46,7 +51,9 @@ def _environment() -> Environment:
         "p_value": p_value_text,
         "percent": percent,
         "points_interval": _points_interval,
+        "shortened": lambda text: shortened(text, _MOST_CHARS),
         "svg": _trusted_svg,
+        "terms": terms_in,
     }
     environment.globals["nothing"] = NOTHING
     return environment
@@ -65,5 +72,12 @@ def _source(name: str) -> str:
 
 
 def _trusted_svg(drawing: Drawing) -> Markup:
-    """Return a drawing's SVG as it is; the text in it is escaped where it is drawn."""
-    return Markup(drawing.svg)  # noqa: S704 - made by matplotlib, not by the data
+    """Return a drawing's SVG as it is; the text in it is escaped where it is drawn.
+
+    A figure that is drawn for wide panels too stands there twice, and style.css shows one of both.
+    """
+    both = drawing.svg
+    if drawing.wide:
+        shown = zip(("wb-narrow", "wb-wide"), (drawing.svg, drawing.wide), strict=True)
+        both = "".join(svg.replace("<svg ", f'<svg class="{name}" ', 1) for name, svg in shown)
+    return Markup(both)  # noqa: S704 - made by matplotlib, not by the data

@@ -12,20 +12,23 @@ from workbench.analysis.answers import headline_metric_of, read_history
 from workbench.analysis.run_diff import diff_records, diff_specs, run_summary
 from workbench.analysis.training_figure import history_plot
 from workbench.errors import ConfigError
-from workbench.models.adapters.reading import import_adapter
 from workbench.presentation.display import NOTHING, percent
 from workbench.presentation.quantities import metric_of
 from workbench.room import used_bytes
-from workbench.runs.store import StoredRun
+from workbench.runs.labels import NO_LABEL, read_label
+from workbench.runs.store import BrokenRun, StoredRun
 from workbench.service import jobs
+from workbench.service.imports import keep_import
+from workbench.service.labels import label_of_run, label_run
 from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.service.shown import shown_run
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET
+from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET, enables, forgets
 
-_COLUMNS = ("task", "row", "seed", "test figure", "status", "started", "run")
+_COLUMNS = ("name", "task", "row", "seed", "test figure", "status", "started", "run")
+_WIDTHS = ("130px", "150px", "200px", "60px", "130px", "110px", "180px", "390px")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
 
 
@@ -33,7 +36,7 @@ def run_table(context: AppContext, token: object) -> pd.DataFrame:
     """Return the visitor's runs, the newest first, and behind them those that cannot be read."""
     readable, broken = context.workspace(token).all_runs()
     lines = [_line(run) for run in reversed(readable)]
-    lines += [[*[NOTHING] * 4, f"damaged: {run.reason}", NOTHING, run.run_id] for run in broken]
+    lines += [_damaged_line(run) for run in broken]
     return pd.DataFrame(lines, columns=list(_COLUMNS))
 
 
@@ -42,9 +45,9 @@ def on_refresh(context: AppContext, token: object) -> list[Any]:
     table = run_table(context, token)
     ids = table["run"].tolist()
     titles = [
-        f"{task} · {row} · seed {seed} · {run[-4:]}"
-        for task, row, seed, run in zip(
-            table["task"], table["row"], table["seed"], ids, strict=True
+        f"{name}{' · ' if name else ''}{task} · {row} · seed {seed} · {run.rpartition('_')[2][:4]}"
+        for name, task, row, seed, run in zip(
+            table["name"], table["task"], table["row"], table["seed"], ids, strict=True
         )
     ]
     choices = list(zip(titles, ids, strict=True))
@@ -73,7 +76,8 @@ def run_html(run: StoredRun, *, is_public: bool) -> str:
     run = shown_run(run) if is_public else run
     history = read_history(run)
     drawing = history_plot([(run.record.row, history)], name="run") if history else None
-    return render("run", run=run, facts=run_summary(run), drawing=drawing)
+    name = read_label(run.folder).name
+    return render("run", run=run, name=name, facts=run_summary(run), drawing=drawing)
 
 
 def diff_html(first: StoredRun, second: StoredRun, *, is_public: bool) -> str:
@@ -84,9 +88,33 @@ def diff_html(first: StoredRun, second: StoredRun, *, is_public: bool) -> str:
         "diff",
         first=first.record.run_id,
         second=second.record.run_id,
+        names=[read_label(run.folder).name for run in (first, second)],
         specs=diff_specs(first.spec, second.spec),
         figures=diff_records(first.record, second.record),
     )
+
+
+@shows_problems(str, str, str)
+def on_label(context: AppContext, token: object, run_id: str | None) -> list[str]:
+    """Return name and note of the chosen run, to be changed, and nothing to say about them.
+
+    What is wrong with a run is said where it is opened.
+    """
+    label = label_of_run(context.workspace(token), run_id) if run_id else NO_LABEL
+    return [label.name, label.note, ""]
+
+
+@shows_problems(*(KEEP,) * 6, PROBLEM)
+def on_name(
+    context: AppContext, token: object, run_id: str | None, name: object, remark: object
+) -> list[Any]:
+    """Give a run its name and note, or take both away; see `build` for the order."""
+    if not run_id:
+        raise ConfigError("name: choose a run in the list first.")
+    label = label_run(context.workspace(token), run_id, name, remark)
+    shown = on_refresh(context, token)
+    done = f"Its name is {label.name}." if label.name else "It has no name."
+    return [*shown, label.name, label.note, render("hint", text=done)]
 
 
 @shows_problems(KEEP, PROBLEM)
@@ -103,8 +131,7 @@ def on_share(context: AppContext, token: object, run_id: str | None) -> str:
     """Return the link that opens a run."""
     workspace = context.workspace(token)
     query = f"?run={workspace.run(run_id).record.run_id}"
-    if context.profile.is_public:
-        query += f"&key={workspace.share(run_id)}"
+    query += f"&key={workspace.share(run_id)}" if context.profile.is_public else "&tab=runs"
     return render("link", query=query, is_public=context.profile.is_public)
 
 
@@ -140,14 +167,14 @@ def on_clear(context: AppContext, token: object, is_sure: object) -> list[Any]:
 
 
 @shows_problem
-def on_import(context: AppContext, token: object, file: str | None) -> str:
+def on_import(context: AppContext, token: object, file: str | None, name: object = "") -> str:
     """Check and keep an adapter trained elsewhere."""
     if file is None:
         raise ConfigError("import: choose a zip file with the two files of a PEFT adapter.")
     workspace = context.workspace(token)
     workspace.check_space(context.profile.caps.stored_bytes)
-    folder, summary = import_adapter(Path(file), workspace.imports)
-    return render("imported", name=folder.name, summary=summary)
+    folder, called, summary = keep_import(workspace, Path(file), name)
+    return render("imported", name=called, key=folder.name, summary=summary)
 
 
 @shows_problem
@@ -185,42 +212,117 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         label="Runs",
         elem_id="wb-runs",
         wrap=True,
-        column_widths=["15%", "20%", "8%", "12%", "11%", "14%", "20%"],
+        column_widths=list(_WIDTHS),
     )
-    with gr.Row():
-        run = gr.Dropdown([], label="Run", elem_id="wb-run", interactive=True, min_width=260)
-        other = gr.Dropdown(
-            [("none", "")], value="", label="Side by side with", interactive=True, min_width=260
-        )
+    run, other = _build_chosen(context, setup)
+    listed: list[Any] = [table, run, other, empty]
+    naming = gr.Column()
     view = gr.HTML(elem_id="wb-run-view")
     with gr.Row():
-        download = gr.Button("Download adapter", elem_id="wb-download", min_width=140)
-        share = gr.Button("Share by link", elem_id="wb-share", min_width=120)
+        download = gr.Button(
+            "Download adapter", elem_id="wb-download", min_width=140, interactive=False
+        )
+        share = gr.Button("Share by link", elem_id="wb-share", min_width=120, interactive=False)
         unshare = gr.Button(
             "Stop sharing",
             elem_id="wb-unshare",
             min_width=120,
-            visible=context.profile.is_public,  # locally a link has no key to take back
+            interactive=False,
+            visible=context.profile.is_public,  # locally no key to take back
         )
         is_sure = gr.Checkbox(False, label="Yes, delete it", min_width=120, elem_id="wb-sure")
-        delete = gr.Button("Delete run", variant="stop", elem_id="wb-delete", min_width=100)
+        delete = gr.Button(
+            "Delete run", variant="stop", elem_id="wb-delete", min_width=100, interactive=False
+        )
     note = gr.HTML(elem_id="wb-run-note")
     file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
-    listed = [table, run, other, empty]
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
     table.select(on_select, None, run, **AT_ONCE)
-    opened = [run.change, other.change]
-    gr.on(opened, partial(on_open, context), [token, run, other], view, **QUIET, **LOOK)
+    shown = [token, run, other]
+    opens: dict[str, Any] = {"trigger_mode": "always_last", **QUIET, **LOOK}  # both at once
+    gr.on([run.change, other.change], partial(on_open, context), shown, view, **opens)
+    with naming:
+        _build_name(context, token, (run, other), listed, view)
     download.click(partial(on_download, context), [token, run], [file, note], **QUIET, **MAKE)
     share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
     unshare.click(partial(on_unshare, context), [token, run], note, **AT_ONCE)
-    delete.click(
-        partial(on_delete, context), [token, run, is_sure], [*listed, note, is_sure], **AT_ONCE
-    )
+    both = [token, run, is_sure]
+    delete.click(partial(on_delete, context), both, [*listed, note, is_sure], **AT_ONCE)
+    for button in (download, share, unshare, delete):
+        enables(run, button)
+    forgets([run.change, is_sure.input], note)  # an error takes the tick away, and stays
     _build_import(context, token)
     _build_space(context, token)
     if context.has_login:
         _build_push(context, token, run)
+
+
+def _build_chosen(context: AppContext, setup: Setup) -> tuple[gr.Dropdown, gr.Dropdown]:
+    """Lay out the lists of runs to open and to hold beside; return both."""
+    usual: dict[str, Any] = {"interactive": True, "min_width": 260}
+    with gr.Row(elem_id="wb-chosen-runs"):
+        run = gr.Dropdown([], label="Run", elem_id="wb-run", **usual)
+        other = gr.Dropdown(
+            [("none", "")], value="", label="Side by side with", elem_id="wb-beside-run", **usual
+        )
+    for name, part in {"run": run, "beside": other}.items():
+        setup.address.keep(name, part, tab="runs", show=partial(_show_run, context))
+    return run, other
+
+
+def _show_run(context: AppContext, token: str, asked: Sequence[str]) -> dict[str, Any]:
+    """Return the run that an address asks for, in a list that is filled later; "" is none.
+
+    Raises:
+        StoreError: it is not among the visitor's.
+    """
+    value = asked[0] if asked else ""
+    choices = [("none", "")]
+    if value:
+        choices.append((value, context.workspace(token).run(value).record.run_id))
+    return gr.update(choices=choices, value=value)
+
+
+def _build_name(
+    context: AppContext,
+    token: gr.BrowserState,
+    chosen: tuple[gr.Dropdown, gr.Dropdown],
+    listed: Sequence[Any],
+    view: gr.HTML,
+) -> None:
+    """Lay out what a person calls the chosen run, and wire it."""
+    with gr.Accordion("Name this run", open=False, elem_id="wb-naming"):
+        with gr.Row():
+            name = gr.Textbox(
+                "",
+                label="Name",
+                info="Stands in every list; empty takes it away.",
+                max_length=60,
+                elem_id="wb-run-name",
+                min_width=200,
+            )
+            remark = gr.Textbox(
+                "",
+                label="Note",
+                info="What to remember. Whoever has the run's link reads both.",
+                max_length=2000,
+                elem_id="wb-run-remark",
+                scale=2,
+                min_width=260,
+            )
+        keep = gr.Button("Keep name and note", elem_id="wb-keep-name", interactive=False)
+        note = gr.HTML(elem_id="wb-naming-note")
+    run, _ = chosen
+    run.change(partial(on_label, context), [token, run], [name, remark, note], **AT_ONCE)
+    gr.on(
+        [keep.click, name.submit],
+        partial(on_name, context),
+        [token, run, name, remark],
+        [*listed, name, remark, note],
+        **AT_ONCE,
+    ).then(partial(on_open, context), [token, *chosen], view, **QUIET, **LOOK)
+    enables(run, keep)
+    forgets([name.change, remark.change], note)
 
 
 def _build_import(context: AppContext, token: gr.BrowserState) -> None:
@@ -230,9 +332,17 @@ def _build_import(context: AppContext, token: gr.BrowserState) -> None:
             "`save_pretrained` writes them, of LoRA or prompt tuning on this base model. It then "
             "appears among the ways to answer and the rows to evaluate."
         )
+        name = gr.Textbox(
+            "",
+            label="Name",
+            info="Type it before the file is chosen; else the adapter is called after its file.",
+            placeholder="optional",
+            max_length=60,
+            elem_id="wb-import-name",
+        )
         file = gr.File(label="Zip file", file_types=[".zip"], height=110, elem_id="wb-import-file")
         note = gr.HTML(elem_id="wb-import-note")
-    file.upload(partial(on_import, context), [token, file], note, **QUIET, **BRING)
+    file.upload(partial(on_import, context), [token, file, name], note, **QUIET, **BRING)
 
 
 def _build_space(context: AppContext, token: gr.BrowserState) -> None:
@@ -271,6 +381,7 @@ def _line(run: StoredRun) -> list[object]:
     figure = run.record.metrics.get(metric)
     value = percent(None if figure is None else figure.value)
     return [
+        read_label(run.folder).name,
         run.spec.task.name,
         run.record.row,
         run.spec.seed,
@@ -279,3 +390,8 @@ def _line(run: StoredRun) -> list[object]:
         run.record.started[:16].replace("T", " "),
         run.record.run_id,
     ]
+
+
+def _damaged_line(run: BrokenRun) -> list[object]:
+    name, status = read_label(run.folder).name, f"damaged: {run.reason}"
+    return [name, *[NOTHING] * 4, status, NOTHING, run.run_id]

@@ -1,16 +1,15 @@
 """The first row of the page: task, wording and base, which all tabs share; uploads and wordings."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from workbench.errors import WorkbenchError
+from workbench.errors import ConfigError
 from workbench.models.loading import PRECISIONS
-from workbench.presentation.display import one_line
 from workbench.service.uploads import (
     SUFFIXES,
     ColumnChoice,
@@ -19,9 +18,10 @@ from workbench.service.uploads import (
     task_choices,
     task_view,
 )
-from workbench.service.wordings import keep_wording, parse_wording, wording_choices, wording_text
+from workbench.service.wordings import wording_choices
 from workbench.service.workspace import new_token
 from workbench.tasks.catalog import list_tasks
+from workbench.ui import wording_editor
 from workbench.ui.context import (
     KEEP,
     PROBLEM,
@@ -31,11 +31,14 @@ from workbench.ui.context import (
     shows_problem,
     shows_problems,
 )
+from workbench.ui.page_address import PageAddress, one_of
 from workbench.ui.rendering import render
-from workbench.ui.wiring import AT_ONCE, BRING, FOLLOW, LOAD, PREVIEW, QUIET
+from workbench.ui.wiring import BRING, FOLLOW, LOAD, QUIET, forgets
+from workbench.ui.wording_editor import NUM_PARTS, wording_parts
 
 _STORAGE_KEY, _STORAGE_SECRET = "prompt-workbench", "workbench-visitor"  # of no value
 _DEFAULT_TASK = "support_intents"
+_OPENS = "Your data, task, wording, base model"
 _KINDS = [
     ("one of several labels", "classification"),
     ("a short answer", "short_answer"),
@@ -51,22 +54,15 @@ class Setup:
         values: Name in `SettingValues` to component; inputs of every handler.
         changes: Events after which other parts of the page have to look again.
         loaded: Fires once the page knows its visitor.
+        editor: What shows the chosen wording to edit; see `wording_editor.wording_parts`.
+        address: Lets the page's address say what a tab shows.
     """
 
     values: dict[str, Any]
-    changes: Sequence[Any] = field(default_factory=tuple)
-    loaded: Any = None
-
-
-def on_load(context: AppContext, token: object) -> list[Any]:
-    """Return the visitor's token (a new one the first time) and the tasks to choose from."""
-    known = token if isinstance(token, str) and token else new_token()
-    try:
-        choices = tasks_to_choose(context, known)
-    except WorkbenchError:
-        known = new_token()
-        choices = tasks_to_choose(context, known)
-    return [known, gr.Dropdown(choices=choices), known]
+    changes: Sequence[Any]
+    loaded: Any
+    editor: Sequence[Any]
+    address: PageAddress
 
 
 def tasks_to_choose(context: AppContext, token: object) -> list[tuple[str, str]]:
@@ -78,16 +74,48 @@ def tasks_to_choose(context: AppContext, token: object) -> list[tuple[str, str]]
     return task_choices(context.workspace(token), [*names, *hub])
 
 
-@shows_problems(KEEP, KEEP, KEEP, PROBLEM)
-def on_task(context: AppContext, **setting: object) -> list[Any]:
-    """Return wordings, text to edit and facts of a chosen task, and what is wrong with it."""
+@shows_problems(KEEP, *[KEEP] * NUM_PARTS, KEEP, PROBLEM, KEEP)
+def on_task(context: AppContext, *, filled: object = None, **setting: object) -> list[Any]:
+    """Return wordings, facts of a chosen task, what is wrong with it, and what the editor shows.
+
+    The wording that was chosen stays if the task has it; else it is the first. An editor that was
+    filled with it already is left alone: somebody may be writing there.
+    """
     workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
     task = context.desk.task(experiment.task)
     choices = wording_choices(workspace, task)
     facts = render("task", view=task_view(task), licence=task.source.licence)
-    key = choices[0][1]
-    text = wording_text(workspace, task, key)
-    return [gr.Dropdown(choices=choices, value=key), text, facts, ""]
+    key, keys = setting["wording"], [key for _, key in choices]
+    is_of_task = isinstance(filled, list) and filled[:1] == [setting["task"]]
+    if key not in keys and not is_of_task:  # of the task before, or of an address
+        key = keys[0]
+    shown = [setting["task"], key]
+    parts = [gr.skip()] * NUM_PARTS if filled == shown else wording_parts(workspace, task, key)
+    return [gr.Dropdown(choices=choices, value=str(key)), *parts, facts, "", shown]
+
+
+@or_skip(1)
+def on_line(context: AppContext, **setting: object) -> list[Any]:
+    """Return the setting in a line, with the titles of what is chosen."""
+    values = SettingValues(**setting)
+    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
+    named = wording_choices(workspace, context.desk.task(experiment.task))
+    task = _title_of(values.task, tasks_to_choose(context, values.token))
+    wording = _title_of(values.wording, named)
+    if task is None or wording is None:
+        return [gr.skip()]  # said below the line, or about to be corrected
+    return [gr.Accordion(label=_line(task, wording, setting))]
+
+
+def _title_of(key: object, choices: Sequence[tuple[str, str]]) -> str | None:
+    return next((title for title, one in choices if one == key), None)
+
+
+def _line(task: str, wording: str, setting: Mapping[str, Any]) -> str:
+    """Return what the setting comes to in a line."""
+    model, precision = (getattr(setting[n], "value", setting[n]) for n in ("model", "precision"))
+    chat = " · chat template" if setting["chat"] is True else ""
+    return f"{_OPENS}: {task} · {wording} · {model} {precision}{chat}"
 
 
 @shows_problem
@@ -98,55 +126,6 @@ def on_base(context: AppContext, **setting: object) -> Iterator[str]:
     _, experiment = context.experiment(values)
     context.desk.info(experiment)
     yield ""
-
-
-@or_skip(1)
-def on_wording(context: AppContext, **setting: object) -> list[Any]:
-    """Return the chosen wording as YAML to edit."""
-    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-    task = context.desk.task(experiment.task)
-    return [wording_text(workspace, task, setting["wording"])]
-
-
-@shows_problem
-def on_preview(context: AppContext, *, text: str, row: object, **setting: object) -> str:
-    """Return the edited wording rendered on a training row, or what is wrong with it."""
-    _, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-    task = context.desk.task(experiment.task)
-    template = parse_wording(text, task)
-    number = int(row) if isinstance(row, int | float) and 0 <= row < 1e9 else 0
-    sample = task.train[number % len(task.train)]
-    with context.desk.encoder(experiment, template) as encoder:
-        start = encoder.start()
-        own = encoder.own_ids(sample.fields, start)
-        rendered = encoder.render(sample.fields)
-        choices = encoder.choice_ids()
-    context_length = context.desk.info(experiment).context_length
-    shared = len(start.head_ids) + len(start.shared_ids)
-    return render(
-        "preview",
-        shared=rendered.head + rendered.start,
-        own=rendered.tail,
-        target=template.word(sample.target),
-        num_shared=shared,
-        num_own=len(own),
-        share=(shared + len(own)) / context_length,
-        context_length=context_length,
-        words=[
-            (one_line(template.word(label)), len(ids))
-            for label, ids in zip(task.labels, choices, strict=True)
-        ],
-    )
-
-
-@shows_problems(KEEP, PROBLEM)
-def on_keep_wording(context: AppContext, *, text: str, **setting: object) -> list[Any]:
-    """Keep an edited wording and choose it."""
-    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-    task = context.desk.task(experiment.task)
-    key = keep_wording(workspace, text, task)
-    choices = wording_choices(workspace, task)
-    return [gr.Dropdown(choices=choices, value=key), gr.skip()]
 
 
 @shows_problems(PROBLEM, KEEP, KEEP, KEEP, lambda: gr.Group(visible=False))
@@ -187,39 +166,106 @@ def on_keep_upload(
     choices = tasks_to_choose(context, token)
     return [
         gr.Dropdown(choices=choices, value=key),
-        render("task", view=task_view(task), licence="yours"),
+        render("task", view=task_view(task), licence="yours") + render("next", after="upload"),
     ]
 
 
-def build(context: AppContext, app: gr.Blocks) -> Setup:
-    """Lay out the first row and its two drawers, and wire them."""
+def build(context: AppContext) -> Setup:
+    """Lay out the line that opens to the setting and its two drawers, and wire them."""
     known = gr.Textbox(visible=False)
-    values = _build_row(context)
-    token, task, wording = values["token"], values["task"], values["wording"]
+    with gr.Accordion("", open=False, elem_id="wb-setting") as line:
+        values = _build_row(context)
+        token, task, wording = values["token"], values["task"], values["wording"]
+        facts = _build_upload(context, token, task)
+        filled = gr.State(None)
+        editor = wording_editor.build(context, wording, values, filled)
+    line.label = _line(task.value, wording.value, values)
     trouble = gr.HTML(elem_id="wb-trouble")
-    facts = _build_upload(context, token, task)
-    editor = _build_wording(context, wording, values)
-    app.load(partial(on_load, context), token, [token, task, known], **AT_ONCE)
+    base_trouble = gr.HTML(elem_id="wb-base-trouble")  # the one does not end with the other
+    note = gr.HTML(elem_id="wb-address-note")
     gr.on(
-        [task.change, known.change],
+        [task.change, known.change, wording.input],
         partial(on_task, context),
-        inputs_kwargs=values,
-        outputs=[wording, editor, facts, trouble],
+        inputs_kwargs={**values, "filled": filled},
+        outputs=[wording, *editor, facts, trouble, filled],
         **QUIET,
         **FOLLOW,
     )
-    edited = partial(on_wording, context)
-    wording.input(edited, inputs_kwargs=values, outputs=[editor], **QUIET, **FOLLOW)
     gr.on(
         [values["model"].change, values["precision"].change],
         partial(on_base, context),
         inputs_kwargs=values,
-        outputs=trouble,
+        outputs=base_trouble,
         **QUIET,
         **LOAD,
     )
     changes = [part.change for name, part in values.items() if name != "token"]
-    return Setup(values, changes, known.change)
+
+    def lined(**setting: object) -> Any:
+        return on_line(context, **setting)[0]  # one output takes no list
+
+    gr.on(
+        [*changes, known.change],
+        lined,
+        inputs_kwargs=values,
+        outputs=[line],
+        trigger_mode="always_last",
+        **QUIET,
+        **FOLLOW,
+    )
+    address = PageAddress(token, known, note)
+    _keep(context, values, address)
+    return Setup(values, changes, known.change, editor, address)
+
+
+def _keep(context: AppContext, values: dict[str, Any], address: PageAddress) -> None:
+    """Let the page's address say the first row."""
+    task, wording, model = values["task"], values["wording"], values["model"]
+    usual = task.value, wording.value, model.value
+
+    def show_task(token: str, asked: Sequence[str]) -> dict[str, Any]:
+        choices = tasks_to_choose(context, token)
+        keys = [key for _, key in choices]
+        if asked and asked[0] not in keys:
+            raise ConfigError(
+                f"task: {asked[0]!r} is not here; rows that somebody brought are theirs alone. "
+                "Choose one from the list, or bring the rows."
+            )
+        first = usual[0] if usual[0] in keys else keys[0]  # it may have been deleted
+        return gr.update(choices=choices, value=asked[0] if asked else first)
+
+    def show_wording(_token: str, asked: Sequence[str]) -> dict[str, Any]:
+        key = asked[0] if asked else usual[1]  # replaced once the task's are known, if it has not
+        return gr.update(choices=[(key, key)], value=key) if asked else gr.update(value=key)
+
+    def show_model(token: str, asked: Sequence[str]) -> dict[str, Any]:
+        if asked and asked[0] not in _known_models(context, token):
+            raise ConfigError(
+                f"base model: {asked[0]!r} is none that an address may load: those offered on a "
+                "public page, and those of your runs. Choose it in the setting if you want it."
+            )
+        return gr.update(value=asked[0] if asked else usual[2])
+
+    address.keep("task", task, usual=usual[0], show=show_task)
+    address.keep("wording", wording, usual=usual[1], show=show_wording)
+    address.keep("model", model, usual=usual[2], show=show_model)
+    precision = values["precision"]
+    shown = one_of(precision, precision.value, "precision")
+    address.keep("precision", precision, usual=precision.value, show=shown)
+    address.keep(
+        "chat",
+        values["chat"],
+        usual="false",
+        show=lambda _token, asked: gr.update(value=list(asked) == ["true"]),
+    )
+
+
+def _known_models(context: AppContext, token: str) -> set[str]:
+    """Return the bases that an address may choose: a link must not fetch or load just any."""
+    if context.profile.is_public:
+        return set(context.profile.models)
+    own = {run.spec.base.name for run in context.workspace(token).runs()}
+    return {context.profile.models[0], *own}
 
 
 def _build_row(context: AppContext) -> dict[str, Any]:
@@ -243,8 +289,14 @@ def _build_row(context: AppContext) -> dict[str, Any]:
             elem_id="wb-model",
             min_width=190,
         )
-        precision = gr.Dropdown(list(PRECISIONS), value="nf4", label="Precision", min_width=110)
-        chat = gr.Checkbox(False, label="Chat template", min_width=190)
+        precision = gr.Dropdown(
+            list(PRECISIONS),
+            value="nf4",
+            label="Precision",
+            elem_id="wb-precision",
+            min_width=110,
+        )
+        chat = gr.Checkbox(False, label="Chat template", elem_id="wb-chat", min_width=190)
     return {
         "token": token,
         "task": task,
@@ -275,6 +327,7 @@ def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown
                 kind = gr.Dropdown(_KINDS, value="classification", label="The answer is")
             use = gr.Button("Check and use these rows", variant="primary", elem_id="wb-use-rows")
     shown = [view, text, label, text_b, mapping]
+    forgets([one.change for one in (text, label, text_b, kind)], view)
     file.change(partial(on_upload, context), file, shown, **QUIET, **BRING)
     use.click(
         partial(on_keep_upload, context),
@@ -291,39 +344,3 @@ def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown
         **BRING,
     )
     return facts
-
-
-def _build_wording(
-    context: AppContext,
-    wording: gr.Dropdown,
-    values: dict[str, Any],
-) -> gr.Code:
-    """Lay out the drawer that edits the wording; return the editor."""
-    drawer = gr.Accordion("Wording: edit and preview", open=False, elem_id="wb-wording-drawer")
-    with drawer, gr.Row(equal_height=False):
-        with gr.Column():
-            editor = gr.Code(language="yaml", label="Wording", lines=14, elem_id="wb-editor")
-            with gr.Row():
-                row = gr.Number(0, label="Training row to show", precision=0, min_width=120)
-                keep = gr.Button("Keep this wording", elem_id="wb-keep-wording")
-        preview = gr.HTML(
-            render("hint", text="The prompt appears here as you edit."), elem_id="wb-preview"
-        )
-    shown = {"text": editor, "row": row, **values}
-    gr.on(
-        [editor.change, row.change],
-        partial(on_preview, context),
-        inputs_kwargs=shown,
-        outputs=preview,
-        trigger_mode="always_last",
-        **QUIET,
-        **PREVIEW,
-    )
-    keep.click(
-        partial(on_keep_wording, context),
-        inputs_kwargs={"text": editor, **values},
-        outputs=[wording, preview],
-        **QUIET,
-        **FOLLOW,
-    )
-    return editor

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.service.workspace import open_workspace, shared_run
+from workbench.service.workspace import shared_run
 from workbench.ui.context import AppContext, guarded, problem
 from workbench.ui.runs import run_html
 from workbench.ui.wiring import AT_ONCE
@@ -12,18 +12,17 @@ from workbench.ui.wiring import AT_ONCE
 
 @guarded(lambda error: gr.HTML(value=problem(error), visible=True))
 def on_link(context: AppContext, request: gr.Request) -> Any:
-    """Return the run that the address names, if it names one.
+    """Return the run of somebody else that the address names, if it names one.
 
-    On a public page the link needs the key that its owner's page put into it.
+    The link needs the key that its owner's page put into it. A run of one's own is shown among the
+    others, see `page_address`: on a page of one's own always, on a public one where a tab is named.
     """
-    run_id, key = request.query_params.get("run"), request.query_params.get("key")
-    if not run_id:
+    asked = request.query_params
+    run_id, key = asked.get("run"), asked.get("key")
+    if not run_id or not context.profile.is_public or (not key and asked.get("tab")):
         return gr.HTML(visible=False)
-    if context.profile.is_public:
-        run = shared_run(context.root, run_id, key)
-    else:
-        run = open_workspace(context.root, None, is_public=False).run(run_id)
-    return gr.HTML(value=run_html(run, is_public=context.profile.is_public), visible=True)
+    run = shared_run(context.root, run_id, key)
+    return gr.HTML(value=run_html(run, is_public=True), visible=True)
 
 
 def build(context: AppContext, app: gr.Blocks) -> None:

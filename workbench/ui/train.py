@@ -14,6 +14,7 @@ from workbench.runs.experiment import Experiment
 from workbench.runs.runner import requests_of
 from workbench.service import jobs
 from workbench.service.estimate import estimate_training, measure_step
+from workbench.service.labels import name_of_training
 from workbench.service.profile import Profile
 from workbench.service.ways import experiment_of
 from workbench.service.workspace import Workspace
@@ -27,10 +28,11 @@ from workbench.ui.option_fields import (
     read_options,
     split_values,
 )
+from workbench.ui.page_address import one_of
 from workbench.ui.raw_values import seed_of
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, LOAD, QUIET, TRAIN
+from workbench.ui.wiring import AT_ONCE, LOAD, QUIET, TRAIN, forgets
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"steps": 60, "eval_every": 20},
@@ -94,17 +96,23 @@ def on_estimate(context: AppContext, *, method: str, seed: object, **values: obj
     found = context.desk.call(
         lambda: estimate_training(context.desk.session(experiment), step, request.method)
     )
-    return render("estimate", cost=found)
+    return render("estimate", method=method, cost=found)
+
+
+def on_asked(method: object) -> str:
+    """Return that a cost is being estimated, in the place of what stood there for other values."""
+    return render("hint", text=f"Estimating what {str(method)[:60]} would cost …")
 
 
 @shows_problems(*job_panel.KEPT, PROBLEM)
 def on_train(
-    context: AppContext, *, method: str, seed: object, **values: object
+    context: AppContext, *, method: str, seed: object, name: object = "", **values: object
 ) -> Iterator[list[Any]]:
     """Start a training and show it; where the accelerator is lent by the call, train in chunks."""
     setting, options = split_values(values)
     workspace, experiment = training_experiment(context, setting, method, seed, options)
     context.desk.task(experiment.task)  # a task that cannot be had is said now
+    called = name_of_training(workspace, name)
     title = f"{method} on {experiment.task.name}"
     job = jobs.submit(
         workspace,
@@ -112,6 +120,7 @@ def on_train(
         experiment,
         kind="train",
         title=title,
+        name=called,
         address=caller_address(),
     )
     yield from job_panel.follow(context, "train", setting.token, job)
@@ -141,7 +150,9 @@ def on_preset(context: AppContext, preset: str, method: str) -> list[Any]:
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     methods = trained_methods()
-    method, preset, seed = _build_choices(methods)
+    method, preset, seed, name = _build_choices(methods)
+    shown = one_of(method, method.value, "method")
+    setup.address.keep("method", method, tab="train", usual=method.value, show=shown)
     fields, groups = _build_options(context.profile, methods, method.value)
     estimate = gr.HTML(render("hint", text="The cost appears here."), elem_id="wb-estimate")
     start = gr.Button("Train", variant="primary", elem_id="wb-train")
@@ -161,8 +172,9 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         list(fields.values()),
         **AT_ONCE,
     )
-    gr.on(
-        [tab.select, method.change, preset.change, *(one.change for one in fields.values())],
+    values = [part.change for part in (method, preset, seed, *fields.values())]
+    asked = gr.on([tab.select, *values, *setup.changes], on_asked, method, estimate, **AT_ONCE)
+    asked.then(
         partial(on_estimate, context),
         inputs_kwargs=inputs,
         outputs=estimate,
@@ -170,9 +182,10 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         **QUIET,
         **LOAD,
     )
+    forgets([*values, name.change, *setup.changes], trouble)
     start.click(
         partial(on_train, context),
-        inputs_kwargs=inputs,
+        inputs_kwargs={**inputs, "name": name},
         outputs=[*panel.outputs, trouble],
         trigger_mode="once",
         **QUIET,
@@ -180,8 +193,10 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     )
 
 
-def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Number]:
-    """Lay out what is trained; return method, preset and seed."""
+def _build_choices(
+    methods: Sequence[str],
+) -> tuple[gr.Dropdown, gr.Radio, gr.Number, gr.Textbox]:
+    """Lay out what is trained; return method, preset, seed and name."""
     with gr.Row():
         method = gr.Dropdown(
             [(f"{name}: {method_class(name).summary}", name) for name in methods],
@@ -195,12 +210,16 @@ def _build_choices(methods: Sequence[str]) -> tuple[gr.Dropdown, gr.Radio, gr.Nu
             list(PRESETS),
             value="standard",
             label="Preset",
+            info="How long it trains: quick shows whether it learns anything.",
             elem_id="wb-preset",
             scale=3,
             min_width=260,
         )
-        seed = gr.Number(0, label="Seed", precision=0, min_width=90)
-    return method, preset, seed
+        seed = gr.Number(0, label="Seed", info="Decides every draw.", precision=0, min_width=90)
+        name = gr.Textbox(
+            "", label="Name", placeholder="optional", elem_id="wb-train-name", min_width=140
+        )
+    return method, preset, seed, name
 
 
 def _build_options(
@@ -216,6 +235,7 @@ def _build_options(
         options = [profile.bounded(option) for option in option_fields(name)]
         shown = [o for i, o in enumerate(options) if i < _FIRST_OPTIONS or o.name in _ALWAYS_SHOWN]
         with gr.Group(visible=name == default) as group:
+            gr.HTML(render("gloss", text=method_class(name).gloss), padding=False)
             with gr.Row():
                 for option in shown:
                     fields[f"{name}__{option.name}"] = option_component(name, option)

@@ -13,7 +13,7 @@ from workbench.ui.addresses import caller_address
 from workbench.ui.context import AppContext, SettingValues, shows_problem
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import QUIET, TRAIN
+from workbench.ui.wiring import QUIET, TRAIN, enables, forgets
 
 
 @shows_problem
@@ -58,8 +58,10 @@ def build(context: AppContext, setup: Setup) -> None:
             max_length=400,
             elem_id="wb-says",
         )
-        start = gr.Button("Train both prompts", elem_id="wb-wayward-train")
+        start = gr.Button("Train both prompts", elem_id="wb-wayward-train", interactive=False)
         note = gr.HTML(elem_id="wb-wayward-note")
+    enables(says, start)
+    forgets([says.change, *setup.changes], note)
     start.click(
         partial(on_wayward, context),
         inputs_kwargs={"says": says, **setup.values},

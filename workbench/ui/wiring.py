@@ -4,7 +4,11 @@ What takes long, or may have to wait for something, waits in a line: a part of t
 so many run and only so many wait. A crowd before one line keeps nobody out of another.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Any
+
+import gradio as gr
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -43,3 +47,39 @@ PUSH = line("push", 2)
 """For what waits for the Hub."""
 ASK = line("ask", 8)
 """For programs that ask how far a job is, and start or stop one."""
+
+WAITING = "Waiting for the model …"
+"""What the template "waiting" says before the first answer."""
+
+_LEFT = """html => String(html || "").replace('aria-busy="true"', 'aria-busy="false"')
+  .replaceAll(/<span class="wb-cursor"[^>]*><\\/span>/g, "")"""
+_STOPPED = """html => String(html || "")
+  .replace('<div class="wb-hint">WAITING', '<div class="wb-hint">Stopped.')""".replace(
+    "WAITING", WAITING
+)
+_ENABLED = """given => ({__type__: "update", interactive: Boolean(given && given.length)})"""
+_FORGOTTEN = """html => String(html || "").includes("wb-problem") ? INSTEAD : html"""
+
+
+def enables(given: Any, button: gr.Button) -> None:
+    """Let a button be pressed only while something is chosen or written; the browser decides."""
+    given.change(None, given, button, js=_ENABLED, **AT_ONCE)
+
+
+def stops(button: gr.Button, running: Any, box: gr.HTML) -> None:
+    """Let a button end what is being answered, and its box no longer say that more is coming."""
+    button.click(None, cancels=[running], **AT_ONCE)
+    button.click(None, box, box, js=_STOPPED, **AT_ONCE)
+    running.then(None, box, box, js=_LEFT, **AT_ONCE)  # once nothing more of it can come
+
+
+def forgets(causes: Sequence[Any], box: gr.HTML, *, instead: str = "") -> None:
+    """Take an error out of its box once what may have caused it is changed; the browser does it.
+
+    Args:
+        causes: Events of what the error may be about.
+        box: Where errors are shown, and other things, which stay.
+        instead: HTML that takes the error's place.
+    """
+    script = _FORGOTTEN.replace("INSTEAD", json.dumps(instead))
+    gr.on(list(causes), None, box, box, js=script, **AT_ONCE)

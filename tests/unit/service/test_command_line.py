@@ -16,6 +16,7 @@ from workbench.commands.shared import running
 from workbench.methods.catalog import method_class
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.service.command_line import ask_command, evaluate_command
+from workbench.workers.placing import HERE
 
 OUT = Path("/srv/out")
 
@@ -99,7 +100,8 @@ def parsed(line: str, module: ModuleType, function: str) -> tuple[Any, ...]:
 
 def compared(line: str) -> tuple[Experiment, Path]:
     assert shlex.split(line)[1] == "evaluate"
-    experiment, out = parsed(line, running, "run_and_report")
+    experiment, out, placing = parsed(line, running, "run_and_report")
+    assert placing == HERE
     return experiment, out
 
 

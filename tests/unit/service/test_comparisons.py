@@ -127,7 +127,7 @@ def reports_of(workspace: Workspace, desk: ModelDesk, folder: Path, base: Path, 
     failed = [{"row": "lost", "seed": 0, "reason": f"no file {folder}/rows.csv", "place": ""}]
     rewrite(job.folder / "report.json", failed=failed)
     files = write_report(open_comparison(workspace, job.status.job_id)[0], folder / "written")
-    return "".join(path.read_text() for path in vars(files).values())
+    return "".join(path.read_text() for path in files.values())
 
 
 def test_no_report_of_a_public_page_says_where_things_lie(tiny_folder, lora_export, tmp_path):

@@ -179,7 +179,7 @@ def test_a_public_page_takes_less_than_the_own_machine():
 BAD_FILES = {
     "another kind": ("rows.xlsx", b"PK", "rows.xlsx: unknown file type"),
     "no ending": ("rows", b"a,b\n", "rows: unknown file type"),
-    "empty": ("rows.csv", b"", "rows.csv: the file is empty. Add labelled rows."),
+    "empty": ("rows.csv", b"", "rows.csv: the file is empty. Add rows."),
     "only a header": ("rows.csv", b"a,b\n", "rows.csv: the file has only a header."),
     "binary": ("rows.csv", b"\x00\x01\x02", "rows.csv: holds zero bytes"),
     "not UTF-8": ("rows.csv", "a,b\né,1\n".encode("latin-1"), "rows.csv: byte 4 is not UTF-8"),

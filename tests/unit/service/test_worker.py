@@ -25,6 +25,7 @@ from workbench.service.profile import LOCAL, ZERO_GPU
 from workbench.service.worker import work
 from workbench.service.workspace import Workspace
 from workbench.serving.desk import ModelDesk
+from workbench.workers.placing import Placing
 
 METHODS = {
     "zero_shot": {},
@@ -134,10 +135,10 @@ def test_the_figures_of_the_rows_are_those_of_the_runs(whole):
     ]
 
 
-def test_a_finished_job_has_a_report_in_four_forms(whole):
+def test_a_finished_job_has_a_report_in_five_forms(whole):
     files = {path.name for path in whole[1].folder.glob("report.*")}
 
-    assert files == {"report.html", "report.md", "report.csv", "report.json"}
+    assert files == {"report.html", "report.md", "report.tex", "report.csv", "report.json"}
 
 
 def test_the_report_has_the_rows_and_the_baselines(whole):
@@ -326,12 +327,43 @@ def test_a_job_that_hangs_is_ended_and_may_not_go_on(add):
     assert status.message == "it did not stop when its time was up, and was ended"
 
 
+def test_runs_side_by_side_are_noted_apart(add):
+    _, job = add(zero_shot={})
+    writer = worker.StatusWriter(job.folder, job.status)
+    for number, row in enumerate(("lora", "dora")):
+        request = SimpleNamespace(row=row, seed=0, is_trial=True)
+        writer.began(request, f"run of {row}", number=number, total=4, where=f"worker {number}")
+    writer.progressed("run of dora", ProgressEvent("train", 1, 10, {"loss": 2.0}))
+    writer.progressed("run of lora", ProgressEvent("train", 5, 10, {"loss": 1.0}))
+
+    now = {run.row: (run.where, run.done) for run in writer.status.going_on}
+    assert now == {"lora, seed 0": ("worker 0", 5), "dora, seed 0": ("worker 1", 1)}
+    assert (writer.status.row, writer.status.figures) == ("lora, seed 0", {"loss": 1.0})
+    assert writer.status.fraction == pytest.approx((0.5 + 0.1) / 4)
+
+    trial = SimpleNamespace(record=SimpleNamespace(run_id="run of lora"))
+    writer.ended(request, trial, found=False)
+
+    assert [run.row for run in writer.status.going_on] == ["dora, seed 0"]
+    assert writer.status.fraction == pytest.approx((1 + 0.1) / 4)
+
+
+def test_a_job_whose_workers_make_its_runs_is_the_same_job(add, whole, socket_enabled):
+    workspace, job = add()
+
+    status = work(job.folder, workspace.store, placing=Placing(workers=1))
+
+    assert status.state == "finished", status.message
+    assert all(row.found for row in status.rows)  # made by this process before
+    assert measured(workspace, job) == measured(*whole)
+
+
 def test_time_left_is_never_below_nothing(add):
     _, job = add(zero_shot={})
     writer = worker.StatusWriter(job.folder, job.status)
 
     for step in (1, 2, 12):
-        writer.progressed(ProgressEvent("train", step, 10, {}))
+        writer.progressed("run", ProgressEvent("train", step, 10, {}))
 
     assert writer.status.seconds_left == 0.0
 
@@ -342,9 +374,9 @@ def test_steps_left_become_seconds_left(add, monkeypatch):
     _, job = add(zero_shot={})
     writer = worker.StatusWriter(job.folder, job.status)
 
-    writer.progressed(ProgressEvent("train", 1, 10, {}))
+    writer.progressed("run", ProgressEvent("train", 1, 10, {}))
     now.seconds = 2.0
-    writer.progressed(ProgressEvent("train", 2, 10, {}))
+    writer.progressed("run", ProgressEvent("train", 2, 10, {}))
 
     assert writer.status.seconds_left == 16.0
 
@@ -353,7 +385,7 @@ def test_only_the_figures_of_a_training_are_kept(add):
     _, job = add(zero_shot={})
     writer = worker.StatusWriter(job.folder, job.status)
 
-    writer.progressed(ProgressEvent("train", 1, 10, {"loss": 1.0, "surprise": 2.0}))
+    writer.progressed("run", ProgressEvent("train", 1, 10, {"loss": 1.0, "surprise": 2.0}))
 
     assert writer.status.figures == {"loss": 1.0}
 
@@ -363,6 +395,6 @@ def test_the_last_step_is_always_written(add):
     writer = worker.StatusWriter(job.folder, job.status)
 
     for step in range(1, 11):
-        writer.progressed(ProgressEvent("train", step, 10, {}))
+        writer.progressed("run", ProgressEvent("train", step, 10, {}))
 
     assert status_of(workspace, job).done == 10

@@ -227,6 +227,15 @@ def test_locally_the_runs_of_the_batch_command_are_found_too(tmp_path):
     assert [run.record.run_id for run in local_workspace(tmp_path).runs()] == [run_id]
 
 
+def test_locally_the_runs_on_several_bases_are_found_beside_their_reports(tmp_path):
+    store_experiment(tmp_path / "bases" / "1-small", Experiment())
+    run_id = store_run(tmp_path / "bases")
+    workspace = local_workspace(tmp_path)
+
+    assert [run.record.run_id for run in workspace.runs()] == [run_id]
+    assert workspace.run(run_id).folder.parent == tmp_path / "bases"
+
+
 @pytest.mark.parametrize("status", ["finished", "interrupted"])
 def test_every_run_that_is_listed_can_be_opened(status, tmp_path):
     store_experiment(tmp_path / "quick", Experiment())

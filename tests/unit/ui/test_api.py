@@ -12,6 +12,7 @@ import pytest
 
 from pages import HOSTILE, Page, dangers
 from visitors import keep_rows, store_run
+from workbench.runs.run_files import REPORT_FORMS
 from workbench.service import jobs
 from workbench.ui import api
 from workbench.ui.api import Endpoints
@@ -269,6 +270,19 @@ def test_an_evaluation_becomes_a_job(empty_page):
     assert (job.status.job_id, job.status.title) == (job_id, "2 rows on messages")
 
 
+def test_a_job_is_called_by_the_name_that_was_sent(empty_page):
+    key = empty_page.setting["task"]
+    experiment = {"task": key, "methods": ["zero_shot"]}
+    call(empty_page, "start_evaluation", experiment=experiment, name=" monday ")
+    call(empty_page, "start_training", method="lora", task=key, name="tuesday")
+
+    titles = [job.title for job in made(empty_page)]
+
+    assert titles == ["tuesday · lora on messages", "monday · 1 rows on messages"]
+    message = refusal(empty_page, "start_evaluation", experiment, "", "a/b")
+    assert "A name begins with a letter" in message
+
+
 BAD_TRAININGS = {
     "an unknown method": (("magic",), "method: 'magic' trains nothing"),
     "one that trains nothing": (("zero_shot",), "method: 'zero_shot' trains nothing"),
@@ -348,10 +362,12 @@ def test_what_is_no_name_of_a_job_is_one_message(name, job_id, page):
 # Results
 
 
-def test_a_comparison_is_exported_in_four_forms(page):
+def test_a_comparison_is_exported_in_every_form_of_a_report(page):
     found = call(page, "export_comparison", job_id=page.job_id)
 
     assert json.loads(json.dumps(found)) == found
+    assert set(found) == set(REPORT_FORMS)
+    assert r"\begin{tabular}" in found["latex"]
     rows = {row["row"] for row in found["json"]["rows"]}
     assert rows >= set(page.rows)
     assert len(list(csv.reader(io.StringIO(found["csv"])))) == len(found["json"]["rows"]) + 1
@@ -371,6 +387,7 @@ def test_runs_are_listed_as_plain_data(page):
 
     assert json.loads(json.dumps(runs)) == runs
     found = {run["run_id"]: run for run in runs}
+    assert {run["name"] for run in runs} == {""}
     for row, run_id in page.rows.items():
         expected = page.workspace.run(run_id).record
         assert found[run_id]["row"] == row

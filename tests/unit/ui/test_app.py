@@ -85,9 +85,9 @@ ENDPOINTS = {
     },
     "/start_training": {
         "method": False, "options": True, "task": True, "wording": True, "seed": True,
-        "visitor": True,
+        "visitor": True, "name": True,
     },
-    "/start_evaluation": {"experiment": False, "visitor": True},
+    "/start_evaluation": {"experiment": False, "visitor": True, "name": True},
     "/job_status": {"job_id": False, "visitor": True},
     "/stop_job": {"job_id": False, "visitor": True},
     "/export_comparison": {"job_id": False, "visitor": True},

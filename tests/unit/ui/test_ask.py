@@ -17,7 +17,15 @@ from workbench.service.uploads import ColumnChoice, keep_upload
 from workbench.service.ways import words
 from workbench.serving.asking import Column, PromptPiece
 from workbench.ui.answer_cards import columns_html
-from workbench.ui.ask import keep_or_default, on_answer, on_command, on_setting
+from workbench.ui.ask import (
+    Turn,
+    keep_or_default,
+    on_answer,
+    on_begin,
+    on_command,
+    on_setting,
+    on_turn,
+)
 from workbench.ui.context import SettingValues
 from workbench.ui.question import Question, stream_columns
 
@@ -45,7 +53,73 @@ def shown(page) -> list[str]:
 
 
 def test_the_page_says_at_once_that_it_waits(shown):
-    assert Seen(shown[0]).text == "Waiting for the model …"
+    assert Seen(shown[0]).text.startswith("Waiting for the model …")
+
+
+def test_what_is_shown_says_which_text_it_answers(shown):
+    assert all("Asked: lovely great sun" in Seen(html).text for html in shown)
+
+
+def test_a_click_shows_the_new_text_and_hands_out_a_ticket_that_starts_its_answer():
+    turn = Turn()
+    first, html, *_ = on_begin(Caps(), turn, "a new text", "", [])
+    second, *_ = on_begin(Caps(), turn, "a new text", "", [])
+
+    assert "Asked: a new text" in Seen(html).text
+    assert "wb-card" not in html
+    assert len({"", first, second}) == 3  # each is a change, which the answer waits for
+
+
+def test_a_new_question_ends_the_answer_to_the_one_before(page):
+    turn = Turn()
+    ticket, *_ = on_begin(Caps(), turn, "lovely", "", [])
+    shown = on_turn(page.context, **question(), turn=turn, ticket=ticket, **page.setting)
+    next(shown)
+    next(shown)
+
+    on_begin(Caps(), turn, "another", "", [])
+
+    assert list(shown) == []
+    late = on_turn(page.context, **question(), turn=turn, ticket=ticket, **page.setting)
+    assert list(late) == [gr.skip()]
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, None, 3, ["a"], "", " "], ids=range(len(HOSTILE) + 5))
+def test_a_click_with_any_text_is_shown_as_text(text):
+    _, html, history, _ = on_begin(Caps(), Turn(), text, text, text)
+
+    assert dangers(html) == []
+    assert len(history) <= 1
+
+
+def test_texts_asked_before_can_be_clicked_the_newest_first_and_each_once():
+    history: list[Any] = []
+    for text in ("first", "second", "", "first", *map(str, range(6))):
+        *_, history, shown = on_begin(Caps(), Turn(), text, "", history)
+
+    assert history[:2] == [["5", ""], ["4", ""]]
+    assert history[-2:] == [["first", ""], ["second", ""]]
+    assert shown.constructor_args["samples"] == history
+    assert len(history) == 8
+
+
+def test_a_text_too_long_to_be_answered_is_not_kept_to_be_asked_again():
+    history: list[Any] = []
+    for number in range(3):
+        for texts in ((f"{number}" * 20_001, ""), ("short", f"{number}" * 20_001)):
+            _, html, history, shown = on_begin(Caps(), Turn(), *texts, history)
+            assert len(html) < 2000
+    _, _, kept, _ = on_begin(Caps(text_chars=9), Turn(), "x" * 9, "", history)
+
+    assert history == shown.constructor_args["samples"] == []
+    assert kept == [["x" * 9, ""]]
+
+
+def test_no_ticket_is_handed_out_again_once_the_server_has_forgotten_a_page():
+    first, *_ = on_begin(Caps(), Turn(), "a text", "", [])
+    again, *_ = on_begin(Caps(), Turn(), "a text", "", [])
+
+    assert first != again  # the page still holds the first
 
 
 def test_every_column_has_a_card_from_the_first_answer_to_the_last(shown):
@@ -64,7 +138,11 @@ def test_each_card_ends_with_an_answer_bars_costs_and_its_prompt(shown):
     seen = Seen(shown[-1])
 
     assert seen.tags.count("dl") == NUM_COLUMNS
-    assert seen.tags.count("details") == NUM_COLUMNS
+    folded = Seen(shown[-1]).text.count("What it would write")
+    assert seen.tags.count("details") == NUM_COLUMNS + folded
+    assert 0 < folded < NUM_COLUMNS  # of those that reason the text is what counts
+    assert seen.text.count("Answer, from the scores of the labels") == NUM_COLUMNS
+    assert "What it would write" not in Seen(shown[1]).text
     assert seen.text.count("prompt tokens") == NUM_COLUMNS
     assert "no answer could be read" not in seen.text
     assert "…" not in seen.text
@@ -84,7 +162,7 @@ def test_agreement_is_counted_once_all_have_answered(shown):
 
 def fitted_to(kind: str) -> Any:
     """Return what a card asks of a fitted method: the kind of its task."""
-    return SimpleNamespace(encoder=SimpleNamespace(task=SimpleNamespace(kind=kind)))
+    return SimpleNamespace(encoder=SimpleNamespace(task=SimpleNamespace(kind=kind)), reasoning=None)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +386,7 @@ def test_the_stream_can_be_read_without_a_page(page):
 
 
 def test_a_new_task_brings_its_examples_and_ways(page):
-    text, text_b, examples, ways = on_setting(page.context, [], **page.setting)
+    text, text_b, examples, ways, _ = on_setting(page.context, [], **page.setting)
 
     assert (text.label, text_b.visible) == ("Text", False)
     assert len(examples.samples) == 4
@@ -318,10 +396,17 @@ def test_a_new_task_brings_its_examples_and_ways(page):
 
 
 def test_the_newest_trained_runs_are_chosen_beside_words(page):
-    *_, ways = on_setting(page.context, [], **page.setting)
+    *_, ways, _ = on_setting(page.context, [], **page.setting)
 
     assert ways.value[:3] == ["words:zero_shot", "words:few_shot", "words:chain_of_thought"]
     assert len(ways.value) == 5
+
+
+def test_nothing_can_be_asked_before_there_is_a_way(page):
+    *_, ways, answer = on_setting(page.context, [], **page.setting)
+
+    assert ways.value
+    assert answer.interactive is True
 
 
 def test_a_task_of_two_texts_has_two_boxes(page, tmp_path):
@@ -331,7 +416,7 @@ def test_a_task_of_two_texts_has_two_boxes(page, tmp_path):
     (tmp_path / "pairs.csv").write_text(rows)
     key, task = keep_upload(page.workspace, Caps(), tmp_path / "pairs.csv", "pairs", columns)
 
-    text, text_b, examples, _ = on_setting(page.context, [], **page.values(task=key))
+    text, text_b, examples, *_ = on_setting(page.context, [], **page.values(task=key))
 
     assert [text.label, text_b.label] == [
         f.replace("_", " ").capitalize() for f in task.field_names
@@ -344,7 +429,7 @@ def test_a_task_of_two_texts_has_two_boxes(page, tmp_path):
 def test_a_wrong_setting_leaves_everything_as_it_is(changes, page):
     found = on_setting(page.context, [], **page.values(**changes))
 
-    assert found == [gr.skip()] * 4
+    assert found == [gr.skip()] * 5
 
 
 CHOICES = [(key, key) for key in [*WORD_KEYS, "run:a", "run:b", "run:c"]]

@@ -5,6 +5,8 @@ import io
 import json
 import math
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,20 @@ import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from workbench.analysis.disagreement import BrowseMode
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, StoreError
+from workbench.presentation.drawing import PICTURE_FORMS as FORMS
 from workbench.presentation.quantities import COSTS
 from workbench.service import jobs
-from workbench.service.comparisons import open_comparison
-from workbench.ui.comparison_view import on_cost, on_export, on_list, on_open, on_row
+from workbench.service.comparisons import list_comparisons, open_comparison
+from workbench.service.labels import label_job
+from workbench.ui.comparison_view import (
+    on_cost,
+    on_export,
+    on_list,
+    on_open,
+    on_row,
+    results_html,
+)
 from workbench.ui.evaluate import on_evaluate, on_rows
 from workbench.ui.item_browser import on_browse
 from workbench.ui.raw_values import parse_seeds
@@ -49,12 +60,36 @@ def test_an_evaluation_becomes_a_job_with_its_rows(empty_page):
     assert job.status.total == 3
 
 
+def test_a_named_evaluation_is_a_comparison_of_that_name(chunk_page):
+    evaluate(chunk_page, rows=["words:zero_shot"], name="monday")
+
+    (job,) = made(chunk_page)
+    assert job.status.state == "finished"
+    (entry,) = list_comparisons(chunk_page.workspace)
+    assert entry.title.startswith("monday · messages: ")
+    comparison, _, _ = open_comparison(chunk_page.workspace, entry.key)
+    assert "monday" in Seen(results_html(comparison)).text
+    label_job(chunk_page.workspace, entry.key, "tuesday", "")
+    assert open_comparison(chunk_page.workspace, entry.key)[0].name == "tuesday"
+    assert "A name begins with a letter" in said(evaluate(chunk_page, name="a/b")[-1])
+
+
 def test_a_started_evaluation_is_shown_in_the_panel(empty_page):
     choice, view, *_, trouble = evaluate(empty_page)
 
     assert choice.value == made(empty_page)[0].status.job_id
     assert "2 rows on messages" in Seen(view).text
     assert trouble == ""
+
+
+def delete_ended(page, job_id):
+    """Delete a job once it has ended: it may have begun meanwhile."""
+    for _ in range(1200):
+        with suppress(StoreError):
+            jobs.delete(page.workspace, job_id)
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{job_id} is still at work")
 
 
 def test_trained_runs_are_rows_that_keep_their_seed(page):
@@ -64,7 +99,7 @@ def test_trained_runs_are_rows_that_keep_their_seed(page):
     (job,) = [
         job for job in made(page) if job.status.job_id not in [b.status.job_id for b in before]
     ]
-    jobs.delete(page.workspace, job.status.job_id)
+    delete_ended(page, job.status.job_id)
     assert job.experiment.seeds_of("lora") == (0,)
     assert job.experiment.methods["lora"]["steps"] == 4
 
@@ -153,19 +188,40 @@ def test_a_wrong_setting_leaves_the_rows_as_they_are(changes, page):
     assert on_rows(page.context, [], [], **page.values(**changes)) == [gr.skip()] * 2
 
 
-def test_the_comparison_of_the_shown_job_is_chosen(page, hostile_page):
-    assert on_list(page.context, None, None, page.job_id).value == page.job_id
-    assert on_list(page.context, None, None, hostile_page.job_id).value == hostile_page.job_id
+def chosen_of(page, chosen, job_id, followed=None):
+    return on_list(page.context, None, chosen, job_id, followed)[0].value
+
+
+def test_without_a_choice_the_comparison_of_the_shown_job_is_opened(page, hostile_page):
+    assert chosen_of(page, None, page.job_id) == page.job_id
+    assert chosen_of(page, None, hostile_page.job_id) == hostile_page.job_id
+
+
+def test_what_an_address_asks_for_is_opened_whatever_job_is_shown(page, hostile_page):
+    assert chosen_of(page, page.job_id, hostile_page.job_id) == page.job_id
+
+
+def test_a_comparison_that_is_asked_for_stays_when_the_shown_job_is_known_later(page, hostile_page):
+    shown, followed = on_list(page.context, None, page.job_id, None, None)
+    shown, followed = on_list(page.context, None, shown.value, hostile_page.job_id, followed)
+
+    assert (shown.value, followed) == (page.job_id, hostile_page.job_id)
+
+
+def test_once_another_job_is_shown_its_comparison_is_opened(page, hostile_page):
+    first = on_list(page.context, None, page.job_id, page.job_id, None)[1]
+
+    assert chosen_of(page, page.job_id, hostile_page.job_id, first) == hostile_page.job_id
 
 
 def test_else_the_chosen_one_stays_and_else_the_newest_is_taken(page, hostile_page):
-    assert on_list(page.context, None, page.job_id, "gone").value == page.job_id
-    keys = [key for _, key in on_list(page.context, None, "gone", None).choices]
-    assert on_list(page.context, None, "gone", None).value == keys[0]
+    assert chosen_of(page, page.job_id, "gone") == page.job_id
+    keys = [key for _, key in on_list(page.context, None, "gone", None, None)[0].choices]
+    assert chosen_of(page, "gone", None) == keys[0]
 
 
 def test_without_a_comparison_none_is_chosen(empty_page):
-    shown = on_list(empty_page.context, None, None, None)
+    shown, _ = on_list(empty_page.context, None, None, None, None)
 
     assert (shown.choices, shown.value) == ([], None)
 
@@ -392,21 +448,25 @@ def export(page: Page, **changes: Any) -> list[Path]:
     return [Path(file["path"]) for file in shown.value]
 
 
+@pytest.fixture(scope="module")
+def exported(page: Page) -> dict[str, Path]:
+    """Return the files of one export by name; drawing them takes seconds."""
+    return {path.name: path for path in export(page, mode="disagree")}
+
+
 def csv_lines(path: Path) -> list[list[str]]:
     return list(csv.reader(io.StringIO(path.read_text())))
 
 
-def test_the_files_of_a_comparison_are_report_items_and_figures(page):
-    names = {path.name for path in export(page)}
-
-    assert names == {
-        "report.html", "report.md", "report.csv", "report.json", "items.csv", "accuracy.png",
-        "cost.png", "calibration.png",
+def test_the_files_of_a_comparison_are_report_items_and_figures(exported):
+    assert set(exported) == {
+        "report.html", "report.md", "report.tex", "report.csv", "report.json", "items.csv",
+        *(f"{name}.{form}" for name in ("accuracy", "cost", "calibration") for form in FORMS),
     }  # fmt: skip
 
 
-def test_every_file_can_be_opened_as_what_it_is(page):
-    files = {path.name: path for path in export(page)}
+def test_every_file_can_be_opened_as_what_it_is(exported):
+    files = exported
 
     assert json.loads(files["report.json"].read_text())["rows"]
     assert "<html" in files["report.html"].read_text()
@@ -416,14 +476,12 @@ def test_every_file_can_be_opened_as_what_it_is(page):
         assert files[name].read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_the_items_in_the_file_are_those_of_the_mode(page):
-    (path,) = (path for path in export(page, mode="disagree") if path.name == "items.csv")
-
-    assert len(csv_lines(path)) - 1 == num_items(browse(page, mode="disagree")[0])
+def test_the_items_in_the_file_are_those_of_the_mode(page, exported):
+    assert len(csv_lines(exported["items.csv"])) - 1 == num_items(browse(page, mode="disagree")[0])
 
 
-def test_files_lie_where_the_page_may_serve_them_and_not_among_the_runs(page):
-    for path in export(page):
+def test_files_lie_where_the_page_may_serve_them_and_not_among_the_runs(page, exported):
+    for path in exported.values():
         assert not path.is_relative_to(page.context.root)
 
 

@@ -1,6 +1,7 @@
 """The tab that opens what was learned: readings, cards, files, and keys that are nobody's."""
 
 import json
+import shlex
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,9 +14,11 @@ from visitors import ANNA, BEN, keep_rows
 from workbench.models.adapters.reading import import_adapter
 from workbench.presentation.blocks import Bar, Bars, Layer, Map, Point, Table
 from workbench.presentation.reading import Reading
+from workbench.presentation.reading_files import write_reading
 from workbench.progress import ProgressEvent
 from workbench.readings.catalog import READERS, reader_class, readers_of
 from workbench.readings.inspector import INSTRUCTION, RANDOM
+from workbench.readings.opening import opened
 from workbench.readings.vectors.chance import standing
 from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE
@@ -29,12 +32,12 @@ from workbench.ui.reading_view import (
     progress_html,
     slots_of,
     verdict_html,
-    write_files,
 )
 from workbench.ui.readings import reading_steps, things_to_open
 from workbench.ui.vector_map import SCRIPT_PATH, map_value, vector_map
 from workbench.ui.wayward import on_wayward
 
+SHARED = {"model", "precision", "task", "template", "chat"}
 MADE = Reading(
     name="nearest",
     title="Nearest tokens",
@@ -195,7 +198,7 @@ def test_only_the_chosen_reading_s_options_are_shown():
 
 
 def test_a_reading_ends_with_verdict_details_and_vectors(page, prompt):
-    *busy, (head, picture, body, vector, made, files) = shown(page, prompt)
+    *busy, (head, picture, body, vector, made, files, export) = shown(page, prompt)
 
     assert all('aria-busy="true"' in state[0] for state in busy)
     assert 'data-reading="nearest"' in head
@@ -203,6 +206,7 @@ def test_a_reading_ends_with_verdict_details_and_vectors(page, prompt):
     assert Seen(body).tags.count("table") >= 2
     assert choices(vector) == list(range(6))
     assert isinstance(made, Reading)
+    assert export.interactive is True
     assert files.visible is False
 
 
@@ -227,6 +231,38 @@ def test_weights_are_read(page, lora):
     assert "svg" in Seen(body).tags
 
 
+def test_a_reading_says_of_what_and_on_what_it_was_made(page, prompt):
+    setting = page.workspace.run(prompt.removeprefix("run:")).spec
+    title = next(name for name, key in setting_of(page)[0].choices if key == prompt)
+
+    *_, (head, _, body, *_) = shown(page, prompt, against=[RANDOM])
+
+    text = Seen(head).text
+    assert f"Of {title} against control: random vectors" in text
+    assert f"Read on {setting.base.name} · fp32" in text
+    assert f"{setting.task.name}, first" in text
+    assert f"wording {setting.template.name}" in text
+    assert f"Of {title} against" in Seen(body).text
+
+
+def test_a_reading_of_many_steps_does_not_send_them_all(page):
+    def many(*_):
+        yield from (ProgressEvent("placing", n, 100_000) for n in range(100_000))
+        yield MADE
+
+    states = list(on_read(many, what=RANDOM, against=[], reading="map", **page.setting))
+
+    assert len(states) < 1000  # ten a second
+    assert 'data-reading="nearest"' in states[-1][0]
+
+
+def test_files_are_offered_of_a_reading_alone(page, prompt):
+    *_, read = shown(page, prompt)
+    *_, wrong = shown(page, prompt, "tea")
+
+    assert (read[-1].interactive, wrong[-1].interactive) == (True, False)
+
+
 def test_others_are_held_against_it(page, prompt):
     made = shown(page, prompt, against=[RANDOM, prompt])[-1][4]
 
@@ -239,7 +275,7 @@ def test_readings_are_kept_in_the_visitor_s_folder(page, prompt):
     assert list((page.workspace.folder / "readings").glob("nearest-*.json"))
 
 
-KEPT = [[gr.skip()] * 7]  # a stream of nothing would empty the page
+KEPT = [[gr.skip()] * 8]  # a stream of nothing would empty the page
 
 
 def chosen(page, what, reading, last=None, **more):
@@ -298,7 +334,7 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_anything_wrong_gets_one_clear_message(case, page, prompt):
     changes, message = WRONG[case]
-    head, picture, body, _, made, _ = shown(
+    head, picture, body, _, made, *_ = shown(
         page, **{"what": prompt, "reading": "nearest", **changes}
     )[-1]
 
@@ -370,6 +406,20 @@ def test_the_command_names_the_run_what_it_stands_against_and_changed_options(pa
     assert text.startswith(f"workbench inspect {run} --against {RANDOM} --readings nearest")
     assert "--set nearest.k=7" in text
     assert f"--runs {page.context.root}" in text
+    assert "--on" not in text  # the run says base, task and wording
+
+
+def test_the_command_of_what_no_run_made_says_what_it_is_read_on(page):
+    """The oracle is the command's own reader of what it is given."""
+    setting = page.values(task="arithmetic", wording="plain", chat=True)
+    found = on_command(page.context, what=RANDOM, against=[], reading="nearest", **setting)
+
+    words = shlex.split(Seen(found).text)
+    on = [words[place + 1] for place, word in enumerate(words) if word == "--on"]
+    experiment, chosen, _ = opened(words[2], [], page.context.root, on)
+    _, expected = page.context.experiment(SettingValues(**setting))
+    assert chosen.key == RANDOM
+    assert experiment.model_dump(include=SHARED) == expected.model_dump(include=SHARED)
 
 
 # A prompt that says what one likes
@@ -468,18 +518,19 @@ def test_a_map_hands_over_no_markup(text):
 
 
 def test_files_hold_the_data_the_tables_and_the_charts(page, tmp_path):
-    paths = write_files(MADE, tmp_path)
+    paths = write_reading(MADE, tmp_path)
 
-    assert [path.suffix for path in paths] == [".json", ".csv", ".csv", ".png", ".png"]
+    forms = [".png", ".svg", ".pdf"]
+    assert [path.suffix for path in paths] == [".json", ".csv", ".csv", ".tex", *forms, *forms]
     assert Reading.model_validate_json(paths[0].read_text()) == MADE
     assert paths[1].read_text() == "vector,tokens,norm\n0,␣sun  ␣rain,1.5\n1,'=1+1,\n"
-    assert paths[3].read_bytes().startswith(b"\x89PNG")
+    assert paths[4].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_offers_them_outside_the_runs(page):
     found = on_export(page.context, None, MADE)
 
-    assert len(found.value) == 5
+    assert len(found.value) == 10
     assert found.visible is True
     assert not any(str(page.context.root) in str(file) for file in found.value)
 

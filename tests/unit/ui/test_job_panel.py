@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from job_files import alive, set_status
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import tiny_experiment
 from workbench.service import jobs
-from workbench.service.job_status import RowResult
-from workbench.ui.job_panel import follow, on_resume, on_stop, read_history, updates
+from workbench.service.job_status import GoingRun, RowResult
+from workbench.service.labels import label_job
+from workbench.ui.job_panel import follow, on_idle, on_resume, on_stop, read_history, updates
 from workbench.ui.train import on_train
 
 ROWS = {"prompt_tuning": {"steps": 4, "eval_every": 2}}
@@ -32,7 +34,7 @@ def look(page: Page, job_id: str | None = None, kind: Any = "train") -> list[Any
 
 
 def test_without_a_job_the_panel_says_what_to_do(empty_page):
-    choice, view, timer, *buttons = look(empty_page)
+    choice, view, timer, *buttons, _ = look(empty_page)
 
     assert Seen(view).text.startswith("Nothing was trained here yet.")
     assert (choice.value, timer.active) == (None, False)
@@ -63,6 +65,20 @@ def test_a_chosen_job_stays_chosen(empty_page):
 
     assert choice.value == old.status.job_id
     assert len(choice.choices) == 2
+
+
+def test_a_named_job_is_called_so_in_the_list_and_the_panel(empty_page):
+    job = submit(empty_page, title="a job")
+    label_job(empty_page.workspace, job.status.job_id, "monday", "")
+
+    choice, view, *_ = look(empty_page)
+
+    ((title, _),) = choice.choices
+    assert title.startswith("monday · a job · ")  # its state, then its time
+    assert title.endswith(job.status.created[:16].replace("T", " "))
+    assert job.status.job_id not in title
+    assert "monday · a job" in Seen(view).text
+    assert "--name monday" in Seen(view).text
 
 
 def test_each_panel_has_jobs_of_its_own_kind(empty_page):
@@ -115,7 +131,7 @@ def test_the_buttons_are_those_the_state_allows(state, empty_page):
         (job.folder / "experiment.json").write_text("{")
 
     with alive(job) if state == "running" else nullcontext(set_status(job, state=state)):
-        _, _, timer, *buttons = look(empty_page)
+        _, _, timer, *buttons, _ = look(empty_page)
 
     assert [timer.active, *(button.interactive for button in buttons)] == STATES[state]
 
@@ -145,6 +161,24 @@ def test_a_running_job_shows_its_curve_and_figures(empty_page):
     assert "prompt_tuning, seed 0" in seen.text
     assert "0.667" in seen.text
     assert ("div", "aria-valuenow", "75") in seen.attributes
+
+
+def test_runs_that_go_on_side_by_side_are_listed_with_their_workers(empty_page):
+    job = submit(empty_page)
+    going = [
+        GoingRun(run_id="a", row="lora, seed 0", number=2, where="gpu-1", stage="train", done=5,
+                 steps=10),
+        GoingRun(run_id="b", row=HOSTILE[0], number=3, where="gpu-2", stage="fit"),
+    ]  # fmt: skip
+    with alive(job, stage="train", number=3, total=4, going_on=going):
+        view = look(empty_page, job.status.job_id)[1]
+
+    text = Seen(view).text
+    assert "2 of 4 runs are going on:" in text
+    assert "lora, seed 0 on gpu-1: train 5 of 10" in text
+    assert "on gpu-2: fit" in text
+    assert ("div", "aria-valuenow", "62") in Seen(view).attributes  # two done, and half of one
+    assert dangers(view) == []
 
 
 def test_a_finished_job_is_at_a_hundred(page):
@@ -221,6 +255,54 @@ def test_a_public_page_needs_a_token(token, chunk_page):
     assert "needs the token it gave your browser" in said(view)
 
 
+# Another tab
+
+
+def again(page: Page, seen: Any, job_id: str | None = None) -> list[Any]:
+    return on_idle(page.context, "train", page.setting["token"], job_id, seen)
+
+
+def test_a_job_that_another_tab_resumes_is_followed_here(empty_page):
+    job = submit(empty_page)
+    set_status(job, state="stopped")
+    _, _, timer, *_, seen = look(empty_page, job.status.job_id)
+    assert timer.active is False
+
+    with alive(job):
+        _, view, timer, *_, now = again(empty_page, seen, job.status.job_id)
+
+    assert timer.active is True
+    assert 'data-state="running"' in view
+    assert now != seen
+
+
+def test_a_job_that_another_tab_begins_or_deletes_is_noticed(empty_page):
+    *_, seen = look(empty_page)
+    job = submit(empty_page)
+    set_status(job, state="stopped")
+
+    choice, *_, seen = again(empty_page, seen)
+    jobs.delete(empty_page.workspace, job.status.job_id)
+    gone, *_ = again(empty_page, seen, job.status.job_id)
+
+    assert choice.value == job.status.job_id
+    assert gone.choices == []
+
+
+def test_nothing_is_drawn_anew_while_nothing_changes(empty_page):
+    set_status(submit(empty_page), state="stopped")
+    *_, seen = look(empty_page)
+
+    assert again(empty_page, seen) == [gr.skip()] * 7
+
+
+@pytest.mark.parametrize("seen", [None, 3, "x", {"a": 1}, [["a"]]])
+def test_anything_seen_before_is_looked_at_anew(seen, empty_page):
+    job = submit(empty_page)
+
+    assert again(empty_page, seen)[0].value == job.status.job_id
+
+
 # Stop and resume
 
 
@@ -257,7 +339,7 @@ def test_a_stopped_job_is_resumed(empty_page):
 
     (shown,) = on_resume(empty_page.context, "train", None, job.status.job_id)
 
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert not is_problem(shown[1])
     assert jobs.read_job(empty_page.workspace, job.status.job_id).status.message != (
         "stopped before it began"
@@ -302,7 +384,7 @@ def test_between_two_chunks_a_job_can_be_stopped_and_not_resumed(chunk_page):
 
     states = [
         [timer.active, *(button.interactive for button in buttons)]
-        for _, _, timer, *buttons, _ in shown
+        for _, _, timer, *buttons, _, _ in shown
     ]
     assert states == [[True, True, False, False]] * 3 + [[False] * 4]
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from pages import Page, Seen, is_problem, said
 from visitors import keep_rows
 from workbench.cli import app
-from workbench.commands.shared.opening import opened
 from workbench.errors import ConfigError, StoreError
 from workbench.presentation.reading import Reading
 from workbench.readings.inspector import RANDOM
+from workbench.readings.opening import opened
 from workbench.runs.experiment import store_experiment, stored_experiment
 from workbench.runs.origin import own_experiment
 from workbench.service.profile import Caps, Profile

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gradio as gr
 import pytest
 
 from architectures import tiny_config
@@ -9,7 +10,7 @@ from pages import Seen
 from workbench.budget.asked import NUMBERS
 from workbench.budget.known import DEVICES, KNOWN_SHAPES
 from workbench.service.profile import CPU_SPACE
-from workbench.ui.plan import on_plan
+from workbench.ui.plan import number_field, on_first_row, on_plan
 
 USUAL = {
     "token": None, "base": "llama-2-13b", "place": "any", "gib": 16, "bits": "nf4",
@@ -26,6 +27,51 @@ def test_five_tasks_on_13b_and_16_gb_are_five_small_files_over_one_base(page):
 
     assert "Train lora" in text
     assert "5 tasks are 5 files" in text
+
+
+def test_the_table_has_the_row_that_the_headline_names(page):
+    """13B on 16 GB is advised all linear layers, and the rest of the table is what was asked."""
+    html = shown(page)
+    asked = shown(page, targets="all_linear")
+
+    assert "Train lora on all linear layers over" in Seen(html).text
+    assert "lora, targets all_linear recommended" in Seen(html).text
+    assert Seen(html).text.count("recommended") == 1
+    assert "lora recommended" in Seen(asked).text
+
+
+def test_what_is_tight_names_the_options_that_loosen_it(page):
+    text = Seen(shown(page, base="llama-2-13b", gib=12)).text
+
+    assert "It is tight" in text
+    assert "gradient_checkpointing: true takes it down to" in text
+
+
+def test_the_plan_is_for_the_base_of_the_first_row_until_another_is_chosen(page):
+    base, bits = on_first_row(page.context, "llama-2-7b", "bf16")
+    folder, _ = on_first_row(page.context, page.setting["model"], "bf16")
+    unknown, wrong = on_first_row(replace(page.context, profile=CPU_SPACE), "../x", "nf5")
+
+    assert (base, bits) == ("llama-2-7b", "bf16")
+    assert folder == page.setting["model"]
+    assert (unknown, wrong) == (gr.skip(), gr.skip())
+
+
+def test_as_the_tab_is_opened_its_fields_make_a_plan(page):
+    """A browser shows and sends 0 for a number field that holds nothing."""
+    fields = {key: number_field(key, option) for key, option in NUMBERS.items()}
+    sent = {
+        key: 0 if isinstance(one, gr.Number) and one.value is None else one.value
+        for key, one in fields.items()
+    }
+
+    assert "Train" in Seen(shown(page, **sent)).text
+
+
+@pytest.mark.parametrize("left", ["", " ", None])
+def test_what_may_be_left_out_is_left_out_by_an_empty_field(page, left):
+    assert shown(page, micro_batch_size=left) == shown(page)
+    assert shown(page, micro_batch_size="2") == shown(page, micro_batch_size=2)
 
 
 def test_70b_on_one_24_gb_card_is_refused_with_what_would_do(page):

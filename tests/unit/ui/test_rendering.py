@@ -27,6 +27,7 @@ from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.service.uploads import TableView, TaskView
 from workbench.serving.asking import LeftOut, PromptPiece
 from workbench.ui.answer_cards import Card
+from workbench.ui.glosses import start
 from workbench.ui.plan import Row
 from workbench.ui.rendering import render
 
@@ -38,7 +39,8 @@ def card(text: str) -> Card:
     return Card(
         label=text, text=text, answer=text, confidence=0.75, bars=bars, cost=text, pieces=pieces,
         cautions=[text],
-        num_tokens=11, num_learned=5, adapter=True, is_written=True, is_done=True,
+        num_tokens=11, num_learned=5, adapter=True, is_written=True,
+        is_folded=True, is_done=True,
     )  # fmt: skip
 
 
@@ -54,7 +56,8 @@ def status(text: str, **changes: Any) -> JobStatus:
 
 def reading(text: str) -> Reading:
     place = standing(text, 0.5, text, [0.1, 0.2])
-    return Reading(name="nearest", title=text, verdict=text, standings=[place])
+    made = {"of": text, "setting": text}
+    return Reading(name="nearest", title=text, verdict=text, standings=[place], **made)
 
 
 @cache
@@ -97,13 +100,30 @@ def confusion(text: str) -> Any:
 
 def plan_row(text: str) -> Row:
     return Row(
-        name=text, formula=text, fits=True, memory=text, micro_batch_size=8, trained=5,
-        stored_bytes=6, extra_tokens=7, seconds=8.0, measured_memory=text, measured_seconds=None,
+        name=text, is_advised=True, formula=text, fits=True, memory=text, micro_batch_size=8,
+        trained=5, stored_bytes=6, extra_tokens=7, seconds=8.0, measured_memory=text,
+        measured_seconds=None,
     )  # fmt: skip
 
 
+def bases_view(text: str) -> Any:
+    value = Estimate(value=0.5, low=0.4, high=0.6, num_scored=9, num_unscored=0)
+    row = SimpleNamespace(name=text, num_seeds=1, quality=value, gap=value, step=value)
+    return SimpleNamespace(
+        curves=SimpleNamespace(metric="accuracy", gap_to=text),
+        bases=[SimpleNamespace(base=text, rows=[row])],
+        left_out=[text],
+    )
+
+
 TEMPLATES: dict[str, Any] = {
+    "across_bases": lambda text: {
+        "view": bases_view(text), "title": text, "sentences": [text], "drawing": drawing(text),
+        "is_between": True, "notes": [text],
+    },
+    "asked": lambda text: {"asked": [text, text]},
     "columns": lambda text: {
+        "asked": [text],
         "cards": [card(text)],
         "agreement": {"headline": text, "parts": [{"answer": text, "count": 2}]},
         "left_out": [LeftOut(text, text)],
@@ -111,15 +131,20 @@ TEMPLATES: dict[str, Any] = {
     },
     "command": lambda text: {"command": text},
     "diff": lambda text: {
-        "first": text, "second": text, "specs": [SpecDifference(text, text, f"{text}!")],
+        "first": text, "second": text, "names": [text, ""],
+        "specs": [SpecDifference(text, text, f"{text}!")],
         "figures": [FigurePair(text, text, f"{text}!")],
     },
     "drawing": lambda text: {"drawing": drawing(text)},
-    "estimate": lambda _: {"cost": CostEstimate(1234, 5.0, 6_000_000, 7_000_000, 1.5)},
-    "header": lambda text: {"profile": replace(CPU_SPACE, name=text)},
+    "estimate": lambda text: {
+        "method": text, "cost": CostEstimate(1234, 5.0, 6_000_000, 7_000_000, 1.5),
+    },
+    "gloss": lambda text: {"text": text},
+    "glosses": lambda text: {"headings": [text, "p (Holm)"]},
+    "header": lambda text: {"profile": replace(CPU_SPACE, name=text), "start": start()},
     "hint": lambda text: {"text": text},
     "imported": lambda text: {
-        "name": text,
+        "name": text, "key": text,
         "summary": AdapterSummary("lora", 5, 4, (text,), 3, 2, text, text),
     },
     "items": lambda text: {
@@ -134,6 +159,7 @@ TEMPLATES: dict[str, Any] = {
         "run": run(text)["run"],
     },
     "link": lambda text: {"query": f"?run={text}", "is_public": True},
+    "next": lambda text: {"after": "train"},
     "plan": lambda text: {
         "advice": Advice("lora", "nf4", text, (text,)),
         "shape": replace(KNOWN_SHAPES["llama-2-7b"], name=text, source=text),
@@ -147,7 +173,7 @@ TEMPLATES: dict[str, Any] = {
     "problem": lambda text: {"text": text},
     "reading": lambda text: {"reading": reading(text)},
     "reading_details": lambda text: {
-        "drawings": [drawing(text)], "notes": [text],
+        "of": text, "drawings": [drawing(text)], "notes": [text],
         "tables": [{
             "title": text, "note": text, "columns": [{"name": text, "look": "wb-left"}],
             "rows": [{"cells": [text], "slot": 0}, {"cells": [text], "slot": None}],
@@ -159,18 +185,67 @@ TEMPLATES: dict[str, Any] = {
         "metric": "rouge_l",
         "drawing": drawing(text), "warnings": [text],
     },
+    "start": lambda text: {"start": start()},
     "row_detail": lambda text: {"drawing": drawing(text), "confusion": confusion(text)},
-    "run": lambda text: {**run(text), "drawing": drawing(text)},
+    "run": lambda text: {**run(text), "name": text, "drawing": drawing(text)},
     "table_view": lambda text: {"view": TableView((text,), ((text,),), 1, text, text, (text,))},
     "task": lambda text: {
         "view": TaskView(text, {text: 3}, {"train": 1, "dev": 1, "test": 1}, {text: 2},
                          ({text: text}, text), warnings=(text,)),
         "licence": text,
     },
+    "waiting": lambda text: {"text": text, "asked": [text]},
     "vector_card": lambda text: {"slot": 3, "parts": [(text, [(text, text)])]},
+    "grid": lambda text: {
+        "is_done": True, "headline": text, "left_out": [LeftOut(text, text)],
+        "cautions": [(text, text)], "headings": [text],
+        "lines": [
+            (SimpleNamespace(fields={text: text}, target=text), [
+                None,
+                SimpleNamespace(answer=None, reason=text),
+                SimpleNamespace(answer=text, is_right=True, confidence=0.5, score=0.5),
+            ]),
+        ],
+        "figures": SimpleNamespace(columns=[text], rows=[[text, None, text]]),
+        "words": [
+            SimpleNamespace(before=text, after=text, stretches=[
+                SimpleNamespace(kind=kind, text=text) for kind in ("removed", "added", "same")
+            ]),
+        ],
+        "answers": [
+            SimpleNamespace(before=text, after=text, summary=text, changes=[
+                SimpleNamespace(row=0, before=text, after=None, turn="wrong to right"),
+            ]),
+        ],
+        "samples": [SimpleNamespace(fields={text: text})],
+    },
+    "marks": lambda text: {
+        "rows": [{"text": text, "verdict": "right", "answer": text, "label": text,
+                  "comment": text, "wording": text, "way": text}],
+        "total": 3, "fields": ["text"],
+    },
+    "versions": lambda text: {
+        "name": text, "text": text,
+        "version": SimpleNamespace(number=2, parent=1),
+        "versions": [
+            SimpleNamespace(number=2, parent=1, date="then", note=text, figures={text: text}),
+        ],
+        "changed": [SimpleNamespace(kind="added", text=text), SimpleNamespace(kind="", text=text)],
+    },
+    "tour_stop": lambda text: {
+        "stop": SimpleNamespace(title=text, text=[text], look=text),
+        "number": 1, "num_stops": 7, "verdicts": [(text, text)], "readings": [reading(text)],
+        "drawings": [drawing(text)],
+        "tables": [
+            SimpleNamespace(title=text, note=text, columns=[SimpleNamespace(name=text, look="")],
+                            rows=[SimpleNamespace(cells=[text], slot=None)]),
+        ],
+        "facts": SimpleNamespace(base=text, precision="nf4", task=text, commit="abc"),
+        "command": "make tour",
+    },
 }  # fmt: skip
 
-SILENT = ("estimate", "drawing")  # templates into which no foreign text goes but a figure's
+SILENT = ("drawing", "glosses", "next", "start")  # into which no foreign text goes but a figure's
 
 
 def test_every_template_is_tried():
@@ -222,14 +297,14 @@ def test_a_run_that_is_stored_can_be_shown(tmp_path):
     workspace = local_workspace(tmp_path)
     stored = workspace.run(store_run(workspace.folder))
 
-    html = render("run", run=stored, facts=run_summary(stored), drawing=None)
+    html = render("run", run=stored, name="", facts=run_summary(stored), drawing=None)
 
     assert stored.record.run_id in Seen(html).text
 
 
 @pytest.mark.parametrize("profile", [LOCAL, CPU_SPACE], ids=lambda p: p.name)
 def test_the_header_says_on_a_public_page_that_nothing_lasts(profile):
-    text = Seen(render("header", profile=profile)).text
+    text = Seen(render("header", profile=profile, start=start())).text
 
     assert ("is lost when this page restarts" in text) == profile.is_public
 

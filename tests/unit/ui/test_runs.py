@@ -17,11 +17,17 @@ from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from toys import export_prompt
 from visitors import store_run
 from workbench.runs.store import RunStore
-from workbench.service.ways import imported_folders
+from workbench.service.ways import imported_folders, way_choices
+from workbench.ui.app import make_context
+from workbench.ui.comparison_view import on_export
+from workbench.ui.context import SettingValues
+from workbench.ui.readings import things_to_open
 from workbench.ui.runs import (
     on_delete,
     on_download,
     on_import,
+    on_label,
+    on_name,
     on_open,
     on_push,
     on_refresh,
@@ -102,6 +108,86 @@ def test_a_clicked_line_chooses_its_run():
 
     assert on_select(event) == "the_run"
     assert on_select(SimpleNamespace(row_value=None)) == gr.skip()
+
+
+# Names
+
+
+def test_a_name_is_given_changed_and_taken_away(empty_page):
+    context, run_id = empty_page.context, store_run(empty_page.workspace.folder)
+
+    table, runs, others, _, *fields, told = on_name(context, None, run_id, " best ", "rank 8")
+
+    assert table.value["data"][0][0] == "best"
+    assert runs.choices[0][0].startswith("best · ")
+    assert others.choices[1:] == runs.choices
+    assert (fields, Seen(told).text) == (["best", "rank 8"], "Its name is best.")
+    assert on_label(context, None, run_id) == ["best", "rank 8", ""]
+    assert "best · zero_shot" in Seen(open_run(empty_page, run_id)).text
+
+    *_, name, remark, told = on_name(context, None, run_id, "", "")
+
+    assert (name, remark, Seen(told).text) == ("", "", "It has no name.")
+    assert run_table(context, None)["name"].tolist() == [""]
+
+
+def test_a_refused_name_changes_nothing_and_is_one_message(empty_page):
+    first, second = (store_run(empty_page.workspace.folder, seed=seed) for seed in (0, 1))
+    on_name(empty_page.context, None, first, "best", "")
+
+    for run_id, name, remark in (
+        (second, "best", ""), (second, HOSTILE[0], ""), (second, None, ""),
+        (second, "x", "y" * 9000), (None, "x", ""), ("../x", "x", ""), (["x"], "x", ""),
+    ):  # fmt: skip
+        *kept, told = on_name(empty_page.context, None, run_id, name, remark)
+        assert kept == [gr.skip()] * 6
+        assert is_problem(told)
+        assert "on our side" not in said(told)
+        assert dangers(told) == []
+    assert run_table(empty_page.context, None)["name"].tolist() == ["", "best"]
+
+
+def test_another_visitors_run_is_not_named(chunk_page):
+    run_id = store_run(chunk_page.workspace.folder)
+
+    *_, told = on_name(chunk_page.context, "another-another-another", run_id, "mine", "")
+
+    assert "not found among your runs" in said(told)
+    assert on_label(chunk_page.context, "another-another-another", run_id) == ["", "", ""]
+
+
+def test_a_hostile_note_is_shown_as_text(empty_page):
+    run_id = store_run(empty_page.workspace.folder)
+    on_name(empty_page.context, None, run_id, "", "".join(HOSTILE))
+
+    html = open_run(empty_page, run_id)
+
+    assert not is_problem(html)
+    assert dangers(html) == []
+
+
+def test_a_named_run_is_called_so_wherever_it_can_be_chosen(page, tmp_path):
+    shutil.copytree(page.context.root, tmp_path / "root")
+    context = make_context(tmp_path / "root", page.context.profile, page.context.desk)
+    on_name(context, None, page.rows["lora"], "first try", "")
+    values = SettingValues(**page.setting)
+    workspace, experiment = context.experiment(values)
+
+    ways = dict(map(reversed, way_choices(workspace, context.desk, experiment)))
+    opened = {one.key: one.listed for one in things_to_open(context, values)[1]}
+    both = on_open(context, None, page.rows["prompt_tuning"], page.rows["lora"])
+
+    key = f"run:{page.rows['lora']}"
+    assert ways[key].startswith("first try · lora")
+    assert opened[key].startswith("first try · messages · lora")
+    assert "first try" in Seen(both).text
+    files = on_export(
+        context, token=None, key=page.job_id, mode="disagree", row=None, against=None,
+        cost="trained_parameters", quality="accuracy",
+    )  # fmt: skip
+    report = next(file["path"] for file in files.value if "report.json" in file["path"])
+    named = {row["row"]: row["name"] for row in json.loads(Path(report).read_text())["rows"]}
+    assert named["lora"] == "first try"
 
 
 # One run, and two
@@ -187,7 +273,7 @@ def test_a_hostile_error_of_a_run_is_shown_as_text(empty_page):
 def test_locally_a_link_names_the_run(page):
     html = on_share(page.context, None, page.rows["lora"])
 
-    assert ("a", "href", f"?run={page.rows['lora']}") in Seen(html).attributes
+    assert ("a", "href", f"?run={page.rows['lora']}&tab=runs") in Seen(html).attributes
     assert "key=" not in html
 
 
@@ -358,8 +444,18 @@ def test_an_imported_adapter_says_what_it_is(name, expected, exports, empty_page
 def test_an_imported_adapter_is_among_the_ways(exports, empty_page):
     html = on_import(empty_page.context, None, str(exports["lora"]))
 
-    (name,) = imported_folders(empty_page.workspace)
-    assert f"Imported as {name}" in Seen(html).text
+    (key,) = imported_folders(empty_page.workspace)
+    assert "Imported as lora\n" in Seen(html).text
+    assert f"import:{key}" in Seen(html).text
+
+
+def test_an_imported_adapter_is_called_as_asked(exports, empty_page):
+    html = on_import(empty_page.context, None, str(exports["lora"]), " my tone ")
+
+    assert "Imported as my tone\n" in Seen(html).text
+    refused = on_import(empty_page.context, None, str(exports["lora"]), HOSTILE[0])
+    assert is_problem(refused)
+    assert dangers(refused) == []
 
 
 def test_what_was_downloaded_can_be_imported(page, empty_page):

@@ -1,7 +1,6 @@
 """The first row: tasks, wordings and uploads of a visitor, and what is wrong with a setting."""
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,47 +10,16 @@ import pytest
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import write_rows
-from workbench.runs.experiment import TaskChoice
 from workbench.service.uploads import task_choices
-from workbench.service.wordings import wording_choices
-from workbench.ui.context import SettingValues
 from workbench.ui.setup import (
     on_base,
     on_keep_upload,
-    on_keep_wording,
-    on_load,
-    on_preview,
+    on_line,
     on_task,
     on_upload,
-    on_wording,
     tasks_to_choose,
 )
-
-EDITED = "version: 1\ninstruction: 'Which of {labels} is it?'\ninput: 'Q: {text}'\n"
-
-
-# The visitor
-
-
-@pytest.mark.parametrize("token", [None, "", "short", 3, ["a"], {"a": 1}, "../../etc/passwd/x"])
-def test_a_visitor_without_a_token_gets_one(token, chunk_page):
-    known, _, told = on_load(chunk_page.context, token)
-
-    assert chunk_page.context.workspace(known)
-    assert told == known
-
-
-def test_a_visitor_keeps_a_token(chunk_page):
-    token = chunk_page.setting["token"]
-
-    known, tasks, _ = on_load(chunk_page.context, token)
-
-    assert known == token
-    assert chunk_page.setting["task"] in [key for _, key in tasks.choices]
-
-
-def test_two_visitors_get_two_tokens(chunk_page):
-    assert on_load(chunk_page.context, None)[0] != on_load(chunk_page.context, None)[0]
+from workbench.ui.wording_editor import NUM_PARTS
 
 
 def test_own_tasks_come_first_and_then_the_default(page):
@@ -62,21 +30,39 @@ def test_own_tasks_come_first_and_then_the_default(page):
     assert keys[len(own)] == "support_intents"
 
 
+# The line that opens
+
+
+def test_the_line_names_what_is_chosen(page):
+    (line,) = on_line(page.context, **page.values(chat=True))
+
+    for part in ("messages (yours)", "plain", page.setting["model"], "chat template"):
+        assert part in line.label
+
+
+@pytest.mark.parametrize("changes", [{"task": "../x"}, {"wording": "gone"}])
+def test_the_line_stays_while_something_is_wrong(changes, page):
+    assert on_line(page.context, **page.values(**changes)) == [gr.skip()]
+
+
 # Tasks
 
 
 def test_a_task_brings_its_wordings_its_text_and_its_facts(page):
-    wording, text, facts, trouble = on_task(page.context, **page.values(task="support_intents"))
+    wording, text, instruction, *_, facts, trouble, _ = on_task(
+        page.context, **page.values(task="support_intents")
+    )
 
     assert wording.choices[0] == ("plain", "plain")
     assert wording.value == "plain"
     assert "instruction:" in text
+    assert instruction in text
     assert "support_intents" in Seen(facts).text
     assert trouble == ""
 
 
 def test_a_wording_of_the_task_before_does_not_disturb_the_next_task(page):
-    *_, trouble = on_task(page.context, **page.values(task="support_intents", wording="unknown"))
+    *_, trouble, _ = on_task(page.context, **page.values(task="support_intents", wording="unknown"))
 
     assert trouble == ""
 
@@ -95,14 +81,14 @@ BAD_TASKS = {
 def test_a_task_that_cannot_be_had_is_said_once(case, page):
     task, expected = BAD_TASKS[case]
 
-    *kept, trouble = on_task(page.context, **page.values(task=task))
+    *kept, trouble, filled = on_task(page.context, **page.values(task=task))
 
-    assert kept == [gr.skip()] * 3
+    assert [*kept, filled] == [gr.skip()] * (3 + NUM_PARTS)
     assert expected in said(trouble)
 
 
 def test_a_hostile_task_is_shown_as_text(hostile_page):
-    _, _, facts, trouble = on_task(hostile_page.context, **hostile_page.setting)
+    *_, facts, trouble, _ = on_task(hostile_page.context, **hostile_page.setting)
 
     assert trouble == ""
     assert dangers(facts) == []
@@ -148,134 +134,6 @@ def test_a_public_page_does_not_load_another_base(chunk_page):
     *_, last = on_base(chunk_page.context, **chunk_page.values(model="/etc"))
 
     assert "this public page offers" in said(last)
-
-
-# Wordings
-
-
-def test_a_chosen_wording_is_shown_as_its_text(page):
-    brief, plain = (
-        on_wording(page.context, **page.values(task="support_intents", wording=name))[0]
-        for name in ("brief", "plain")
-    )
-
-    assert "input:" in brief
-    assert brief != plain
-
-
-@pytest.mark.parametrize("wording", ["plane", "../x", None, 3, ["plain"], "plain.yaml"])
-def test_a_wording_that_does_not_exist_leaves_the_text(wording, page):
-    assert on_wording(page.context, **page.values(wording=wording)) == [gr.skip()]
-
-
-def preview(page: Page, text: object = EDITED, row: object = 0, **changes: Any) -> str:
-    return on_preview(page.context, text=text, row=row, **page.values(**changes))
-
-
-def test_a_preview_is_the_prompt_of_a_training_row_and_what_should_follow(page):
-    sample = page.context.desk.task(task_of(page)).train[0]
-
-    text = Seen(preview(page)).text
-
-    expected = f"Which of complaint, praise is it?\n\nQ: {sample.fields['text']} {sample.target}"
-    assert text.startswith(expected)
-
-
-def test_a_preview_counts_the_tokens_of_both_parts(page):
-    sample = page.context.desk.task(task_of(page)).train[0]
-    shared = len("Which of complaint, praise is it?\n\n")  # the tiny model's tokens are bytes
-    own = len(f"Q: {sample.fields['text']}")
-
-    text = Seen(preview(page)).text
-
-    counts = f"{shared} tokens shared by all texts + {own} of this text = {shared + own}"
-    assert f"{counts}, {100 * (shared + own) / 1024:.1f} % of the context of 1,024." in text
-
-
-def test_each_row_has_a_preview_of_its_own_and_rows_go_round(page):
-    num_train = len(page.context.desk.task(task_of(page)).train)
-
-    assert preview(page, row=0) != preview(page, row=1)
-    assert preview(page, row=num_train) == preview(page, row=0)
-
-
-@pytest.mark.parametrize(
-    "row", [-1, 1.9, math.nan, math.inf, -math.inf, 10**400, None, "3", [1], {"a": 1}, True]
-)
-def test_any_row_shows_some_preview(row, page):
-    assert not is_problem(preview(page, row=row))
-
-
-def test_words_for_labels_are_shown_with_their_tokens(page):
-    text = Seen(preview(page, f"{EDITED}label_words: {{praise: good, complaint: bad}}\n")).text
-
-    assert "good 5" in text  # with its space, one byte each
-    assert "bad 4" in text
-
-
-def test_a_short_answer_task_has_a_preview_without_labels(page):
-    text = Seen(preview(page, "version: 1\ninput: 'Q: {question}'\n", task="arithmetic")).text
-
-    assert "Words for the labels" not in text
-
-
-BAD_WORDINGS = {
-    "empty": ("", "wording: the file is empty"),
-    "none": (None, "wording: is of type NoneType; text is needed."),
-    "a list": (["a"], "wording: is of type list; text is needed."),
-    "a mapping": ({"a": 1}, "wording: is of type dict; text is needed."),
-    "a number": (math.nan, "wording: is of type float; text is needed."),
-    "no YAML": ("input: [", "wording, line 1"),
-    "long": ("x" * 9000, "wording: 9000 characters; at most 8000 are read."),
-    "another field": ("version: 1\ninput: '{sentence}'\n", "input uses {sentence}"),
-    "zero byte": ("version: 1\ninput: '\0{text}'\n", "wording"),
-    "hostile": (HOSTILE[0], "wording"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_WORDINGS)
-@pytest.mark.parametrize("handler", ["preview", "keep"])
-def test_what_is_no_wording_is_one_message(handler, case, page):
-    text, expected = BAD_WORDINGS[case]
-    before = wording_choices(page.workspace, page.context.desk.task(task_of(page)))
-
-    html = (
-        preview(page, text)
-        if handler == "preview"
-        else on_keep_wording(page.context, text=text, **page.setting)[1]
-    )
-
-    assert is_problem(html)
-    assert expected in said(html)
-    assert wording_choices(page.workspace, page.context.desk.task(task_of(page))) == before
-
-
-def task_of(page: Page) -> TaskChoice:
-    return page.context.experiment(SettingValues(**page.setting))[1].task
-
-
-@pytest.mark.parametrize("text", [text for text in HOSTILE if "\0" not in text and "{" not in text])
-def test_a_hostile_wording_is_shown_as_text(text, page):
-    wording = f"version: 1\ninstruction: {json.dumps(text)}\ninput: 'Q: {{text}}'\n"
-
-    html = preview(page, wording)
-
-    assert dangers(html) == []
-
-
-def test_a_kept_wording_is_chosen(empty_page):
-    wording, _ = on_keep_wording(empty_page.context, text=EDITED, **empty_page.setting)
-
-    assert wording.value.startswith("edited:")
-    assert wording.value in [key for _, key in wording.choices]
-
-
-def test_a_kept_wording_can_be_asked_with(empty_page):
-    wording, _ = on_keep_wording(empty_page.context, text=EDITED, **empty_page.setting)
-
-    (text,) = on_wording(empty_page.context, **empty_page.values(wording=wording.value))
-
-    assert text == EDITED
 
 
 # Uploads
@@ -359,6 +217,7 @@ def test_a_kept_file_is_chosen_as_the_task(empty_page, tmp_path):
 
     assert ("my_rows (yours)", task.value) in task.choices
     assert "my_rows" in Seen(facts).text
+    assert "Next: these rows are now the task" in " ".join(Seen(facts).text.split())
 
 
 def test_keeping_without_a_file_says_what_to_do(page):

@@ -27,11 +27,8 @@ def test_an_address_without_a_run_shows_nothing(page):
     assert follow(page).visible is False
 
 
-def test_locally_a_link_opens_its_run(page):
-    view = follow(page, run=page.rows["lora"])
-
-    assert view.visible
-    assert page.rows["lora"] in Seen(view.value).text
+def test_a_run_of_ones_own_is_shown_among_the_others(page):
+    assert follow(page, run=page.rows["lora"]).visible is False
 
 
 def test_on_a_public_page_a_link_with_its_key_opens_the_run(chunk_page):
@@ -40,6 +37,12 @@ def test_on_a_public_page_a_link_with_its_key_opens_the_run(chunk_page):
     view = follow(chunk_page, run=run_id, key=chunk_page.workspace.share(run_id))
 
     assert run_id in Seen(view.value).text
+
+
+def test_on_a_public_page_a_run_of_ones_own_is_shown_among_the_others(chunk_page):
+    run_id = store_run(chunk_page.workspace.folder)
+
+    assert follow(chunk_page, run=run_id, tab="runs").visible is False
 
 
 @pytest.mark.parametrize("key", [None, "", "0" * 24, "x" * 5000, "é", "<b>"])
@@ -53,8 +56,8 @@ def test_on_a_public_page_any_other_key_opens_nothing(key, chunk_page):
 
 
 @pytest.mark.parametrize("run_id", ["missing", "../x", "<script>alert(1)</script>", "x" * 5000])
-def test_a_link_to_nothing_is_one_message(run_id, page):
-    view = follow(page, run=run_id)
+def test_a_link_to_nothing_is_one_message(run_id, chunk_page):
+    view = follow(chunk_page, run=run_id, key="0" * 24)
 
     assert is_problem(view.value)
     assert "on our side" not in said(view.value)

@@ -12,11 +12,13 @@ from workbench.errors import ConfigError
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.options import declared_options
 from workbench.runs.experiment import Experiment
+from workbench.runs.labels import run_title
 from workbench.service import jobs
 from workbench.service.profile import CPU_SPACE, LOCAL
 from workbench.training.options import TrainingOptions
 from workbench.ui.train import (
     PRESETS,
+    on_asked,
     on_estimate,
     on_preset,
     on_train,
@@ -256,6 +258,13 @@ def test_what_cannot_be_trained_has_no_cost(case, page):
     assert expected in said(html)
 
 
+def test_a_cost_says_of_which_method_it_is_and_none_stands_for_another(page):
+    first = on_asked("lora")
+
+    assert "Estimating what lora would cost" in Seen(first).text
+    assert "prompt_tuning trains" in Seen(estimate(page, "prompt_tuning")).text
+
+
 # Jobs
 
 
@@ -277,6 +286,20 @@ def test_a_started_training_is_shown_in_the_panel(empty_page):
     assert choice.value == job.status.job_id
     assert "lora on messages" in Seen(view).text
     assert trouble == ""
+
+
+def test_a_named_training_gives_its_name_to_job_and_run(chunk_page):
+    few = {"lora__steps": 4, "lora__eval_every": 2}
+
+    shown = train(chunk_page, name=" first try ", **few)
+
+    assert "first try · lora on messages" in Seen(shown[1]).text
+    (run,) = [run for run in chunk_page.workspace.runs() if run.spec.method == "lora"]
+    assert run_title(run).startswith("first try · lora · seed 0")
+    again = train(chunk_page, name="first try", seed=1, **few)
+    assert "name 'first try': is the name of run" in said(again[-1])
+    assert "A name begins with a letter" in said(train(chunk_page, name="<b>", **few)[-1])
+    assert len(made(chunk_page)) == 1
 
 
 def test_what_is_left_alone_on_the_page_is_not_written_down(empty_page):
