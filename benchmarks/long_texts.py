@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from material import encoder_for, fit, load_engine
+from material import encoder_for, fit, load_engine, load_material
 from measuring import Figure, interleave
 from workbench.fitting.prediction import predict
 from workbench.models.adapters.bank import WeightAdapter
@@ -253,5 +254,15 @@ def _labels(engine: Engine) -> list[tuple[int, ...]]:
     return [tuple(engine.tokenizer(word, add_special_tokens=False).input_ids) for word in words]
 
 
-if __name__ == "__main__":
-    _one(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+def _items_alone() -> None:
+    """Print the table over items."""
+    with tempfile.TemporaryDirectory() as folder:
+        for figure in _over_items(load_material(), Path(folder), load_engine()):
+            print(figure.row())
+
+
+if __name__ == "__main__":  # one work of one side, or "items"
+    if sys.argv[1] == "items":
+        _items_alone()
+    else:
+        _one(sys.argv[1], sys.argv[2], int(sys.argv[3]))

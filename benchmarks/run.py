@@ -32,6 +32,7 @@ _PARTS = {
     "products": "products",
     "decoding": "decoding",
     "side_by_side": "side_by_side",
+    "grid": "grid",
     "training_step": "training_step",
     "long_training": "long_training",
     "memory": "resident_memory",
@@ -44,6 +45,8 @@ _PARTS = {
     "own_comparison": "own_comparison",
     "long_texts": "long_texts",
     "starting": "starting",
+    "scheduling": "scheduling",
+    "workers": "workers",
 }
 _ON_ANY_DEVICE = ("training_step", "long_training", "planner", "precision_speed")
 _RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -14,6 +14,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from transformers.utils import logging as transformers_logging
 from xdist.scheduler import LoadFileScheduling
 
@@ -37,6 +38,11 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 transformers_logging.disable_progress_bar()
 TESTS = Path(__file__).parent
 
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 SHARED_APPS = ("browser", "security")  # folders whose tests share a running app
 # Files there with apps and jobs of their own: they go where there is room.
@@ -48,13 +54,19 @@ OWN_APPS = tuple(
     )
 )
 # They begin first, so that no core waits for one of them at the end.
-LONGEST = (*SHARED_APPS, "torture", "end_to_end", "contracts", "numerics", "unit/readings")
+LONGEST = (
+    *(*SHARED_APPS, "torture", "cluster", "stores", "end_to_end"),
+    *("contracts", "numerics", "unit/readings"),
+)
 
 # What the inner loop leaves out: the default base and a whole page; whole jobs and readings, all
 # architectures, and what starts processes or compiles UMAP.
 SLOW_FIXTURES = {"real_base", "real_engine", "built"}
 SLOW_PLACES = (
+    "cluster/test_",
     "numerics/test_architectures.py",
+    *(*SHARED_APPS, "torture", "cluster", "stores", "end_to_end"),
+    *("contracts", "numerics", "unit/readings"),
     "unit/service/test_command_line.py",
     "unit/service/test_job_processes.py",
     "unit/service/test_worker.py",

@@ -5,7 +5,6 @@ Ctrl-C (finished work is kept).
 """
 
 import functools
-import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from workbench.errors import WorkbenchError
 from workbench.progress import Interrupted
-from workbench.startup import collect_rarely
+from workbench.startup import collect_rarely, quiet_libraries
 
 # Name of a command, which is that of its module and function, and what it is for: a heading of
 # docs/commands.md.
@@ -26,7 +25,12 @@ COMMANDS = {
     "curve": "Run methods and compare them",
     "wordings": "Run methods and compare them",
     "sweep": "Run methods and compare them",
+    "bases": "Run methods and compare them",
+    "difference": "Run methods and compare them",
+    "figures": "Run methods and compare them",
     "ask": "Use and open what was learned",
+    "grid": "Use and open what was learned",
+    "predict": "Use and open what was learned",
     "inspect": "Use and open what was learned",
     "precisions": "Measure a base",
     "forgetting": "Measure a base",
@@ -36,6 +40,7 @@ COMMANDS = {
     "tasks": "See what there is",
     "methods": "See what there is",
     "runs": "See what there is",
+    "name": "See what there is",
     "plan": "Before the first run",
     "doctor": "Before the first run",
     "app": "The page",
@@ -61,9 +66,7 @@ def command_function(name: str) -> Callable[..., None]:
 def _before_every_command() -> None:
     """Start quickly, and keep libraries from saying what is no concern of the user."""
     collect_rarely()
-    # It reports at import that an optional package is absent, which must not be installed.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our message names the hub
+    quiet_libraries()
     warnings.filterwarnings("ignore", category=FutureWarning)  # libraries about their own future
 
 

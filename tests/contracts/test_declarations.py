@@ -35,6 +35,8 @@ def forgotten(name: str, found: type) -> list[str]:
         missing.append(f'{where}: say what it changes: family: ClassVar[Family] = "…"')
     if not getattr(found, "summary", ""):
         missing.append(f'{where}: say what it is for lists: summary: ClassVar[str] = "…"')
+    if not getattr(found, "gloss", ""):
+        missing.append(f'{where}: say what it does, for a layman: gloss: ClassVar[str] = "…."')
     missing += forgotten_options(found)
     if issubclass(found, TrainingOptions):
         missing += forgotten_training(name, found, where)
@@ -156,6 +158,7 @@ class Careful(TrainingOptions):
 
     family: ClassVar[Family] = "vectors"
     summary: ClassVar[str] = "careful"
+    gloss: ClassVar[str] = "Nothing is left out."
     tiny_rate: ClassVar[float] = 0.1
 
 
@@ -167,6 +170,7 @@ def test_what_is_forgotten_is_said_with_its_place():
         "workbench/methods/catalog.py: 'forgetful' belongs into workbench/methods/forgetful.py.",
         f'{HERE}, Forgetful: say what it changes: family: ClassVar[Family] = "…"',
         f'{HERE}, Forgetful: say what it is for lists: summary: ClassVar[str] = "…"',
+        f'{HERE}, Forgetful: say what it does, for a layman: gloss: ClassVar[str] = "…."',
         f"{HERE}, Forgetful.count: give it a default, bounds and help by workbench.options.option.",
         f"{HERE}, Forgetful.folder: say whether it is free text or names adapters, which a public "
         'page has to check: option(…, holds="text"), "adapter", "run" or "runs"',

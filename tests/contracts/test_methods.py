@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from toys import TOY_LABELS, toy_samples
 from workbench.errors import ConfigError
 from workbench.fitting.base import FitContext, SupportsSave, SupportsSearch
 from workbench.fitting.demonstrations import drawn
-from workbench.fitting.prediction import predict
+from workbench.fitting.prediction import check_answerable, predict
 from workbench.methods.catalog import METHODS, make_method, method_class
 from workbench.models.quantised_layers import base_hash
 from workbench.options import declared_options
+from workbench.predicting.chunks import AskedRow, Chunk, answer_chunk
 from workbench.progress import Interrupted
 from workbench.tasks.base import Sample
 from workbench.training.options import TrainingOptions
@@ -94,6 +96,24 @@ def test_predictions_keep_order_and_ids_and_survive_none_and_one(name, quick, to
     np.testing.assert_allclose(
         list(one.probabilities.values()), list(whole[3].probabilities.values()), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_chunk_of_rows_is_answered_as_predicted(name, quick, toy_context):
+    """As another process would: what it is given and what it gives back can be sent."""
+    fitted, samples = quick(name).fit(toy_context), toy_context.task.test
+    chunk = Chunk(0, tuple(AskedRow(dict(sample.fields)) for sample in samples))
+    expected = predict(toy_context.engine, fitted, samples)
+
+    sent = pickle.loads(pickle.dumps(chunk))
+    found = pickle.loads(pickle.dumps(answer_chunk(toy_context.engine, fitted, sent)))
+
+    assert [one.answer for one in found] == [one.answer for one in expected]
+    assert [one.probabilities for one in found] == [
+        tuple(one.probabilities.values()) for one in expected
+    ]
+    for sample in samples:  # so none of them would be refused before it is answered
+        check_answerable(toy_context.engine, fitted, sample.fields)
 
 
 @pytest.mark.parametrize("name", METHODS)

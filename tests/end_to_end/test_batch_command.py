@@ -78,6 +78,8 @@ def compare_arguments(tiny_folder: Path, rows: Path, *more: object) -> list[obje
 def test_own_file_is_compared_reported_and_found_again(tiny_folder, rows):
     first = compare(tiny_folder, rows)
     assert first.returncode == 0, first.stderr
+    assert re.search(r"lora seed 0: accuracy \d+\.\d % \[.*\] of \d+ items\n", first.stdout)
+    assert re.search(r"\S+ has the highest accuracy: .* of \d+ test items\.", first.stdout)
     out = rows.parent / "out"
     report = json.loads((out / "report.json").read_text())
     began = {p: p.stat().st_mtime_ns for p in out.glob("*/predictions.jsonl")}

@@ -2,49 +2,24 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from workbench.cli import main
+from terminal import call, write_experiment
 
-LABELS = {"praise": "lovely great sun", "complaint": "broken awful rain"}
+METHODS = """
+  zero_shot: {}
+  few_shot: {k: 4}
+  prompt_tuning: {steps: 30, eval_every: 10}
+  lora: {steps: 4, eval_every: 2}
+"""
 
 
 @pytest.fixture
 def experiment(tmp_path, tiny_folder) -> Path:
     """Return an experiment file over a CSV of separable rows."""
-    names = list(LABELS)
-    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label"])
-        for i in range(60):
-            writer.writerow([f"{LABELS[names[i % 2]]} number {i}", names[i % 2]])
-    path = tmp_path / "experiment.yaml"
-    path.write_text(
-        f"model: {tiny_folder}\nprecision: fp32\n"
-        f"task: {{name: mine, train: {tmp_path / 'rows.csv'}}}\n"
-        "methods:\n"
-        "  zero_shot: {}\n"
-        "  few_shot: {k: 4}\n"
-        "  prompt_tuning: {steps: 30, eval_every: 10}\n"
-        "  lora: {steps: 4, eval_every: 2}\n"
-    )
-    return path
-
-
-def call(monkeypatch, capfd, *arguments: object) -> tuple[int, str, str]:
-    """Run the command line in this process; return exit code, output and errors."""
-    monkeypatch.setattr(sys, "argv", ["workbench", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "400")
-    try:
-        main()
-        code = 0
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    out, errors = capfd.readouterr()
-    return code, out, errors
+    return write_experiment(tmp_path, METHODS, f"model: {tiny_folder}")
 
 
 def test_a_curve_begins_without_examples_and_is_found_again(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from test_batch_command import command, in_process
@@ -16,6 +17,8 @@ from workbench.analysis.headline import headline
 from workbench.analysis.leaderboard import leaderboard
 from workbench.analysis.training_figure import training_plot
 from workbench.errors import ConfigError
+from workbench.runs.experiment import TaskChoice
+from workbench.runs.session import open_task
 from workbench.runs.store import RunStore
 from workbench.ui.comparison_view import results_html
 from workbench.ui.rendering import render
@@ -171,3 +174,21 @@ def test_what_cannot_write_texts_is_refused_with_the_reason(
     assert message in " ".join(errors.split())
     predicted = {p.parent.name for p in (tmp_path / "out").glob("*_shot_*/predictions.jsonl")}
     assert predicted == set()
+
+
+def test_texts_are_written_to_rows_without_references(out, tmp_path):
+    """The oracle is what the run stored for the same texts."""
+    (run,) = out.glob("*_lora_*")
+    task = open_task(TaskChoice(name="formal_replies", limit_train=12, limit_dev=4, limit_test=8))
+    rows = [dict(sample.fields) for sample in task.test]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    done = command("predict", run, "--rows", "rows.jsonl", "--out", "out.parquet", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    found = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    stored = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+    assert list(found[0]) == [*rows[0], "answer", "is_truncated", "error"]
+    assert [row["answer"] for row in found] == [row["answer"] for row in stored]
+    assert [row["is_truncated"] for row in found] == [row["is_truncated"] for row in stored]
+    assert [row["error"] for row in found] == [row["reason"] for row in stored]

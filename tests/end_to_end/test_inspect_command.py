@@ -83,13 +83,15 @@ def test_a_run_is_found_by_its_id_its_hash_or_its_folder(made):
     assert len({result.output for result in asked}) == 1
 
 
-def test_a_lora_gets_the_reading_of_weights(made):
+def test_a_lora_gets_the_reading_of_weights(made, tmp_path):
     (lora,) = run_ids(made, "lora")
 
-    result = inspect(lora, "--runs", made)
+    result = inspect(lora, "--runs", made, "--readings", "weights", "--figures", tmp_path)
 
     assert result.exit_code == 0, result.output
     assert "What the weights learned" in result.output
+    forms = {path.suffix for path in tmp_path.iterdir()}
+    assert forms == {".json", ".csv", ".tex", ".png", ".svg", ".pdf"}
 
 
 def test_a_control_is_read_where_a_run_says_the_task(made):
@@ -99,6 +101,28 @@ def test_a_control_is_read_where_a_run_says_the_task(made):
 
     assert result.exit_code == 0, result.output
     assert "No better than chance" in result.output
+
+
+def test_what_no_run_made_is_read_on_what_is_said(made, tiny_folder):
+    on = [f"model={tiny_folder}", "precision=fp32", "task.name=support_intents", "template=brief"]
+    words = [word for one in on for word in ("--on", one)]
+    readings = ["--readings", "nearest", "--items", "4"]
+
+    refused = inspect("control:random", *words, *readings)
+    result = inspect("control:random", *words[:-2], *readings)
+
+    assert "this wording has no instruction" in str(refused.exception)
+    assert result.exit_code == 0, result.output
+    assert "support_intents, first 4 of" in result.output
+
+
+def test_a_run_is_read_on_its_own_and_nothing_else(made):
+    one, _ = run_ids(made, "prompt_tuning")
+
+    result = inspect(one, "--runs", made, "--on", "task.name=sst2")
+
+    assert isinstance(result.exception, ConfigError)
+    assert f"--on task.name=sst2: run {one} is read on its own base" in str(result.exception)
 
 
 def test_the_report_of_a_comparison_has_a_first_look(made):
@@ -165,7 +189,7 @@ def test_the_readings_are_listed_with_their_options():
 
     assert listed.exit_code == 0
     assert "verbalisation" in listed.output
-    assert "Tokens per vector." in options.output
+    assert "How many tokens are listed for each vector." in options.output
 
 
 def test_an_adapter_of_another_kind_is_refused_in_words(made, tmp_path):

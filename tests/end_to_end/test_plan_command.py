@@ -37,6 +37,16 @@ def test_the_same_as_data():
     assert data["advice"]["method"] == "lora"
 
 
+def test_the_memory_can_be_taken_as_a_figure(tmp_path):
+    result = plan("--model", "llama-2-7b", "--device", "rtx-4090", "--figures", str(tmp_path))
+
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "plan-memory.png", "plan-memory.svg", "plan-memory.pdf",
+    }  # fmt: skip
+    assert ">llama-2-7b in nf4.</text>" in (tmp_path / "plan-memory.svg").read_text()
+
+
 def test_without_a_device_it_is_for_this_machine():
     result = plan("--json")
 

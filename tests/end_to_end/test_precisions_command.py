@@ -41,7 +41,7 @@ def made(tiny_folder, rows) -> tuple[Path, Result, list[object]]:
     return out, result, asked
 
 
-def test_the_report_comes_in_four_forms(made):
+def test_the_report_comes_in_five_forms(made):
     out, result, _ = made
     data = json.loads((out / "precisions.json").read_text())
     lines = list(csv.DictReader((out / "precisions.csv").read_text().splitlines()))
@@ -49,6 +49,9 @@ def test_the_report_comes_in_four_forms(made):
 
     assert [one["base"]["precision"] for one in data["precisions"]] == WANTED.split(",")
     assert data["reference"] == "bf16"
+    assert r"\begin{tabular}" in (out / "precisions.tex").read_text()
+    figures = {path.suffix for path in out.glob("precisions-*")}
+    assert figures == {".png", ".svg", ".pdf"}
     assert [line["precision"] for line in lines] == WANTED.split(",")
     for line, one in zip(lines, data["precisions"], strict=True):
         assert int(line["footprint_bytes"]) == one["base"]["footprint_bytes"]

@@ -19,6 +19,7 @@ from workbench.models.weight_error import WeightError
 from workbench.presentation.reading import Reading, Standing
 from workbench.readings import inspector
 from workbench.runs.experiment import Experiment, TaskChoice, stored_experiment
+from workbench.runs.labels import run_title
 from workbench.runs.measurements.records import (
     Answers,
     ForgettingRecord,
@@ -30,11 +31,12 @@ from workbench.runs.origin import own_experiment
 from workbench.runs.run_cost import RunCost
 from workbench.runs.search import searches_of
 from workbench.runs.store import RunRecord, RunStore
+from workbench.sealed import sealed_text
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.service.job_status import JobStatus, RowResult
 from workbench.service.jobs import list_jobs, place_in_queue, read_job
+from workbench.service.labels import run_labels
 from workbench.service.uploads import task_choice, task_choices
-from workbench.service.ways import run_title
 from workbench.service.wordings import wording_choices, wording_text
 from workbench.tasks.base import Task
 from workbench.training.folder import TrainingFolder
@@ -42,7 +44,14 @@ from workbench.ui.job_panel import read_history
 
 _RUN = spec_of("lora", options={"rank": 4}).run_id
 _JOB, _UPLOAD = "20260101-000000-000000-lora-abcdef", "0123456789ab"
-_RUN_FILES = ("spec.json", "record.json", "predictions.jsonl", "history.jsonl", "origin.json")
+_RUN_FILES = (
+    "spec.json",
+    "record.json",
+    "predictions.jsonl",
+    "history.jsonl",
+    "origin.json",
+    "label.json",
+)
 _JOB_FILES = ("experiment.json", "status.json", "report.json", "worker.log")
 _NUMBER = Estimate(0.5, 0.25, 0.75, 4, 0)
 
@@ -56,6 +65,7 @@ def _run(content: bytes, folder: Path) -> None:
     written(content, workspace.folder / _RUN, _RUN_FILES)
     listed = workspace.runs()
     json.dumps([[run_title(run), run.status_text] for run in listed]).encode()
+    json.dumps([[one.name, one.note] for one in run_labels(workspace).values()]).encode()
     run = RunStore(workspace.folder).find(_RUN)
     if run is None:
         return
@@ -170,6 +180,7 @@ def _run_seeds() -> Sequence[bytes]:
     )
     lines = [{"step": n, "loss": 0.5} for n in range(4)]
     files = {
+        "label.json": sealed_text("label.json", {"name": "best", "note": "a note"}),
         "spec.json": json.dumps(spec_of("lora", options={"rank": 4}).model_dump(mode="json")),
         "record.json": json.dumps(record.model_dump(mode="json")),
         "predictions.jsonl": "\n".join(map(json.dumps, predictions)) + "\n",

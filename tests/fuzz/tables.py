@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from fuzz.mutation import changed_json, changed_lines
 from fuzz.target import Target
+from workbench.errors import TaskError
 from workbench.service.profile import CPU_SPACE, Caps
 from workbench.service.uploads import ColumnChoice, keep_upload, look_at, task_choice, task_view
 from workbench.service.workspace import open_workspace
-from workbench.tasks.files import read_table
+from workbench.tasks.files import open_rows, read_table
 
 _KINDS = ("classification", "short_answer", "generation")
 _TOKEN = "fuzzing-fuzzing-1"
@@ -38,21 +39,47 @@ def read_as(suffix: str, content: bytes, folder: Path, caps: Caps = _CAPS) -> No
     assert task_choice(workspace, key).train is not None
 
 
+def same_as_a_stream(path: Path, separator: str | None = None) -> None:
+    """Read a file whole and as a stream: the same rows at the same places, or the same refusal."""
+    whole: object
+    try:
+        table = read_table(path, separator=separator)
+        whole = list(zip(table.places, table.rows, strict=True)), table.unit, table.notes
+    except TaskError as error:
+        whole = str(error)
+    streamed: object
+    try:
+        file = open_rows(path, separator=separator)
+        rows = list(file.rows())
+        assert len(rows) == file.num_rows
+        assert all(row.keys() <= file.columns.keys() for _, row in rows)
+        streamed = rows, file.unit, file.notes
+    except TaskError as error:
+        streamed = str(error)
+    assert repr(streamed) == repr(whole)  # what is no number differs from itself
+
+
 def _delimited(content: bytes, folder: Path) -> None:
     path = folder / "cells.tsv"
     path.write_bytes(content)
     if len(content) % 2:
-        read_table(path)
+        same_as_a_stream(path)
     else:
-        read_table(path, separator=("comma", ";", "bar", "tab")[len(content) // 2 % 4])
+        same_as_a_stream(path, ("comma", ";", "bar", "tab")[len(content) // 2 % 4])
     read_as(".csv", content, folder)
 
 
 def _json_rows(content: bytes, folder: Path) -> None:
+    path = folder / "objects.jsonl"
+    path.write_bytes(content)
+    same_as_a_stream(path)
     read_as(".jsonl" if len(content) % 2 else ".json", content, folder)
 
 
 def _parquet(content: bytes, folder: Path) -> None:
+    path = folder / "table.parquet"
+    path.write_bytes(content)
+    same_as_a_stream(path)
     read_as(".parquet", content, folder)
 
 

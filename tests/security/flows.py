@@ -44,10 +44,10 @@ def belongings(visitor: Visitor, lora_export: Path) -> Belongings:
     task = upload_rows(visitor)
     visitor.click("wb-task", "change", wb_task="support_intents")
     know_tasks(visitor)
-    kept = visitor.click("wb-keep-wording", wb_task=task, wb_editor=WORDING)
+    kept = visitor.click("wb-keep-wording", wb_task=task, wb_is_yaml=True, wb_editor=WORDING)
     wording = kept.data[0]["value"]
     imported = import_zip(visitor, adapter_zip(lora_export))
-    adapter = imported.html.split("Imported as ")[1].split("<")[0]
+    adapter = imported.html.split("import:")[1].split("<")[0]
     experiment = {
         "model": model,
         "task": {"name": task, "limit_test": 8},

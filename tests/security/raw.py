@@ -77,8 +77,8 @@ class Visitor:
         return found[0]
 
     def handlers(self) -> list[dict[str, Any]]:
-        """Return every handler that takes values."""
-        return [one for one in self.config["dependencies"] if one["inputs"]]
+        """Return every handler of the server that takes values; some are the browser's alone."""
+        return [one for one in self.config["dependencies"] if one["inputs"] and one["backend_fn"]]
 
     def inputs(self, handler: Mapping[str, Any], **changes: object) -> list[Any]:
         """Return what the page would send at its start: first values, and the visitor's token.

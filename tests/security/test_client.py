@@ -1,15 +1,15 @@
-"""A program drives a page with Gradio's own client, word for word as the README shows it."""
+"""A program drives a page with Gradio's own client, word for word as the docs show it."""
 
 import pytest
 
 from readme import blocks
 
-SNIPPETS = [block for block in blocks() if block.language == "python"]
+SNIPPETS = [block for block in blocks() if "gradio_client" in block.text]
 SHOWN_ADDRESS = "http://127.0.0.1:7860"
 
 
-@pytest.mark.parametrize("block", SNIPPETS, ids=lambda block: f"line {block.line}")
-def test_the_program_of_the_readme_works(local, block):
+@pytest.mark.parametrize("block", SNIPPETS, ids=lambda block: f"{block.page} {block.line}")
+def test_the_program_of_the_docs_works(local, block):
     assert SHOWN_ADDRESS in block.text
     names = {}
 

@@ -100,15 +100,18 @@ def test_when_all_places_are_taken_the_greediest_address_gives_one_up(site, hone
     sources = [f"127.0.1.{number // CROWD.uploads.own}" for number in range(CROWD.uploads.total)]
 
     with held(site.address, sources, [half_an_upload()] * len(sources)) as connections:
-        first = None
+        first, uploads = None, 0
         while first is None:  # until the server has seen all of them; QUIET ends it at the latest
+            uploads += 1
             stored = honest.upload("second.csv", b"a,b\n3,4\n")
             first = status_of(connections[0], 0.5)
         rest = Counter(status_of(raw) for raw in connections[1:])
 
     assert stored.endswith("second.csv")
     assert first == 429
-    assert rest == {None: len(sources) - 1}
+    # One for each upload that found all places taken; on a slow machine two may have.
+    assert rest[429] < uploads
+    assert rest[None] == len(sources) - 1 - rest[429]
 
 
 def test_who_leaves_in_the_middle_of_an_upload_leaves_nothing(site):

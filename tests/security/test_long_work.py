@@ -104,6 +104,7 @@ def quick_calls(visitor: Visitor) -> dict[str, Callable[[], Answer]]:
         "wording preview": lambda: visitor.click(
             "wb-editor",
             "change",
+            wb_is_yaml=True,
             wb_editor="version: 1\ninput: '{text}'",
             wb_task="support_intents",
         ),

@@ -38,7 +38,7 @@ def test_a_public_page_loads_no_base_but_its_own(anna, name):
     experiment = {"model": name, "methods": {"zero_shot": {}}}
 
     answer = anna.call("start_evaluation", experiment=experiment)
-    chosen = anna.click("wb-answer", wb_text="x", wb_model=name)
+    chosen = anna.click("wb-ticket", "change", wb_text="x", wb_model=name)
 
     assert answer.error is not None
     assert answer.error.startswith(f"base model '{name}': this public page offers")
@@ -118,7 +118,7 @@ def test_a_base_that_cannot_be_had_is_refused_without_a_stack_trace(local, name)
 
     assert answer.status == 200
     assert SECRETS.search(answer.text) is None
-    shown = owner.click("wb-answer", wb_text="x", wb_model=name)
+    shown = owner.click("wb-ticket", "change", wb_text="x", wb_model=name)
     assert shown.data is None or "That did not work." in shown.html
     assert "on our side" not in shown.text
     owner.close()
@@ -143,7 +143,7 @@ INJECTIONS = (
 def test_a_wording_is_text_with_fields_and_nothing_else(anna, text):
     wording = f"version: 1\ninstruction: {text!r}\ninput: 'T {{text}}\\nA:'".replace('"', "'")
 
-    preview = anna.click("wb-editor", "change", wb_editor=wording)
+    preview = anna.click("wb-editor", "change", wb_is_yaml=True, wb_editor=wording)
 
     assert str(escape(text)) in preview.html, preview.html[:300]
     assert "49" not in preview.html.partition("wb-own")[0]
@@ -168,8 +168,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_wording_that_is_more_than_text_is_refused_in_words(anna, what):
-    preview = anna.click("wb-editor", "change", wb_editor=REFUSED[what])
-    kept = anna.click("wb-keep-wording", wb_editor=REFUSED[what])
+    preview = anna.click("wb-editor", "change", wb_is_yaml=True, wb_editor=REFUSED[what])
+    kept = anna.click("wb-keep-wording", wb_is_yaml=True, wb_editor=REFUSED[what])
 
     for answer in (preview, kept):
         assert "That did not work." in answer.html, answer.text
@@ -187,14 +187,18 @@ BOMBS = {
 
 @pytest.mark.parametrize("what", BOMBS)
 def test_a_few_lines_do_not_grow_into_billions(anna, what):
-    preview = anna.click("wb-editor", "change", wb_editor=BOMBS[what][: MOST_CHARS - 100])
+    bomb = BOMBS[what][: MOST_CHARS - 100]
+
+    preview = anna.click("wb-editor", "change", wb_is_yaml=True, wb_editor=bomb)
 
     assert "References are not read here; write the text out." in preview.html
 
 
 def test_levels_are_counted_before_they_are_read(anna):
     """Thousands of them would take PyYAML many seconds."""
-    preview = anna.click("wb-editor", "change", wb_editor="[" * (MOST_CHARS - 100))
+    deep = "[" * (MOST_CHARS - 100)
+
+    preview = anna.click("wb-editor", "change", wb_is_yaml=True, wb_editor=deep)
 
     assert "wording, line 1: nested too deeply." in preview.html
 

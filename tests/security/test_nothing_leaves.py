@@ -208,7 +208,7 @@ def test_the_page_asks_only_its_own_app(local):
         page.click("#wb-answer")
         page.wait_for_selector(".wb-columns[aria-busy=false], #wb-columns .wb-problem")
         for summary in DRAWERS:
-            page.get_by_text(summary).click()
+            driver.open_drawer(page, summary)
         page.wait_for_selector("#wb-preview .wb-prompt")
         for tab, shown in TABS.items():
             driver.open_tab(page, tab)

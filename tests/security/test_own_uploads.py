@@ -60,7 +60,7 @@ def test_whoever_learns_a_path_cannot_read_it_through_a_handler(come, address, i
         ben.click("wb-file", "change", wb_file=file_data(path)),
         ben.click("wb-use-rows", wb_file=file_data(path), wb_text_column="message"),
         ben.click("wb-import-file", "upload", wb_import_file=file_data(path)),
-        ben.click("wb-answer", wb_text=file_data(path)),
+        ben.click("wb-ticket", "change", wb_text=file_data(path)),
     ):
         assert handler.status == 400
         assert handler.error == REFUSED
@@ -262,7 +262,7 @@ def test_the_page_uploads_with_cookies_and_without(public, tmp_path, keeps_cooki
         page = context.new_page()
         page.goto(public.address if keeps_cookies else other)
         driver.ready(page)
-        page.get_by_text("Your own data, and what the task holds").click()
+        driver.open_drawer(page, "Your own data, and what the task holds")
         page.set_input_files("#wb-file input[type=file]", str(rows))
         page.wait_for_selector(f"text=cookies {keeps_cookies}")
         names = [cookie["name"] for cookie in context.cookies()]

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="no Playwright: make setup installs it")
 
-from browser.driver import chromium, chromium_path, open_tab, ready, visitor
+from browser.driver import chromium, chromium_path, open_drawer, open_tab, ready, visitor
 from security.flows import finished
 from security.raw import Visitor, file_data
 from workbench.ui.app import TABS
@@ -103,7 +103,8 @@ def test_the_page_works_under_its_own_rules(browser, local, dark):
     page.fill("#wb-text textarea", "lovely sun")
     page.click("#wb-answer")
     page.wait_for_selector(".wb-columns[aria-busy=false], .wb-problem", timeout=30_000)
-    page.get_by_text("Wording: edit and preview").click()
+    open_drawer(page, "Wording: edit and preview")
+    page.click("#wb-to-yaml")
     page.wait_for_selector("#wb-editor .cm-content")
 
     assert [text for text in said if re.search("Content.Security.Policy|Refused to", text)] == []
@@ -112,7 +113,7 @@ def test_the_page_works_under_its_own_rules(browser, local, dark):
 
 def test_hostile_rows_are_shown_as_they_are_written(browser, local, hostile):
     with visitor(browser, local.address) as page:
-        page.get_by_text("Your own data, and what the task holds").click()
+        open_drawer(page, "Your own data, and what the task holds")
         choose(page, "#wb-task", "(yours)")
         page.wait_for_selector("#wb-task-facts >> text=onerror")
         page.fill("#wb-text textarea", " ".join(PAYLOADS))
@@ -147,8 +148,9 @@ def test_hostile_rows_are_shown_as_they_are_written(browser, local, hostile):
 
 def test_a_hostile_wording_is_shown_as_it_is_written(browser, local):
     with visitor(browser, local.address) as page:
-        page.get_by_text("Wording: edit and preview").click()
+        open_drawer(page, "Wording: edit and preview")
         page.wait_for_selector("#wb-preview .wb-prompt")
+        page.click("#wb-to-yaml")
         for payload in PAYLOADS:
             text = f"version: 1\ninstruction: |-\n  {payload} {{labels}}\ninput: 'T {{text}}'"
             page.locator("#wb-editor .cm-content").fill(text)
@@ -163,7 +165,7 @@ def test_a_hostile_file_is_looked_at_without_harm(browser, local, tmp_path):
     name = "<img src=x onerror=window.__xss=1>.csv"
     (tmp_path / name).write_text(hostile_rows())
     with visitor(browser, local.address) as page:
-        page.get_by_text("Your own data, and what the task holds").click()
+        open_drawer(page, "Your own data, and what the task holds")
         page.set_input_files("#wb-file input[type=file]", tmp_path / name)
         page.wait_for_selector("text=40 rows, 2 columns")
         page.wait_for_timeout(300)
@@ -175,7 +177,7 @@ def test_hostile_links_are_shown_as_text(browser, local):
     for query in ("run=<img+src=x+onerror=window.__xss=1>", "run=${window.__xss=1}"):
         page = browser.new_page()
         page.goto(f"{local.address}/?{query}")
-        page.wait_for_selector("#wb-linked-run .wb-problem")
+        page.wait_for_selector("#wb-address-note .wb-problem")
 
         assert_harmless(page)
         page.close()

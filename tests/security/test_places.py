@@ -47,7 +47,7 @@ def test_an_adapter_that_does_not_fit_is_refused_without_saying_where_it_lies(
     (config / "adapter_config.json").write_text(text)
     rename(config / "adapter_model.safetensors", "q_proj", "z_proj")
     kept = import_zip(anna, adapter_zip(config))
-    name = kept.html.split("Imported as ")[1].split("<")[0]
+    name = kept.html.split("import:")[1].split("<")[0]
 
     answer = anna.call("ask", text="x", ways=[f"import:{name}"])
 

@@ -111,4 +111,4 @@ def test_no_file_and_no_answer_has_an_address(flood):
 def test_the_programming_interface_asks_for_no_address(flood):
     names = [one["parameter_name"] for one in flood.honest.parameters("start_training")]
 
-    assert names == ["method", "options", "task", "wording", "seed", "visitor"]
+    assert names == ["method", "options", "task", "wording", "seed", "visitor", "name"]

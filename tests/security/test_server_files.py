@@ -109,7 +109,7 @@ def test_the_server_fetches_no_address(anna, address):
         answer = anna.click(elem_id, event, **{field: file_data(address)})
         assert (answer.status, answer.data) == (400, None)
 
-    text = anna.click("wb-answer", wb_text=file_data(address))
+    text = anna.click("wb-ticket", "change", wb_text=file_data(address))
     assert (text.status, text.data) == (400, None)
 
 
@@ -210,7 +210,9 @@ def made_files(visitor, site):
     visitor.call(
         "upload_rows", name="mine", content=ROWS, text_column="message", label_column="intent"
     )
-    visitor.click("wb-keep-wording", wb_editor="version: 1\ninput: 'T {text}\\nA:'")
+    visitor.click(
+        "wb-keep-wording", wb_is_yaml=True, wb_editor="version: 1\ninput: 'T {text}\\nA:'"
+    )
     files = [path for path in site.root.rglob("*") if path.is_file() and path.stat().st_size]
     assert len(files) >= 3
     return files

@@ -69,7 +69,9 @@ def test_a_damaged_upload_says_so_and_the_page_loads(carla, folder, other, name)
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_damaged_wording_says_so_and_the_page_loads(carla, folder, other, name):
-    kept = carla.click("wb-keep-wording", wb_task=other, wb_editor=WORDING).data[0]["value"]
+    kept = carla.click("wb-keep-wording", wb_task=other, wb_is_yaml=True, wb_editor=WORDING).data[
+        0
+    ]["value"]
     damage(folder / "wordings" / f"{kept.removeprefix('edited:')}.yaml", name)
 
     loaded(carla)
@@ -77,14 +79,14 @@ def test_a_damaged_wording_says_so_and_the_page_loads(carla, folder, other, name
 
     assert "damaged. Choose another one" in str(asked.error)
     assert not SECRETS.search(asked.text)
-    again = carla.click("wb-keep-wording", wb_task=other, wb_editor=WORDING)
+    again = carla.click("wb-keep-wording", wb_task=other, wb_is_yaml=True, wb_editor=WORDING)
     assert again.data[0]["value"] == kept
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_damaged_import_says_so_and_the_page_loads(carla, folder, other, lora_export, name):
     content = adapter_zip(lora_export)
-    adapter = import_zip(carla, content).html.split("Imported as ")[1].split("<")[0]
+    adapter = import_zip(carla, content).html.split("import:")[1].split("<")[0]
     damage(folder / "imports" / adapter / "adapter_model.safetensors", name)
 
     loaded(carla)

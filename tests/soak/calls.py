@@ -107,7 +107,8 @@ def settle(address: str, token: str, lora: Path, seed: int) -> Person:
     done = finished(visitor, job.data[0])
     assert done["state"] == "finished", done
     runs = tuple(f"run:{row['run_id']}" for row in done["rows"] if row["row"] != "zero_shot")
-    return Person(visitor, task, runs, f"import:{imported.split('Imported as ')[1].split('<')[0]}")
+    key = imported.split("import:")[1].split("<")[0]
+    return Person(visitor, task, runs, f"import:{key}")
 
 
 def questions(person: Person) -> dict[str, list[Call]]:

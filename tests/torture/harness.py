@@ -45,8 +45,8 @@ _TIMES = (
     "provenance",
     "environment",
 )
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["torture.preloaded"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["torture.preloaded"])
 _TESTS = Path(__file__).parents[1]
 
 
@@ -110,8 +110,8 @@ def in_child(
     kill = kill or Kill()
     folder.parent.mkdir(parents=True, exist_ok=True)
     printed = folder.parent / f"{folder.name}.printed"
-    _start_server()
-    child = _SERVER.Process(target=_child, args=(work, arguments, folder, printed, kill.write))
+    start_server()
+    child = SERVER.Process(target=_child, args=(work, arguments, folder, printed, kill.write))
     child.start()
     child.join(CHILD_SECONDS if kill.seconds is None else kill.seconds)
     is_late = child.is_alive() and kill.seconds is None
@@ -145,7 +145,7 @@ def results(out: Path, *, with_warnings: bool = True) -> dict[str, str]:
         name = path.relative_to(out).as_posix()
         if path.is_dir() or name.endswith((".lock", ".log")) or path.name.startswith("."):
             continue
-        if path.suffix in (".csv", ".md", ".html"):
+        if path.suffix in (".csv", ".md", ".html", ".tex"):
             continue  # the report again, with its times
         content = path.read_bytes()
         if path.suffix == ".json" or path.name == "history.jsonl":
@@ -192,7 +192,7 @@ def copied(folder: Path, target: Path) -> Path:
 
 
 @cache
-def _start_server() -> None:
+def start_server() -> None:
     """Start the fork server where it finds what it imports; it passes over what it does not."""
     before = os.environ.get("PYTHONPATH")
     places = [str(_TESTS), str(_TESTS.parent), before or ""]

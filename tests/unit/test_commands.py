@@ -57,7 +57,7 @@ def test_the_reference_is_the_one_of_the_commands():
 @pytest.mark.parametrize(("old", "new"), cli.OLD_NAMES.items())
 def test_an_old_name_does_the_same_and_says_the_new_one(monkeypatch, capsys, tmp_path, old, new):
     asked = []
-    monkeypatch.setattr(running, "run_and_report", lambda *given: asked.append(given))
+    monkeypatch.setattr(running, "run_and_report", lambda *given, **_: asked.append(given))
     arguments = ["--seeds", "3,4", "--methods", "lora", "--set", "methods.lora.steps=7"]
     arguments += ["--out", str(tmp_path)]
 

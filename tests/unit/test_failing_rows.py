@@ -148,7 +148,7 @@ def test_a_search_that_fails_is_made_once_for_all_seeds(tiny_folder, tmp_path, m
     done = command("evaluate", tiny_folder, tmp_path / "out", *more)
 
     assert str(done.exception).startswith("2 runs failed")
-    assert made == [0]
+    assert made == [0, 0, 0]  # each rate of its grid, for the first seed alone
 
 
 def test_stop_still_stops_everything(tiny_folder, tmp_path, monkeypatch):
@@ -377,6 +377,7 @@ def test_a_server_whose_job_lost_rows_still_gives_its_report(tmp_path, monkeypat
     done = {"row": "zero_shot", "seed": 0, "accuracy": 0.5, "metric": "accuracy", "value": 0.5}
     status = {"state": "failed", "message": "1 failed", "rows": [done], "failures": [failure]}
     report = {"html": "<p>", "markdown": "#", "csv": "row", "json": {"rows": []}}
+    report |= {"latex": "a table"}
     given = {"/start_evaluation": "a-job", "/job_status": status, "/export_comparison": report}
 
     @contextmanager
@@ -388,10 +389,37 @@ def test_a_server_whose_job_lost_rows_still_gives_its_report(tmp_path, monkeypat
     with pytest.raises(RunError, match="lora, seed 1: out of memory"):
         server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
     assert (tmp_path / "report.csv").read_text() == "row"
+    assert (tmp_path / "report.tex").read_text() == "a table"
 
     status["rows"] = []
     with pytest.raises(StoreError, match="failed on the server: 1 failed"):
         server.evaluate_there("there", Experiment(), out=tmp_path, visitor="")
+
+
+@pytest.mark.parametrize(("name", "sent"), [("", ()), ("monday", ("monday",))])
+def test_a_server_is_told_a_name_and_an_older_one_hands_over_fewer_forms(
+    name, sent, tmp_path, monkeypatch, capsys
+):
+    status = {"state": "finished", "message": "", "rows": [], "failures": []}
+    report = {"html": "<p>", "markdown": "#", "csv": "row", "json": {"rows": []}}
+    given = {"/start_evaluation": "a-job", "/job_status": status, "/export_comparison": report}
+    calls = []
+
+    def predict(*arguments, api_name):
+        calls.append((api_name, arguments))
+        return given[api_name]
+
+    @contextmanager
+    def connected(_address):
+        yield SimpleNamespace(predict=predict)
+
+    monkeypatch.setattr(server, "_server", connected)
+
+    server.evaluate_there("there", Experiment(), out=tmp_path, visitor="me", name=name)
+
+    assert calls[0][1][1:] == ("me", *sent)
+    assert " ".join(capsys.readouterr().out.split()).endswith("(also .md .csv .json)")
+    assert not (tmp_path / "report.tex").exists()
 
 
 @pytest.mark.parametrize("state", ["stopped", "interrupted"])

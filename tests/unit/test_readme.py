@@ -1,15 +1,17 @@
-"""What the README shows can be typed: commands are parsed, the cheap ones run, files are read."""
+"""What README and docs show can be typed: commands are parsed, cheap ones run, files are read."""
 
 import re
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from readme import ROOT, blocks, programs, shown_commands
 from workbench.cli import app
 from workbench.errors import ConfigError
-from workbench.runs.experiment import read_experiment
+from workbench.runs.experiment import Experiment, read_experiment
+from workbench.templates import read_template
 
 UsageError = typer.BadParameter.__base__  # of the parser that typer brings along
 COMMANDS = typer.main.get_command(app)
@@ -80,12 +82,22 @@ def test_every_target_is_made(words):
     assert words[1] in targets
 
 
-def test_yaml_blocks_are_experiments(tmp_path):
-    for block in blocks():
-        if block.language in ("yaml", "yml"):
-            path = tmp_path / f"line {block.line}.yaml"
-            path.write_text(block.text, encoding="utf-8")
-            assert read_experiment(path).methods
+# What a YAML block is, by a key that nothing else has; a cluster's file is Ray's to read.
+OTHERS_FILES = {"cluster_name"}
+YAML = [block for block in blocks() if block.language in ("yaml", "yml")]
+
+
+@pytest.mark.parametrize("block", YAML, ids=lambda block: f"{block.page} {block.line}")
+def test_yaml_blocks_are_experiments_or_wordings(block, tmp_path):
+    path = tmp_path / "shown.yaml"
+    path.write_text(block.text, encoding="utf-8")
+    keys = yaml.safe_load(block.text).keys()
+
+    if "input" in keys:
+        assert read_template(path).input
+    elif not keys & OTHERS_FILES:
+        assert keys <= Experiment.model_fields.keys()
+        assert read_experiment(path).methods
 
 
 def test_a_yaml_block_that_is_none_would_be_noticed(tmp_path):
@@ -97,8 +109,27 @@ def test_a_yaml_block_that_is_none_would_be_noticed(tmp_path):
 
 
 def test_no_block_is_left_out():
-    """Every block is typed, read as an experiment, or run elsewhere; none has another language."""
-    known = {"bash", "console", "sh", "yaml", "yml", *ELSEWHERE}
+    """Every block is typed, read, compiled or run elsewhere; "text" is what is none of these."""
+    known = {"bash", "console", "sh", "yaml", "yml", "text", *ELSEWHERE}
 
     assert [block for block in blocks() if block.language not in known] == []
     assert all((ROOT / place).is_file() for place in ELSEWHERE.values())
+    for block in blocks():
+        if block.language == "python":
+            compile(block.text, f"{block.page}, line {block.line}", "exec")
+
+
+def test_blocks_are_found_in_a_page_of_any_form(tmp_path):
+    page = tmp_path / "page.md"
+    shown = ["```sh", "WORKBENCH_PUBLIC=1 workbench runs \\", "  --runs x", "ray up", "```", ""]
+    page.write_text("- a\n\n    " + "\n    ".join(shown))
+
+    (block,) = blocks([page])
+
+    assert block.line == 3
+    assert [programs(line) for line in block.commands] == [[["workbench", "runs", "--runs", "x"]]]
+
+
+def test_the_readme_is_read_in_two_minutes():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+    assert ["make", "test"] in MADE

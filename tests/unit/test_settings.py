@@ -23,7 +23,7 @@ from workbench.yaml_files import parse_mapping, parse_value, yaml_text
 def asked(monkeypatch, *words: str) -> Experiment:
     """Return the experiment a batch command comes to, nothing loaded."""
     found: list[Experiment] = []
-    monkeypatch.setattr(running, "run_and_report", lambda experiment, _: found.append(experiment))
+    monkeypatch.setattr(running, "run_and_report", lambda one, *_, **__: found.append(one))
     cli.app(list(words), standalone_mode=False)
     return found[0]
 
@@ -82,13 +82,6 @@ def test_files_of_rows_do_not_get_the_name_of_the_default_task():
 def _shown_words() -> list[list[str]]:
     """Return every `workbench …` command of README and docs, and the examples of every help."""
     lines = [words for line in shown_commands() for words in programs(line)]
-    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]:
-        lines += [
-            words
-            for line in re.findall(r"`(workbench [^`]+)`", path.read_text(encoding="utf-8"))
-            if "[" not in line  # the form of a command, not an example
-            for words in programs(line)
-        ]
     return [words[1:] for words in lines if words[0] == "workbench" and len(words) > 2]
 
 
@@ -101,7 +94,7 @@ def _experiment_commands() -> dict[str, list[str]]:
 def test_a_shown_command_comes_as_far_as_the_loading_of_the_base(words, monkeypatch, tmp_path):
     reached: list[Experiment] = []
 
-    def stop_here(experiment: Experiment, *_: object) -> None:
+    def stop_here(experiment: Experiment, *_: object, **__: object) -> None:
         requests_of(experiment)
         reached.append(experiment)
 
@@ -113,6 +106,8 @@ def test_a_shown_command_comes_as_far_as_the_loading_of_the_base(words, monkeypa
     monkeypatch.setattr("workbench.analysis.curves.lines.draw_lines", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    for name in ("experiment.yaml", "experiment.json"):
+        (tmp_path / name).symlink_to(ROOT / "experiments" / "quick.yaml")
 
     cli.app(words, standalone_mode=False)
 
@@ -256,7 +251,7 @@ def test_what_is_no_whole_number_is_one_message(text):
 def test_a_sweep_and_a_reading_take_such_numbers(tmp_path, monkeypatch):
     found: list[object] = []
 
-    def points(_console, _experiment, _folder, points_of, _task):
+    def points(_console, _experiment, _folder, points_of, _task, _placing):
         found.extend(points_of(None))
         return [], []
 

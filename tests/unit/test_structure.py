@@ -9,7 +9,14 @@ import pytest
 import workbench
 
 ROOT = Path(workbench.__file__).parents[1]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+DOCUMENTS = (
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
+    *(
+        f"docs/{path.name}"
+        for path in sorted((ROOT / "docs").glob("*.md"))
+        if path.name != "LOG.md"
+    ),
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -242,13 +242,14 @@ OTHER_READERS = {
     # What was written to JSON a moment before, or came out of a sealed file.
     *(
         "analysis/run_diff.py: _unquoted",
+        "commands/shared/naming.py: _may_be",
         "models/growing_text.py: _decoder",  # what tokenizers says of itself
         "readings/inspector.py: _stored",
         "ui/api.py: export_comparison",
     ),
     # What others wrote: these take a hook for keys or numbers, or say it in their own words.
     *("budget/sources.py: _read", "models/adapters/config.py: strict_json"),
-    *("tasks/files.py: _parsed", "tasks/files.py: _class_names"),
+    *("tasks/json_rows.py: _parsed", "tasks/parquet_rows.py: _class_names"),
     *("tasks/rows.py: _texts_of", "tasks/rows.py: is_list_of_texts"),
     # What the page is asked, and what Gradio answers.
     *("ui/call_bodies.py: _mapping", "ui/crowds.py: _session"),

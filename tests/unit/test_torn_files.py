@@ -294,7 +294,7 @@ SHEET = Sheet("T", ("f",), "h", (TABLE,), (), ("n",), ("a",), ((1,),), {"a": 1})
 
 @pytest.mark.parametrize("damage", ["cut to half", "a folder in its place", "a link to nowhere"])
 def test_a_damaged_sheet_is_written_anew(tmp_path, damage):
-    paths = [tmp_path / f"sheet.{suffix}" for suffix in ("json", "csv", "md", "html")]
+    paths = [tmp_path / f"sheet.{suffix}" for suffix in ("json", "csv", "md", "tex", "html")]
     write_sheet(SHEET, tmp_path, "sheet")
     whole = [path.read_bytes() for path in paths]
     for path in paths:

@@ -12,13 +12,13 @@ import pytest
 
 from damages import DAMAGES, flip
 from toys import TOY_TEMPLATE, make_toy_task, open_tiny
-from workbench.commands.shared.opening import opened
 from workbench.encoding import PromptEncoder
 from workbench.errors import DamagedFile, StoreError
 from workbench.methods.catalog import make_method
 from workbench.models.engine import Engine
 from workbench.progress import ProgressEvent
 from workbench.readings.loading import load_weights
+from workbench.readings.opening import opened
 from workbench.runs.baselines import COPY, MAJORITY, NEAREST
 from workbench.runs.execute import RunRequest, execute, execute_baseline, restore
 from workbench.runs.experiment import Experiment

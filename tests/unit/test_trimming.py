@@ -133,13 +133,15 @@ def test_the_path_of_a_soft_prompt_stays_because_readings_draw_it(shared):
     assert not shared.files("*prompt_tuning*/checkpoint*")
 
 
-@pytest.mark.parametrize(("place", "forms"), [("shared", {"json"}), ("home", {"json", "html"})])
+@pytest.mark.parametrize(
+    ("place", "forms"), [("shared", {"json"}), ("home", {"json", "html", "tex"})]
+)
 def test_a_report_lies_on_a_shared_server_in_the_form_that_is_read(place, forms, request):
     found = request.getfixturevalue(place)
     found.run({"zero_shot": {}})
 
     kept = {path.suffix[1:] for path in found.folder.glob("report.*")}
-    assert kept & {"json", "html"} == forms
+    assert kept & {"json", "html", "tex"} == forms
 
 
 def test_nothing_half_written_stays_in_a_finished_run(tmp_path):

@@ -30,7 +30,7 @@ def test_the_terminal_says_what_may_not_be_as_meant(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("\n".join(["text;label", *lines]))
     experiment = Experiment(task=TaskChoice(train=path))
-    session = SimpleNamespace(engine=SimpleNamespace(info=INFO), task=open_task(experiment.task))
+    session = SimpleNamespace(info=INFO, task=open_task(experiment.task))
     out = io.StringIO()
 
     print_setting(Console(file=out, width=1000), session, experiment)

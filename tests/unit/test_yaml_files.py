@@ -265,13 +265,16 @@ def test_a_path_the_system_refuses_gives_the_system_reason() -> None:
     assert str(error.value) == f"{path}: cannot be read: File name too long."
 
 
-def test_another_encoding_is_refused(write: Path) -> None:
-    write.write_bytes("name: café\n".encode("latin-1"))
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_another_encoding_is_refused(write: Path, mark: bytes) -> None:
+    content = mark + "name: café\n".encode("latin-1")
+    write.write_bytes(content)
 
     with pytest.raises(ConfigError) as error:
         read_yaml_model(write, Outer)
 
-    assert str(error.value) == "x.yaml: byte 9 is not UTF-8. Save the file as UTF-8."
+    place = content.index(b"\xe9")
+    assert str(error.value) == f"x.yaml: byte {place} is not UTF-8. Save the file as UTF-8."
 
 
 def test_a_huge_file_is_refused(write: Path) -> None:

@@ -1,9 +1,12 @@
 """`workbench app`: the same workbench in the browser."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from workbench.commands.shared import options
 
 
 def app(
@@ -12,8 +15,16 @@ def app(
         str | None, typer.Option(help="Address to listen on; this machine alone if absent.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port; the first free one from 7860.")] = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
 ) -> None:
-    """Open the workbench in the browser."""
+    """Open the workbench in the browser.
+
+    Jobs make their runs in one process, unless --workers or --cluster says otherwise.
+    """
+    for name, value in {"WORKBENCH_WORKERS": workers, "WORKBENCH_CLUSTER": cluster}.items():
+        if value is not None:
+            os.environ[name] = str(value)
     from workbench.startup import page_begins
 
     page_begins()

@@ -13,13 +13,11 @@ from rich.panel import Panel
 from rich.text import Text
 
 from workbench.commands.shared import options
-from workbench.errors import ConfigError, DamagedFile
+from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.runs.experiment import Experiment
-    from workbench.runs.session import Session
-    from workbench.runs.store import RunStore
-    from workbench.serving.asking import Column, Way
+    from workbench.serving.asking import Column, LeftOut
 
 _PANEL_WIDTH = 36
 _BAR_WIDTH = 10
@@ -58,8 +56,9 @@ def ask(
             visitor=visitor,
         )
         return
-    from workbench.commands.shared.setting import DEFAULT_FOLDER, resolve_experiment, select_rows
+    from workbench.commands.shared.setting import resolve_experiment, select_rows
     from workbench.runs.experiment import stored_experiment
+    from workbench.runs.finding import DEFAULT_FOLDER
 
     folder = out or (DEFAULT_FOLDER / experiment.stem if experiment else _latest(DEFAULT_FOLDER))
     changed = settings or task is not None
@@ -81,6 +80,7 @@ def answer_here(
     from workbench.runs.session import open_session
     from workbench.runs.store import RunStore
     from workbench.serving.asking import answer, fit_way, fit_ways
+    from workbench.serving.row_ways import ways_of_rows
     from workbench.tasks.base import Sample
 
     requests_of(experiment)  # the cheap checks come first
@@ -94,7 +94,12 @@ def answer_here(
             f"{len(texts)} given. Use --text-b for the second."
         )
     sample = Sample("question", dict(zip(names, texts, strict=True)), target="")
-    ways = _ways(session, experiment, RunStore(folder), console)
+    ways, missing = ways_of_rows(session, experiment, RunStore(folder))
+    _print_missing(console, missing, folder)
+    if not ways:
+        raise ConfigError(
+            "ask: no row can answer. Run workbench evaluate first, or name --methods."
+        )
     fitted, left_out = fit_ways(
         session, ways, lambda way: fit_way(session, way, folder), sample, max_new_tokens
     )
@@ -107,43 +112,13 @@ def answer_here(
             live.update(Columns([_panel(column) for column in columns]))
 
 
-def _ways(
-    session: "Session", experiment: "Experiment", store: "RunStore", console: Console
-) -> "list[Way]":
-    """Return one way per row; a trained row without a finished run is left out and named."""
-    from workbench.fitting.base import needs_run
-    from workbench.methods.catalog import make_method
-    from workbench.runs.execute import find_run
-    from workbench.runs.search import searches_of
-    from workbench.serving.asking import Way
-
-    ways, searches = [], searches_of(store.root)
-    for row in experiment.methods:
-        name, given = experiment.method_of(row)
-        if row in searches and experiment.search_of(row) is not None:
-            given |= searches[row].best.options
-        method, seed = make_method(name, given), experiment.seeds_of(row)[0]
-        try:
-            run = find_run(session, store, method, seed)
-        except DamagedFile as error:
-            console.print(
-                f"{row}: left out. {error}", style="yellow", highlight=False, markup=False
-            )
-            continue
-        if run is not None or not needs_run(type(method)):
-            ways.append(Way(row, name, given, seed, run))
-        else:
-            console.print(
-                f"{row}: not trained yet in {store.root}, left out. Train it with: "
-                f"workbench evaluate --out {store.root}",
-                style="yellow",
-                highlight=False,
-            )
-    if not ways:
-        raise ConfigError(
-            "ask: no row can answer. Run workbench evaluate first, or name --methods."
-        )
-    return ways
+def _print_missing(console: Console, missing: "Sequence[LeftOut]", folder: Path) -> None:
+    """Print why rows have no run to answer with, and how those that were never trained get one."""
+    for row in missing:
+        text = f"{row.label}: left out: {row.reason}"
+        if row.is_untrained:
+            text += f" Train it with: workbench evaluate --out {folder}"
+        console.print(text, style="yellow", highlight=False, markup=False)
 
 
 def _panel(column: "Column") -> Panel:

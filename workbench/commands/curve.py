@@ -3,6 +3,7 @@
 When does training overtake demonstrations? All rows share one training set at a time.
 """
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -38,7 +39,11 @@ def curve(
     methods: options.Methods = None,
     model: options.Model = None,
     seeds: options.Seeds = None,
+    processes: options.Processes = None,
     out: options.Out = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    store: options.Store = None,
 ) -> None:
     """Run every row with growing training sets, and draw accuracy over their size.
 
@@ -46,30 +51,33 @@ def curve(
     """
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.processes import placed
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
     from workbench.runs.checks import check_experiment
     from workbench.runs.points import check_sizes, curve_points
+    from workbench.workers.placing import Placing
 
     console, wanted = Console(), _sizes(sizes)
-    asked = resolve_experiment(
-        experiment,
-        settings,
-        task=task,
-        train=train,
-        test=test,
-        methods=methods,
-        model=model,
-        seeds=seeds,
+    placing = Placing(workers, cluster, store)  # before others may be followed
+    asked = placed(
+        resolve_experiment(
+            experiment,
+            settings,
+            task=task,
+            train=train,
+            test=test,
+            methods=methods,
+            model=model,
+            seeds=seeds,
+            processes=processes,
+        )
     )
     folder = experiment_folder(experiment, out)
-    checked = check_experiment(asked, folder, also=lambda task: check_sizes(wanted, task))
-    runs, failed = run_along(
-        console,
-        asked,
-        folder,
-        lambda session: curve_points(session, asked, wanted),
-        checked.task,
+    checked = check_experiment(
+        placing.as_checked(asked), folder, also=lambda task: check_sizes(wanted, task)
     )
+    points = partial(curve_points, experiment=asked, sizes=wanted)
+    runs, failed = run_along(console, asked, folder, points, checked.task, placing)
     curves = draw_lines(
         runs, axis="training examples", places=sorted(wanted), title="Learning curve"
     )

@@ -71,6 +71,7 @@ def _software() -> list[tuple[str, str]]:
     findings = [
         ("packages", ", ".join(versions)),
         ("4-bit weights", check_quantisation(device_of("auto"))),
+        ("clusters", _cluster()),
     ]
     if find_spec("kernels") is not None:
         findings.append(
@@ -81,6 +82,14 @@ def _software() -> list[tuple[str, str]]:
             )
         )
     return findings
+
+
+def _cluster() -> str:
+    """Return whether `--cluster` can be used here."""
+    try:
+        return f"ray {version('ray')}, for --cluster"
+    except PackageNotFoundError:
+        return "no ray; for --cluster: pip install 'prompt-workbench[cluster]'"
 
 
 def _weights(model: str) -> list[tuple[str, str]]:

@@ -30,7 +30,12 @@ def evaluate(
     template: options.Template = None,
     chat: options.Chat = None,
     seeds: options.Seeds = None,
+    processes: options.Processes = None,
     out: options.Out = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    store: options.Store = None,
+    name: options.Name = "",
     server: options.Server = None,
     visitor: options.Visitor = "",
 ) -> None:
@@ -40,6 +45,7 @@ def evaluate(
     """
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
 
+    limits = {"limit_train": limit_train, "limit_dev": limit_dev, "limit_test": limit_test}
     asked = resolve_experiment(
         experiment,
         settings,
@@ -52,26 +58,34 @@ def evaluate(
         label_column=label_column,
         id_column=id_column,
         separator=separator,
-        limit_train=limit_train,
-        limit_dev=limit_dev,
-        limit_test=limit_test,
+        **limits,
         methods=methods,
         model=model,
         precision=precision,
         template=template,
         chat=chat,
         seeds=seeds,
+        processes=processes,
     )
-    _run(asked, experiment_folder(experiment, out), server, visitor)
+    place = (workers, cluster, store)
+    _run(asked, experiment_folder(experiment, out), server, visitor, name.strip(), place)
 
 
-def _run(asked: "Experiment", folder: Path, server: str | None, visitor: str) -> None:
-    """Run an experiment here or on a server."""
+def _run(
+    asked: "Experiment",
+    folder: Path,
+    server: str | None,
+    visitor: str,
+    name: str,
+    place: tuple[int | None, str | None, str | None],
+) -> None:
+    """Run an experiment here, by workers or on a server."""
     if server is not None:
         from workbench.commands.shared.server import evaluate_there
 
-        evaluate_there(server, asked, out=folder, visitor=visitor)
+        evaluate_there(server, asked, out=folder, visitor=visitor, name=name)
         return
     from workbench.commands.shared.running import run_and_report
+    from workbench.workers.placing import Placing
 
-    run_and_report(asked, folder)
+    run_and_report(asked, folder, Placing(*place), name=name)

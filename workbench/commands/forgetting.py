@@ -39,9 +39,12 @@ def forgetting(
 
     Finished parts are found again.
     """
+    from dataclasses import replace
+
+    from workbench.analysis.captions import caption_of_runs
     from workbench.analysis.measurements.forgetting_sheet import forgetting_sheet
-    from workbench.commands.shared.sheets import print_sheet
-    from workbench.presentation.sheet import write_sheet
+    from workbench.commands.shared.sheets import show_sheet
+    from workbench.commands.shared.typed import typed_command
     from workbench.runs.measurements.forgetting import Elsewhere, check_runs, measure_forgetting
     from workbench.runs.measurements.records import MeasurementStore
     from workbench.tasks.text import general_text, read_text
@@ -56,11 +59,7 @@ def forgetting(
     check_runs(trained, elsewhere)
     folder = out or _FOLDER
     base = trained[0].run.spec.base
-    facts = [
-        base.name,
-        f"{base.precision} (products in {base.compute_dtype})",
-        base.device,
-    ]
+    facts = [base.name, f"{base.precision} (products in {base.compute_dtype})", base.device]
     console.print(" · ".join(facts), highlight=False, markup=False, style="bold")
     records = []
     with console.status("…") as status:
@@ -72,14 +71,13 @@ def forgetting(
         for record in measure_forgetting(trained, elsewhere, store, progress=show):
             console.print(f"{record.run_id}: measured", highlight=False, markup=False)
             records.append(record)
-    sheet = forgetting_sheet(records, facts)
-    write_sheet(sheet, folder, "forgetting")
-    print_sheet(console, sheet)
-    console.print(f"report: {folder / 'forgetting.html'} (also .md .csv .json)", highlight=False)
+    caption = caption_of_runs([one.run for one in trained], typed_command())
+    sheet = forgetting_sheet(records, facts, caption=replace(caption, num_items=None))
+    show_sheet(console, sheet, folder, "forgetting")
 
 
 def _trained(name: str, runs: Path) -> "TrainedRun":
-    from workbench.commands.shared.stored_runs import find_stored_run
+    from workbench.runs.finding import find_stored_run
     from workbench.runs.measurements.forgetting import TrainedRun
     from workbench.runs.origin import own_experiment
 

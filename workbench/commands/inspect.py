@@ -1,12 +1,11 @@
 """`workbench inspect`: open what a run learned, each reading beside what chance would show."""
 
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -15,12 +14,16 @@ from workbench.commands.shared import options
 if TYPE_CHECKING:
     from workbench.presentation.blocks import Table
     from workbench.presentation.reading import Reading
-    from workbench.progress import ProgressEvent
     from workbench.readings.base import Subject
     from workbench.readings.inspector import Learned
 
 _SHOWN_ROWS = 24  # of a table in the terminal; the page has all
 _SHOWN_COLUMNS = 6
+
+_On = Annotated[
+    list[str] | None,
+    typer.Option(help="Base, data or wording where no run says: --on task.name=sst2. Repeatable."),
+]
 
 
 def inspect(
@@ -41,48 +44,46 @@ def inspect(
         list[str] | None,
         typer.Option("--set", help="reading.option=value: --set nearest.k=10. Repeatable."),
     ] = None,
+    on: _On = None,
     items: Annotated[int, typer.Option(help="Test items prompts are scored on.", min=2)] = 64,
     html: Annotated[Path | None, typer.Option(help="Write everything as one page.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything as data.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for charts (PNG, SVG, PDF), tables (CSV, LaTeX).")
+    ] = None,
     runs: options.Runs = Path("runs"),
 ) -> None:
     """Open what a run learned: its vectors or weights, each reading beside chance.
 
     Readings are kept and found again.
     """
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils.logging import disable_progress_bar
 
-    from workbench.atomic import write_json
-    from workbench.commands.shared.opening import chosen_readings, opened, reading_options
+    from workbench.commands.shared.opening import chosen_readings, reading_options
     from workbench.readings.inspector import Inspector
+    from workbench.readings.opening import opened
     from workbench.serving.desk import ModelDesk
+    from workbench.watching import last_of
 
     console = Console()
-    transformers_logging.disable_progress_bar()  # ours says what is being loaded
-    experiment, chosen, beside = opened(run, against or [], runs)
-    names = chosen_readings(readings, chosen.kind)
-    given = reading_options(settings or [], names)
-    desk = ModelDesk()
-    try:
+    disable_progress_bar()  # ours says what is being loaded
+    experiment, chosen, beside = opened(run, against or [], runs, on or [])
+    given = reading_options(settings or [], chosen_readings(readings, chosen.kind))
+    with closing(ModelDesk()) as desk:
         inspector = Inspector(desk, items)
         with console.status("loading base model and task …"):
             subject = inspector.subject(experiment, chosen, beside)
         _print_subject(console, subject, chosen)
         folder = (chosen.run.folder.parent if chosen.run is not None else runs) / "readings"
         found = []
-        for name in names:
-            steps = inspector.stream(subject, name, given[name], folder=folder)
-            found.append(_last(console, name, steps))
+        for name, own in given.items():
+            steps = inspector.stream(subject, name, own, folder=folder)
+            found.append(last_of(console, name, steps))
             _print_reading(console, found[-1])
-    finally:
-        desk.close()
     if html is not None:
-        facts = [f"read on {subject.setting_text}"]
-        facts += [f"against {one.title}" for one in beside]
+        facts = [f"read on {subject.setting_text}", *(f"against {one.title}" for one in beside)]
         _write_page(console, html, chosen.title, facts, found)
-    if json is not None:
-        write_json(json, {"readings": [reading.model_dump(mode="json") for reading in found]})
-        console.print(f"data: {json}", highlight=False, markup=False)
+    _write_files(console, json, figures, found)
 
 
 def _write_page(
@@ -95,26 +96,23 @@ def _write_page(
     console.print(f"page: {path}", highlight=False, markup=False)
 
 
-def _last(console: Console, name: str, steps: "Iterator[ProgressEvent | Reading]") -> "Reading":
-    """Return the reading that steps end in, showing how far it is."""
-    from workbench.presentation.reading import Reading
+def _write_files(
+    console: Console, data: Path | None, folder: Path | None, found: "list[Reading]"
+) -> None:
+    """Write readings as data, and as figures and tables, where files are asked for."""
+    from workbench.atomic import write_json
+    from workbench.commands.shared.typed import typed_command
+    from workbench.presentation.caption import Caption
+    from workbench.presentation.reading_files import write_reading
 
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        line = bar.add_task(name, total=None)
-        for step in steps:
-            if isinstance(step, Reading):
-                return step
-            stage = f"{name} · {step.stage}"
-            bar.update(line, description=stage, completed=step.done, total=step.total or None)
-    raise AssertionError(f"reading '{name}' ended without a result")
+    if data is not None:
+        write_json(data, {"readings": [reading.model_dump(mode="json") for reading in found]})
+        console.print(f"data: {data}", highlight=False, markup=False)
+    if folder is not None:
+        caption = Caption(command=typed_command())
+        paths = [path for reading in found for path in write_reading(reading, folder, caption)]
+        text = f"figures and tables: {len(paths)} files in {folder}"
+        console.print(text, highlight=False, markup=False)
 
 
 def _print_subject(console: Console, subject: "Subject", chosen: "Learned") -> None:

@@ -20,11 +20,11 @@ def merge(
     import torch
     from transformers.utils import logging as transformers_logging
 
-    from workbench.commands.shared.stored_runs import find_stored_run
     from workbench.models.adapters.merging import save_merged
     from workbench.models.adapters.peft_changes import adapter_of
     from workbench.models.adapters.reading import read_adapter
     from workbench.models.loading import load_base
+    from workbench.runs.finding import find_stored_run
 
     dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
     if dtype not in dtypes:

@@ -60,6 +60,7 @@ def plan(
     runs: Annotated[
         Path | None, typer.Option(help="Folder of runs whose measured figures stand beside.")
     ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for a figure of memory.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as data.")] = False,
 ) -> None:
     """Say what each method would cost on a model and a device, and which one to try.
@@ -68,7 +69,6 @@ def plan(
     processor.
     """
     from workbench.budget.asked import ask
-    from workbench.budget.known import KNOWN_SHAPES
 
     numbers = {
         "batch_size": batch_size,
@@ -82,14 +82,14 @@ def plan(
         "versions": versions,
     }
     question = ask(
-        KNOWN_SHAPES[model] if model in KNOWN_SHAPES else _counted(model),
+        _shape(model),
         _place(device, memory),
         precision=precision,
         targets=targets,
         has_checkpointing=checkpointing,
         numbers=numbers,
     )
-    _answer(question, runs, as_json=as_json)
+    _answer(question, runs, figures, as_json=as_json)
 
 
 def _place(name: str, memory: float | None) -> "Device":
@@ -102,15 +102,23 @@ def _place(name: str, memory: float | None) -> "Device":
     return find_device(wanted, memory, own_memory_bytes=psutil.virtual_memory().total)
 
 
-def _counted(model: str) -> "ModelShape":
-    """Return the shape of a model outside the table, which takes transformers to count."""
+def _shape(model: str) -> "ModelShape":
+    """Return a model's shape: of the table, else counted, which takes transformers."""
+    from workbench.budget.known import KNOWN_SHAPES
+
+    if model in KNOWN_SHAPES:
+        return KNOWN_SHAPES[model]
     from workbench.budget.sources import find_shape
 
     return find_shape(model)
 
 
-def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
+def _answer(
+    question: "Question", runs: Path | None, figures: Path | None, *, as_json: bool
+) -> None:
     """Print the plan and the recommendation, with what was measured beside them if asked for.
+
+    The figure is drawn if a folder is given for it.
 
     Raises:
         StoreError: the folder of runs does not exist.
@@ -129,6 +137,8 @@ def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
         )
     found, broken = ([], []) if runs is None else runs_below(runs)
     measured = measured_costs(found, question)
+    if figures is not None:
+        _draw(plan, figures)
     if as_json:
         data = _as_data(plan, advice, measured)
         if broken:
@@ -140,7 +150,26 @@ def _answer(question: "Question", runs: Path | None, *, as_json: bool) -> None:
     print_broken(Console(), broken)
 
 
+def _draw(plan: "Plan", folder: Path) -> None:
+    from workbench.budget.figure import memory_figure
+    from workbench.commands.shared.typed import typed_command
+    from workbench.presentation.caption import Caption
+    from workbench.presentation.figure_files import write_figure
+
+    question = plan.question
+    caption = Caption(
+        base=question.shape.name, precision=question.precision, command=typed_command()
+    )
+    plot = memory_figure(plan)
+    write_figure(plot, folder, "plan-memory", caption=caption.text)
+    Console(stderr=True).print(
+        f"figure: {folder / 'plan-memory'}.png (also .svg .pdf)", highlight=False, markup=False
+    )
+
+
 def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -> None:
+    from workbench.budget.advice import advised_rows
+
     console, question = Console(), plan.question
     shape, device, work = question.shape, question.device, question.work
     console.print(
@@ -153,9 +182,10 @@ def _print(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]") -
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in (*_COLUMNS, *(("measured",) if measured else ())):
         table.add_column(column, overflow="fold")
-    for row in plan.rows:
-        found = [_measured_text(measured.get(row.recipe.name))] if measured else []
-        table.add_row(*_cells(row), *found)
+    for row in advised_rows(plan, advice):
+        found = [_measured_text(measured.get(row.name))] if measured else []
+        name = f"{row.name} (recommended)" if row.is_advised else row.name
+        table.add_row(name, *_cells(row.plan), *found)
     console.print(table, highlight=False, markup=False)
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
@@ -178,7 +208,6 @@ def _cells(row: "MethodPlan") -> tuple[str, ...]:
 
     trains = row.recipe.trains
     return (
-        row.recipe.name,
         number(row.trained) if trains else NOTHING,
         byte_size(row.stored_bytes) if trains else NOTHING,
         gibibytes(row.memory.total),
@@ -235,5 +264,13 @@ def _as_data(plan: "Plan", advice: "Advice", measured: "Mapping[str, Measured]")
         "methods": rows,
         "refused": dict(plan.refused),
         "notes": plan.notes,
-        "advice": asdict(advice),
+        "advice": {
+            "method": advice.method,
+            "precision": advice.precision,
+            "headline": advice.headline,
+            "reasons": list(advice.reasons),
+            "has_checkpointing": advice.has_checkpointing,
+            # For which it is given, where that is not what was asked.
+            "options": None if advice.question is None else asdict(advice.question.options),
+        },
     }

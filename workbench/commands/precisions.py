@@ -1,5 +1,6 @@
 """`workbench precisions`: one base in several precisions, measured one after the other."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,13 @@ from workbench.commands.shared import options
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workbench.models.base import Precision
     from workbench.progress import Progress, ProgressEvent
     from workbench.runs.experiment import Experiment
+    from workbench.runs.measurements.precisions import AskedPrecisions, MeasuredPrecision
+    from workbench.workers.work import Work
 
 _FOLDER = Path("runs") / "precisions"
 _GENERAL = "general"
@@ -44,10 +49,12 @@ def precisions(
         ),
     ] = None,
     out: options.Out = None,
+    cluster: options.Cluster = None,
 ) -> None:
     """Measure one base in several precisions: memory, perplexity, accuracy, speed, error.
 
-    One precision is in memory at a time; finished ones are found again.
+    One precision is in memory at a time (on a cluster one of each worker); finished ones are found
+    again.
     """
     from workbench.commands.shared.setting import resolve_experiment
 
@@ -65,20 +72,23 @@ def precisions(
         template=template,
         chat=chat,
     )
-    _measure(asked, _precisions(names), text, out or _FOLDER)
+    _measure(asked, _precisions(names), text, out or _FOLDER, cluster)
 
 
 def _measure(
-    experiment: "Experiment", wanted: "list[Precision]", text: str | None, folder: Path
+    experiment: "Experiment",
+    wanted: "list[Precision]",
+    text: str | None,
+    folder: Path,
+    cluster: str | None,
 ) -> None:
     """Measure the base in each precision, print the table and write the report."""
     from workbench.analysis.measurements.precision_comparison import PrecisionComparison
     from workbench.analysis.measurements.precision_sheet import precision_sheet
-    from workbench.commands.shared.sheets import print_sheet
-    from workbench.presentation.sheet import write_sheet
-    from workbench.runs.measurements.precisions import measure_precisions
-    from workbench.runs.measurements.records import MeasurementStore
-    from workbench.runs.session import open_task
+    from workbench.commands.shared.sheets import show_sheet
+    from workbench.commands.shared.typed import typed_command
+    from workbench.runs.measurements.precisions import AskedPrecisions
+    from workbench.runs.session import open_task, open_template
     from workbench.tasks.text import general_text, read_text
 
     console = Console()
@@ -90,26 +100,50 @@ def _measure(
         markup=False,
         style="bold",
     )
-    records = []
+    records = {}
     with console.status("…") as status:
-        measured = measure_precisions(
-            experiment,
-            wanted,
-            MeasurementStore(folder / "parts"),
-            text=read,
-            progress=lambda precision: _shown(status, precision),
-        )
-        for found in measured:
+        template = open_template(experiment.template, task)
+        asked = AskedPrecisions(experiment, task, template, read)
+        for found in _measured(asked, wanted, folder, cluster, status):
             note = " (found, nothing to do)" if found.was_found else ""
             console.print(f"{found.record.precision}: measured{note}", highlight=False)
-            records.append(found.record)
-    sheet = precision_sheet(PrecisionComparison(task.name, tuple(records)))
-    write_sheet(sheet, folder, "precisions")
-    print_sheet(console, sheet)
-    console.print(f"report: {folder / 'precisions.html'} (also .md .csv .json)", highlight=False)
+            records[found.record.precision] = found.record
+    ordered = tuple(records[precision] for precision in wanted)
+    sheet = precision_sheet(PrecisionComparison(task.name, ordered), command=typed_command())
+    show_sheet(console, sheet, folder, "precisions")
 
 
-def _shown(status: Status, precision: "Precision") -> "Progress":
+def _measured(
+    asked: "AskedPrecisions",
+    wanted: "list[Precision]",
+    folder: Path,
+    cluster: str | None,
+    status: Status,
+) -> "Iterator[MeasuredPrecision]":
+    """Yield each precision, measured here or by the workers of a cluster."""
+    from workbench.runs.measurements.precisions import measure_precisions
+    from workbench.runs.measurements.records import MeasurementStore
+    from workbench.runs.origin import from_anywhere
+    from workbench.workers.placing import Placing
+    from workbench.workers.precisions import measure_by_workers
+
+    store = MeasurementStore(folder / "parts")
+    if cluster is None:
+        yield from measure_precisions(asked, wanted, store, progress=lambda p: _shown(status, p))
+        return
+    status.update("waiting for the first worker …")
+    sent = replace(asked, experiment=from_anywhere(asked.experiment))
+    with Placing(cluster=cluster).started(sent.experiment, folder) as placed:
+        pool, teller = placed.pool, _Teller(status)
+        if pool is None:
+            return  # never with a cluster
+        for found in measure_by_workers(pool, sent, wanted, store, teller=teller):
+            yield found
+            for note in pool.take_notes():
+                status.console.print(note, highlight=False, markup=False)
+
+
+def _shown(status: Status, precision: str) -> "Progress":
     """Return what shows the steps of a precision in the status line."""
     status.update(f"{precision}: loading …")
 
@@ -117,6 +151,21 @@ def _shown(status: Status, precision: "Precision") -> "Progress":
         status.update(f"{precision}: {event.stage} {event.done} of {event.total} …")
 
     return show
+
+
+class _Teller:
+    """Says which worker measures what, and shows its steps in the status line."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def began(self, work: "Work", where: str) -> None:
+        """Say that a worker starts."""
+        self._status.console.print(f"{work.name} on {where} …", highlight=False, markup=False)
+
+    def progressed(self, work: "Work", event: "ProgressEvent") -> None:
+        """Show a step."""
+        self._status.update(f"{work.name}: {event.stage} {event.done} of {event.total} …")
 
 
 def _precisions(text: str | None) -> "list[Precision]":

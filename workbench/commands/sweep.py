@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,9 @@ from workbench.errors import ConfigError
 from workbench.yaml_files import parse_value
 
 if TYPE_CHECKING:
-    from workbench.runs.points import Place
+    from workbench.runs.execute import RunRequest
+    from workbench.runs.points import Place, PlacedRequest
+    from workbench.runs.session import Session
 
 _NOTES = (
     "Dev chooses: the lowest loss among the values whose dev accuracy is within one standard error "
@@ -37,7 +40,11 @@ def sweep(
     test: options.Test = None,
     model: options.Model = None,
     seeds: options.Seeds = None,
+    processes: options.Processes = None,
     out: options.Out = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    store: options.Store = None,
 ) -> None:
     """Run one row with several values of an option, and draw dev and test accuracy over it.
 
@@ -45,31 +52,30 @@ def sweep(
     """
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.processes import placed
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
     from workbench.runs.checks import check_experiment
-    from workbench.runs.points import PlacedRequest, sweep_requests
+    from workbench.runs.points import sweep_requests
+    from workbench.workers.placing import Placing
 
     varied = option or []
     wanted = _values(varied, values or [])
-    asked = resolve_experiment(
-        experiment, settings, task=task, train=train, test=test, model=model, seeds=seeds
+    data = {"task": task, "train": train, "test": test, "model": model}
+    placing = Placing(workers, cluster, store)  # before others may be followed
+    asked = placed(
+        resolve_experiment(experiment, settings, seeds=seeds, processes=processes, **data)
     )
     requests = sweep_requests(asked, row, wanted)  # the cheap checks come first
     console, folder = Console(), experiment_folder(experiment, out)
     checked = check_experiment(
-        asked.model_copy(update={"methods": {row: asked.methods[row]}, "reference": row}),
+        placing.as_checked(asked).model_copy(
+            update={"methods": {row: asked.methods[row]}, "reference": row}
+        ),
         folder,
         variants=[request for *_, request in requests],
     )
-    runs, failed = run_along(
-        console,
-        asked,
-        folder,
-        lambda session: [
-            PlacedRequest(line, place, session, request) for line, place, request in requests
-        ],
-        checked.task,
-    )
+    at = partial(_placed, requests)
+    runs, failed = run_along(console, asked, folder, at, checked.task, placing)
     curves = draw_lines(
         runs,
         axis=varied[0],
@@ -79,6 +85,15 @@ def sweep(
     )
     name = "-".join(re.sub(r"[^\w]+", "_", part) for part in ("sweep", row, *varied))
     show(console, curves, folder, name, notes=_NOTES, failed=failed, band="seeds")
+
+
+def _placed(
+    requests: "Sequence[tuple[str, Place, RunRequest]]", session: "Session"
+) -> "list[PlacedRequest]":
+    """Return the runs of a sweep, to be made in a session."""
+    from workbench.runs.points import PlacedRequest
+
+    return [PlacedRequest(line, place, session, request) for line, place, request in requests]
 
 
 def _values(varied: Sequence[str], values: Sequence[str]) -> "dict[str, list[Place | None]]":

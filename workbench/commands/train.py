@@ -17,13 +17,28 @@ def train(
     task: options.Task = None,
     model: options.Model = None,
     seeds: options.Seeds = None,
+    processes: options.Processes = None,
     out: options.Out = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    store: options.Store = None,
+    name: options.RunName = "",
 ) -> None:
     """Train one method, evaluate it, and store its adapter in PEFT's format."""
     from workbench.commands.shared.running import run_and_report
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
+    from workbench.workers.placing import Placing
 
     asked = resolve_experiment(
-        experiment, settings, task=task, model=model, seeds=seeds, methods=method, reference=method
+        experiment,
+        settings,
+        task=task,
+        model=model,
+        seeds=seeds,
+        processes=processes,
+        methods=method,
+        reference=method,
     )
-    run_and_report(asked, experiment_folder(experiment, out))
+    placing = Placing(workers, cluster, store)
+    folder = experiment_folder(experiment, out)
+    run_and_report(asked, folder, placing, name=name.strip(), named_row=method)

@@ -25,23 +25,38 @@ def wordings(
     train: options.Train = None,
     test: options.Test = None,
     methods: options.Methods = None,
+    processes: options.Processes = None,
     out: options.Out = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
+    store: options.Store = None,
 ) -> None:
     """Run every row with several wordings of the task, and show how far they lie apart."""
     from workbench.analysis.curves.lines import draw_lines
     from workbench.commands.shared.along import run_along, show
+    from workbench.commands.shared.processes import placed
     from workbench.commands.shared.setting import experiment_folder, resolve_experiment
     from workbench.runs.checks import check_experiment
     from workbench.runs.points import check_wordings, wording_points
+    from workbench.workers.placing import Placing
 
     console = Console()
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    asked = resolve_experiment(
-        experiment, settings, task=task, train=train, test=test, methods=methods
+    placing = Placing(workers, cluster, store)  # before others may be followed
+    asked = placed(
+        resolve_experiment(
+            experiment,
+            settings,
+            task=task,
+            train=train,
+            test=test,
+            methods=methods,
+            processes=processes,
+        )
     )
     folder = experiment_folder(experiment, out)
     checked = check_experiment(
-        asked, folder, wordings=wanted, also=lambda _: check_wordings(wanted)
+        placing.as_checked(asked), folder, wordings=wanted, also=lambda _: check_wordings(wanted)
     )
     runs, failed = run_along(
         console,
@@ -49,6 +64,7 @@ def wordings(
         folder,
         lambda session: wording_points(session, asked, wanted),
         checked.task,
+        placing,
     )
     curves = draw_lines(
         runs, axis="wording", places=wanted, title="Spread over wordings", asks_for_spread=True

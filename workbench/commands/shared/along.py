@@ -7,14 +7,17 @@ from rich.console import Console
 
 from workbench.analysis.curves.lines import Curves, PlacedRun
 from workbench.analysis.curves.report import curve_table, sentences_of, write_curves
-from workbench.commands.shared.running import RunProgress, print_cells, print_setting, stopping
+from workbench.commands.shared.running import opened, print_cells, print_setting
+from workbench.commands.shared.typed import typed_command
 from workbench.runs.baselines import MAJORITY
 from workbench.runs.experiment import Experiment
 from workbench.runs.failures import FailedRun, raise_if_failed
 from workbench.runs.points import PlacedRequest, run_points
-from workbench.runs.session import Session, open_session
-from workbench.runs.store import RunStore
+from workbench.runs.session import Session
+from workbench.stopping import stopping
 from workbench.tasks.base import Task
+from workbench.watching import RunProgress
+from workbench.workers.placing import Placing
 
 
 def run_along(
@@ -23,6 +26,7 @@ def run_along(
     folder: Path,
     points_of: Callable[[Session], Sequence[PlacedRequest]],
     task: Task,
+    placing: Placing,
 ) -> tuple[list[PlacedRun], list[FailedRun]]:
     """Load base and task, run their points or find them again; return the runs as placed.
 
@@ -31,12 +35,20 @@ def run_along(
     Raises:
         RunError: every run failed.
     """
-    with console.status("loading base model and task …"):
-        session = open_session(experiment, task)
-    print_setting(console, session, experiment)
-    points = points_of(session)
-    with stopping() as stop, RunProgress(console) as watcher:
-        found = run_points(RunStore(folder), points, watcher=watcher, should_stop=stop.is_requested)
+    with (
+        placing.started(experiment, folder) as ready,
+        opened(console, ready, task, placing.beginning) as session,
+    ):
+        print_setting(console, session, experiment)
+        points = points_of(session)
+        with stopping() as stop, RunProgress(console) as watcher:
+            found = run_points(
+                placing.open_store(folder),
+                points,
+                watcher=watcher,
+                should_stop=stop.is_requested,
+                make_executor=ready.make_executor,
+            )
     failed = [row for _, row in found if isinstance(row, FailedRun)]
     if len(failed) == len(points):
         raise_if_failed(failed)
@@ -68,6 +80,15 @@ def show(
     for sentence in sentences_of(curves):
         console.print(sentence, highlight=False, markup=False)
     missing = [failure.sentence for failure in failed]
-    write_curves(curves, folder, name, notes=[*missing, *notes], failed=failed, band=band)
-    console.print(f"figure: {folder / name}.html (also .png .csv .json)", highlight=False)
+    write_curves(
+        curves,
+        folder,
+        name,
+        notes=[*missing, *notes],
+        failed=failed,
+        band=band,
+        command=typed_command(),
+    )
+    forms = ".png .svg .pdf .tex .csv .json"
+    console.print(f"figure: {folder / name}.html (also {forms})", highlight=False)
     raise_if_failed(failed)

@@ -60,6 +60,15 @@ Chat = Annotated[
     bool | None, typer.Option("--chat/--no-chat", help="Use the model's chat template.")
 ]
 Seeds = Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that share each training; torchrun may start them too.",
+        min=1,
+        parser=_count,
+        metavar="INT",
+    ),
+]
 Server = Annotated[
     str | None, typer.Option(help="Address of a running app (workbench app) that does the work.")
 ]
@@ -68,6 +77,30 @@ Visitor = Annotated[
     typer.Option(
         help="Your secret for a public app: 16 to 64 letters, digits, _ and -.",
         envvar="WORKBENCH_VISITOR",
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Make runs side by side, in so many processes of this machine.")
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Make runs on a Ray cluster: host:port of its head, or auto.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(help="Where runs go that others share: a folder, s3://…; else --out."),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        help="What to call the comparison, in its report and in lists. A run is named by: "
+        "workbench name"
+    ),
+]
+RunName = Annotated[
+    str,
+    typer.Option(
+        help="What to call the run, usable in place of its id, and its report. With several "
+        "seeds each run is 'NAME (seed N)'."
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of runs and report.")]

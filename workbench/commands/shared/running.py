@@ -1,171 +1,138 @@
-"""An experiment run in the terminal: a live line for each run, the table, the report's files."""
+"""An experiment run in the terminal: its setting, its table, the report's files."""
 
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from workbench.analysis.answers import headline_metric_of
+from workbench.analysis.comparison import Comparison
+from workbench.analysis.headline import headline
 from workbench.analysis.report import terminal_table
+from workbench.commands.shared.naming import RunNames
+from workbench.commands.shared.processes import opened_session, placed
+from workbench.commands.shared.sheets import print_report_place
 from workbench.comparing import UnwrittenReport, run_comparison
+from workbench.models.loading import BaseInfo
 from workbench.presentation.display import one_line
-from workbench.presentation.quantities import metric_of
-from workbench.progress import ProgressEvent, stopped_by
 from workbench.runs.checks import check_experiment
-from workbench.runs.execute import RunRequest
 from workbench.runs.experiment import Experiment
-from workbench.runs.failures import FailedRun, raise_if_failed
-from workbench.runs.session import Session, memory_text, open_session
-from workbench.runs.store import RunStore, StoredRun
+from workbench.runs.failures import raise_if_failed
+from workbench.runs.run_files import REPORT_FORMS
+from workbench.runs.session import Session, memory_text
+from workbench.stopping import stopping
+from workbench.tasks.base import Task
+from workbench.watching import RunProgress
+from workbench.workers.placing import HERE, Placed, Placing
 
 
-def run_and_report(experiment: Experiment, folder: Path) -> None:
+def run_and_report(
+    experiment: Experiment,
+    folder: Path,
+    placing: Placing = HERE,
+    *,
+    name: str = "",
+    named_row: str | None = None,
+) -> None:
     """Run an experiment, print its table and write its report; finished runs are found again.
 
+    Args:
+        experiment: What to run.
+        folder: Where the report goes.
+        placing: Who makes the runs, and where they go.
+        name: What to call the comparison; may be empty.
+        named_row: The row whose runs get the name too.
+
     Raises:
-        WorkbenchError: what is asked for cannot be run.
+        WorkbenchError: what is asked for cannot be run, or another run has the name.
         RunError: some of the runs failed; the report has the others.
         Interrupted: Ctrl-C was pressed.
         UnwrittenReport: what is finished was printed, and the folder cannot be written.
     """
     console = Console()
-    checked = check_experiment(experiment, folder)
-    with console.status("loading base model and task …"):
-        session = open_session(experiment, checked.task)
-    print_setting(console, session, experiment)
+    experiment = placed(experiment)
+    checked = check_experiment(placing.as_checked(experiment), folder)
+    names = RunNames(name, experiment, named_row, folder)
+    comparison, _ = make_comparison(console, experiment, checked.task, folder, placing, name=name)
+    names.give(comparison, placing.open_store(folder))
+    raise_if_failed(comparison.failed)
+
+
+def make_comparison(
+    console: Console,
+    experiment: Experiment,
+    task: Task,
+    folder: Path,
+    placing: Placing,
+    *,
+    report: Path | None = None,
+    name: str = "",
+) -> tuple[Comparison, BaseInfo]:
+    """Run an experiment, print its table, write its report; return the comparison and its base.
+
+    Args:
+        console: Shows what goes on.
+        experiment: What to run, checked.
+        task: Its data.
+        folder: Where the runs go.
+        placing: Who makes them.
+        report: Where the report goes; `folder` unless given.
+        name: What to call the comparison; "" leaves the name it has.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+        UnwrittenReport: what is finished was printed, and the folder cannot be written.
+    """
+    report = report or folder
     try:
-        with stopping() as stop, RunProgress(console) as watcher:
-            comparison = run_comparison(
-                session,
-                experiment,
-                store=RunStore(folder),
-                folder=folder,
-                watcher=watcher,
-                should_stop=stop.is_requested,
-            )
+        with (
+            placing.started(experiment, folder) as ready,
+            opened(console, ready, task, placing.beginning) as session,
+        ):
+            print_setting(console, session, experiment)
+            with stopping() as stop, RunProgress(console) as watcher:
+                comparison = run_comparison(
+                    session,
+                    experiment,
+                    store=placing.open_store(folder),
+                    folder=report,
+                    watcher=watcher,
+                    should_stop=stop.is_requested,
+                    make_executor=ready.make_executor,
+                    name=name,
+                )
     except UnwrittenReport as error:
         print_cells(console, *terminal_table(error.comparison))
         raise
     print_cells(console, *terminal_table(comparison))
-    console.print(f"report: {folder / 'report.html'} (also .md .csv .json)", highlight=False)
-    raise_if_failed(comparison.failed)
-
-
-class RunProgress:
-    """A live line for the current run, with its latest figures."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[figures]}"),
-            console=console,
-            transient=True,
-        )
-        self._line = self._bar.add_task("", total=None, figures="", visible=False)
-        self._name = ""
-        self._figures: dict[str, float] = {}
-
-    def __enter__(self) -> "RunProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def began(self, request: RunRequest, run_id: str, *, number: int, total: int) -> None:
-        """Show a run's start."""
-        self._name = f"[{number + 1}/{total}] {request.row} seed {request.seed}"
-        if request.place:
-            self._name += f" at {request.place}"
-        if request.is_trial:
-            rate = getattr(request.method, "learning_rate", None)
-            self._name += " trying learning rate " + (f"{rate:g}" if rate else "of the method")
-        self._figures = {}
-        self._bar.reset(
-            self._line, description=self._name.replace("[", r"\["), figures="", visible=True
-        )
-
-    def progressed(self, event: ProgressEvent) -> None:
-        """Show a step, and print what is to be told on a line of its own."""
-        if event.note:
-            self._console.print(event.note, markup=False, highlight=False, style="yellow")
-        self._figures |= event.figures
-        shown = ("loss", "dev_accuracy", "dev_loss")
-        figures = "  ".join(
-            f"{name} {self._figures[name]:.3f}" for name in shown if name in self._figures
-        )
-        self._bar.update(
-            self._line,
-            description=f"{self._name} · {event.stage}".replace("[", r"\["),
-            completed=event.done,
-            total=event.total,
-            figures=figures,
-        )
-
-    def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:
-        """Print a finished run's figure on a line of its own."""
-        if request.is_trial:
-            name, accuracy = "dev accuracy", run.record.cost.dev_accuracy
-        else:
-            metric = headline_metric_of(run)
-            name, accuracy = metric_of(metric).title, run.record.metrics[metric].value
-        value = "–" if accuracy is None else f"{100 * accuracy:.1f} %"
-        origin = " (found, nothing to do)" if found else ""
-        reason = ", training failed" if run.record.status == "failed" else ""
-        self._console.print(
-            f"{self._name}: {name} {value}{reason}{origin}", markup=False, highlight=False
-        )
-
-    def failed(self, failure: FailedRun) -> None:
-        """Print why a run failed on a line of its own."""
-        self._console.print(f"{self._name}: failed: {failure.reason}", markup=False, style="red")
-
-
-class _StopRequest:
-    """Set by the first Ctrl-C; the second one interrupts at once."""
-
-    def __init__(self) -> None:
-        self._requested = False
-
-    def is_requested(self) -> bool:
-        """Return whether Ctrl-C was pressed."""
-        return self._requested
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Handle the signal."""
-        if self._requested:
-            raise KeyboardInterrupt
-        self._requested = True
+    console.print(headline(comparison), highlight=False, markup=False)
+    print_report_place(console, report, REPORT_FORMS)
+    return comparison, session.info
 
 
 @contextmanager
-def stopping() -> Iterator[_StopRequest]:
-    """Let Ctrl-C and termination end the work at once, a training with a checkpoint."""
-    request = _StopRequest()
-    previous = {
-        number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        with stopped_by(request.is_requested):
-            yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def opened(console: Console, ready: Placed, task: Task, beginning: str) -> Iterator[Session]:
+    """Load base and wording, here and in the other processes of its trainings, for the block.
+
+    Workers run the parts of a training one after the other, each in its own process.
+
+    Raises:
+        WorkbenchError: they cannot be loaded, or the processes are not alike.
+    """
+    with ExitStack() as stack:
+        with console.status(beginning):
+            if ready.pool is None:
+                session = stack.enter_context(opened_session(ready.experiment, task))
+            else:
+                session = ready.open_session(ready.experiment, task)
+        yield session
 
 
 def print_setting(console: Console, session: Session, experiment: Experiment) -> None:
     """Print base, task, sizes and seeds, where the weights came from, rows dropped and warnings."""
-    info, task = session.engine.info, session.task
+    info, task = session.info, session.task
     console.print(
         f"{info.name} · {info.precision} (products in {info.compute_dtype}) · {info.device} · "
         f"{task.name} · {len(task.train)} train / {len(task.dev)} dev / {len(task.test)} test · "

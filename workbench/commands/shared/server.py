@@ -18,10 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.atomic import write_text
+from workbench.commands.shared.sheets import print_report_place
 from workbench.errors import ConfigError, StoreError
 from workbench.presentation.quantities import metric_of
 from workbench.runs.experiment import Experiment, TaskChoice
 from workbench.runs.failures import FailedRun, raise_if_failed
+from workbench.runs.run_files import REPORT_FORMS
 from workbench.runs.runner import requests_of
 from workbench.sealed import write_sealed
 from workbench.tasks.delimited import SEPARATORS
@@ -33,7 +35,9 @@ _WORDS = "words:"
 _PANEL_WIDTH = 36
 
 
-def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: str) -> None:
+def evaluate_there(
+    server: str, experiment: Experiment, *, out: Path, visitor: str, name: str = ""
+) -> None:
     """Run an experiment on a server, follow it, and write its report here.
 
     Raises:
@@ -45,7 +49,8 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
     requests_of(experiment)
     with _server(server) as client:
         content = _portable(experiment, client, visitor)
-        job_id = client.predict(content, visitor, api_name="/start_evaluation")
+        given = (content, visitor, name) if name else (content, visitor)  # older ones take no name
+        job_id = client.predict(*given, api_name="/start_evaluation")
         console.print(f"job {job_id} on {server}", style="bold", highlight=False)
         status = _follow(client, job_id, visitor, console)
         failed = [FailedRun(**failure) for failure in status.get("failures", ())]
@@ -56,11 +61,13 @@ def evaluate_there(server: str, experiment: Experiment, *, out: Path, visitor: s
                 "under Evaluate there."
             )
         report = client.predict(job_id, visitor, api_name="/export_comparison")
-    for name, suffix in (("html", "html"), ("markdown", "md"), ("csv", "csv")):
-        write_text(out / f"report.{suffix}", report[name])
+    forms = [form for form in REPORT_FORMS if form in report]  # an older server has fewer
+    for form in forms:
+        if form != "json":
+            write_text(out / f"report.{REPORT_FORMS[form]}", report[form])
     write_sealed(out / "report.json", report["json"])
     _print_rows(console, report["json"]["rows"])
-    console.print(f"report: {out / 'report.html'} (also .md .csv .json)", highlight=False)
+    print_report_place(console, out, forms)
     raise_if_failed(failed)
 
 

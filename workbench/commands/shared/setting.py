@@ -6,9 +6,9 @@ from pathlib import Path
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.options import whole_number
 from workbench.runs.experiment import Experiment, asked_mapping, where_asked
+from workbench.runs.finding import DEFAULT_FOLDER
 from workbench.yaml_files import check_mapping, sound_part
 
-DEFAULT_FOLDER = Path("runs")
 _KEYS = {  # of an experiment, by the name of the option that changes it
     "task": "task.name",
     "train": "task.train",
@@ -27,6 +27,7 @@ _KEYS = {  # of an experiment, by the name of the option that changes it
     "template": "template",
     "chat": "chat",
     "reference": "reference",
+    "processes": "processes",
 }
 
 

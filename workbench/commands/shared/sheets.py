@@ -1,4 +1,7 @@
-"""A sheet in the terminal: its headline and tables."""
+"""A sheet in the terminal and as files: its headline and tables."""
+
+from collections.abc import Collection
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -6,9 +9,28 @@ from rich.text import Text
 
 from workbench.presentation.blocks import Cell, Table
 from workbench.presentation.display import NOTHING
-from workbench.presentation.sheet import Sheet
+from workbench.presentation.sheet import Sheet, write_sheet
+from workbench.runs.run_files import REPORT_FORMS
 
 _GAP = 2  # between two columns
+
+
+def show_sheet(console: Console, sheet: Sheet, folder: Path, name: str) -> None:
+    """Write a sheet's files, print its tables, and say where the files are.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    write_sheet(sheet, folder, name)
+    print_sheet(console, sheet)
+    forms = ".md .tex .csv .json" + (", figures as .png .svg .pdf" if sheet.charts else "")
+    console.print(f"report: {folder / name}.html (also {forms})", highlight=False, markup=False)
+
+
+def print_report_place(console: Console, folder: Path, forms: Collection[str]) -> None:
+    """Print where a report lies, and in which other forms of `REPORT_FORMS`."""
+    others = " ".join(f".{REPORT_FORMS[form]}" for form in forms if form != "html")
+    console.print(f"report: {folder / 'report.html'} (also {others})", highlight=False)
 
 
 def print_sheet(console: Console, sheet: Sheet) -> None:
@@ -16,9 +38,9 @@ def print_sheet(console: Console, sheet: Sheet) -> None:
     console.print()
     console.print(Text(sheet.headline))
     for table in sheet.tables:
-        columns = _fitting(table, console.width)
         console.print()
-        console.print(_rich_table(table, columns))
+        console.print(rich_table(table, console.width))
+        columns = _fitting(table, console.width)
         if columns < len(table.columns):
             left_out = ", ".join(table.columns[columns:])
             console.print(f"not shown here: {left_out}", style="dim", markup=False)
@@ -34,7 +56,9 @@ def _fitting(table: Table, width: int) -> int:
     return max(fitting, default=0) if len(fitting) > 1 else len(needed)
 
 
-def _rich_table(table: Table, columns: int) -> RichTable:
+def rich_table(table: Table, width: int) -> RichTable:
+    """Return a table for the terminal, with as many columns as fit side by side."""
+    columns = _fitting(table, width)
     shown = RichTable(
         title=Text(table.title, style="bold"),
         title_justify="left",
