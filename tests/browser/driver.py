@@ -104,6 +104,13 @@ def open_drawer(page: Page, title: str) -> None:
     page.get_by_text(title).click()
 
 
+def choose(page: Page, part: str, text: str) -> None:
+    """Choose the first entry of a list that has a text in it."""
+    page.click(f"{part} input")
+    page.locator("ul[role=listbox] li", has_text=text).first.click()
+    page.keyboard.press("Escape")  # a list of several stays open
+
+
 def ask(page: Page, text: str, *, seconds: float = 90) -> None:
     """Ask in the Ask tab and wait for all columns."""
     page.fill("#wb-text textarea", text)

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from browser.driver import open_setting, open_tab
+from browser.driver import choose, open_setting, open_tab
 
 pytestmark = pytest.mark.browser
 
@@ -13,12 +13,6 @@ def asked(page):
     """Return what the address of a page asks for."""
     found = parse_qs(urlsplit(page.url).query)
     return {name: values for name, values in found.items() if name != "__theme"}
-
-
-def choose(page, part, text):
-    """Choose something in a list by what it says."""
-    page.click(f"{part} input")
-    page.get_by_role("option", name=text).first.click()
 
 
 def value(page, part):

@@ -11,6 +11,14 @@ from workbench.ui.glosses import FIELDS, way_glosses
 
 pytestmark = pytest.mark.browser
 
+_TOKEN = """title => {
+  const block = document.createElement("div"), token = document.createElement("span");
+  Object.assign(block, {id: "wb-named", className: "block"});
+  Object.assign(token, {className: "token", textContent: title});
+  block.append(token);
+  document.querySelector(".gradio-container").append(block);
+}"""
+
 
 def test_the_fields_of_the_setting_say_what_they_are_for(page):
     open_setting(page)
@@ -44,6 +52,22 @@ def test_ways_say_what_they_do_on_hover_and_to_screen_readers(page):
     page.keyboard.press("Escape")
     line = page.locator(".wb-gloss", has_text=method_class("prompt_tuning").gloss)
     expect(line).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("title", "way"),
+    [
+        ("few_shot, a lora · lora · seed 0", "lora"),
+        ("prompt_tuning · seed 3", "prompt_tuning"),
+        ("monday", None),
+    ],
+)
+def test_a_name_that_somebody_gave_is_not_taken_for_the_way(title, way, page):
+    page.evaluate(_TOKEN, title)
+    page.wait_for_timeout(600)
+
+    expected = way_glosses().get(way) or (way and method_class(way).gloss)
+    assert page.get_attribute("#wb-named .token", "title") == expected
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

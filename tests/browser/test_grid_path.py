@@ -3,16 +3,9 @@
 import pytest
 
 from browser.axe import problems
-from browser.driver import open_tab
+from browser.driver import choose, open_tab
 
 pytestmark = pytest.mark.browser
-
-
-def choose(page, selector, part):
-    """Choose the first entry of a list that has a text in it."""
-    page.click(f"{selector} input")
-    page.locator("ul[role=listbox] li", has_text=part).first.click()
-    page.keyboard.press("Escape")
 
 
 def test_a_grid_fills_and_its_answers_are_marked_and_its_wording_kept(page):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from browser.axe import problems
-from browser.driver import open_tab, visitor
+from browser.driver import choose, open_tab, visitor
 from workbench.ui.app import TABS
 
 pytestmark = pytest.mark.browser
@@ -25,12 +25,6 @@ def opened(page, title="example_prompt_tuning"):
         page.wait_for_timeout(300)
         page.wait_for_selector(SHOWN.format("nearest"), timeout=240_000)
     page.wait_for_selector("#wb-reading-details table")
-
-
-def choose(page, selector, part):
-    """Choose the first entry of a list that has a text in it."""
-    page.click(f"{selector} input")
-    page.locator("ul[role=listbox] li", has_text=part).first.click()
 
 
 def draw_map(page):

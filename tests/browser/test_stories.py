@@ -3,7 +3,7 @@
 import pytest
 
 from browser.axe import problems
-from browser.driver import open_setting, open_tab, running_app, visitor, wait_for_job
+from browser.driver import choose, open_setting, open_tab, running_app, visitor, wait_for_job
 
 pytestmark = pytest.mark.browser
 
@@ -15,12 +15,6 @@ _STALL = """() => {
     last = performance.now();
   }, 50);
 }"""
-
-
-def choose(page, part, text):
-    """Choose the first entry of a list that says something."""
-    page.click(f"{part} input")
-    page.get_by_role("option", name=text).first.click()
 
 
 def said(page, part):

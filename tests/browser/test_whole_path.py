@@ -248,10 +248,15 @@ def test_a_new_text_is_asked_while_another_is_being_answered(page):
     assert page.locator("#wb-columns .wb-cursor").count() == 0
 
 
-def test_an_error_goes_with_its_cause(page):
+def test_an_error_goes_with_its_cause_and_with_nothing_else(page):
     page.fill("#wb-text textarea", "")
     page.click("#wb-answer")
     page.wait_for_selector("#wb-columns .wb-problem")
+
+    open_tab(page, "Tour")
+    open_tab(page, "Ask")  # its lists are filled again
+    page.wait_for_timeout(2000)
+    assert page.locator("#wb-columns .wb-problem").count() == 1
 
     page.fill("#wb-text textarea", "x")
     page.wait_for_selector("#wb-columns .wb-problem", state="detached", timeout=60_000)

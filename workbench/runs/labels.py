@@ -119,7 +119,8 @@ def check_free(name: str, run: StoredRun | None, others: Iterable[StoredRun]) ->
             what = "is the id of" if is_id else "is the name of"
             raise StoreError(
                 f"name '{name}': {what} run {other.record.run_id} already. Choose another name, or "
-                f"take that one away first: workbench name {other.record.run_id} --remove"
+                "take it from that run first: empty it in the tab Runs, or "
+                f"workbench name {other.record.run_id} --remove"
             )
 
 

@@ -44,20 +44,21 @@ def on_list(
     token: object,
     chosen: str | None,
     job_id: str | None,
-    followed: str | None = None,
+    awaited: str | None,
 ) -> list[Any]:
-    """Return the finished comparisons, and the job whose comparison was followed last.
+    """Return the finished comparisons, and the shown job if its comparison is yet to come.
 
-    Once another job is shown and done, its comparison is opened. Else what is chosen stays, such as
-    what a link asks for; without it, that of the shown job or the newest.
+    What was awaited is opened once it is there. Else what is chosen stays, such as what a link asks
+    for; without it, the comparison of the shown job is opened, or the newest.
     """
     entries = list_comparisons(context.workspace(token))
     keys = [entry.key for entry in entries]
-    is_other = followed is not None and job_id in keys and job_id != followed
-    order = (job_id, chosen, *keys) if is_other else (chosen, job_id, *keys)
-    value = next((key for key in order if key in keys), None)
-    shown = gr.Dropdown(choices=[(entry.title, entry.key) for entry in entries], value=value)
-    return [shown, job_id if job_id in keys else followed]
+    order = (job_id, chosen) if job_id == awaited else (chosen, job_id)
+    value = next((key for key in (*order, *keys) if key in keys), None)
+    update: dict[str, Any] = {"choices": [(entry.title, entry.key) for entry in entries]}
+    if value != chosen:  # else somebody who chooses another one meanwhile would lose that
+        update["value"] = value
+    return [gr.update(**update), None if job_id in keys else job_id]
 
 
 @shows_problems(PROBLEM, lambda: gr.Column(visible=False), *(KEEP,) * 5)
@@ -164,8 +165,8 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
     """Lay out what is shown of a finished comparison, and wire it."""
     token = setup.values["token"]
     key = gr.Dropdown([], label="Comparison", elem_id="wb-comparison", interactive=True)
-    setup.address.keep("comparison", key, tab="evaluate")
-    followed = gr.State(None)
+    setup.address.keep("comparison", key, tab="evaluate", known=partial(_keys, context))
+    awaited = gr.State(None)
     results = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-results")
     with gr.Column(visible=False) as details, gr.Tabs(elem_id="wb-details"):
         with gr.Tab("Quality against cost"):
@@ -178,11 +179,11 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
         with gr.Tab("Files"):
             export = gr.Button("Prepare files to download", elem_id="wb-export")
             files = gr.Files(visible=False, label="Report, items and figures", elem_id="wb-files")
-    listed = [key, followed]
-    given = [token, key, panel.choice, followed]
-    gr.on([panel.view.change, tab.select], partial(on_list, context), given, listed, **AT_ONCE)
-    asked = partial(on_list, context, followed=None)  # by an address, whatever was followed before
-    setup.loaded(asked, given[:-1], listed, **AT_ONCE)
+    listed = [key, awaited]
+    look = partial(on_list, context)
+    after = [panel.view.change, tab.select, setup.loaded]
+    gr.on(after, look, [token, key, panel.choice, awaited], listed, **AT_ONCE)
+    panel.choice.input(look, [token, key, panel.choice, panel.choice], listed, **AT_ONCE)
     key.change(
         partial(on_open, context),
         [token, key],
@@ -198,6 +199,10 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
         **QUIET,
         **MAKE,
     )
+
+
+def _keys(context: AppContext, token: object) -> list[str]:
+    return [entry.key for entry in list_comparisons(context.workspace(token))]
 
 
 def _build_cost(

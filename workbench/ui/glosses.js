@@ -1,5 +1,6 @@
 () => {
-  // Says what fields and entries of lists are for, and lets the page's own buttons open tabs.
+  // Says what fields and entries of lists are for, lets the page's own buttons open tabs, and arrow
+  // keys go through choices: Gradio gives each choice a name of its own, so browsers see no group.
   if (document.getElementById("wb-glosses")) return;
   const { fields, ways } = GLOSSES;
   const store = document.createElement("div"); // what descriptions point to; nobody sees it
@@ -80,5 +81,17 @@
     const tab = tabs.find(one => one.textContent.trim() === name);
     tab?.click();
     tab?.closest(".tab-wrapper")?.scrollIntoView({ block: "nearest" });
+  });
+
+  const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
+  document.addEventListener("keydown", event => {
+    const step = steps[event.key];
+    const part = event.target;
+    if (!step || part.type !== "radio" || event.altKey || event.ctrlKey || event.metaKey) return;
+    const all = [...part.closest("fieldset").querySelectorAll("input[type=radio]:enabled")];
+    const next = all[(all.indexOf(part) + step + all.length) % all.length];
+    event.preventDefault();
+    next.focus();
+    next.click();
   });
 }

@@ -34,6 +34,7 @@ from workbench.ui.readings import (
     Asked,
     Steps,
     inspect_command,
+    keys_to_open,
     opened,
     reading_steps,
     things_to_open,
@@ -170,8 +171,10 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
         with gr.Column(scale=5, min_width=320):
             panel = reading_panel.build(context, setup, steps, what)
     chosen = {"what": what, "against": against, "reading": reading}
-    for name, part in chosen.items():
-        setup.address.keep(name, part, tab="inspect", **_KEPT.get(name, {}))
+    keep = partial(setup.address.keep, tab="inspect")
+    keep("what", what, known=partial(keys_to_open, context))
+    keep("against", against, known=partial(keys_to_open, context))
+    keep("reading", reading, usual=_NEAREST, show=_show_reading)
     inputs = {**chosen, **fields, **setup.values}
     followers = [what, against, reading, panel.vector, panel.card, facts]
     lists = _wire_choices(context, setup, tab, inputs, followers)
@@ -189,7 +192,7 @@ def _build_command(context: AppContext, setup: Setup, inputs: Mapping[str, Any])
         command = gr.HTML()
     said = [part.change for name, part in inputs.items() if name not in setup.values]
     gr.on(
-        [drawer.expand, *said, *setup.changes],
+        [drawer.expand, *said, *setup.changes, setup.loaded],
         partial(on_command, context),
         inputs_kwargs=dict(inputs),
         outputs=command,
@@ -305,10 +308,6 @@ def _show_reading(_token: str, asked: Sequence[str]) -> dict[str, Any]:
         kind = next(one for one in get_args(Kind) if asked[0] in readers_of(one))
     choices = _reading_choices(kind)
     return gr.update(choices=choices, value=asked[0] if asked else choices[0][1])
-
-
-_KEPT: Mapping[str, dict[str, Any]] = {"reading": {"usual": _NEAREST, "show": _show_reading}}
-"""How the address keeps what it cannot keep like other lists."""
 
 
 def _titles(found: Sequence[Learned]) -> list[tuple[str, str]]:

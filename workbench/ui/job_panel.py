@@ -195,7 +195,7 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
         stop = gr.Button("Stop", interactive=False, elem_id=f"wb-{kind}-stop", min_width=90)
         resume = gr.Button("Resume", interactive=False, elem_id=f"wb-{kind}-resume", min_width=90)
         delete = gr.Button("Delete", interactive=False, elem_id=f"wb-{kind}-delete", min_width=90)
-    setup.address.keep("job", choice, tab=kind)
+    setup.address.keep("job", choice, tab=kind, known=partial(_job_ids, context, kind))
     view = gr.HTML(render("hint", text=_EMPTY[kind]), elem_id=f"wb-{kind}-view")
     timer = gr.Timer(_TICK_SECONDS, active=False)
     idle = gr.Timer(_IDLE_SECONDS)
@@ -220,6 +220,10 @@ def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPane
 
 def _jobs_of(workspace: Workspace, kind: Kind) -> list[Job]:
     return [job for job in jobs.list_jobs(workspace) if job.status.kind == kind]
+
+
+def _job_ids(context: AppContext, kind: Kind, token: object) -> list[str]:
+    return [job.status.job_id for job in _jobs_of(context.workspace(token), kind)]
 
 
 def _states(found: Sequence[Job]) -> list[list[str]]:

@@ -8,7 +8,7 @@ it chooses among what the visitor may see, no more.
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,8 @@ Show = Callable[[str, Sequence[str]], dict[str, Any]]
 
 For no values it is that of what is usual.
 """
+Known = Callable[[str], Collection[str]]
+"""Returns what the visitor of a token may choose."""
 
 _MOST_CHARS, _MOST_VALUES, _MOST_ADDRESS, _MOST_FIELDS = 200, 6, 4000, 100
 
@@ -116,6 +118,7 @@ class PageAddress:
         tab: str | None = None,
         usual: str = "",
         show: Show | None = None,
+        known: Known | None = None,
     ) -> None:
         """Let the address say a component's value.
 
@@ -126,8 +129,11 @@ class PageAddress:
             usual: The value that the address leaves out.
             show: Makes the component's update; None: that of a list that is filled later, which
                 drops what is not in it.
+            known: Returns what a visitor may choose in such a list: of anything else it is said
+                that it is not there.
         """
-        self.parts.append(Part(name, component, usual, tab, show or partial(_later, component)))
+        show = show or partial(_later, name, component, known)
+        self.parts.append(Part(name, component, usual, tab, show))
 
     def wire(
         self,
@@ -143,12 +149,11 @@ class PageAddress:
             app: The page.
             tabs: Its tabs.
             each: They, by id; the first is shown by itself.
-            tell: Returns a visitor's token, a new one for none, and the tasks to choose from as
-                the update of their list.
         """
         asks = gr.HTML(visible="hidden", js_on_load=_LISTEN, elem_id="wb-address")
         components = [part.component for part in self.parts]
-        outputs = [self.token, self.known, self.note, tabs, *components]
+        # The sign of change comes last: what it starts reads what stands before it.
+        outputs = [self.token, self.note, tabs, *components, self.known]
         read = partial(on_address, context, self.parts, list(each))
 
         def begun(token: object, request: gr.Request) -> list[Any]:
@@ -204,7 +209,7 @@ def on_address(
     asked: Asked,
     turn: object,
 ) -> list[Any]:
-    """Return token, turn with a sign of change, what cannot be had, tab, and every part's update.
+    """Return token, what cannot be had, tab, every part's update, and turn with a sign of change.
 
     Whoever has no token, or none of ours, gets a new one. When the page opens it shows what is
     usual already, and somebody may have chosen something meanwhile: what the address does not ask
@@ -233,7 +238,7 @@ def on_address(
     note = "".join(problem(error) for error in notes)
     sign = f"{turn if isinstance(turn, int) else 0} {secrets.token_hex(8)}"
     tabs_shown = gr.Tabs(selected=tab) if turn or tab != tabs[0] else gr.skip()
-    return [known, sign, note, tabs_shown, *shown]
+    return [known, note, tabs_shown, *shown, sign]
 
 
 def _without_value(update: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,12 +274,24 @@ def one_of(component: Any, usual: Any, what: str) -> Show:
     return show
 
 
-def _later(component: Any, _token: str, values: Sequence[str]) -> dict[str, Any]:
-    """Return the update of a list whose choices come later, and then without what is not there."""
-    if component.multiselect:
-        return gr.update(choices=[(one, one) for one in values], value=list(values))
-    value = values[0] if values else None
-    return gr.update(choices=[(one, one) for one in values[:1]], value=value)
+def _later(
+    name: str, component: Any, known: Known | None, token: str, values: Sequence[str]
+) -> dict[str, Any]:
+    """Return the update of a list whose choices come later, and then without what is not there.
+
+    Raises:
+        ConfigError: the visitor has nothing of that name.
+    """
+    keys = values if known is None or not values else known(token)
+    for value in values:
+        if value not in keys:
+            raise ConfigError(
+                f"{name}: {value!r} is not among yours; it may be somebody else's or deleted. "
+                "Choose one from the list."
+            )
+    choices = [(one, one) for one in values]
+    value = list(values) if component.multiselect else next(iter(values), None)
+    return gr.update(choices=choices, value=value)
 
 
 def _is_own_run(context: AppContext, asked: Asked) -> bool:

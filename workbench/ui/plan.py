@@ -159,17 +159,19 @@ def _first_model(context: AppContext) -> str:
     return first if first in KNOWN_SHAPES else next(iter(KNOWN_SHAPES))
 
 
-def on_first_row(context: AppContext, model: object, precision: object) -> list[Any]:
-    """Return the first row's base and precision to plan for, as far as a plan can be made of them.
+def on_model(context: AppContext, model: object) -> Any:
+    """Return the first row's base to plan for, as far as a plan can be made of it.
 
     A folder or a Hub id is one on a page of one's own alone.
     """
     name = str(model).strip()
     is_known = name in KNOWN_SHAPES or not context.profile.is_public
-    return [
-        name if name and is_known else gr.skip(),
-        precision if precision in BUDGET_PRECISIONS else gr.skip(),
-    ]
+    return name if name and is_known else gr.skip()
+
+
+def on_precision(precision: object) -> Any:
+    """Return the first row's precision to plan for, if a plan can be made for it."""
+    return precision if precision in BUDGET_PRECISIONS else gr.skip()
 
 
 def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
@@ -218,14 +220,9 @@ def build(context: AppContext, setup: Setup, _: gr.Tab) -> None:
         "checkpointing": checkpointing,
         **fields,
     }
-    first = [setup.values["model"], setup.values["precision"]]
-    gr.on(
-        [part.change for part in first],
-        partial(on_first_row, context),
-        first,
-        [base, bits],
-        **AT_ONCE,
-    )
+    model, precision = setup.values["model"], setup.values["precision"]
+    model.change(partial(on_model, context), model, base, **AT_ONCE)
+    precision.change(on_precision, precision, bits, **AT_ONCE)
     forgets([part.change for part in inputs.values() if part is not inputs["token"]], view)
     plan = partial(on_plan, context)
     start.click(plan, inputs_kwargs=inputs, outputs=view, **QUIET, **MAKE)

@@ -57,6 +57,17 @@ def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspac
     return workspace, found
 
 
+def keys_to_open(context: AppContext, token: object) -> set[str]:
+    """Return the keys of everything the visitor may open, whatever base it was learned on."""
+    workspace = context.workspace(token)
+    return {
+        *(f"run:{run.record.run_id}" for run in workspace.runs()),
+        *(f"{_IMPORT}{folder}" for folder in imported_names(workspace)),
+        *(f"example:{name}" for name in EXAMPLES),
+        *(one.key for one in controls()),
+    }
+
+
 def opened(
     found: Sequence[Learned], what: object, against: object
 ) -> tuple[Learned, Sequence[Learned]]:

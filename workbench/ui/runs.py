@@ -25,7 +25,7 @@ from workbench.service.shown import shown_run
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
-from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET, enables, forgets
+from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET, WAITS, enables, forgets
 
 _COLUMNS = ("name", "task", "row", "seed", "test figure", "status", "started", "run")
 _WIDTHS = ("130px", "150px", "200px", "60px", "130px", "110px", "180px", "390px")
@@ -94,14 +94,14 @@ def diff_html(first: StoredRun, second: StoredRun, *, is_public: bool) -> str:
     )
 
 
-@shows_problems(str, str, str)
-def on_label(context: AppContext, token: object, run_id: str | None) -> list[str]:
-    """Return name and note of the chosen run, to be changed, and nothing to say about them.
+@shows_problems(str, str, lambda: gr.Button(interactive=False), str)
+def on_label(context: AppContext, token: object, run_id: str | None) -> list[Any]:
+    """Return name and note of the chosen run, to be changed and kept, and nothing to say of them.
 
     What is wrong with a run is said where it is opened.
     """
     label = label_of_run(context.workspace(token), run_id) if run_id else NO_LABEL
-    return [label.name, label.note, ""]
+    return [label.name, label.note, gr.Button(interactive=bool(run_id)), ""]
 
 
 @shows_problems(*(KEEP,) * 6, PROBLEM)
@@ -237,17 +237,24 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     note = gr.HTML(elem_id="wb-run-note")
     file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
-    table.select(on_select, None, run, **AT_ONCE)
-    shown = [token, run, other]
-    opens: dict[str, Any] = {"trigger_mode": "always_last", **QUIET, **LOOK}  # both at once
-    gr.on([run.change, other.change], partial(on_open, context), shown, view, **opens)
+    opens: dict[str, Any] = {
+        "fn": partial(on_open, context),
+        "inputs": [token, run, other],
+        "outputs": view,
+        **QUIET,
+        **LOOK,
+    }
+    # Not on `change`: an address changes both at once, and the answer to the first may come last.
+    gr.on([run.input, other.input, setup.loaded], trigger_mode="always_last", **opens)
+    table.select(on_select, None, run, **AT_ONCE).then(**opens)
     with naming:
         _build_name(context, token, (run, other), listed, view)
     download.click(partial(on_download, context), [token, run], [file, note], **QUIET, **MAKE)
     share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
     unshare.click(partial(on_unshare, context), [token, run], note, **AT_ONCE)
     both = [token, run, is_sure]
-    delete.click(partial(on_delete, context), both, [*listed, note, is_sure], **AT_ONCE)
+    deleted = delete.click(partial(on_delete, context), both, [*listed, note, is_sure], **AT_ONCE)
+    deleted.then(**opens)
     for button in (download, share, unshare, delete):
         enables(run, button)
     forgets([run.change, is_sure.input], note)  # an error takes the tick away, and stays
@@ -313,7 +320,9 @@ def _build_name(
         keep = gr.Button("Keep name and note", elem_id="wb-keep-name", interactive=False)
         note = gr.HTML(elem_id="wb-naming-note")
     run, _ = chosen
-    run.change(partial(on_label, context), [token, run], [name, remark, note], **AT_ONCE)
+    # Until its name is there the boxes say what another run is called.
+    waits = run.change(None, None, keep, js=WAITS, **AT_ONCE)
+    waits.then(partial(on_label, context), [token, run], [name, remark, keep, note], **AT_ONCE)
     gr.on(
         [keep.click, name.submit],
         partial(on_name, context),
@@ -321,7 +330,6 @@ def _build_name(
         [*listed, name, remark, note],
         **AT_ONCE,
     ).then(partial(on_open, context), [token, *chosen], view, **QUIET, **LOOK)
-    enables(run, keep)
     forgets([name.change, remark.change], note)
 
 

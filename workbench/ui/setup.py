@@ -94,6 +94,19 @@ def on_task(context: AppContext, *, filled: object = None, **setting: object) ->
     return [gr.Dropdown(choices=choices, value=str(key)), *parts, facts, "", shown]
 
 
+@shows_problem
+def on_asked(context: AppContext, **setting: object) -> str:
+    """Return that the task has no such wording as an address asks for, if it has none."""
+    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
+    choices = wording_choices(workspace, context.desk.task(experiment.task))
+    if _title_of(setting["wording"], choices) is None:
+        raise ConfigError(
+            f"address: wording: {setting['wording']!r} is none that this task has here; kept ones "
+            "are their visitor's alone. Choose one from the list."
+        )
+    return ""
+
+
 @or_skip(1)
 def on_line(context: AppContext, **setting: object) -> list[Any]:
     """Return the setting in a line, with the titles of what is chosen."""
@@ -183,6 +196,7 @@ def build(context: AppContext) -> Setup:
     trouble = gr.HTML(elem_id="wb-trouble")
     base_trouble = gr.HTML(elem_id="wb-base-trouble")  # the one does not end with the other
     note = gr.HTML(elem_id="wb-address-note")
+    wording_note = gr.HTML(elem_id="wb-address-wording")
     gr.on(
         [task.change, known.change, wording.input],
         partial(on_task, context),
@@ -199,6 +213,9 @@ def build(context: AppContext) -> Setup:
         **QUIET,
         **LOAD,
     )
+    asked = partial(on_asked, context)
+    known.change(asked, inputs_kwargs=values, outputs=wording_note, **QUIET, **FOLLOW)
+    forgets([task.input, wording.input], wording_note)
     changes = [part.change for name, part in values.items() if name != "token"]
 
     def lined(**setting: object) -> Any:

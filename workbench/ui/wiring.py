@@ -58,7 +58,16 @@ _STOPPED = """html => String(html || "")
     "WAITING", WAITING
 )
 _ENABLED = """given => ({__type__: "update", interactive: Boolean(given && given.length)})"""
-_FORGOTTEN = """html => String(html || "").includes("wb-problem") ? INSTEAD : html"""
+WAITS = """() => ({__type__: "update", interactive: false})"""
+"""Keeps a button from being pressed until the server answers; the browser does it."""
+
+# Lists that are filled again say that they changed, with the same chosen as before.
+_FORGOTTEN = """(html, ...causes) => {
+  const seen = window.workbenchCauses ??= {}, before = seen[NUMBER];
+  seen[NUMBER] = JSON.stringify(causes);
+  const isGone = seen[NUMBER] !== before && String(html || "").includes("wb-problem");
+  return isGone ? INSTEAD : html;
+}"""
 
 
 def enables(given: Any, button: gr.Button) -> None:
@@ -81,5 +90,6 @@ def forgets(causes: Sequence[Any], box: gr.HTML, *, instead: str = "") -> None:
         box: Where errors are shown, and other things, which stay.
         instead: HTML that takes the error's place.
     """
-    script = _FORGOTTEN.replace("INSTEAD", json.dumps(instead))
-    gr.on(list(causes), None, box, box, js=script, **AT_ONCE)
+    parts = list(dict.fromkeys(cause.__self__ for cause in causes))
+    script = _FORGOTTEN.replace("NUMBER", str(id(box))).replace("INSTEAD", json.dumps(instead))
+    gr.on(list(causes), None, [box, *parts], box, js=script, **AT_ONCE)

@@ -1,5 +1,7 @@
 """Stored runs across bases: what belongs together, what a line is called, and what is held up."""
 
+from dataclasses import replace
+
 import pytest
 
 from workbench.analysis.curves.stored_bases import (
@@ -73,6 +75,13 @@ def test_runs_of_one_task_and_wording_in_one_precision_belong_together(made):
 )
 def test_what_differs_in_more_than_the_base_does_not(made, other):
     assert across_bases([made("zero_shot", SMALL, 22), made("zero_shot", num=30, **other)]) == []
+
+
+def test_runs_under_other_rules_of_counting_do_not(made):
+    older, newer = made("zero_shot", SMALL, 22), made("zero_shot", LARGE, 30)
+    older = replace(older, spec=older.spec.model_copy(update={"schema_version": 3}))
+
+    assert across_bases([older, newer]) == []
 
 
 def test_rows_that_do_not_use_the_base_make_no_second_base(made):

@@ -1,5 +1,6 @@
 """Adapters from elsewhere and what they are called."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_names_that_would_be_one_row_are_two(workspace, exports, tmp_path):
     keys = [f"import:{folder}" for folder in imported_folders(workspace)]
 
     assert len(rows_of(workspace, keys, seeds=[0])) == 2
+
+
+@pytest.mark.parametrize("name", ["x" * 60, "Gr\u00fc\u00dfe \u4f60\u597d"])
+def test_any_name_makes_a_row_that_a_server_takes(name, workspace, exports, tmp_path):
+    for number, called in enumerate((name, f"{name[:-1]}.")):
+        keep_import(workspace, zipped(exports[number], tmp_path / str(number)), called)
+
+    rows = rows_of(workspace, [f"import:{one}" for one in imported_folders(workspace)], seeds=[0])
+
+    assert len(rows) == 2
+    assert all(re.fullmatch(r"[A-Za-z0-9_]{1,60}", row) for row in rows)
 
 
 def test_a_name_given_on_import_counts_and_stays(workspace, exports, tmp_path):

@@ -6,6 +6,7 @@ import json
 from time import process_time
 
 import pytest
+import yaml
 
 from pages import HOSTILE, dangers
 from toys import TOY_TEMPLATE, make_toy_task
@@ -139,6 +140,15 @@ def test_a_wording_as_text_has_what_reaches_a_prompt_and_no_more():
     assert "Say {labels}." in text
     assert {"version", "name"}.isdisjoint(text.split())
     assert wording_as_text(TOY_TEMPLATE.model_copy(update={"version": 7})) == text
+
+
+def test_a_wording_as_text_keeps_its_line_breaks():
+    wording = TOY_TEMPLATE.model_copy(update={"instruction": "Say {labels}.\n\nNo more."})
+
+    text = wording_as_text(wording)
+
+    assert "instruction: |-\n  Say {labels}.\n\n  No more.\n" in text
+    assert yaml.safe_load(text)["instruction"] == wording.instruction
 
 
 def test_cells_say_answer_probability_and_whether_it_is_right():

@@ -61,7 +61,7 @@ def test_rows_stand_below_their_base_with_differences_within_it(empty_page):
     # first: 8 and 10 of 20 right, second: 12 and 19; the first row is the one held against.
     differences = [cell for cell in Seen(html).cells if cell.startswith("+")]
     assert [cell.partition(" [")[0] for cell in differences] == ["+20.0", "+45.0"]
-    assert "smallest base" not in text
+    assert "vs the same row" not in text
     assert html.count("<svg") == 2  # for narrow and wide panels
 
 
@@ -70,11 +70,18 @@ def test_differences_between_bases_are_shown_where_asked_for(empty_page):
 
     html = looked(empty_page, is_between=True)
 
-    assert "vs the same row on the smallest base" in Seen(html).text
+    assert "vs the same row on smollm2-135m-instruct" in Seen(html).text
     found = [cell.partition(" [")[0] for cell in Seen(html).cells if cell.startswith("+")]
     assert found == ["+20.0", "+10.0", "+45.0", "+35.0"]
     assert "say more about the bases than about the row" in Seen(html).text
     assert "taken on one base alone" not in Seen(html).text
+
+
+def test_the_heading_names_the_smallest_base_whichever_was_measured_first(empty_page):
+    for base, num in zip(reversed(BASES), (10, 8), strict=True):
+        keep(empty_page.workspace, "first", base, num)
+
+    assert "row on smollm2-135m-instruct" in Seen(looked(empty_page, is_between=True)).text
 
 
 def test_another_row_can_be_held_against_and_one_that_is_gone_is_forgotten(empty_page):

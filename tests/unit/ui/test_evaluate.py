@@ -188,42 +188,52 @@ def test_a_wrong_setting_leaves_the_rows_as_they_are(changes, page):
     assert on_rows(page.context, [], [], **page.values(**changes)) == [gr.skip()] * 2
 
 
-def chosen_of(page, chosen, job_id, followed=None):
-    return on_list(page.context, None, chosen, job_id, followed)[0].value
+def opened(page, chosen, job_id, awaited=None):
+    """Return the key of the comparison that is open afterwards."""
+    shown, _ = on_list(page.context, None, chosen, job_id, awaited)
+    return shown.get("value", chosen)
 
 
 def test_without_a_choice_the_comparison_of_the_shown_job_is_opened(page, hostile_page):
-    assert chosen_of(page, None, page.job_id) == page.job_id
-    assert chosen_of(page, None, hostile_page.job_id) == hostile_page.job_id
+    assert opened(page, None, page.job_id) == page.job_id
+    assert opened(page, None, hostile_page.job_id) == hostile_page.job_id
 
 
-def test_what_an_address_asks_for_is_opened_whatever_job_is_shown(page, hostile_page):
-    assert chosen_of(page, page.job_id, hostile_page.job_id) == page.job_id
+def test_what_an_address_asks_for_stays_when_another_job_is_shown(page, hostile_page):
+    shown, awaited = on_list(page.context, None, page.job_id, None, None)
+    assert "value" not in shown
+    assert awaited is None
+    assert opened(page, page.job_id, hostile_page.job_id, awaited) == page.job_id
 
 
-def test_a_comparison_that_is_asked_for_stays_when_the_shown_job_is_known_later(page, hostile_page):
-    shown, followed = on_list(page.context, None, page.job_id, None, None)
-    shown, followed = on_list(page.context, None, shown.value, hostile_page.job_id, followed)
+def test_the_comparison_of_a_job_is_opened_once_it_is_there(page):
+    _, awaited = on_list(page.context, None, "older", "running", None)
+    assert awaited == "running"
 
-    assert (shown.value, followed) == (page.job_id, hostile_page.job_id)
+    # Its report appears.
+    shown, awaited = on_list(page.context, None, "older", page.job_id, page.job_id)
+
+    assert shown["value"] == page.job_id
+    assert awaited is None
 
 
-def test_once_another_job_is_shown_its_comparison_is_opened(page, hostile_page):
-    first = on_list(page.context, None, page.job_id, page.job_id, None)[1]
+def test_a_job_that_is_still_running_changes_nothing(page):
+    shown, awaited = on_list(page.context, None, page.job_id, "running", "running")
 
-    assert chosen_of(page, page.job_id, hostile_page.job_id, first) == hostile_page.job_id
+    assert "value" not in shown
+    assert awaited == "running"
 
 
 def test_else_the_chosen_one_stays_and_else_the_newest_is_taken(page, hostile_page):
-    assert chosen_of(page, page.job_id, "gone") == page.job_id
-    keys = [key for _, key in on_list(page.context, None, "gone", None, None)[0].choices]
-    assert chosen_of(page, "gone", None) == keys[0]
+    assert opened(page, page.job_id, "gone") == page.job_id
+    keys = [key for _, key in on_list(page.context, None, "gone", None, None)[0]["choices"]]
+    assert opened(page, "gone", None) == keys[0]
 
 
 def test_without_a_comparison_none_is_chosen(empty_page):
-    shown, _ = on_list(empty_page.context, None, None, None, None)
+    shown, _ = on_list(empty_page.context, None, "gone", None, None)
 
-    assert (shown.choices, shown.value) == ([], None)
+    assert (shown["choices"], shown["value"]) == ([], None)
 
 
 # Results

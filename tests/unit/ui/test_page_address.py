@@ -9,6 +9,7 @@ import pytest
 from gradio.blocks import BlockFunction
 
 from pages import Page, Seen, dangers, is_problem, said
+from visitors import store_run
 from workbench.ui.app import build_app
 from workbench.ui.page_address import asked_of
 from workbench.ui.setup import tasks_to_choose
@@ -76,7 +77,7 @@ def test_an_address_chooses_tab_setting_and_what_is_opened(page):
     shown = opened(
         page,
         f"?tab=inspect&task=sst2&wording=x&precision=fp32&chat=true&what=run:{run}"
-        "&against=a&against=b&reading=weights",
+        "&against=control:random&against=control:instruction&reading=weights",
     )
 
     assert shown["wb-tabs"].selected == "inspect"
@@ -84,7 +85,7 @@ def test_an_address_chooses_tab_setting_and_what_is_opened(page):
     assert value(shown["wb-wording"]) == "x"
     assert value(shown["wb-precision"]) == "fp32"
     assert value(shown["wb-open"]) == f"run:{run}"
-    assert value(shown["wb-beside"]) == ["a", "b"]
+    assert value(shown["wb-beside"]) == ["control:random", "control:instruction"]
     assert value(shown["wb-reading"]) == "weights"
     assert "weights" in [key for _, key in shown["wb-reading"]["choices"]]
     assert shown["wb-run"] == gr.skip()
@@ -101,6 +102,11 @@ def test_an_address_chooses_tab_setting_and_what_is_opened(page):
         ("?tab=tour&stop=99", "wb-tour-stops", 0),
         ("?run=<img src=x>", "wb-run", ""),
         ("?tab=runs&beside=../x", "wb-beside-run", ""),
+        ("?tab=train&job=gone", "wb-train-job", None),
+        ("?tab=evaluate&job=<b>", "wb-evaluate-job", None),
+        ("?tab=evaluate&comparison=../x", "wb-comparison", None),
+        ("?tab=inspect&what=run:gone", "wb-open", None),
+        ("?tab=inspect&against=control:random&against=import:x", "wb-beside", []),
     ],
 )
 def test_what_cannot_be_had_is_said_and_the_usual_is_shown(search, part, usual, page):
@@ -112,6 +118,24 @@ def test_what_cannot_be_had_is_said_and_the_usual_is_shown(search, part, usual, 
     later = opened(page, search, turn=1)
     got = later[part].selected if part == "wb-tabs" else value(later[part])
     assert got == (usual(page) if callable(usual) else usual)
+
+
+def test_jobs_and_comparisons_of_ones_own_are_opened(page):
+    shown = opened(page, f"?tab=evaluate&job={page.job_id}&comparison={page.job_id}")
+
+    assert shown["wb-address-note"] == ""
+    assert value(shown["wb-evaluate-job"]) == page.job_id
+    assert value(shown["wb-comparison"]) == page.job_id
+
+
+def test_what_another_visitor_has_is_not_there(chunk_page):
+    run = store_run(chunk_page.workspace.folder)
+    search = f"?tab=inspect&what=run:{run}"
+    own = opened(chunk_page, search)
+    theirs = opened(chunk_page, search, "another-another-another")
+
+    assert own["wb-address-note"] == ""
+    assert "is not among yours" in Seen(theirs["wb-address-note"]).text
 
 
 def test_a_base_that_a_public_page_does_not_offer_is_refused(chunk_page):
@@ -177,3 +201,19 @@ def test_what_an_address_asks_for_is_bounded(search):
 
 def test_too_many_parameters_ask_for_nothing():
     assert asked_of("&".join(f"a{number}=1" for number in range(300))) == {}
+
+
+def test_what_follows_several_parts_of_an_address_looks_once_more_when_all_are_shown(page):
+    handler = opening(page)
+    *parts, sign = [part._id for part in handler.outputs]
+    app = handler.outputs[0].parent
+    while app.parent is not None:
+        app = app.parent
+    missing = []
+    for other in app.fns.values():
+        changed = {part for part, event in other.targets if event == "change" and part in parts}
+        if other.fn is not None and len(changed) > 1 and (sign, "change") not in other.targets:
+            missing += [part.elem_id for part in other.outputs]
+
+    # The one tries each base that was asked for, the other is followed by what looks again.
+    assert missing == ["wb-base-trouble", "wb-estimate"]

@@ -10,7 +10,7 @@ from pages import Seen
 from workbench.budget.asked import NUMBERS
 from workbench.budget.known import DEVICES, KNOWN_SHAPES
 from workbench.service.profile import CPU_SPACE
-from workbench.ui.plan import number_field, on_first_row, on_plan
+from workbench.ui.plan import number_field, on_model, on_plan, on_precision
 
 USUAL = {
     "token": None, "base": "llama-2-13b", "place": "any", "gib": 16, "bits": "nf4",
@@ -48,13 +48,14 @@ def test_what_is_tight_names_the_options_that_loosen_it(page):
 
 
 def test_the_plan_is_for_the_base_of_the_first_row_until_another_is_chosen(page):
-    base, bits = on_first_row(page.context, "llama-2-7b", "bf16")
-    folder, _ = on_first_row(page.context, page.setting["model"], "bf16")
-    unknown, wrong = on_first_row(replace(page.context, profile=CPU_SPACE), "../x", "nf5")
+    own = page.setting["model"]
+    public = replace(page.context, profile=CPU_SPACE)
 
-    assert (base, bits) == ("llama-2-7b", "bf16")
-    assert folder == page.setting["model"]
-    assert (unknown, wrong) == (gr.skip(), gr.skip())
+    assert on_model(page.context, "llama-2-7b") == "llama-2-7b"
+    assert on_model(page.context, own) == own
+    assert on_model(public, "../x") == gr.skip()
+    assert on_precision("bf16") == "bf16"
+    assert on_precision("nf5") == gr.skip()
 
 
 def test_as_the_tab_is_opened_its_fields_make_a_plan(page):
