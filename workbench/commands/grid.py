@@ -15,14 +15,14 @@ from rich.live import Live
 from rich.text import Text
 
 from workbench.commands.shared import options
-from workbench.errors import ConfigError, StoreError, WorkbenchError
+from workbench.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.runs.experiment import Experiment
     from workbench.serving.asking import Way
-    from workbench.serving.grid import Grid, Wording
+    from workbench.serving.grid import Grid, OpenedColumns, Wording
     from workbench.tasks.base import Sample, Task
 
 _FOLDER = Path("runs") / "grid"
@@ -257,22 +257,16 @@ def _filled(
     """Yield the table as the columns of one base fill."""
     from workbench.memory import return_freed_memory
     from workbench.runs.session import open_session
-    from workbench.serving.asking import LeftOut, fit_way
-    from workbench.serving.grid import fill, fit_columns
+    from workbench.serving.asking import fit_way
+    from workbench.serving.grid import fill_base, fit_columns
+
+    def opened() -> "OpenedColumns":
+        session = open_session(experiment, table.task)
+        return session, *fit_columns(session, wordings, ways, partial(fit_way, folder=folder))
 
     gc.collect()  # so that two bases never lie in memory together
     return_freed_memory()
-    try:
-        session = open_session(experiment, table.task)
-        columns, left_out = fit_columns(session, wordings, ways, partial(fit_way, folder=folder))
-    except WorkbenchError as error:
-        if not table.cells:
-            raise
-        lost = LeftOut(experiment.model, str(error))  # what other bases said is kept
-        yield replace(table, left_out=(*table.left_out, lost))
-        return
-    table = replace(table, left_out=(*table.left_out, *left_out))
-    yield from fill(session, table, columns)
+    yield from fill_base(table, experiment.model, opened)
 
 
 @contextmanager

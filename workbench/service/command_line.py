@@ -77,6 +77,7 @@ def grid_command(
     *,
     texts: Sequence[str] | str,
     num_dev: int,
+    bases: Sequence[str],
     runs: Sequence[str],
     folder: Path,
 ) -> str:
@@ -87,6 +88,7 @@ def grid_command(
         wordings: Names, or paths of files.
         texts: One field each; or the name of a file that has them.
         num_dev: How many of the task's dev rows are asked about too.
+        bases: Names of bases; none: the experiment's.
         runs: Ids of finished runs.
         folder: Where these lie.
     """
@@ -95,7 +97,9 @@ def grid_command(
     names = ("name", *_TASK_FLAGS)
     words += _settings(experiment.task, TaskChoice(name=""), names, prefix="task.")
     words += _settings(experiment.task, default.task, _TASK_SETTINGS, prefix="task.")
-    words += _settings(experiment, default, ("model", "precision", "chat", *_SETTINGS))
+    words += ["--models", ",".join(map(_shown, bases))] if bases else []
+    setting = experiment.model_copy(update={"model": default.model}) if bases else experiment
+    words += _settings(setting, default, ("model", "precision", "chat", *_SETTINGS))
     words += _row_settings(experiment)
     words += ["--methods", ",".join(experiment.methods)] if experiment.methods else []
     words += ["--trained", ",".join(runs), "--runs", _shown(folder)] if runs else []

@@ -25,9 +25,10 @@ from workbench.serving.asking import LeftOut, Way, fit_way, spec_of
 from workbench.serving.desk import ModelDesk
 from workbench.serving.grid import (
     Grid,
+    OpenedColumns,
     Wording,
     check_grid,
-    fill,
+    fill_base,
     fit_columns,
     with_wording,
 )
@@ -46,12 +47,14 @@ class GridAsked:
         ways: Keys of ways.
         texts: A text per line; two fields of a task are parted by "|||".
         num_dev: How many of the task's dev rows are asked about too, with their answers.
+        bases: Names of bases, asked one after the other; none: that of the setting.
     """
 
     wordings: Sequence[str]
     ways: Sequence[str]
     texts: str = ""
     num_dev: int = 0
+    bases: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def stream_grid(
 ) -> Iterator[tuple[Grid, list[Wording]]]:
     """Yield a visitor's grid as it fills, and its wordings.
 
+    Each base that is asked takes the place of the one before in memory.
+
     Raises:
         WorkbenchError: something about the setting or the grid is wrong, or nothing can answer.
     """
@@ -126,11 +131,14 @@ def stream_grid(
     ways = ways_of(place.workspace, asked.ways, most=caps.columns)
     _check_pace(place.profile, asked.ways)
     wordings = wordings_of(place, task, asked.wordings)
-    num_columns = len(wordings) * len(ways)
+    experiments = [experiment.model_copy(update={"model": base}) for base in asked.bases]
+    experiments = experiments or [experiment]
+    num_columns = len(experiments) * len(wordings) * len(ways)
     if num_columns > caps.grid_columns:
+        bases = f" x {len(experiments)} base models" if len(experiments) > 1 else ""
         raise ConfigError(
-            f"grid: {len(wordings)} wordings x {len(ways)} ways are {num_columns} columns; at most "
-            f"{caps.grid_columns} here. Take fewer of them."
+            f"grid: {len(wordings)} wordings x {len(ways)} ways{bases} are {num_columns} columns; "
+            f"at most {caps.grid_columns} here. Take fewer of them."
         )
     grid = Grid(task, tuple(samples_asked(place, task, asked)))
     check_grid(grid, num_columns, most_cells=caps.cells)
@@ -139,15 +147,26 @@ def stream_grid(
         anew = partial(fit_way, session, way, place.workspace.folder)
         return place.desk.fitted(spec_of(session, way).digest, anew)
 
-    def work(_: Callable[[], bool]) -> Iterator[Grid]:
-        session = place.desk.session(experiment, task)
+    def opened(one: Experiment) -> OpenedColumns:
+        session = place.desk.session(one, task)
         check_lengths(place.profile, session, wordings)
-        columns, left_out = fit_columns(session, wordings, ways, fit)
-        shown = tuple(LeftOut(one.label, without_folders(one.reason)) for one in left_out)
-        yield from fill(session, replace(grid, left_out=shown), columns)
+        return session, *fit_columns(session, wordings, ways, fit)
+
+    def work(_: Callable[[], bool]) -> Iterator[Grid]:
+        table = grid
+        for one in experiments:
+            for filled in fill_base(table, one.model, partial(opened, one)):
+                table = filled
+                yield shown_grid(table)
 
     for filled in place.desk.stream(work):
         yield filled, wordings
+
+
+def shown_grid(grid: Grid) -> Grid:
+    """Return a grid whose reasons name no folder of this machine."""
+    shown = (LeftOut(one.label, without_folders(one.reason)) for one in grid.left_out)
+    return replace(grid, left_out=tuple(shown))
 
 
 def check_lengths(profile: Profile, session: Session, wordings: Sequence[Wording]) -> None:
@@ -205,6 +224,7 @@ def command_of(place: Place, setting: Setting, asked: GridAsked) -> str:
         names,
         texts="texts.csv" if texts and len(task.field_names) > 1 else texts,
         num_dev=asked.num_dev,
+        bases=asked.bases,
         runs=runs,
         folder=workspace.folder if workspace.is_public else workspace.root,
     )
@@ -213,15 +233,17 @@ def command_of(place: Place, setting: Setting, asked: GridAsked) -> str:
 def _figures(grid: Grid, wording: str) -> dict[str, float | str]:
     """Return the share of right answers by way, where right answers are known."""
     figures: dict[str, float | str] = {}
+    bases = list(dict.fromkeys(column.base for column in grid.columns))
     for place, column in enumerate(grid.columns):
         estimate = grid.accuracy(place) if column.wording == wording else None
         if estimate is not None and estimate.value is not None:
-            figures[f"right with {column.way}"] = estimate.value
+            way = column.way if len(bases) == 1 else f"{column.way} on {column.base}"
+            figures[f"right with {way}"] = estimate.value
             if grid.unscored(place):
-                figures[f"texts without an answer with {column.way}"] = grid.unscored(place)
+                figures[f"texts without an answer with {way}"] = grid.unscored(place)
     if figures:
         figures["texts"] = sum(bool(sample.target) for sample in grid.samples)
-        figures["base"] = grid.columns[0].base
+        figures["base"] = ", ".join(bases)
     return figures
 
 

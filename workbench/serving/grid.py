@@ -136,6 +136,10 @@ class FittedColumn:
     fitted: FittedMethod
 
 
+OpenedColumns = tuple[Session, Sequence[FittedColumn], Sequence[LeftOut]]
+"""A base's session, its columns, and those that cannot answer."""
+
+
 def check_grid(grid: Grid, num_columns: int, *, most_cells: int) -> None:
     """Refuse a grid without texts or columns, and one with too many cells.
 
@@ -221,6 +225,31 @@ def fill(session: Session, grid: Grid, columns: Sequence[FittedColumn]) -> Itera
             filled[row, first + column] = _cell(grid.task, grid.samples[row], answered)
         grid = replace(grid, cells=filled)
         yield grid
+
+
+def fill_base(grid: Grid, base: str, columns_of: Callable[[], OpenedColumns]) -> Iterator[Grid]:
+    """Yield the grid as the columns of one more base fill.
+
+    Where other bases have answered, one that cannot is left out with the reason.
+
+    Args:
+        grid: Its texts, and columns of other bases that are filled already.
+        base: What the base is called.
+        columns_of: Puts it in memory; returns its session, columns, and what cannot answer.
+
+    Raises:
+        WorkbenchError: it cannot be had, or no column can answer, and nothing is answered yet.
+        Interrupted: asked to stop.
+    """
+    try:
+        session, columns, left_out = columns_of()
+    except WorkbenchError as error:
+        if not grid.cells:
+            raise
+        lost = LeftOut(base, str(error))
+        yield replace(grid, left_out=(*grid.left_out, lost))
+        return
+    yield from fill(session, replace(grid, left_out=(*grid.left_out, *left_out)), columns)
 
 
 def _cell(task: Task, sample: Sample, answered: Answered) -> Cell:

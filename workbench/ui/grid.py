@@ -51,10 +51,13 @@ def on_fill(
     num_dev: object,
     wordings: object,
     ways: object,
+    bases: object = (),
     **setting: object,
 ) -> Iterator[list[Any]]:
     """Yield the table as it fills, at most ten times a second, and what is answered, to mark."""
-    asked = asked_of(context, texts=texts, num_dev=num_dev, wordings=wordings, ways=ways)
+    asked = asked_of(
+        context, texts=texts, num_dev=num_dev, wordings=wordings, ways=ways, bases=bases
+    )
     workspace, experiment = context.experiment(SettingValues(**setting))
     place = Place(workspace, context.profile, context.desk)
     yield [render("waiting", text=WAITING, asked=[]), gr.skip()]
@@ -71,7 +74,13 @@ def on_fill(
 
 
 def asked_of(
-    context: AppContext, *, texts: object, num_dev: object, wordings: object, ways: object
+    context: AppContext,
+    *,
+    texts: object,
+    num_dev: object,
+    wordings: object,
+    ways: object,
+    bases: object,
 ) -> GridAsked:
     """Return what is asked for, out of raw values of the page.
 
@@ -81,7 +90,11 @@ def asked_of(
     most = context.profile.caps.cells
     if not isinstance(texts, str):
         raise ConfigError(f"texts: of type {type(texts).__name__}; one text per line is needed.")
+    named = _keys(bases, "base models") if bases else []
+    for base in named:
+        context.profile.check_model(base)
     return GridAsked(
+        bases=named,
         wordings=_keys(wordings, "wordings"),
         ways=_keys(ways, "ways"),
         texts=texts,
@@ -129,10 +142,13 @@ def on_command(
     num_dev: object,
     wordings: object,
     ways: object,
+    bases: object = (),
     **setting: object,
 ) -> str:
     """Return the command that fills the same table in a terminal."""
-    asked = asked_of(context, texts=texts, num_dev=num_dev, wordings=wordings, ways=ways)
+    asked = asked_of(
+        context, texts=texts, num_dev=num_dev, wordings=wordings, ways=ways, bases=bases
+    )
     workspace, shared = context.setting(SettingValues(**setting))
     place = Place(workspace, context.profile, context.desk)
     command = command_of(place, shared, asked)
@@ -208,6 +224,15 @@ def _build_inputs(context: AppContext) -> tuple[dict[str, Any], gr.Button, gr.Bu
                 max_choices=caps.columns,
                 elem_id="wb-grid-ways",
             )
+            bases = gr.Dropdown(
+                list(context.profile.models),
+                label="Base models",
+                info="None: the one of the setting. Several are loaded one after the other.",
+                multiselect=True,
+                allow_custom_value=not context.profile.is_public,
+                visible=not context.profile.is_public or len(context.profile.models) > 1,
+                elem_id="wb-grid-bases",
+            )
             num_dev = gr.Number(
                 _FIRST_DEV_TEXTS,
                 label="Rows of the task's dev split",
@@ -215,7 +240,13 @@ def _build_inputs(context: AppContext) -> tuple[dict[str, Any], gr.Button, gr.Bu
                 precision=0,
                 elem_id="wb-grid-dev",
             )
-    fields = {"texts": texts, "num_dev": num_dev, "wordings": wordings, "ways": ways}
+    fields = {
+        "texts": texts,
+        "num_dev": num_dev,
+        "wordings": wordings,
+        "ways": ways,
+        "bases": bases,
+    }
     return fields, go, stop
 
 

@@ -283,12 +283,12 @@ def _later(
         ConfigError: the visitor has nothing of that name.
     """
     keys = values if known is None or not values else known(token)
-    for value in values:
-        if value not in keys:
-            raise ConfigError(
-                f"{name}: {value!r} is not among yours; it may be somebody else's or deleted. "
-                "Choose one from the list."
-            )
+    missing = next((one for one in values if one not in keys), None)
+    if missing is not None:
+        raise ConfigError(
+            f"{name}: {missing!r} is not among yours; it may be somebody else's or deleted. "
+            "Choose one from the list."
+        )
     choices = [(one, one) for one in values]
     value = list(values) if component.multiselect else next(iter(values), None)
     return gr.update(choices=choices, value=value)

@@ -237,13 +237,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     note = gr.HTML(elem_id="wb-run-note")
     file = gr.File(visible=False, label="Adapter in PEFT's format, with its model card")
     gr.on([tab.select, setup.loaded], partial(on_refresh, context), token, listed, **AT_ONCE)
-    opens: dict[str, Any] = {
-        "fn": partial(on_open, context),
-        "inputs": [token, run, other],
-        "outputs": view,
-        **QUIET,
-        **LOOK,
-    }
+    looked: dict[str, Any] = {"inputs": [token, run, other], "outputs": view}
+    opens = looked | {"fn": partial(on_open, context), **QUIET, **LOOK}
     # Not on `change`: an address changes both at once, and the answer to the first may come last.
     gr.on([run.input, other.input, setup.loaded], trigger_mode="always_last", **opens)
     table.select(on_select, None, run, **AT_ONCE).then(**opens)

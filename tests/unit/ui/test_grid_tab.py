@@ -2,12 +2,14 @@
 
 import csv
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from safetensors.torch import load_file, save_file
 
 from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from workbench.cli import app as command_line
@@ -89,6 +91,57 @@ def test_right_answers_are_marked_where_they_are_known(filled, page):
     assert found["texts"][2:] == rows
     text = Seen(filled[-1][0]).text
     assert text.count("✓") + text.count("✗") == 2 * 5
+
+
+@pytest.fixture(scope="module")
+def other_base(page, tmp_path_factory) -> str:
+    """Return the tiny base with other numbers in it."""
+    folder = Path(
+        shutil.copytree(page.setting["model"], tmp_path_factory.mktemp("bases") / "other")
+    )
+    path = folder / "model.safetensors"
+    numbers = load_file(path)
+    save_file({name: one.flip(0) for name, one in numbers.items()}, path, {"format": "pt"})
+    return str(folder)
+
+
+def test_several_bases_are_asked_one_after_the_other(page, other_base):
+    own = page.setting["model"]
+    ways = ["words:zero_shot", f"run:{page.rows['lora']}"]
+
+    shown = fill(page, bases=[own, other_base], ways=ways)
+    alone = [fill(page, bases=[base], ways=ways[:1])[-1] for base in (own, other_base)]
+
+    html, found = shown[-1]
+    assert found["headings"][0].endswith("zero_shot")
+    assert len(found["columns"]) == 3  # the run is of its own base alone
+    assert "left out" in Seen(html).text
+    for place, (_, one) in zip((0, 2), alone, strict=True):
+        assert [line[place] for line in found["answers"]] == [line[0] for line in one["answers"]]
+    assert page.context.desk.loaded.name == other_base  # one at a time
+
+
+def test_a_base_that_cannot_be_had_costs_the_others_nothing(page):
+    shown = fill(page, bases=[page.setting["model"], "/nowhere/base"])
+
+    html, found = shown[-1]
+    assert len(found["columns"]) == 1
+    assert all(answer for line in found["answers"] for answer in line)
+    assert "left out" in Seen(html).text
+
+
+def test_bases_count_as_columns_and_are_those_that_a_public_page_offers(page, chunk_page):
+    bases = [page.setting["model"], "gemma-3-270m"]
+
+    assert "1 wordings x 1 ways x 2 base models" in problem_of(
+        capped(page, grid_columns=1), bases=bases
+    )
+    assert "this public page offers" in problem_of(chunk_page, bases=bases)
+
+
+@pytest.mark.parametrize("bases", ["a", 3, [3], {"a": 1}, [None]])
+def test_what_is_no_list_of_bases_is_one_message(bases, page):
+    assert "base models" in problem_of(page, bases=bases)
 
 
 def test_what_differs_between_the_wordings_is_shown_at_the_end_alone(filled):
@@ -213,6 +266,17 @@ def test_the_command_is_one_that_the_command_line_takes(page, wording):
     assert given["methods"] == "few_shot"
     assert given["trained"] == page.rows["lora"]
     assert Path(given["wordings"].split(",")[1]).is_file()
+    assert given["models"] is None
+
+
+def test_the_command_names_the_bases(page):
+    asked = {"texts": TEXTS, "num_dev": 0, "wordings": ["plain"], "ways": ["words:few_shot"]}
+
+    text = Seen(on_command(page.context, **asked, bases=["x", "y"], **page.setting)).text
+
+    words = shlex.split(text)
+    assert words[words.index("--models") + 1] == "x,y"
+    assert "--model" not in words
 
 
 def test_the_command_of_a_public_page_names_no_folder(chunk_page):
