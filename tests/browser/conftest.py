@@ -1,5 +1,7 @@
 """The app over the default base, once for all browser tests, and one browser."""
 
+import re
+
 import pytest
 
 from browser.driver import chromium, chromium_path, running_app, visitor
@@ -23,6 +25,9 @@ def address(app_root, pytestconfig):
         pytest.skip("no Chromium: apt-get install chromium")
     with running_app(app_root) as found:
         yield found
+    log = app_root.with_name(f"{app_root.name}-app.log").read_text(encoding="utf-8")
+    told = re.compile(r"gradio\.exceptions\.Error|error [0-9a-f]{6}")  # of a box without a place
+    assert [line for line in log.splitlines() if told.match(line)] == []
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import pytest
 from browser.axe import problems
 from browser.driver import (
     ask,
+    choose,
     open_drawer,
+    open_setting,
     open_tab,
     running_app,
     visitor,
@@ -78,9 +80,8 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
     page.wait_for_selector("#wb-rows .token >> text=prompt_tuning")
     page.click("#wb-evaluate")
     wait_for_job(page, "evaluate", "finished")
-    page.wait_for_selector("#wb-leaderboard")
-    table = page.inner_text("#wb-leaderboard")
-    assert all(row in table for row in ("majority_class", "zero_shot", "prompt_tuning"))
+    for row in ("majority_class", "zero_shot", "prompt_tuning"):  # an older table may stand there
+        page.wait_for_selector(f"#wb-leaderboard >> text={row}", timeout=60_000)
     page.wait_for_selector("#wb-cost-view svg:visible")
     open_tab(page, "Calibration and confusion")
     page.wait_for_selector("#wb-row-view table")
@@ -246,6 +247,18 @@ def test_a_new_text_is_asked_while_another_is_being_answered(page):
     page.click("#wb-stop")
     page.wait_for_selector(".wb-columns[aria-busy=false]", timeout=120_000)
     assert page.locator("#wb-columns .wb-cursor").count() == 0
+
+
+def test_another_task_takes_its_own_wording_without_a_word(page):
+    open_setting(page)
+    choose(page, "#wb-wording", "brief")
+    page.wait_for_selector("#wb-setting > button >> text=· brief ·", timeout=60_000)
+
+    choose(page, "#wb-task", "arithmetic")  # which has none of that name
+    page.wait_for_selector("#wb-setting > button >> text=arithmetic · plain ·", timeout=60_000)
+    page.wait_for_timeout(1500)
+
+    assert page.locator(".toast-wrap").inner_text().strip() == ""
 
 
 def test_an_error_goes_with_its_cause_and_with_nothing_else(page):

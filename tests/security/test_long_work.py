@@ -147,7 +147,7 @@ def test_only_what_takes_milliseconds_goes_past_the_queue(public):
     dear = [
         ("wb-plan", "click"), ("wb-export", "click"), ("wb-download", "click"),
         ("wb-file", "change"), ("wb-use-rows", "click"), ("wb-import-file", "upload"),
-        ("wb-run", "change"), ("wb-comparison", "change"), ("wb-row", "change"),
+        ("wb-run", "input"), ("wb-comparison", "change"), ("wb-row", "change"),
         ("wb-cost", "change"), ("wb-search", "change"), ("wb-reading-export", "click"),
         ("wb-task", "change"), ("wb-editor", "change"), ("wb-keep-wording", "click"),
     ]  # fmt: skip

@@ -194,7 +194,7 @@ def test_a_link_is_a_key_to_nothing_else(public, sharers):
     assert thief.call("list_runs").data == [[]]
     for button in ("wb-download", "wb-share", "wb-unshare"):
         assert "not found among your runs" in thief.click(button, wb_run=anna.run).html, button
-    assert "not found among your runs" in thief.click("wb-run", "change", wb_run=anna.run).html
+    assert "not found among your runs" in thief.click("wb-run", "input", wb_run=anna.run).html
     asked = thief.call("ask", text="x", ways=[f"run:{anna.run}"])
     assert asked.data is None
     thief.close()

@@ -181,13 +181,13 @@ def test_a_guessed_session_does_not_lend_its_owners_rights(public, author, made)
     """Her session's lists let the names through; the token decides all the same."""
     thief = Visitor(public.address, BEN, session=author.session)
 
-    opened = thief.click("wb-run", "change", wb_run=made.run)
+    opened = thief.click("wb-run", "input", wb_run=made.run)
     loaded = thief.click("wb-download", wb_run=made.run)
 
     assert opened.status == 200
     assert "not found among your runs" in opened.html
     assert "not found among your runs" in loaded.html
-    mine = author.click("wb-run", "change", wb_run=made.run)
+    mine = author.click("wb-run", "input", wb_run=made.run)
     assert made.run in mine.html
     thief.close()
 

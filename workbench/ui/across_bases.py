@@ -10,6 +10,7 @@ from workbench.analysis.curves.report import sentences_of
 from workbench.analysis.curves.sizes import NOTES
 from workbench.analysis.curves.stored_bases import AcrossBases, across_bases, bases_view
 from workbench.errors import StoreError
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -75,7 +76,7 @@ def build(context: AppContext, setup: Setup) -> None:
         "Across base models", open=False, visible=has_several, elem_id="wb-across"
     ) as drawer:
         with gr.Row():
-            key = gr.Dropdown(
+            key = ChoiceList(
                 [],
                 label="Finished on several base models",
                 info="The same task, wording and precision. Nothing is trained here.",
@@ -84,7 +85,7 @@ def build(context: AppContext, setup: Setup) -> None:
                 scale=3,
                 min_width=280,
             )
-            against = gr.Dropdown(
+            against = ChoiceList(
                 [_MOST_TRAINED],
                 value="",
                 label="Hold the others against",

@@ -16,6 +16,7 @@ from workbench.service.profile import Caps
 from workbench.service.ways import experiment_of, first_ways, rows_of, way_choices
 from workbench.serving.asking import Column, LeftOut
 from workbench.ui.answer_cards import columns_html
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import AppContext, SettingValues, or_skip, shows_problem
 from workbench.ui.pacing import paced
 from workbench.ui.question import Question, field_title, stream_columns
@@ -266,7 +267,7 @@ def _build_inputs(caps: Caps) -> tuple[dict[str, Any], gr.Button, gr.Button]:
                 )
                 stop = gr.Button("Stop", elem_id="wb-stop", min_width=80)
         with gr.Column(scale=2):
-            ways = gr.Dropdown(
+            ways = ChoiceList(
                 label="Ways to answer",
                 info="Words need no training; train vectors and weights in the next tab.",
                 choices=[],

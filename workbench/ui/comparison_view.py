@@ -21,6 +21,7 @@ from workbench.presentation.figure_files import write_figure
 from workbench.presentation.quantities import COSTS, metric_of
 from workbench.service.comparisons import list_comparisons, open_comparison
 from workbench.ui import item_browser, job_panel
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import (
     KEEP,
     PROBLEM,
@@ -164,7 +165,7 @@ def on_export(
 def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.Tab) -> None:
     """Lay out what is shown of a finished comparison, and wire it."""
     token = setup.values["token"]
-    key = gr.Dropdown([], label="Comparison", elem_id="wb-comparison", interactive=True)
+    key = ChoiceList([], label="Comparison", elem_id="wb-comparison", interactive=True)
     setup.address.keep("comparison", key, tab="evaluate", known=partial(_keys, context))
     awaited = gr.State(None)
     results = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-results")
@@ -172,7 +173,7 @@ def build(context: AppContext, setup: Setup, panel: job_panel.JobPanel, tab: gr.
         with gr.Tab("Quality against cost"):
             cost, quality = _build_cost(context, token, key)
         with gr.Tab("Calibration and confusion"):
-            row = gr.Dropdown([], label="Row to look at", elem_id="wb-row")
+            row = ChoiceList([], label="Row to look at", elem_id="wb-row")
             row_view = gr.HTML(elem_id="wb-row-view")
         with gr.Tab("Items"):
             browsed = item_browser.build(context, token, key)
@@ -212,7 +213,7 @@ def _build_cost(
     with gr.Row():
         costs = [(cost.axis_title, name) for name, cost in COSTS.items()]
         cost = gr.Dropdown(costs, value="trained_parameters", label="Cost", elem_id="wb-cost")
-        quality = gr.Dropdown([("accuracy", "accuracy")], value="accuracy", label="Quality")
+        quality = ChoiceList([("accuracy", "accuracy")], value="accuracy", label="Quality")
     view = gr.HTML(elem_id="wb-cost-view")
     gr.on(
         [key.change, cost.change, quality.change],

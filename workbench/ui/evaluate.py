@@ -12,6 +12,7 @@ from workbench.service.labels import checked_label_name
 from workbench.service.ways import experiment_of, is_quick, rows_of, way_choices
 from workbench.ui import across_bases, comparison_view, job_panel
 from workbench.ui.addresses import caller_address
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import PROBLEM, AppContext, SettingValues, or_skip, shows_problems
 from workbench.ui.raw_values import item_limit, parse_seeds
 from workbench.ui.setup import Setup
@@ -76,7 +77,7 @@ def on_evaluate(
 def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     with gr.Row():
-        rows = gr.Dropdown(
+        rows = ChoiceList(
             [],
             label="Rows of the table",
             info="Trained runs are found again and cost nothing.",

@@ -21,6 +21,7 @@ from workbench.service.ways import first_ways, way_choices
 from workbench.service.wordings import wording_choices
 from workbench.serving.grid import Grid
 from workbench.ui import grid_marks, grid_versions
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import (
     KEEP,
     PROBLEM,
@@ -209,7 +210,7 @@ def _build_inputs(context: AppContext) -> tuple[dict[str, Any], gr.Button, gr.Bu
                 go = gr.Button("Fill", variant="primary", elem_id="wb-grid-fill", min_width=110)
                 stop = gr.Button("Stop", elem_id="wb-grid-stop", min_width=80)
         with gr.Column(scale=2):
-            wordings = gr.Dropdown(
+            wordings = ChoiceList(
                 label="Wordings",
                 info="The others are held against the first.",
                 choices=[],
@@ -217,7 +218,7 @@ def _build_inputs(context: AppContext) -> tuple[dict[str, Any], gr.Button, gr.Bu
                 max_choices=caps.grid_columns,
                 elem_id="wb-grid-wordings",
             )
-            ways = gr.Dropdown(
+            ways = ChoiceList(
                 label="Ways to answer",
                 choices=[],
                 multiselect=True,

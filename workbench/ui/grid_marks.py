@@ -20,6 +20,7 @@ from workbench.service.marks import (
 from workbench.service.uploads import task_view
 from workbench.service.workspace import Workspace
 from workbench.tasks.base import Task
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import (
     KEEP,
     PROBLEM,
@@ -138,10 +139,10 @@ def build(context: AppContext, setup: Setup, found: gr.State) -> gr.Accordion:
     drawer = gr.Accordion("Mark answers, and make rows of them", open=False, elem_id="wb-marks")
     with drawer:
         with gr.Row():
-            text = gr.Dropdown([], label="Text", elem_id="wb-mark-text", min_width=260)
-            column = gr.Dropdown([], label="Column", elem_id="wb-mark-column", min_width=180)
+            text = ChoiceList([], label="Text", elem_id="wb-mark-text", min_width=260)
+            column = ChoiceList([], label="Column", elem_id="wb-mark-column", min_width=180)
             verdict = gr.Radio(list(_VERDICTS), value="right", label="Its answer is")
-            correct = gr.Dropdown(
+            correct = ChoiceList(
                 [("not said", "")],
                 value="",
                 label="Correct answer, where it is wrong",

@@ -21,6 +21,7 @@ from workbench.service.wordings import (
     wording_text,
 )
 from workbench.serving.wording_changes import word_changes
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import KEEP, PROBLEM, AppContext, SettingValues, or_skip, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -114,8 +115,8 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> list[Any]:
             note = gr.Textbox(label="Note", max_length=MOST_NOTE, elem_id="wb-version-note")
             keep = gr.Button("Keep version", elem_id="wb-version-keep", min_width=120)
         with gr.Row():
-            name = gr.Dropdown([], label="Name", elem_id="wb-version-of", interactive=True)
-            number = gr.Dropdown([], label="Version", elem_id="wb-version", interactive=True)
+            name = ChoiceList([], label="Name", elem_id="wb-version-of", interactive=True)
+            number = ChoiceList([], label="Version", elem_id="wb-version", interactive=True)
             back = gr.Button("Go back to it", elem_id="wb-version-back", min_width=120)
         trouble = gr.HTML()
         view = gr.HTML(elem_id="wb-version-view")

@@ -18,6 +18,7 @@ from workbench.readings.loading import adapter_folder_of
 from workbench.service.accelerator import accelerated
 from workbench.service.profile import Profile
 from workbench.ui import reading_panel, wayward
+from workbench.ui.choices import ChoiceButtons, ChoiceList
 from workbench.ui.context import (
     KEEP,
     AppContext,
@@ -147,10 +148,10 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     """Lay out the tab and wire it."""
     steps = accelerated(partial(reading_steps, context), context.profile, seconds=_READ_SECONDS)
     with gr.Row():
-        what = gr.Dropdown(
+        what = ChoiceList(
             [], label="What to open", elem_id="wb-open", interactive=True, min_width=260
         )
-        against = gr.Dropdown(
+        against = ChoiceList(
             [],
             label="Against",
             multiselect=True,
@@ -291,7 +292,7 @@ def _facts(chosen: Learned) -> str:
 def _reading_list(kind: Kind, **more: Any) -> gr.Radio:
     """Return the readings of a kind, the first chosen."""
     choices = _reading_choices(kind)
-    return gr.Radio(choices=choices, value=choices[0][1], **more)
+    return ChoiceButtons(choices=choices, value=choices[0][1], **more)
 
 
 def _reading_choices(kind: Kind) -> list[tuple[str, str]]:
@@ -300,7 +301,7 @@ def _reading_choices(kind: Kind) -> list[tuple[str, str]]:
     return [(f"{one.title}\n{one.summary} ({one.cost})", name) for name, one in found]
 
 
-def _show_reading(_token: str, asked: Sequence[str]) -> dict[str, Any]:
+def _show_reading(_token: str, asked: Sequence[str], _: object) -> dict[str, Any]:
     """Return the list of readings with the one that an address asks for."""
     kind: Kind = "vectors"
     if asked:

@@ -11,6 +11,7 @@ from workbench.analysis.comparison import Comparison
 from workbench.analysis.disagreement import BrowsedItem, BrowseMode, browse, mode_counts
 from workbench.errors import WorkbenchError
 from workbench.service.comparisons import open_comparison
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problems
 from workbench.ui.raw_values import choice_of
 from workbench.ui.rendering import render
@@ -60,14 +61,14 @@ def on_browse(
 def build(context: AppContext, token: gr.BrowserState, key: gr.Dropdown) -> dict[str, Any]:
     """Lay out the browser of items; return what says which items, as inputs of handlers."""
     with gr.Row():
-        mode = gr.Dropdown(
+        mode = ChoiceList(
             [(m.label, m.value) for m in BrowseMode],
             value=BrowseMode.DISAGREE.value,
             label="Items",
             elem_id="wb-mode",
         )
-        row = gr.Dropdown([], label="Row", elem_id="wb-browse-row")
-        against = gr.Dropdown([], label="Against", elem_id="wb-against")
+        row = ChoiceList([], label="Row", elem_id="wb-browse-row")
+        against = ChoiceList([], label="Against", elem_id="wb-against")
         search = gr.Textbox(label="Search", elem_id="wb-search")
         page = gr.Number(1, label="Page", precision=0, min_width=80)
     items = gr.HTML(elem_id="wb-items")

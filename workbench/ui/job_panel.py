@@ -17,6 +17,7 @@ from workbench.service.job_status import CAN_DELETE, CAN_RESUME
 from workbench.service.jobs import Job
 from workbench.service.workspace import Workspace
 from workbench.ui.addresses import caller_address
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import KEEP, PROBLEM, AppContext, guarded, problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -189,7 +190,7 @@ def on_resume(
 def build(context: AppContext, setup: Setup, kind: Kind, tab: gr.Tab) -> JobPanel:
     """Lay out a panel and wire what does not depend on its tab."""
     with gr.Row():
-        choice = gr.Dropdown(
+        choice = ChoiceList(
             [], label="Job", elem_id=f"wb-{kind}-job", scale=4, min_width=220, interactive=True
         )
         stop = gr.Button("Stop", interactive=False, elem_id=f"wb-{kind}-stop", min_width=90)

@@ -24,8 +24,8 @@ from workbench.ui.wiring import AT_ONCE
 
 Asked = Mapping[str, Sequence[str]]
 """What an address asks for: values by name."""
-Show = Callable[[str, Sequence[str]], dict[str, Any]]
-"""Returns a component's `gr.update` for a visitor's token and the values of an address.
+Show = Callable[[str, Sequence[str], Asked], dict[str, Any]]
+"""Returns a component's `gr.update` for a visitor's token, its values and all that is asked for.
 
 For no values it is that of what is usual.
 """
@@ -55,6 +55,7 @@ _WRITE = """(shown, ...values) => {
   });
   const search = String(asked) && "?" + asked;
   if (search !== location.search) history.HOW({}, "", search || location.pathname);
+  return shown;
 }"""
 _READ = """
   if (Number.parseInt(shown) !== at.turn) return;
@@ -152,8 +153,8 @@ class PageAddress:
         """
         asks = gr.HTML(visible="hidden", js_on_load=_LISTEN, elem_id="wb-address")
         components = [part.component for part in self.parts]
-        # The sign of change comes last: what it starts reads what stands before it.
-        outputs = [self.token, self.note, tabs, *components, self.known]
+        sign = gr.Textbox(visible=False)
+        outputs = [self.token, sign, self.note, tabs, *components]
         read = partial(on_address, context, self.parts, list(each))
 
         def begun(token: object, request: gr.Request) -> list[Any]:
@@ -167,7 +168,9 @@ class PageAddress:
         script = self._script(each, "replace", noted=_READ)
         for event, function in ((app.load, begun), (asks.select, went)):
             shown = event(function, self.token, outputs, trigger_mode="multiple", **AT_ONCE)
-            shown.then(None, values, None, js=script, **AT_ONCE)
+            # What follows the page looks when all of it is shown: the browser changes one component
+            # after the other, and whoever looked meanwhile saw half of it.
+            shown.then(None, [sign, *components], self.known, js=script, **AT_ONCE)
         for name, tab in each.items():
             noted = _SHOWN.replace("NAME", json.dumps(name))
             script = self._script(each, "push", noted=noted)
@@ -209,7 +212,7 @@ def on_address(
     asked: Asked,
     turn: object,
 ) -> list[Any]:
-    """Return token, what cannot be had, tab, every part's update, and turn with a sign of change.
+    """Return token, turn with a sign of change, what cannot be had, tab, and every part's update.
 
     Whoever has no token, or none of ours, gets a new one. When the page opens it shows what is
     usual already, and somebody may have chosen something meanwhile: what the address does not ask
@@ -230,15 +233,15 @@ def on_address(
             continue
         values = asked.get(part.name, ())
         try:
-            update = part.show(known, values)
+            update = part.show(known, values, asked)
         except WorkbenchError as error:
             notes.append(ConfigError(f"address: {error}"))
-            update = part.show(known, ())
+            update = part.show(known, (), asked)
         shown.append(update if values or turn else _without_value(update))
     note = "".join(problem(error) for error in notes)
     sign = f"{turn if isinstance(turn, int) else 0} {secrets.token_hex(8)}"
     tabs_shown = gr.Tabs(selected=tab) if turn or tab != tabs[0] else gr.skip()
-    return [known, note, tabs_shown, *shown, sign]
+    return [known, sign, note, tabs_shown, *shown]
 
 
 def _without_value(update: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +267,7 @@ def one_of(component: Any, usual: Any, what: str) -> Show:
     """
     keys = {str(key): key for _, key in component.choices}
 
-    def show(_token: str, values: Sequence[str]) -> dict[str, Any]:
+    def show(_token: str, values: Sequence[str], _asked: Asked) -> dict[str, Any]:
         if not values:
             return gr.update(value=usual)
         if values[0] not in keys:
@@ -275,7 +278,12 @@ def one_of(component: Any, usual: Any, what: str) -> Show:
 
 
 def _later(
-    name: str, component: Any, known: Known | None, token: str, values: Sequence[str]
+    name: str,
+    component: Any,
+    known: Known | None,
+    token: str,
+    values: Sequence[str],
+    _asked: Asked,
 ) -> dict[str, Any]:
     """Return the update of a list whose choices come later, and then without what is not there.
 

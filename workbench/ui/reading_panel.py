@@ -11,6 +11,7 @@ from workbench.errors import ConfigError
 from workbench.presentation.reading import Reading
 from workbench.presentation.reading_files import write_reading
 from workbench.progress import ProgressEvent
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import (
     PROBLEM,
     AppContext,
@@ -100,7 +101,7 @@ def build(context: AppContext, setup: Setup, steps: Steps, what: gr.Dropdown) ->
     """Lay out what a reading of `what` found, and wire what does not depend on the reading."""
     head = gr.HTML(render("hint", text=_EMPTY), elem_id="wb-reading-view")
     picture = vector_map(elem_id="wb-map", visible=False)
-    vector = gr.Dropdown(
+    vector = ChoiceList(
         [],
         label="Vector",
         info="Or click one in the map or in a table.",

@@ -22,6 +22,7 @@ from workbench.service.imports import keep_import
 from workbench.service.labels import label_of_run, label_run
 from workbench.service.publishing import adapter_archive, push_adapter
 from workbench.service.shown import shown_run
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import KEEP, PROBLEM, AppContext, shows_problem, shows_problems
 from workbench.ui.rendering import render
 from workbench.ui.setup import Setup
@@ -263,8 +264,8 @@ def _build_chosen(context: AppContext, setup: Setup) -> tuple[gr.Dropdown, gr.Dr
     """Lay out the lists of runs to open and to hold beside; return both."""
     usual: dict[str, Any] = {"interactive": True, "min_width": 260}
     with gr.Row(elem_id="wb-chosen-runs"):
-        run = gr.Dropdown([], label="Run", elem_id="wb-run", **usual)
-        other = gr.Dropdown(
+        run = ChoiceList([], label="Run", elem_id="wb-run", **usual)
+        other = ChoiceList(
             [("none", "")], value="", label="Side by side with", elem_id="wb-beside-run", **usual
         )
     for name, part in {"run": run, "beside": other}.items():
@@ -272,7 +273,7 @@ def _build_chosen(context: AppContext, setup: Setup) -> tuple[gr.Dropdown, gr.Dr
     return run, other
 
 
-def _show_run(context: AppContext, token: str, asked: Sequence[str]) -> dict[str, Any]:
+def _show_run(context: AppContext, token: str, asked: Sequence[str], _: object) -> dict[str, Any]:
     """Return the run that an address asks for, in a list that is filled later; "" is none.
 
     Raises:

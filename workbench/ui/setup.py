@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.models.loading import PRECISIONS
 from workbench.service.uploads import (
     SUFFIXES,
@@ -22,6 +22,7 @@ from workbench.service.wordings import wording_choices
 from workbench.service.workspace import new_token
 from workbench.tasks.catalog import list_tasks
 from workbench.ui import wording_editor
+from workbench.ui.choices import ChoiceList
 from workbench.ui.context import (
     KEEP,
     PROBLEM,
@@ -31,7 +32,7 @@ from workbench.ui.context import (
     shows_problem,
     shows_problems,
 )
-from workbench.ui.page_address import PageAddress, one_of
+from workbench.ui.page_address import Asked, PageAddress, one_of
 from workbench.ui.rendering import render
 from workbench.ui.wiring import BRING, FOLLOW, LOAD, QUIET, forgets
 from workbench.ui.wording_editor import NUM_PARTS, wording_parts
@@ -92,19 +93,6 @@ def on_task(context: AppContext, *, filled: object = None, **setting: object) ->
     shown = [setting["task"], key]
     parts = [gr.skip()] * NUM_PARTS if filled == shown else wording_parts(workspace, task, key)
     return [gr.Dropdown(choices=choices, value=str(key)), *parts, facts, "", shown]
-
-
-@shows_problem
-def on_asked(context: AppContext, **setting: object) -> str:
-    """Return that the task has no such wording as an address asks for, if it has none."""
-    workspace, experiment = context.experiment(SettingValues(**setting | {"wording": "plain"}))
-    choices = wording_choices(workspace, context.desk.task(experiment.task))
-    if _title_of(setting["wording"], choices) is None:
-        raise ConfigError(
-            f"address: wording: {setting['wording']!r} is none that this task has here; kept ones "
-            "are their visitor's alone. Choose one from the list."
-        )
-    return ""
 
 
 @or_skip(1)
@@ -196,7 +184,6 @@ def build(context: AppContext) -> Setup:
     trouble = gr.HTML(elem_id="wb-trouble")
     base_trouble = gr.HTML(elem_id="wb-base-trouble")  # the one does not end with the other
     note = gr.HTML(elem_id="wb-address-note")
-    wording_note = gr.HTML(elem_id="wb-address-wording")
     gr.on(
         [task.change, known.change, wording.input],
         partial(on_task, context),
@@ -213,9 +200,6 @@ def build(context: AppContext) -> Setup:
         **QUIET,
         **LOAD,
     )
-    asked = partial(on_asked, context)
-    known.change(asked, inputs_kwargs=values, outputs=wording_note, **QUIET, **FOLLOW)
-    forgets([task.input, wording.input], wording_note)
     changes = [part.change for name, part in values.items() if name != "token"]
 
     def lined(**setting: object) -> Any:
@@ -240,7 +224,7 @@ def _keep(context: AppContext, values: dict[str, Any], address: PageAddress) -> 
     task, wording, model = values["task"], values["wording"], values["model"]
     usual = task.value, wording.value, model.value
 
-    def show_task(token: str, asked: Sequence[str]) -> dict[str, Any]:
+    def show_task(token: str, asked: Sequence[str], _: Asked) -> dict[str, Any]:
         choices = tasks_to_choose(context, token)
         keys = [key for _, key in choices]
         if asked and asked[0] not in keys:
@@ -251,11 +235,20 @@ def _keep(context: AppContext, values: dict[str, Any], address: PageAddress) -> 
         first = usual[0] if usual[0] in keys else keys[0]  # it may have been deleted
         return gr.update(choices=choices, value=asked[0] if asked else first)
 
-    def show_wording(_token: str, asked: Sequence[str]) -> dict[str, Any]:
-        key = asked[0] if asked else usual[1]  # replaced once the task's are known, if it has not
-        return gr.update(choices=[(key, key)], value=key) if asked else gr.update(value=key)
+    def show_wording(token: str, asked: Sequence[str], others: Asked) -> dict[str, Any]:
+        if not asked:
+            return gr.update(value=usual[1])
+        keys = [key for _, key in tasks_to_choose(context, token)]
+        task = next((key for key in others.get("task", ()) if key in keys), usual[0])
+        choices = _wordings_at_hand(context, SettingValues(token, task)) or [(asked[0], asked[0])]
+        if asked[0] not in [key for _, key in choices]:
+            raise ConfigError(
+                f"wording: {asked[0]!r} is none that the task has here; kept ones are their "
+                "visitor's alone. Choose one from the list."
+            )
+        return gr.update(choices=choices, value=asked[0])
 
-    def show_model(token: str, asked: Sequence[str]) -> dict[str, Any]:
+    def show_model(token: str, asked: Sequence[str], _: Asked) -> dict[str, Any]:
         if asked and asked[0] not in _known_models(context, token):
             raise ConfigError(
                 f"base model: {asked[0]!r} is none that an address may load: those offered on a "
@@ -273,8 +266,19 @@ def _keep(context: AppContext, values: dict[str, Any], address: PageAddress) -> 
         "chat",
         values["chat"],
         usual="false",
-        show=lambda _token, asked: gr.update(value=list(asked) == ["true"]),
+        show=lambda _token, asked, _: gr.update(value=list(asked) == ["true"]),
     )
+
+
+def _wordings_at_hand(context: AppContext, values: SettingValues) -> list[tuple[str, str]]:
+    """Return a task's wordings; none where the hub would have to be asked, or without a task."""
+    if any(file.name == values.task and file.source.hub_id is not None for file in list_tasks()):
+        return []
+    try:
+        workspace, experiment = context.experiment(values)
+        return wording_choices(workspace, context.desk.task(experiment.task))
+    except WorkbenchError:  # said of the task
+        return []
 
 
 def _known_models(context: AppContext, token: str) -> set[str]:
@@ -290,8 +294,8 @@ def _build_row(context: AppContext) -> dict[str, Any]:
     token = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_SECRET)
     first = tasks_to_choose(context, new_token())
     with gr.Row(elem_id="wb-setup"):
-        task = gr.Dropdown(first, value=first[0][1], label="Task", elem_id="wb-task", min_width=150)
-        wording = gr.Dropdown(
+        task = ChoiceList(first, value=first[0][1], label="Task", elem_id="wb-task", min_width=150)
+        wording = ChoiceList(
             [("plain", "plain")],
             value="plain",
             label="Wording",
@@ -338,9 +342,9 @@ def _build_upload(context: AppContext, token: gr.BrowserState, task: gr.Dropdown
         view = gr.HTML()
         with gr.Group(visible=False) as mapping:
             with gr.Row():
-                text = gr.Dropdown([], label="Text column", elem_id="wb-text-column")
-                label = gr.Dropdown([], label="Label column", elem_id="wb-label-column")
-                text_b = gr.Dropdown([("none", "")], value="", label="Second text, if any")
+                text = ChoiceList([], label="Text column", elem_id="wb-text-column")
+                label = ChoiceList([], label="Label column", elem_id="wb-label-column")
+                text_b = ChoiceList([("none", "")], value="", label="Second text, if any")
                 kind = gr.Dropdown(_KINDS, value="classification", label="The answer is")
             use = gr.Button("Check and use these rows", variant="primary", elem_id="wb-use-rows")
     shown = [view, text, label, text_b, mapping]

@@ -76,13 +76,13 @@ def test_an_address_chooses_tab_setting_and_what_is_opened(page):
     run = page.rows["lora"]
     shown = opened(
         page,
-        f"?tab=inspect&task=sst2&wording=x&precision=fp32&chat=true&what=run:{run}"
+        f"?tab=inspect&task=support_intents&wording=brief&precision=fp32&chat=true&what=run:{run}"
         "&against=control:random&against=control:instruction&reading=weights",
     )
 
     assert shown["wb-tabs"].selected == "inspect"
-    assert value(shown["wb-task"]) == "sst2"
-    assert value(shown["wb-wording"]) == "x"
+    assert value(shown["wb-task"]) == "support_intents"
+    assert value(shown["wb-wording"]) == "brief"
     assert value(shown["wb-precision"]) == "fp32"
     assert value(shown["wb-open"]) == f"run:{run}"
     assert value(shown["wb-beside"]) == ["control:random", "control:instruction"]
@@ -96,6 +96,8 @@ def test_an_address_chooses_tab_setting_and_what_is_opened(page):
     [
         ("?tab=nowhere", "wb-tabs", "ask"),
         ("?task=../../etc/passwd", "wb-task", usual_task),
+        ("?task=support_intents&wording=gone", "wb-wording", "plain"),
+        ("?wording=edited:0123456789ab", "wb-wording", "plain"),
         ("?precision=<b>", "wb-precision", "nf4"),
         ("?tab=train&method=zero_shot", "wb-method", "prompt_tuning"),
         ("?tab=inspect&reading=<script>", "wb-reading", "nearest"),
@@ -136,6 +138,13 @@ def test_what_another_visitor_has_is_not_there(chunk_page):
 
     assert own["wb-address-note"] == ""
     assert "is not among yours" in Seen(theirs["wb-address-note"]).text
+
+
+def test_a_task_of_the_hub_is_not_fetched_to_look_at_a_wording(page):
+    shown = opened(page, "?task=sst2&wording=x")
+
+    assert shown["wb-address-note"] == ""
+    assert value(shown["wb-wording"]) == "x"  # until the task is there
 
 
 def test_a_base_that_a_public_page_does_not_offer_is_refused(chunk_page):
@@ -205,10 +214,12 @@ def test_too_many_parameters_ask_for_nothing():
 
 def test_what_follows_several_parts_of_an_address_looks_once_more_when_all_are_shown(page):
     handler = opening(page)
-    *parts, sign = [part._id for part in handler.outputs]
+    parts = [part._id for part in handler.outputs]
     app = handler.outputs[0].parent
     while app.parent is not None:
         app = app.parent
+    (shown,) = [fn for fn in app.fns.values() if fn.trigger_after == handler._id]
+    (sign,) = [part._id for part in shown.outputs]
     missing = []
     for other in app.fns.values():
         changed = {part for part, event in other.targets if event == "change" and part in parts}

@@ -12,7 +12,6 @@ from pages import HOSTILE, Page, Seen, dangers, is_problem, said
 from visitors import write_rows
 from workbench.service.uploads import task_choices
 from workbench.ui.setup import (
-    on_asked,
     on_base,
     on_keep_upload,
     on_line,
@@ -66,16 +65,6 @@ def test_a_wording_of_the_task_before_does_not_disturb_the_next_task(page):
     *_, trouble, _ = on_task(page.context, **page.values(task="support_intents", wording="unknown"))
 
     assert trouble == ""
-
-
-@pytest.mark.parametrize("wording", ["gone", "edited:0123456789ab", "<b>", None, ["plain"]])
-def test_a_wording_that_an_address_asks_for_and_that_is_not_there_is_said(wording, page):
-    shown = on_asked(page.context, **page.values(wording=wording))
-
-    assert is_problem(shown)
-    assert dangers(shown) == []
-    assert "is none that this task has here" in said(shown)
-    assert on_asked(page.context, **page.setting) == ""
 
 
 BAD_TASKS = {

@@ -231,9 +231,15 @@ def test_a_damaged_wording_says_so_where_it_is_chosen(tab, context, page):
 
 
 def test_a_handler_that_never_took_its_inputs_has_not_run(tab):
-    tab.values[tab.part("wb-task")] = "none of the choices"
+    tab.values[tab.part("wb-precision")] = "none of the choices"
 
-    assert "is not in the list of choices" in ended(tab, tab.handlers("wb-task")[0])
+    assert "is not in the list of choices" in ended(tab, tab.handlers("wb-precision")[0])
+
+
+def test_a_wording_of_the_task_before_is_handed_on_and_said_in_its_place(tab):
+    tab.values[tab.part("wb-wording")] = "none of the choices"
+
+    assert {ended(tab, one) for one in tab.handlers("wb-task")} <= set(ENDS)
 
 
 def test_every_handler_gives_what_its_outputs_take(tab):
