@@ -68,7 +68,7 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
 
     train(page, "prompt_tuning", 30)
     wait_for_job(page, "train", "finished")
-    assert page.locator("#wb-train-view svg:visible").count() == 1
+    page.wait_for_selector("#wb-train-view svg:visible")
 
     page.click("#wb-train-view .wb-next [data-tab=Ask]")
     page.wait_for_selector("#wb-ways .token >> text=prompt_tuning")
@@ -82,6 +82,10 @@ def test_own_rows_are_trained_on_compared_and_exported(page, tmp_path):
     wait_for_job(page, "evaluate", "finished")
     for row in ("majority_class", "zero_shot", "prompt_tuning"):  # an older table may stand there
         page.wait_for_selector(f"#wb-leaderboard >> text={row}", timeout=60_000)
+    page.set_viewport_size({"width": 390, "height": 844})
+    figure = page.locator("#wb-leaderboard td").first.bounding_box()
+    assert figure["x"] + figure["width"] <= 390  # seen on a phone without scrolling sideways
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_selector("#wb-cost-view svg:visible")
     open_tab(page, "Calibration and confusion")
     page.wait_for_selector("#wb-row-view table")
