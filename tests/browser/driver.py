@@ -14,6 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 START_SECONDS = 90
+_JOB = "new URLSearchParams(location.search).get('job')"
 _QUIET_CHROMIUM = (  # nothing of its own over the network, and no sandbox for root
     "--no-sandbox",
     "--disable-gpu",
@@ -122,6 +123,17 @@ def ask(page: Page, text: str, *, seconds: float = 90) -> None:
 def wait_for_job(page: Page, kind: str, state: str, *, seconds: float = 300) -> None:
     """Wait until the panel of a tab shows its job in a state."""
     page.wait_for_selector(f"#wb-{kind}-view .wb-job[data-state={state}]", timeout=1000 * seconds)
+
+
+def shown_job(page: Page) -> str | None:
+    """Return the job that the address names, which is the one that a panel shows."""
+    job: str | None = page.evaluate(f"{_JOB}")
+    return job
+
+
+def wait_for_another_job(page: Page, before: str | None) -> None:
+    """Wait until a job is shown that was just begun: an older one may be finished."""
+    page.wait_for_function(f"before => {_JOB} !== before", arg=before, timeout=60_000)
 
 
 def free_port() -> int:

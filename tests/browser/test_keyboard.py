@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser.driver import wait_for_job
+from browser.driver import shown_job, wait_for_another_job, wait_for_job
 from browser.keyboard import Keyboard
 from browser.test_whole_path import write_rows
 
@@ -29,12 +29,16 @@ def test_an_engineer_brings_rows_trains_compares_and_takes_files(page, keyboard,
     keyboard.tab("Train")
     page.wait_for_selector("#wb-estimate >> text=trains", timeout=240_000)
     keyboard.write("#wb-prompt_tuning-steps input", "10")
+    before = shown_job(page)
     keyboard.press("#wb-train")
+    wait_for_another_job(page, before)
     wait_for_job(page, "train", "finished")
 
     keyboard.tab("Evaluate")
     page.wait_for_selector("#wb-rows .token >> text=prompt_tuning")
+    before = shown_job(page)
     keyboard.press("#wb-evaluate")
+    wait_for_another_job(page, before)
     wait_for_job(page, "evaluate", "finished")
     page.wait_for_selector("#wb-leaderboard >> text=prompt_tuning", timeout=60_000)
     keyboard.press("#wb-details [role=tab]", "Files")
@@ -46,7 +50,9 @@ def test_a_researcher_reads_a_soft_prompt_names_a_run_and_holds_two_side_by_side
     keyboard.tab("Evaluate")
     page.wait_for_selector("#wb-rows .token >> text=few_shot", timeout=120_000)
     keyboard.write("[placeholder=all]", "5")
+    before = shown_job(page)
     keyboard.press("#wb-evaluate")
+    wait_for_another_job(page, before)
     wait_for_job(page, "evaluate", "finished")
 
     keyboard.tab("Inspect")

@@ -1,5 +1,7 @@
 """Readable for everybody: axe-core finds nothing of ours, nothing is wider than a phone."""
 
+from importlib.resources import files
+
 import pytest
 
 from browser.axe import problems
@@ -7,6 +9,13 @@ from browser.driver import ask, open_drawer, open_setting, open_tab, ready, visi
 from workbench.ui.app import TABS
 
 pytestmark = pytest.mark.browser
+
+PHONE = {"width": 390, "height": 844}
+_LEADERBOARD = """<meta name="viewport" content="width=device-width"><table class="wb-table"><tr>
+<th scope="row"><bdi>nearest_neighbour_vote</bdi>
+<span class="wb-tag">within noise of the best</span>
+<span class="wb-tag">does not use the base</span></th>
+<td>66.7 %</td><td>[30.0, 90.3]</td><td>+50.0 [+16.7, +83.3]</td></tr></table>"""
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -32,6 +41,17 @@ def test_a_phone_need_not_scroll_sideways(browser, address):
             page.wait_for_timeout(800)
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= 390, tab
+
+
+def test_on_a_phone_a_row_of_the_leaderboard_leaves_room_for_its_figure(browser):
+    style = (files("workbench.ui") / "style.css").read_text(encoding="utf-8")
+    with browser.new_page(viewport=PHONE) as page:
+        page.set_content(f"<style>{style}</style>{_LEADERBOARD}")
+        figure = page.locator("td").first.bounding_box()
+        name = page.locator("bdi").bounding_box()
+
+    assert figure["x"] + figure["width"] <= PHONE["width"]
+    assert name["height"] < 50  # two lines at most
 
 
 def test_at_twice_the_size_nothing_is_cut_and_nobody_scrolls_sideways(browser, address):
@@ -84,7 +104,6 @@ def test_the_keyboard_alone_gets_an_answer(browser, address):
         assert outline != "none"
 
 
-PHONE = {"width": 390, "height": 844}
 _CUT = """() => {
   const parts = [...document.querySelectorAll(
     "#wb-setup [data-testid=block-info], #wb-setup label > span, #wb-tabs [role=tab]")];

@@ -3,7 +3,16 @@
 import pytest
 
 from browser.axe import problems
-from browser.driver import choose, open_setting, open_tab, running_app, visitor, wait_for_job
+from browser.driver import (
+    choose,
+    open_setting,
+    open_tab,
+    running_app,
+    shown_job,
+    visitor,
+    wait_for_another_job,
+    wait_for_job,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +59,9 @@ def test_a_researcher_measures_names_compares_and_takes_tables_home(page):
         if name not in ("zero_shot", "few_shot"):
             page.locator(f"#wb-rows .token:has-text('{name}') .token-remove").last.click()
     page.get_by_label("Most test items").fill("10")
+    before = shown_job(page)
     page.click("#wb-evaluate")
+    wait_for_another_job(page, before)
     wait_for_job(page, "evaluate", "finished")
     page.wait_for_selector("#wb-leaderboard", timeout=60_000)
     page.get_by_role("tab", name="Files").click()
