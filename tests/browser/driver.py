@@ -127,7 +127,7 @@ def wait_for_job(page: Page, kind: str, state: str, *, seconds: float = 300) -> 
 
 def shown_job(page: Page) -> str | None:
     """Return the job that the address names, which is the one that a panel shows."""
-    job: str | None = page.evaluate(f"{_JOB}")
+    job: str | None = page.evaluate(_JOB)
     return job
 
 
