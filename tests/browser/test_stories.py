@@ -25,6 +25,15 @@ _STALL = """() => {
   }, 50);
 }"""
 
+_SLOW_ANSWERS = """() => {
+  const real = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await real(...asked);
+    await new Promise(go => setTimeout(go, 700));
+    return answer;
+  };
+}"""
+
 
 def said(page, part):
     """Return what a list says."""
@@ -71,12 +80,13 @@ def test_a_researcher_measures_names_compares_and_takes_tables_home(page):
 
     open_tab(page, "Runs")
     page.wait_for_selector("#wb-runs >> text=few_shot >> visible=true")
-    choose(page, "#wb-run", "few_shot")
-    page.wait_for_selector("#wb-run-view .wb-job")
     page.click("#wb-naming > button")
+    page.evaluate(_SLOW_ANSWERS)  # the run's own name comes while another is about to be written
+    choose(page, "#wb-run", "few_shot")
     page.fill("#wb-run-name textarea, #wb-run-name input", "ten items")
     page.click("#wb-keep-name")
     page.wait_for_selector("#wb-runs >> text=ten items >> visible=true")
+    page.wait_for_selector("#wb-run-view .wb-job")
     choose(page, "#wb-beside-run", "zero_shot")
     page.wait_for_selector("#wb-run-view >> text=Side by side")
     shown = page.inner_text("#wb-run-view")

@@ -119,9 +119,10 @@ def on_setting(context: AppContext, chosen: Sequence[str], **setting: object) ->
     choices = way_choices(workspace, context.desk, experiment)
     value = keep_or_default(chosen, choices)
     samples = [[*sample.fields.values(), ""][:2] for sample in task.dev[:_NUM_EXAMPLES]]
+    no_second = gr.Textbox(label="", visible=False, value="")  # what was written is not asked
     return [
         gr.Textbox(label=field_title(first)),
-        gr.Textbox(label=field_title(second[0]) if second else "", visible=bool(second), value=""),
+        gr.Textbox(label=field_title(second[0]), visible=True) if second else no_second,
         gr.Dataset(samples=samples, sample_labels=[_sample_label(sample) for sample in samples]),
         gr.Dropdown(choices=choices, value=value, multiselect=True),
         gr.Button(interactive=bool(value)),

@@ -95,14 +95,21 @@ def diff_html(first: StoredRun, second: StoredRun, *, is_public: bool) -> str:
     )
 
 
-@shows_problems(str, str, lambda: gr.Button(interactive=False), str)
+def _unnamed() -> gr.Textbox:
+    return gr.Textbox(value="", interactive=False)
+
+
+@shows_problems(_unnamed, _unnamed, lambda: gr.Button(interactive=False), str)
 def on_label(context: AppContext, token: object, run_id: str | None) -> list[Any]:
     """Return name and note of the chosen run, to be changed and kept, and nothing to say of them.
 
     What is wrong with a run is said where it is opened.
     """
-    label = label_of_run(context.workspace(token), run_id) if run_id else NO_LABEL
-    return [label.name, label.note, gr.Button(interactive=bool(run_id)), ""]
+    label, is_one = NO_LABEL, bool(run_id)
+    if is_one:
+        label = label_of_run(context.workspace(token), run_id)
+    boxes = [gr.Textbox(value=text, interactive=is_one) for text in (label.name, label.note)]
+    return [*boxes, gr.Button(interactive=is_one), ""]
 
 
 @shows_problems(*(KEEP,) * 6, PROBLEM)
@@ -242,15 +249,16 @@ def build(context: AppContext, setup: Setup, tab: gr.Tab) -> None:
     opens = looked | {"fn": partial(on_open, context), **QUIET, **LOOK}
     # Not on `change`: an address changes both at once, and the answer to the first may come last.
     gr.on([run.input, other.input, setup.loaded], trigger_mode="always_last", **opens)
-    table.select(on_select, None, run, **AT_ONCE).then(**opens)
-    with naming:
-        _build_name(context, token, (run, other), listed, view)
+    selected = table.select(on_select, None, run, **AT_ONCE)
+    selected.then(**opens)
     download.click(partial(on_download, context), [token, run], [file, note], **QUIET, **MAKE)
     share.click(partial(on_share, context), [token, run], note, **AT_ONCE)
     unshare.click(partial(on_unshare, context), [token, run], note, **AT_ONCE)
     both = [token, run, is_sure]
     deleted = delete.click(partial(on_delete, context), both, [*listed, note, is_sure], **AT_ONCE)
     deleted.then(**opens)
+    with naming:
+        _build_name(context, setup, listed, view, [selected, deleted])
     for button in (download, share, unshare, delete):
         enables(run, button)
     forgets([run.change, is_sure.input], note)  # an error takes the tick away, and stays
@@ -287,17 +295,22 @@ def _show_run(context: AppContext, token: str, asked: Sequence[str], _: object) 
 
 
 def _build_name(
-    context: AppContext,
-    token: gr.BrowserState,
-    chosen: tuple[gr.Dropdown, gr.Dropdown],
-    listed: Sequence[Any],
-    view: gr.HTML,
+    context: AppContext, setup: Setup, listed: Sequence[Any], view: gr.HTML, chosen: Sequence[Any]
 ) -> None:
-    """Lay out what a person calls the chosen run, and wire it."""
+    """Lay out what a person calls the chosen run, and wire it.
+
+    Args:
+        context: What the tabs share.
+        setup: The first row.
+        listed: Outputs of `on_refresh`.
+        view: Where runs are opened.
+        chosen: Events, besides a visitor's own choice, after which another run is the chosen one.
+    """
     with gr.Accordion("Name this run", open=False, elem_id="wb-naming"):
         with gr.Row():
             name = gr.Textbox(
                 "",
+                interactive=False,
                 label="Name",
                 info="Stands in every list; empty takes it away.",
                 max_length=60,
@@ -306,6 +319,7 @@ def _build_name(
             )
             remark = gr.Textbox(
                 "",
+                interactive=False,
                 label="Note",
                 info="What to remember. Whoever has the run's link reads both.",
                 max_length=2000,
@@ -315,17 +329,21 @@ def _build_name(
             )
         keep = gr.Button("Keep name and note", elem_id="wb-keep-name", interactive=False)
         note = gr.HTML(elem_id="wb-naming-note")
-    run, _ = chosen
-    # Until its name is there the boxes say what another run is called.
-    waits = run.change(None, None, keep, js=WAITS, **AT_ONCE)
-    waits.then(partial(on_label, context), [token, run], [name, remark, keep, note], **AT_ONCE)
+    token, (_, run, other, _) = setup.values["token"], listed
+    # Until its name is there the boxes say what another run is called. Not on `change`: a list
+    # that is filled again says that it changed, and somebody may be writing.
+    waits: dict[str, Any] = {"outputs": [name, remark, keep], "js": WAITS, **AT_ONCE}
+    begun = [gr.on([run.input, setup.loaded], None, None, **waits)]
+    begun += [event.then(None, None, **waits) for event in chosen]
+    for event in begun:
+        event.then(partial(on_label, context), [token, run], [name, remark, keep, note], **AT_ONCE)
     gr.on(
         [keep.click, name.submit],
         partial(on_name, context),
         [token, run, name, remark],
         [*listed, name, remark, note],
         **AT_ONCE,
-    ).then(partial(on_open, context), [token, *chosen], view, **QUIET, **LOOK)
+    ).then(partial(on_open, context), [token, run, other], view, **QUIET, **LOOK)
     forgets([name.change, remark.change], note)
 
 

@@ -58,8 +58,8 @@ _STOPPED = """html => String(html || "")
     "WAITING", WAITING
 )
 _ENABLED = """given => ({__type__: "update", interactive: Boolean(given && given.length)})"""
-WAITS = """() => ({__type__: "update", interactive: false})"""
-"""Keeps a button from being pressed until the server answers; the browser does it."""
+WAITS = """() => Array(3).fill({__type__: "update", interactive: false})"""
+"""Keeps two boxes and their button from being used until the server answers, in the browser."""
 
 # Lists that are filled again say that they changed, with the same chosen as before.
 _FORGOTTEN = """(html, ...causes) => {

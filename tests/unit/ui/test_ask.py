@@ -422,6 +422,8 @@ def test_a_task_of_two_texts_has_two_boxes(page, tmp_path):
         f.replace("_", " ").capitalize() for f in task.field_names
     ]
     assert text_b.visible
+    written = [box.constructor_args.keys() & {"value"} for box in (text, text_b)]
+    assert written == [set(), set()]  # what is written in them stays, on another tab and back
     assert all(all(sample) for sample in examples.samples)
 
 

@@ -122,9 +122,12 @@ def test_a_name_is_given_changed_and_taken_away(empty_page):
     assert runs.choices[0][0].startswith("best · ")
     assert others.choices[1:] == runs.choices
     assert (fields, Seen(told).text) == (["best", "rank 8"], "Its name is best.")
-    name, remark, keep, said = on_label(context, None, run_id)
-    assert (name, remark, keep.interactive, said) == ("best", "rank 8", True, "")
-    assert on_label(context, None, None)[2].interactive is False
+    *parts, said = on_label(context, None, run_id)
+    assert [part.value for part in parts[:2]] == ["best", "rank 8"]
+    assert {part.interactive for part in parts} == {True}
+    assert said == ""
+    *parts, _ = on_label(context, None, None)
+    assert {part.interactive for part in parts} == {False}
     assert "best · zero_shot" in Seen(open_run(empty_page, run_id)).text
 
     *_, name, remark, told = on_name(context, None, run_id, "", "")
@@ -155,8 +158,10 @@ def test_another_visitors_run_is_not_named(chunk_page):
     *_, told = on_name(chunk_page.context, "another-another-another", run_id, "mine", "")
 
     assert "not found among your runs" in said(told)
-    name, remark, keep, note = on_label(chunk_page.context, "another-another-another", run_id)
-    assert (name, remark, keep.interactive, note) == ("", "", False, "")
+    *parts, note = on_label(chunk_page.context, "another-another-another", run_id)
+    assert [part.value for part in parts[:2]] == ["", ""]
+    assert {part.interactive for part in parts} == {False}
+    assert note == ""
 
 
 def test_a_hostile_note_is_shown_as_text(empty_page):
