@@ -1,7 +1,8 @@
 """One training on two processes: the numbers of one process, whatever is trained.
 
 Two oracles: one process that runs the same parts in turn has the same bits, dropout included; one
-that knows no parts has, without dropout, the same parameters within 1e-5.
+that knows no parts has, without dropout, the same parameters but for rounding. Adam makes much of
+a gradient near nothing, so single parameters may part; what a mistake would do is the measure.
 """
 
 import json
@@ -34,11 +35,19 @@ TOLERANCE = 1e-5
 WITH_DROPOUT = {name for name in CASES if name.endswith("_dropout")}
 
 
-def in_one_process(folder: Path, parts: int) -> None:
-    session = replace(toy_session(folder.parent / "tiny"), ranks=Ranks(parts))
+class Unfair(Ranks):
+    """Two parts, of which the second weighs 1 % too much."""
+
+    def total(self, summands):
+        first, second = summands
+        return first + second * 1.01
+
+
+def in_one_process(folder: Path, ranks: Ranks) -> None:
+    session = replace(toy_session(folder.parent / "tiny"), ranks=ranks)
     with trained_parameters(folder / "parameters"):
         fit_all(session, folder)
-        if parts > 1:
+        if folder.name == "in_turn":
             for name in ("ours", "theirs"):
                 context = session.context(SEED_OF[name], folder / name, adapter_name=name)
                 make_method(*STOPPED).fit(context)
@@ -46,13 +55,14 @@ def in_one_process(folder: Path, parts: int) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """Return a folder with all cases, trained by two processes, by one in turn, and by one."""
+    """Return a folder with all cases, trained by two processes, by one in turn, by one, unfairly."""
     folder = tmp_path_factory.mktemp("made")
     ended = run_processes(trainings, folder)
     killed = -signal.SIGKILL
     assert [one.returncode for one in ended] == [0, killed], [one.stderr[-2000:] for one in ended]
-    in_one_process(folder / "in_turn", 2)
-    in_one_process(folder / "plain", 1)
+    in_one_process(folder / "in_turn", Ranks(2))
+    in_one_process(folder / "plain", Ranks())
+    in_one_process(folder / "unfair", Unfair(2))
     return folder
 
 
@@ -70,6 +80,13 @@ def differences(one: Path, other: Path) -> dict[str, float]:
     first, second = load_file(one), load_file(other)
     assert first.keys() == second.keys()
     return {name: float((first[name] - second[name]).abs().max()) for name in first}
+
+
+def mean_difference(one: Path, other: Path) -> float:
+    """Return the root of the mean squared difference over all parameters."""
+    first, second = load_file(one), load_file(other)
+    gaps = [(first[name] - second[name]).double().flatten() for name in first]
+    return float(torch.cat(gaps).square().mean().sqrt())
 
 
 def numbers_of(case: str, folder: Path) -> list[int]:
@@ -101,9 +118,11 @@ def test_all_processes_end_with_the_same_parameters(case, made):
 @pytest.mark.parametrize("case", sorted(set(CASES) - WITH_DROPOUT))
 def test_two_processes_have_the_parameters_of_one(case, made):
     joint, plain = files(made / "parameters-0"), files(made / "plain" / "parameters")
+    unfair = files(made / "unfair" / "parameters")
 
     for number in numbers_of(case, made / "parameters-0"):
-        assert max(differences(joint[number], plain[number]).values()) < TOLERANCE
+        mistake = mean_difference(unfair[number], plain[number])
+        assert mean_difference(joint[number], plain[number]) < mistake / 30
 
 
 @pytest.mark.parametrize("case", sorted(set(CASES) - WITH_DROPOUT))

@@ -77,12 +77,26 @@ def said_to(raw: socket.socket) -> str:
 
 @contextmanager
 def held(app: str, sources: list[str], requests: list[bytes]) -> Iterator[list[socket.socket]]:
-    """Hold connections open, one of each source and request."""
+    """Hold connections open, one of each source and request; the server knows when they are gone."""
     with ExitStack() as stack:
-        yield [
+        connections = [
             stack.enter_context(begun(app, source, request))
             for source, request in zip(sources, requests, strict=True)
         ]
+        yield connections
+        for raw in connections:
+            with suppress(OSError):  # the server has left already
+                raw.shutdown(socket.SHUT_WR)
+        for raw in connections:
+            _ended(raw)
+
+
+def _ended(raw: socket.socket) -> None:
+    """Wait until the server has closed its side of a connection, for as long as it may take."""
+    raw.settimeout(10)
+    with suppress(OSError):
+        while raw.recv(65536):
+            pass
 
 
 def files_below(folder: Path) -> list[Path]:
