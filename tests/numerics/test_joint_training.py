@@ -55,7 +55,7 @@ def in_one_process(folder: Path, ranks: Ranks) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """Return a folder with all cases, trained by two processes, by one in turn, by one, unfairly."""
+    """Return a folder with all cases, trained jointly, in turn, by one process, and unfairly."""
     folder = tmp_path_factory.mktemp("made")
     ended = run_processes(trainings, folder)
     killed = -signal.SIGKILL

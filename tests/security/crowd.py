@@ -77,7 +77,7 @@ def said_to(raw: socket.socket) -> str:
 
 @contextmanager
 def held(app: str, sources: list[str], requests: list[bytes]) -> Iterator[list[socket.socket]]:
-    """Hold connections open, one of each source and request; the server knows when they are gone."""
+    """Hold connections open, one of each source and request; at last the server knows them gone."""
     with ExitStack() as stack:
         connections = [
             stack.enter_context(begun(app, source, request))

@@ -56,7 +56,7 @@ def words() -> Mapping[str, Words]:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all columns and rows share; the values of the page's first row.
+    """What all columns and rows share; the values of the page's setting.
 
     Attributes:
         task: Key of a task, see `uploads.task_choice`.

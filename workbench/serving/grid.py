@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from workbench.encoding import PromptEncoder
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError, without_folders
 from workbench.estimates import Estimate
 from workbench.fitting.base import FittedMethod
 from workbench.fitting.mixed import Answered, Asked, predict_mixed
@@ -103,8 +103,14 @@ class Grid:
 
     @property
     def headings(self) -> list[str]:
-        """What tells the columns apart: those of base, wording and way that differ."""
-        parts = [(one.base, one.wording, one.way) for one in self.columns]
+        """What tells the columns apart: those of base, wording and way that differ.
+
+        A base that is a folder is called by its last part, where no other one is called so.
+        """
+        bases = {one.base: without_folders(one.base) or one.base for one in self.columns}
+        if len(set(bases.values())) < len(bases):
+            bases = {name: name for name in bases}
+        parts = [(bases[one.base], one.wording, one.way) for one in self.columns]
         differing = [place for place in range(3) if len({part[place] for part in parts}) > 1]
         return [one_line(" · ".join(part[n] for n in differing or [2])) for part in parts]
 

@@ -215,7 +215,7 @@ def _wire_answer(
 
     Args:
         context: What the tabs share.
-        setup: The first row.
+        setup: The setting.
         fields: What is asked.
         shown: Where the answers are shown, the texts asked before, and where those are shown.
         buttons: Answer and Stop.

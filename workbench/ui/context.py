@@ -98,7 +98,7 @@ class AppContext:
         return folder / secrets.token_hex(16)
 
     def setting(self, values: "SettingValues") -> tuple[Workspace, Setting]:
-        """Return the workspace and setting that the page's first row stands for."""
+        """Return the workspace, and the setting that the page's values say."""
         setting = Setting(
             task=str(values.task),
             wording=str(values.wording),
@@ -116,7 +116,7 @@ class AppContext:
 
 @dataclass(frozen=True)
 class SettingValues:
-    """The raw values of the page's first row; anything may be in them."""
+    """The raw values of the page's setting; anything may be in them."""
 
     token: object = None
     task: object = "support_intents"
@@ -215,9 +215,9 @@ def told_to_caller(error: Exception) -> NoReturn:
 
 
 def or_skip(num_outputs: int) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
-    """Return a decorator for handlers that follow the first row: they leave their part as it is.
+    """Return a decorator for handlers that follow the setting: they leave their part as it is.
 
-    What is wrong with the setting is said below the first row, once.
+    What is wrong with it is said below it, once.
     """
 
     def decorate(handler: Callable[..., list[Any]]) -> Callable[..., list[Any]]:

@@ -19,7 +19,7 @@ from workbench.ui.wiring import AT_ONCE
 
 
 class FieldGloss(NamedTuple):
-    """A field of the first row: its name on the page, and what it is for."""
+    """A field of the setting: its name on the page, and what it is for."""
 
     name: str
     gloss: str
@@ -50,7 +50,7 @@ FIELDS: Mapping[str, FieldGloss] = {
         "Puts the prompt into the form of a conversation, for models that were taught to chat.",
     ),
 }
-"""The first row by the ids of its fields."""
+"""The setting by the ids of its fields."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Start:
     """What stands under New here.
 
     Attributes:
-        fields: The first row.
+        fields: The setting.
         ways: Every method and way to answer by name, and what it does.
         glossary: Terms by section.
     """

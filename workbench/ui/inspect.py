@@ -112,7 +112,7 @@ def on_choice(
         reading: Name of the reading.
         last: What this was called with before; nothing is done for the same.
         is_first: Whether the first reading of a visit may be made.
-        values: Those of the first row, and the readings' options.
+        values: Those of the setting, and the readings' options.
     """
     setting, _ = split_values(values)
     now = [what, against or [], reading, asdict(setting)]

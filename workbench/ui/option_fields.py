@@ -109,6 +109,6 @@ def option_component(method: str, option: Option) -> Any:
 
 
 def split_values(values: Mapping[str, object]) -> tuple[SettingValues, dict[str, object]]:
-    """Return the first row's values, and the options'."""
+    """Return the setting's values, and the options'."""
     options = {key: value for key, value in values.items() if "__" in key}
     return SettingValues(**{k: v for k, v in values.items() if "__" not in k}), options

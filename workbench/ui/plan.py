@@ -154,13 +154,13 @@ def _row(advised: AdvisedRow, by_method: Mapping[str, Measured]) -> Row:
 
 
 def _first_model(context: AppContext) -> str:
-    """Return the base that the first row has before anybody chooses, if a plan knows it."""
+    """Return the base that the setting has before anybody chooses, if a plan knows it."""
     first = context.profile.models[0]
     return first if first in KNOWN_SHAPES else next(iter(KNOWN_SHAPES))
 
 
 def on_model(context: AppContext, model: object) -> Any:
-    """Return the first row's base to plan for, as far as a plan can be made of it.
+    """Return the setting's base to plan for, as far as a plan can be made of it.
 
     A folder or a Hub id is one on a page of one's own alone.
     """
@@ -170,7 +170,7 @@ def on_model(context: AppContext, model: object) -> Any:
 
 
 def on_precision(precision: object) -> Any:
-    """Return the first row's precision to plan for, if a plan can be made for it."""
+    """Return the setting's precision to plan for, if a plan can be made for it."""
     return precision if precision in BUDGET_PRECISIONS else gr.skip()
 
 

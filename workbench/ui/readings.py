@@ -39,7 +39,7 @@ Steps = Callable[[SettingValues, Asked], Iterator[ProgressEvent | Reading]]
 
 
 def things_to_open(context: AppContext, values: SettingValues) -> tuple[Workspace, list[Learned]]:
-    """Return everything the visitor may open on the base of the first row.
+    """Return everything the visitor may open on the base of the setting.
 
     Runs first, the newest first, then imported adapters, the package's own, and the two controls.
     """

@@ -301,7 +301,7 @@ def _build_name(
 
     Args:
         context: What the tabs share.
-        setup: The first row.
+        setup: The setting.
         listed: Outputs of `on_refresh`.
         view: Where runs are opened.
         chosen: Events, besides a visitor's own choice, after which another run is the chosen one.

@@ -1,4 +1,4 @@
-"""The first row of the page: task, wording and base, which all tabs share; uploads and wordings."""
+"""The page's setting: task, wording and base, which all tabs share; uploads and wordings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ _KINDS = [
 
 @dataclass(frozen=True)
 class Setup:
-    """Components of the first row.
+    """Components of the setting.
 
     Attributes:
         values: Name in `SettingValues` to component; inputs of every handler.
@@ -178,7 +178,7 @@ def build(context: AppContext) -> Setup:
         values = _build_row(context)
         token, task, wording = values["token"], values["task"], values["wording"]
         facts = _build_upload(context, token, task)
-        filled = gr.State(None)
+        filled = gr.State(None)  # task and wording that the editor shows
         editor = wording_editor.build(context, wording, values, filled)
     line.label = _line(task.value, wording.value, values)
     trouble = gr.HTML(elem_id="wb-trouble")
@@ -220,7 +220,7 @@ def build(context: AppContext) -> Setup:
 
 
 def _keep(context: AppContext, values: dict[str, Any], address: PageAddress) -> None:
-    """Let the page's address say the first row."""
+    """Let the page's address say the setting."""
     task, wording, model = values["task"], values["wording"], values["model"]
     usual = task.value, wording.value, model.value
 
@@ -290,7 +290,7 @@ def _known_models(context: AppContext, token: str) -> set[str]:
 
 
 def _build_row(context: AppContext) -> dict[str, Any]:
-    """Lay out the first row; return its components by their names in `SettingValues`."""
+    """Lay out the setting; return its components by their names in `SettingValues`."""
     token = gr.BrowserState(None, storage_key=_STORAGE_KEY, secret=_STORAGE_SECRET)
     first = tasks_to_choose(context, new_token())
     with gr.Row(elem_id="wb-setup"):

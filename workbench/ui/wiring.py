@@ -32,7 +32,7 @@ LOAD = line("load", 2)
 CARD = line("card", 2)
 """For one vector's card, which is a small reading."""
 FOLLOW = line("follow", 8)
-"""For what follows the first row: a task or a base may have to be read first."""
+"""For what follows the setting: a task or a base may have to be read first."""
 PREVIEW = line("preview", 4)
 """For the prompt under the visitor's fingers."""
 WATCH = line("watch", 4)

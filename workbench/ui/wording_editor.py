@@ -134,8 +134,8 @@ def build(
 
     Args:
         context: What the tabs share.
-        wording: The list of wordings in the first row.
-        values: All of the first row.
+        wording: The list of wordings in the setting.
+        values: All of the setting.
         filled: Task and wording that the editor shows, once one is kept.
     """
     drawer = gr.Accordion("Wording: edit and preview", open=False, elem_id="wb-wording-drawer")

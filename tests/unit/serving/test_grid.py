@@ -228,6 +228,13 @@ def test_headings_name_what_differs():
     assert headings(("a", "p", "z")) == ["z"]
 
 
+def test_a_folder_as_base_is_called_by_its_last_part_unless_another_is_too():
+    one, other, named = "/models/here/qwen", "/models/there/qwen", "org/model"
+
+    assert headings((one, "p", "z"), (named, "p", "z")) == ["qwen", "org/model"]
+    assert headings((one, "p", "z"), (other, "p", "z")) == [one, other]
+
+
 def test_columns_of_another_base_are_added_to_those_there_are(session, columns, states):
     two = columns[:2]
     *_, first = fill(session, Grid(TASK, TASK.test[:2]), two)

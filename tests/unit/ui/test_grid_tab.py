@@ -237,7 +237,7 @@ def test_a_public_page_writes_no_answers_beyond_its_cap(chunk_page):
     assert "1 of 1 cells answered" in Seen(html).text
 
 
-# What follows the first row
+# What follows the setting
 
 
 def test_wordings_and_ways_are_those_of_the_setting_and_stay_chosen(page, wording):

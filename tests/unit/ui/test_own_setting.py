@@ -60,7 +60,7 @@ def prompt(own) -> str:
 
 
 def read(page: Page, what: str, *against: str, **changes: Any) -> Reading:
-    """Return the reading of truncation that the page makes with its first row changed."""
+    """Return the reading of truncation that the page makes with its setting changed."""
     asked = Asked(what, list(against), "truncation", {"points": 2})
     steps = list(reading_steps(page.context, SettingValues(**page.values(**changes)), asked))
     assert isinstance(steps[-1], Reading)

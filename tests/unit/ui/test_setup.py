@@ -1,4 +1,4 @@
-"""The first row: tasks, wordings and uploads of a visitor, and what is wrong with a setting."""
+"""The setting: tasks, wordings and uploads of a visitor, and what is wrong with it."""
 
 import csv
 import math
