@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from browser.driver import choose, open_setting, open_tab
+from workbench.ui.page_address import PageAddress, Part
 
 pytestmark = pytest.mark.browser
 
@@ -112,3 +113,22 @@ def test_an_address_that_asks_for_what_is_not_there_says_so(page, address):
     page.wait_for_function("location.search === ''")
     page.wait_for_timeout(3000)
     assert page.locator(".toast-wrap").inner_text() == ""
+
+
+def test_a_run_of_ones_own_takes_the_place_of_a_linked_one_in_the_address(browser):
+    parts = [Part(name, None, "", "runs", None) for name in ("run", "beside")]
+    script = PageAddress(None, None, None, parts)._script(["ask", "runs"], "replace")
+    page = browser.new_page()
+    page.route("**/*", lambda route: route.fulfill(body="<html></html>", content_type="text/html"))
+    page.goto("http://127.0.0.1/?tab=runs&run=theirs&key=k")
+    page.evaluate("window.workbenchAddress = {tab: 'runs', isRead: true, turn: 0}")
+    seen = []
+    for chosen in (None, "mine"):
+        page.evaluate(f"values => ({script})(...values)", ["", chosen, ""])
+        seen.append(asked(page))
+    page.close()
+
+    assert seen == [
+        {"tab": ["runs"], "run": ["theirs"], "key": ["k"]},
+        {"tab": ["runs"], "run": ["mine"]},
+    ]

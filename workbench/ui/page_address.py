@@ -43,6 +43,8 @@ _WRITE = """(shown, ...values) => {
   if (!at.isRead) return;
   const tab = TABS.includes(at.tab) ? at.tab : TABS[0];
   const parts = PARTS, asked = new URLSearchParams(location.search);
+  const isOwn = parts.some(([name, , where], n) => name === "run" && where === tab && values[n]);
+  if (isOwn) asked.delete("key");
   const isLink = name => name === "run" && asked.has("key");  // to somebody else's
   for (const [name] of parts) if (!isLink(name)) asked.delete(name);
   asked.delete("tab");
