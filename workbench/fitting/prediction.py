@@ -87,6 +87,7 @@ def predict(
     # Long rows first, so that each chunk holds rows of similar length.
     order = sorted(range(len(rows)), key=lambda i: -rows[i].num_tokens)
     predictions: list[Prediction | None] = [None] * len(rows)
+    progress(ProgressEvent("predict", 0, len(order)))
     for begin in range(0, len(order), _CHUNK):
         part = order[begin : begin + _CHUNK]
         _stop_if_asked(should_stop, begin, len(order))

@@ -108,7 +108,8 @@ class StatusWriter:
             for name in ("row", "number")
         }
         changes = {"going_on": going_on, "seconds_left": left, "figures": figures}
-        is_due = time.monotonic() - self._written > _WRITE_SECONDS or event.done == event.total
+        is_old = time.monotonic() - self._written > _WRITE_SECONDS
+        is_due = is_old or event.done in (0, event.total)
         self._update(is_written=is_due, **changes, **step, **current)
 
     def ended(self, request: RunRequest, run: StoredRun, *, found: bool) -> None:

@@ -12,6 +12,7 @@ from workbench.fitting.learning import dev_score, training_examples
 from workbench.fitting.prediction import predict, read_written
 from workbench.methods.catalog import make_method
 from workbench.models.base import Generation
+from workbench.progress import ProgressEvent
 from workbench.runs.baselines import COPY, applies, baseline_predictions, needs_neighbours
 from workbench.runs.task_metrics import measure, with_scores
 from workbench.tasks.base import DroppedRows, Sample, Task, TaskSource
@@ -69,8 +70,13 @@ def test_texts_are_written_greedily_within_the_bound_and_cut_ones_are_counted(co
     context = replace(context, encoder=encoder)
     fitted = make_method("zero_shot", {}).fit(context)
 
-    found = predict(context.engine, fitted, task.test)
+    told: list[ProgressEvent] = []
+    found = predict(context.engine, fitted, task.test, progress=told.append)
 
+    assert [(one.stage, one.done, one.total) for one in told] == [
+        ("predict", 0, 6),
+        ("predict", 6, 6),
+    ]
     assert [p.sample_id for p in found] == [s.id for s in task.test]
     assert all(p.generated_tokens <= 3 for p in found)
     assert all(p.references == s.references for p, s in zip(found, task.test, strict=True))

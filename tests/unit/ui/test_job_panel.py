@@ -175,8 +175,8 @@ def test_runs_that_go_on_side_by_side_are_listed_with_their_workers(empty_page):
 
     text = Seen(view).text
     assert "2 of 4 runs are going on:" in text
-    assert "lora, seed 0 on gpu-1: train 5 of 10" in text
-    assert "on gpu-2: fit" in text
+    assert "lora, seed 0 on gpu-1: training, step 5 of 10" in text
+    assert "on gpu-2: preparing" in text
     assert ("div", "aria-valuenow", "62") in Seen(view).attributes  # two done, and half of one
     assert dangers(view) == []
 
