@@ -29,7 +29,7 @@ from workbench.ui.setup import Setup
 from workbench.ui.wiring import AT_ONCE, BRING, LOOK, MAKE, PUSH, QUIET, WAITS, enables, forgets
 
 _COLUMNS = ("name", "task", "row", "seed", "test figure", "status", "started", "run")
-_WIDTHS = ("105px", "145px", "195px", "55px", "115px", "95px", "160px", "350px")
+_WIDTHS = ("90px", "143px", "193px", "52px", "112px", "88px", "153px", "390px")
 _EMPTY = "No run yet. Train a method or evaluate some rows; every run is kept here."
 
 
