@@ -50,6 +50,20 @@ def test_a_training_names_its_run_and_its_report(experiment, tmp_path, monkeypat
     assert sorted(out.glob("*/record.json")) == before  # said before anything was trained
 
 
+def test_a_name_is_free_only_if_no_run_of_the_store_has_it(
+    experiment, tmp_path, monkeypatch, capfd
+):
+    shared = ("--store", tmp_path / "shared", "--experiment", experiment, "--name", "mine")
+    first = call(monkeypatch, capfd, "train", "lora", *shared, "--out", tmp_path / "first")
+    other = ("--out", tmp_path / "other", "--set", "methods.lora.rank=2")
+
+    code, _, errors = call(monkeypatch, capfd, "train", "lora", *shared, *other)
+
+    assert first[0] == 0, first[2]
+    assert code == 2
+    assert "name 'mine': is the name of run" in errors
+
+
 def test_the_runs_of_several_seeds_have_their_seeds_in_their_names(
     experiment, tmp_path, monkeypatch, capfd
 ):

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard, TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 
 from workbench.presentation.axes import count_ticks, label_axes, new_figure, percent_ticks
 from workbench.presentation.blocks import Bars, Chart, Heatmap, Layer, Line, Lines, Map
@@ -138,14 +139,17 @@ def _draw_cells(axis: Axes, chart: Heatmap, bounds: tuple[float, float], hover: 
 
 def _draw_scale(figure: Figure, low: float, high: float) -> None:
     """Show at the top right which shade stands for which value."""
-    width, height = WIDTH, figure.bbox.height
     texts = _figure(low), _figure(high)
-    # Laid out from the right edge: the larger figure, the scale, the smaller figure.
-    right = width - 12 - _CHARACTER * len(texts[1])
-    place = (right - _SCALE_WIDTH, height - 20)
-    axis = figure.add_axes(
-        (place[0] / width, place[1] / height, _SCALE_WIDTH / width, _SCALE_HEIGHT / height)
-    )
+
+    def place(*_: object) -> Bbox:
+        """Lay out from the right edge: the larger figure, the scale, the smaller figure."""
+        width, height = 72 * figure.get_size_inches()
+        left = width - 12 - _CHARACTER * len(texts[1]) - _SCALE_WIDTH
+        box = left / width, 1 - 20 / height, _SCALE_WIDTH / width, _SCALE_HEIGHT / height
+        return Bbox.from_bounds(*box)
+
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set_axes_locator(place)  # when it is drawn, at whatever width
     axis.set_axis_off()
     axis.set_xlim(0, _SCALE_STEPS)
     axis.set_ylim(0, 1)

@@ -102,6 +102,17 @@ def test_bounds_given_are_those_of_the_scale(texts_of):
     assert max(opacities(drawing.svg[: drawing.svg.index("h-axes_2")])) < 0.5
 
 
+def test_the_scale_is_as_large_in_a_drawing_for_wide_panels():
+    drawing = chart_plot(heatmap([[0.25, 0.5]]), name="h").svg_drawing(has_wide=True)
+
+    narrow, wide = (one[one.index("axes_2") :] for one in (drawing.svg, drawing.wide))
+    steps = [re.search(r'd="M ([\d.]+) [\d.]+ \s*L ([\d.]+) ', one) for one in (narrow, wide)]
+    (first, second), (third, fourth) = ([float(x) for x in step.groups()] for step in steps)
+
+    assert second - first == pytest.approx(fourth - third) == pytest.approx(90 / 24)
+    assert 880 - fourth == pytest.approx(440 - second)
+
+
 @pytest.mark.parametrize("values", [[[3.0, 3.0]], [[None, None]], [[float("nan"), 1.0]]])
 def test_values_that_do_not_differ_or_are_none_are_drawn(values):
     assert chart_plot(heatmap(values), name="h").picture("png").startswith(b"\x89PNG")

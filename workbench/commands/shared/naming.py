@@ -31,14 +31,17 @@ class RunNames:
         experiment: What is run.
         row: The row whose runs get the name; None if only the comparison has it.
         folder: Where the report goes.
+        store: Where the runs go, which may be elsewhere.
 
     Raises:
         ConfigError: no name of the form that is allowed.
         StoreError: a run that is not made again here has the name.
     """
 
-    def __init__(self, name: str, experiment: Experiment, row: str | None, folder: Path) -> None:
-        self._row, self._names = row, dict[int, str]()
+    def __init__(
+        self, name: str, experiment: Experiment, row: str | None, folder: Path, store: RunStore
+    ) -> None:
+        self._row, self._names, self._store = row, dict[int, str](), store
         is_default = folder.resolve().is_relative_to(DEFAULT_FOLDER.resolve())
         self._below = DEFAULT_FOLDER if is_default else folder
         if name and row is None:
@@ -50,12 +53,19 @@ class RunNames:
             self._check(requests)
 
     def _check(self, requests: Sequence[RunRequest]) -> None:
-        others = list(runs_below(self._below))
+        others = self._others()
         for request in requests:
             given = self._names[request.seed]
             check_free(given, None, [run for run in others if not _may_be(run, request)])
 
-    def give(self, comparison: Comparison, store: RunStore) -> None:
+    def _others(self) -> list[StoredRun]:
+        """Return all runs among which names are unique: those beside the report, and the store's.
+
+        A run may be among them twice.
+        """
+        return [*runs_below(self._below), *self._store.runs()]
+
+    def give(self, comparison: Comparison) -> None:
         """Give the finished runs of the row their names, and print them.
 
         Raises:
@@ -64,10 +74,10 @@ class RunNames:
         console = Console()
         for row in comparison.rows:
             given = self._names.get(row.seed) if row.row == self._row else None
-            run = store.find(row.run_id) if given else None
+            run = self._store.find(row.run_id) if given else None
             if run is None or given is None:
                 continue
-            check_free(given, run, runs_below(self._below))
+            check_free(given, run, self._others())
             write_label(run.folder, replace(read_label(run.folder), name=given))
             console.print(f"{row.run_id}: {given}", highlight=False, markup=False, soft_wrap=True)
 

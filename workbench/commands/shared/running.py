@@ -54,9 +54,9 @@ def run_and_report(
     console = Console()
     experiment = placed(experiment)
     checked = check_experiment(placing.as_checked(experiment), folder)
-    names = RunNames(name, experiment, named_row, folder)
+    names = RunNames(name, experiment, named_row, folder, placing.open_store(folder))
     comparison, _ = make_comparison(console, experiment, checked.task, folder, placing, name=name)
-    names.give(comparison, placing.open_store(folder))
+    names.give(comparison)
     raise_if_failed(comparison.failed)
 
 
