@@ -14,6 +14,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 START_SECONDS = 90
+PATIENCE = 120_000  # milliseconds that a browser waits for something, beside other work
 _JOB = "new URLSearchParams(location.search).get('job')"
 _QUIET_CHROMIUM = (  # nothing of its own over the network, and no sandbox for root
     "--no-sandbox",
@@ -74,6 +75,7 @@ def visitor(
         color_scheme="dark" if dark else "light",
         accept_downloads=True,
     )
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{address}/?__theme={'dark' if dark else 'light'}")
     ready(page)

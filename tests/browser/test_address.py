@@ -26,7 +26,6 @@ def wait_for_value(page, part, text):
     page.wait_for_function(
         "([part, text]) => document.querySelector(part + ' input')?.value === text",
         arg=[part, text],
-        timeout=30_000,
     )
 
 
@@ -68,13 +67,13 @@ def test_back_and_forward_go_through_what_was_shown(page):
     page.wait_for_function("location.search.includes('tab=runs')")
 
     page.go_back()
-    page.wait_for_selector("#wb-tour >> text=Stop 2 of", timeout=15_000)
+    page.wait_for_selector("#wb-tour >> text=Stop 2 of")
     assert asked(page) == {"tab": ["tour"], "stop": ["1"]}
     page.go_back()
-    page.wait_for_selector("#wb-text textarea", state="visible", timeout=15_000)
+    page.wait_for_selector("#wb-text textarea", state="visible")
     assert asked(page) == {}
     page.go_forward()
-    page.wait_for_selector("#wb-tour-stops", state="visible", timeout=15_000)
+    page.wait_for_selector("#wb-tour-stops", state="visible")
     assert asked(page) == {"tab": ["tour"], "stop": ["1"]}
 
 
@@ -85,7 +84,7 @@ def test_two_steps_back_at_once_show_what_the_second_asks_for(page):
 
     page.evaluate("history.back(); setTimeout(() => history.back(), 30)")
     page.wait_for_function("location.search.includes('tab=tour')")
-    page.wait_for_selector("#wb-tour-stops", state="visible", timeout=15_000)
+    page.wait_for_selector("#wb-tour-stops", state="visible")
     page.wait_for_timeout(1000)
 
     assert asked(page) == {"tab": ["tour"]}
