@@ -7,8 +7,13 @@ from workbench.analysis.tables import Cells, cost_table, difference_text, seed_t
 from workbench.estimates import Estimate
 from workbench.presentation.display import NOTHING, estimate_text, one_line, p_value_text
 from workbench.presentation.latex import LatexTable, latex_tables
-from workbench.presentation.quantities import metric_of
+from workbench.presentation.quantities import COSTS, metric_of
 
+_ANSWERING = {"prompt_tokens_mean", "generated_tokens_mean", "milliseconds_per_item"}
+_COSTS = (  # all in one table are wider than a page
+    ("What it cost to make the rows", COSTS.keys() - _ANSWERING, "costs"),
+    ("What an answer costs", _ANSWERING, "answer-costs"),
+)
 _INTERVALS = "Brackets: 95 % intervals over the test items."
 
 
@@ -32,7 +37,10 @@ def report_latex(comparison: Comparison) -> str:
     if comparison.seeds:
         note = "Student's t interval of the mean over seeds."
         tables.append(_table(f"Spread over seeds on {task}", seed_table(comparison), "seeds", note))
-    tables.append(_table(f"What the rows cost on {task}", cost_table(comparison), "costs", ""))
+    for title, names, label in _COSTS:
+        cells = cost_table(comparison, names)
+        if len(cells[0]) > 1:
+            tables.append(_table(f"{title} on {task}", cells, label, ""))
     return latex_tables(tables, caption_of(comparison))
 
 

@@ -1,5 +1,7 @@
 """The table of a comparison as plain strings, for the terminal, Markdown and HTML."""
 
+from collections.abc import Container
+
 from workbench.analysis.notes import sizes_text
 from workbench.analysis.results import Comparison, ComparisonRow, RowDifference
 from workbench.estimates import Estimate
@@ -86,12 +88,17 @@ def result_table(comparison: Comparison) -> Cells:
     return columns, rows + _failed_rows(comparison, len(columns))
 
 
-def cost_table(comparison: Comparison) -> Cells:
-    """Return what every row costs, those figures that are not 0 for all of them."""
+def cost_table(comparison: Comparison, names: Container[str] = COSTS) -> Cells:
+    """Return what every row costs, those figures that are not 0 for all of them.
+
+    Args:
+        comparison: Whose rows.
+        names: Which figures, of those in `COSTS`.
+    """
     kept = [
         (name, cost)
         for name, cost in COSTS.items()
-        if any(row.costs[name] for row in comparison.rows)
+        if name in names and any(row.costs[name] for row in comparison.rows)
     ]
     # Sizes bring their own unit.
     titles = [cost.title if cost.unit == "bytes" else cost.axis_title for _, cost in kept]

@@ -6,11 +6,12 @@ stay as they are: LuaLaTeX and XeLaTeX set them with a font that has them.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workbench.presentation.blocks import Cell
 from workbench.presentation.caption import NO_CAPTION, Caption
 from workbench.presentation.display import NOTHING, one_line
+from workbench.presentation.latex_fit import Fitted, fitted
 
 _COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -38,11 +39,14 @@ _COMMANDS = {
     "\N{LESS-THAN OR EQUAL TO}": r"$\leq$",
     "\N{GREATER-THAN OR EQUAL TO}": r"$\geq$",
     "\N{CHECK MARK}": r"$\surd$",
+    "\N{OPEN BOX}": r"\textvisiblespace{}",
+    "\N{RETURN SYMBOL}": r"$\hookleftarrow$",
 }
 _SPECIAL = re.compile("|".join(map(re.escape, _COMMANDS)) + r"|(?<=-)(?=-)|(?<=')(?=')|(?<=,)(?=,)")
 # A figure with its sign, its whole part and its decimals.
 _NUMBER = re.compile(r"(?<![\w.])([+-]?)([0-9]+(?:,[0-9]{3})*)((?:\.[0-9]+)?)(?!\w)")
 _FIGURE_FIRST = re.compile(r"[<+-]?[0-9]")
+_LIST = re.compile(r"[0-9]+(?:, [0-9]+)+")  # of several, which may be broken as text is
 _STARTS_AN_OPTION = ("[", "*")  # which the end of the row before would take for its own
 
 
@@ -77,23 +81,76 @@ def latex_tables(tables: Sequence[LatexTable], caption: Caption = NO_CAPTION) ->
 
 
 def latex_table(table: LatexTable, caption: Caption = NO_CAPTION) -> str:
-    """Return a table as a float: caption above, rules of booktabs, figures aligned."""
-    places = "".join(_side(place, table.rows) for place in range(len(table.columns)))
+    """Return a table as a float: caption above, rules of booktabs, figures aligned.
+
+    One that is too wide for a page is set smaller, or as several floats, see `fitted`.
+    """
+    sides = [_side(place, table.rows) for place in range(len(table.columns))]
+    names = [one_line(name) for name in table.columns]
+    parts = fitted(names, _texts(table.rows), [side == "l" for side in sides])
+    cells, floats = _aligned(table.rows), []
+    for number, part in enumerate(parts):
+        own = table
+        if len(parts) > 1:
+            title = f"{table.title.rstrip('. ')}, part {number + 1} of {len(parts)}"
+            label = f"{table.label}-{number + 1}" if number else table.label
+            own = replace(table, title=title, label=label)
+        floats.append(_float(own, part, sides, cells, caption))
+    return "\n\n".join(floats)
+
+
+def _float(
+    table: LatexTable,
+    part: Fitted,
+    sides: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    caption: Caption,
+) -> str:
+    places = "".join(
+        sides[place] if width is None else f"p{{{width:g}pt}}"
+        for place, width in zip(part.places, part.widths, strict=True)
+    )
+    headings = [
+        _heading(lines, sides[place])
+        for place, lines in zip(part.places, part.headings, strict=True)
+    ]
+    size = rf"\{part.size}" if part.size else ""
+    # After \raggedright, "\\" in the last cell would end a line there.
+    end = r"\\" if part.widths == (None,) * len(part.widths) else r"\tabularnewline"
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{_caption(table, caption)}}}",
         rf"\label{{tab:{table.label}}}",
+        *([] if part.is_plain else [rf"{size}\setlength{{\tabcolsep}}{{{part.gap:g}pt}}"]),
         rf"\begin{{tabular}}{{{places}}}",
         r"\toprule",
-        _row([escape_latex(name) for name in table.columns]),
+        _row(headings),
         r"\midrule",
-        *(_row(cells) for cells in _aligned(table.rows)),
+        *(_row(_own_cells(row, part), end=end) for row in cells),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines)
+
+
+def _own_cells(row: Sequence[str], part: Fitted) -> list[str]:
+    return [
+        row[place] if width is None else rf"\raggedright {row[place]}"
+        for place, width in zip(part.places, part.widths, strict=True)
+    ]
+
+
+def _heading(lines: Sequence[str], side: str) -> str:
+    """Return a heading, its lines one on top of the other."""
+    shown = [escape_latex(line) for line in lines]
+    if len(shown) == 1:
+        return shown[0]
+    guarded = ["{}" + line if line.startswith(_STARTS_AN_OPTION) else line for line in shown]
+    stacked = r"\\".join(guarded)
+    return rf"\shortstack[{side}]{{{stacked}}}"
 
 
 def _escaped(line: str) -> str:
@@ -112,20 +169,23 @@ def _caption(table: LatexTable, caption: Caption) -> str:
 def _side(place: int, rows: Sequence[Sequence[Cell]]) -> str:
     """Return "r" for a column of figures and "l" for one of text, as the first always is."""
     known = [str(row[place]) for row in rows if row[place] not in (None, "", NOTHING)]
-    figures = [text for text in known if _FIGURE_FIRST.match(text)]
+    figures = [one for one in known if _FIGURE_FIRST.match(one) and not _LIST.fullmatch(one)]
     return "r" if place and len(figures) > len(known) / 2 else "l"
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Sequence[str], *, end: str = r"\\") -> str:
     line = " & ".join(cells)
     guard = "{}" if line.startswith(_STARTS_AN_OPTION) else ""
-    return rf"{guard}{line} \\"
+    return f"{guard}{line} {end}"
+
+
+def _texts(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    return [[NOTHING if cell is None else one_line(str(cell)) for cell in row] for row in rows]
 
 
 def _aligned(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
     """Return the cells escaped; figures of a column have their points below each other."""
-    texts = [[NOTHING if cell is None else one_line(str(cell)) for cell in row] for row in rows]
-    columns = list(zip(*texts, strict=True))
+    columns = list(zip(*_texts(rows), strict=True))
     shown = [[_escaped(text) for text in column] for column in columns[:1]]
     shown += [_padded(column) for column in columns[1:]]
     return [list(row) for row in zip(*shown, strict=True)]

@@ -53,13 +53,13 @@ def test_every_run_but_the_reference_has_its_difference(comparison):
 def test_captions_say_n_seeds_base_precision_commit_and_command(comparison):
     text = report_latex(comparison)
 
-    assert text.count(r"\begin{table}") == 4
+    assert text.count(r"\begin{table}") == 5
     facts = (
         r"n = 20 test items of toy\_task; seeds 0, 1; toy-base in nf4 (products in float32); "
         r"workbench version 9.9, commit 0123456789ab. "
         r"Made by: \texttt{workbench evaluate experiment.json}."
     )
-    assert text.count(facts) == 4
+    assert text.count(facts) == 5
 
 
 def test_a_comparison_is_made_again_from_its_folder(comparison, make_run):
