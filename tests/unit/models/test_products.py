@@ -142,7 +142,7 @@ def test_a_weight_in_blocks_gives_the_same_bits(shape, rows):
     inputs, weight = random(rows, size).bfloat16(), random(out, size, seed=1).bfloat16()
     bias = random(out, seed=2).bfloat16()
     if not can_block("cpu", torch.bfloat16, weight.shape):
-        pytest.skip("this processor's products with a weight in blocks are not torch's to the bit")
+        pytest.skip("no weight in blocks here: refused, or its products are not torch's")
     blocks = copy.deepcopy(BlockedWeight(weight))
     for added in (None, bias):
         expected = torch.nn.functional.linear(inputs, weight, added)
